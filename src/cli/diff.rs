@@ -1,0 +1,202 @@
+//! `cognate diff`: do two runs hold the same numbers? Table by table, what differs and where the most.
+
+use crate::error::{Error, Result};
+use crate::store::{Manifest, RunDir};
+use crate::table::{ColumnDiff, TableDiff, compare};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// At most this many differing parts of two fingerprints are spelled out.
+const MAX_PARTS: usize = 8;
+
+/// Compares two run directories, or two Parquet files, and says on `out` what differs. `true`: the same tables with the
+/// same numbers. How far the runs are and what they were asked is said too, and decides nothing.
+///
+/// # Errors
+/// `Request` when there is nothing to compare, `Input` when a table cannot be read, `Machine` when `out` cannot be written.
+pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
+    for path in [a, b] {
+        if !path.exists() {
+            return Err(Error::request(format!(
+                "{} does not exist; give two run directories or two Parquet files",
+                path.display()
+            )));
+        }
+    }
+    if a.is_file() && b.is_file() {
+        let found = compare(a, b)?;
+        say_table(out, "tables", &found)?;
+        return Ok(found.same_numbers());
+    }
+    if a.is_file() || b.is_file() {
+        return Err(Error::request(format!(
+            "{} and {}: give two run directories, or two Parquet files",
+            a.display(),
+            b.display()
+        )));
+    }
+    say_runs(out, a, b)?;
+    let tables = [tables_of(a)?, tables_of(b)?];
+    let all: BTreeSet<&PathBuf> = tables.iter().flatten().collect();
+    if all.is_empty() {
+        return Err(Error::request(format!("neither {} nor {} holds a table yet", a.display(), b.display())));
+    }
+    let mut same = true;
+    for name in all {
+        let shown = name.display();
+        match [0, 1].map(|side: usize| tables[side].contains(name)) {
+            [true, true] => {
+                let found = compare(&a.join(name), &b.join(name))?;
+                say_table(out, &shown.to_string(), &found)?;
+                same &= found.same_numbers();
+            }
+            [first, _] => {
+                say(out, format!("{shown}: only in {}", if first { a } else { b }.display()))?;
+                same = false;
+            }
+        }
+    }
+    say(out, if same { "same numbers" } else { "not the same" }.to_string())?;
+    Ok(same)
+}
+
+/// The Parquet files of a run, relative to it.
+fn tables_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
+    let run = RunDir::at(root)?;
+    let mut found = BTreeSet::new();
+    for dir in [run.tables(), run.histories()] {
+        let entries = match std::fs::read_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|e| Error::io("read", &dir, &e))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| Error::io("read", &dir, &e))?.path();
+            if path.extension().is_some_and(|x| x == "parquet") {
+                found.insert(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What the manifests say, where both can be read.
+fn say_runs(out: &mut dyn Write, a: &Path, b: &Path) -> Result<()> {
+    let manifest = |root: &Path| RunDir::at(root).and_then(|run| Manifest::read(&run.manifest())).ok();
+    let (Some(x), Some(y)) = (manifest(a), manifest(b)) else { return Ok(()) };
+    if x.rows != y.rows {
+        say(out, format!("rows: {} in {}, {} in {}", x.rows, a.display(), y.rows, b.display()))?;
+    }
+    let names: BTreeSet<&String> = x.parts.keys().chain(y.parts.keys()).collect();
+    let differing: Vec<&String> = names.into_iter().filter(|n| x.parts.get(*n) != y.parts.get(*n)).collect();
+    let side = |m: &Manifest, name: &str| m.parts.get(name).cloned().unwrap_or_else(|| "nothing".to_string());
+    for name in differing.iter().take(MAX_PARTS) {
+        say(out, format!("asked: {name} is {} against {}", side(&x, name), side(&y, name)))?;
+    }
+    if differing.len() > MAX_PARTS {
+        say(out, format!("asked: {} more differ", differing.len() - MAX_PARTS))?;
+    }
+    Ok(())
+}
+
+fn say_table(out: &mut dyn Write, name: &str, found: &TableDiff) -> Result<()> {
+    let [n_a, n_b] = found.n_rows;
+    if found.identical_bytes {
+        return say(out, format!("{name}: identical bytes, {n_a} rows"));
+    }
+    if found.same_numbers() {
+        return say(out, format!("{name}: same numbers, {n_a} rows (bytes differ)"));
+    }
+    say(out, format!("{name}: {} rows differ ({n_a} and {n_b} rows)", found.n_rows_differ))?;
+    for (side, word) in ["first", "second"].iter().enumerate() {
+        if let Some(key) = &found.first_only[side] {
+            say(out, format!("  {} rows only in the {word}, for example {key}", found.n_only[side]))?;
+        }
+        if !found.columns_only[side].is_empty() {
+            say(
+                out,
+                format!("  columns only in the {word}, or of another type: {}", found.columns_only[side].join(", ")),
+            )?;
+        }
+    }
+    found.columns.iter().try_for_each(|column| say(out, format!("  {}", column_line(column))))
+}
+
+fn column_line(column: &ColumnDiff) -> String {
+    let ColumnDiff { name, n_differ, first, largest } = column;
+    match largest {
+        Some(l) => {
+            format!(
+                "{name}: {n_differ} differ, most by {:.3e} at {}: {} against {}",
+                l.difference, l.key, l.values[0], l.values[1]
+            )
+        }
+        None => format!("{name}: {n_differ} differ, first at {}: {} against {}", first.0, first.1, first.2),
+    }
+}
+
+fn say(out: &mut dyn Write, line: String) -> Result<()> {
+    writeln!(out, "{line}").map_err(|e| Error::machine(format!("write the comparison: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::Direction;
+    use crate::table::{MatchRow, Pair, write_table};
+    use std::sync::Arc;
+
+    fn run(dir: &Path, correlation: f64, n: u32) {
+        let run = RunDir::open_or_create(dir).unwrap();
+        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let rows = (0..n).map(|i| MatchRow {
+            pair: pair.clone(),
+            source_latent: Some(i),
+            target_latent: Some(i),
+            correlation: Some(correlation),
+            rank: 1,
+            direction: Direction::Forward,
+            mutual: true,
+            kept: true,
+            dropped_by: None,
+        });
+        write_table(&run.table("matches"), (), &Default::default(), rows).unwrap();
+        let mut manifest = Manifest::new("f".into(), [("seed".to_string(), n.to_string())].into());
+        manifest.rows = u64::from(n);
+        run.commit(&manifest).unwrap();
+    }
+
+    fn said(a: &Path, b: &Path) -> (bool, String) {
+        let mut out = Vec::new();
+        let same = diff(a, b, &mut out).unwrap();
+        (same, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn two_runs_are_compared_table_by_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+        run(&a, 0.5, 3);
+        run(&b, 0.5, 3);
+        run(&c, 0.75, 4);
+        assert_eq!(said(&a, &b), (true, "tables/matches.parquet: identical bytes, 3 rows\nsame numbers\n".to_string()));
+        let (same, text) = said(&a, &c);
+        assert!(!same);
+        for line in [
+            "asked: seed is 3 against 4",
+            "tables/matches.parquet: 3 rows differ (3 and 4 rows)",
+            "1 rows only in the second, for example a embed b embed forward 3 3",
+            "correlation: 3 differ, most by 2.500e-1 at a embed b embed forward 0 0: 0.5 against 0.75",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let tables = [&a, &c].map(|run| run.join("tables/matches.parquet"));
+        assert!(!said(&tables[0], &tables[1]).0);
+        std::fs::remove_file(&tables[1]).unwrap();
+        let (same, text) = said(&a, &c);
+        assert!(!same && text.contains("only in") && text.contains("not the same"), "{text}");
+        for (x, y) in [(&a, &tables[0]), (&a, &dir.path().join("none")), (&c, &c)] {
+            assert!(diff(x, y, &mut Vec::new()).is_err());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! How is it called? Flags in, exit code out; everything that changes a number stands in the dataflow file.
+
+pub mod activations;
+pub mod diff;
+pub mod encode;
+mod machine;
+mod plan;
+mod progress;
+mod run;
+
+use crate::error::Result;
+use crate::ids::Hookpoint;
+use crate::sae::Format;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Which SAE latents of different language models correspond, and how similar their feature spaces are, counted while
+/// tokens stream past.
+#[derive(Debug, Parser)]
+#[command(name = "cognate", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a dataflow file, or go on with it where it stopped
+    ///
+    /// Results are Parquet tables in DIR/tables, renewed at every snapshot. Ctrl-C saves the state and exits with 130;
+    /// the same command goes on from there. A directory that holds another run is refused.
+    Run(RunArgs),
+    /// Say what a dataflow file would do: steps, shapes, memory, disk; opens headers only
+    Plan {
+        /// The dataflow file
+        flow: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Refuse a plan over this much memory, for example 16GiB
+        #[arg(long, value_name = "SIZE")]
+        memory_limit: Option<String>,
+    },
+    /// Compare the tables of two runs (exit code 1 when their numbers differ)
+    Diff {
+        /// A run directory, or a Parquet file
+        a: PathBuf,
+        /// Another
+        b: PathBuf,
+    },
+    /// Write what one model holds at hookpoints, for given token ids
+    Activations {
+        /// Model folder
+        #[arg(long)]
+        model: PathBuf,
+        /// Safetensors file with integer tensors named input_ids or NAME.input_ids
+        #[arg(long)]
+        tokens: PathBuf,
+        /// Hookpoints, separated by commas: embed, resid_post.3, mlp_out.2 …
+        #[arg(long, value_delimiter = ',', required = true)]
+        hookpoints: Vec<Hookpoint>,
+        /// Safetensors file to write
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Encode activations with an SAE
+    Encode {
+        /// SAE folder or file
+        #[arg(long)]
+        sae: PathBuf,
+        /// Safetensors file with the activations, [n, d_in]
+        #[arg(long)]
+        input: PathBuf,
+        /// Name of the tensor in it
+        #[arg(long, default_value = "x")]
+        tensor: String,
+        /// Safetensors file to write: latents [n, d_sae]
+        #[arg(long)]
+        out: PathBuf,
+        /// Also write the reconstruction [n, d_out]
+        #[arg(long)]
+        decode: bool,
+        /// Insist on a format instead of sniffing
+        #[arg(long)]
+        format: Option<Format>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The dataflow file
+    flow: PathBuf,
+    /// Run directory [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Worker threads of the dataflow in this process; products use all cores anyway [default: 1]
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    workers: usize,
+    /// Number of processes of this run
+    #[arg(long, value_name = "N", requires = "hosts", requires = "process")]
+    processes: Option<usize>,
+    /// Which of them this one is, from 0
+    #[arg(long, value_name = "I", requires = "processes")]
+    process: Option<usize>,
+    /// File with one HOST:PORT a line, one for each process in order
+    #[arg(long, value_name = "FILE", requires = "processes")]
+    hosts: Option<PathBuf>,
+    /// Stop after the batch in which this many tokens are reached; a later run may go further
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<u64>,
+    /// Refuse a plan over this much memory [default: what the machine has free]
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<String>,
+    /// Batches that may be unfinished at once [default: 2 more than there are workers]
+    #[arg(long, value_name = "N")]
+    in_flight: Option<u64>,
+    /// Forget what DIR holds and begin anew
+    #[arg(long)]
+    fresh: bool,
+    /// Print errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print one JSON object a line: plan, snapshots, checkpoints, summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan { flow, json, memory_limit } => plan::plan(&flow, json, memory_limit.as_deref()),
+        Command::Diff { a, b } => {
+            let same = diff::diff(&a, &b, &mut std::io::stdout())?;
+            Ok(ExitCode::from(u8::from(!same)))
+        }
+        Command::Activations { model, tokens, hookpoints, out } => {
+            activations::activations(&model, &tokens, &hookpoints, &out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Encode { sae, input, tensor, out, decode, format } => {
+            encode::encode(&sae, &input, &tensor, &out, decode, format)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `cognate plan`: what would be done.
+
+use crate::cli::machine;
+use crate::error::Result;
+use crate::plan::{Plan, parse_bytes};
+use crate::report::{human_bytes, thousands};
+use crate::spec::DataflowSpec;
+use serde_json::json;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Prints the plan of the dataflow file `flow`.
+///
+/// # Errors
+/// Those of reading and planning; `Machine` when it is over `memory_limit`.
+pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>) -> Result<ExitCode> {
+    let (spec, _) = DataflowSpec::read(flow)?;
+    let plan = Plan::new(spec)?;
+    if json {
+        println!("{}", as_json(&plan));
+    } else {
+        print!("{}", as_text(&plan));
+    }
+    plan.check_memory(limit(memory_limit)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The limit asked for, or what the machine has free.
+///
+/// # Errors
+/// `Request` when it is no size.
+pub fn limit(asked: Option<&str>) -> Result<u64> {
+    match asked {
+        Some(text) => parse_bytes(text),
+        None => Ok(machine::available_bytes().unwrap_or(u64::MAX)),
+    }
+}
+
+/// The plan for people.
+pub fn as_text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let spec = &plan.spec;
+    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
+    line(format!("plan of {:?}", spec.name));
+    let bytes: u64 = plan.corpus_files.iter().map(|f| f.1).sum();
+    line(format!(
+        "  corpus    {} file{}, {}; contexts of {} tokens, {} a batch",
+        plan.corpus_files.len(),
+        if plan.corpus_files.len() == 1 { "" } else { "s" },
+        human_bytes(bytes),
+        spec.corpus.context_length,
+        spec.corpus.batch_contexts
+    ));
+    for m in &plan.models {
+        let hooks: Vec<String> = m.hookpoints.iter().map(ToString::to_string).collect();
+        line(format!(
+            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters, read at {}",
+            m.name,
+            m.shape.family,
+            m.shape.n_layers,
+            m.shape.d_model,
+            m.shape.n_parameters as f64 / 1e6,
+            hooks.join(", ")
+        ));
+    }
+    for s in &plan.spaces {
+        line(format!("  encode    {}: {}", s.site, s.sae.shape));
+    }
+    for (p, pair) in plan.pairs.iter().enumerate() {
+        let (a, b) = plan.pair_sites(p);
+        let tiles = plan.tiles.iter().filter(|t| t.pair == p).count();
+        line(format!(
+            "  match     {a} x {b}: {} x {} latents, {tiles} tile{}",
+            plan.spaces[pair.source].width,
+            plan.spaces[pair.target].width,
+            if tiles == 1 { "" } else { "s" }
+        ));
+    }
+    let rows: Vec<String> = spec.estimate.measures.iter().map(ToString::to_string).collect();
+    let raw: Vec<String> = spec.estimate.activation_measures.iter().map(|m| format!("{m} of activations")).collect();
+    let all: Vec<String> = rows.into_iter().chain(raw).collect();
+    if !all.is_empty() {
+        line(format!("  score     {}; null of {} permutations", all.join(", "), spec.estimate.null.permutations));
+    }
+    line(format!(
+        "  publish   every {} tokens; checkpoint every {} tokens",
+        thousands(spec.estimate.snapshot_every),
+        thousands(spec.checkpoint.every)
+    ));
+    line(format!("  memory    {} at most:", human_bytes(plan.memory_bytes())));
+    let mut costs = plan.costs.clone();
+    costs.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
+    for c in costs.iter().take(8) {
+        line(format!("    {:>9}  {}", human_bytes(c.memory_bytes), c.what));
+    }
+    if costs.len() > 8 {
+        let rest: u64 = costs[8..].iter().map(|c| c.memory_bytes).sum();
+        line(format!("    {:>9}  {} smaller things", human_bytes(rest), costs.len() - 8));
+    }
+    line(format!("  disk      {} at most for two checkpoints", human_bytes(plan.disk_bytes())));
+    out
+}
+
+/// The plan for programs.
+pub fn as_json(plan: &Plan) -> serde_json::Value {
+    json!({
+        "name": plan.spec.name,
+        "corpus": plan.corpus_files.iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
+        "models": plan.models.iter().map(|m| json!({
+            "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
+            "n_parameters": m.shape.n_parameters,
+            "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "spaces": plan.spaces.iter().map(|s| json!({
+            "site": s.site.to_string(), "latents": s.width, "d_in": s.sae.shape.d_in,
+        })).collect::<Vec<_>>(),
+        "pairs": (0..plan.pairs.len()).map(|p| {
+            let (a, b) = plan.pair_sites(p);
+            json!({ "source": a.to_string(), "target": b.to_string(), "tiles": plan.tiles.iter().filter(|t| t.pair == p).count() })
+        }).collect::<Vec<_>>(),
+        "costs": plan.costs.iter().map(|c| json!({
+            "what": c.what, "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
+        })).collect::<Vec<_>>(),
+        "memory_bytes": plan.memory_bytes(),
+        "disk_bytes": plan.disk_bytes(),
+    })
+}

@@ -1,0 +1,233 @@
+//! What a person hears while a run goes on: a bar on a terminal, plain lines or JSON elsewhere.
+
+use crate::cli::machine;
+use crate::engine::{Event, Shared};
+use crate::report::{Summary, duration, human_bytes, thousands};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// Errors only.
+    Quiet,
+    /// One JSON object a line, on standard output.
+    Json,
+    /// A bar and words.
+    Terminal,
+    /// Words.
+    Plain,
+}
+
+impl Voice {
+    /// By the flags, and by whether a person sits there.
+    pub fn new(quiet: bool, json: bool) -> Self {
+        match (quiet, json) {
+            (true, _) => Voice::Quiet,
+            (_, true) => Voice::Json,
+            _ if std::io::stderr().is_terminal() => Voice::Terminal,
+            _ => Voice::Plain,
+        }
+    }
+
+    /// The plan, before work starts.
+    pub fn plan(self, text: &str, json: &serde_json::Value) {
+        match self {
+            Voice::Quiet => {}
+            Voice::Json => println!("{}", json!({ "event": "plan", "plan": json })),
+            Voice::Terminal | Voice::Plain => eprint!("{text}"),
+        }
+    }
+
+    /// A sentence.
+    pub fn say(self, text: &str) {
+        match self {
+            Voice::Quiet => {}
+            Voice::Json => println!("{}", json!({ "event": "note", "text": text })),
+            Voice::Terminal | Voice::Plain => eprintln!("{text}"),
+        }
+    }
+
+    /// A sentence that should not be missed.
+    pub fn warn(self, text: &str) {
+        match self {
+            Voice::Json => println!("{}", json!({ "event": "warning", "text": text })),
+            _ => eprintln!("warning: {text}"),
+        }
+    }
+
+    /// What came of it.
+    pub fn summary(self, summary: &Summary) {
+        match self {
+            Voice::Quiet => {}
+            Voice::Json => println!("{}", summary.as_json()),
+            Voice::Terminal | Voice::Plain => print!("{}", summary.as_text()),
+        }
+    }
+}
+
+/// Watches a run and speaks of it.
+pub struct Watch {
+    voice: Voice,
+    bar: ProgressBar,
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    settled: Arc<AtomicU64>,
+}
+
+/// Tells of events; lives on a worker's thread.
+pub struct Teller {
+    voice: Voice,
+    bar: ProgressBar,
+    settled: Arc<AtomicU64>,
+    last: Mutex<Instant>,
+}
+
+/// Time between two plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+impl Watch {
+    /// Starts to watch; `leads` is false in processes that have nothing to tell.
+    pub fn start(voice: Voice, shared: Arc<Shared>, max_tokens: u64, first_rows: u64, leads: bool) -> Watch {
+        let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
+        if voice == Voice::Terminal && leads {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+            let style =
+                ProgressStyle::with_template("{bar:24} {percent:>3} % {msg}").expect("the template is well formed");
+            bar.set_style(style.progress_chars("=> "));
+        }
+        let done = Arc::new(AtomicBool::new(false));
+        let settled = Arc::new(AtomicU64::new(u64::MAX));
+        let thread = leads.then(|| {
+            let (bar, done, settled) = (bar.clone(), done.clone(), settled.clone());
+            std::thread::spawn(move || watch(voice, &shared, max_tokens, first_rows, &bar, &done, &settled))
+        });
+        Watch { voice, bar, done, thread, settled }
+    }
+
+    /// The one that tells of events.
+    pub fn teller(&self) -> Teller {
+        Teller {
+            voice: self.voice,
+            bar: self.bar.clone(),
+            settled: self.settled.clone(),
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// The end.
+    pub fn stop(mut self) {
+        self.done.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+fn watch(
+    voice: Voice,
+    shared: &Shared,
+    max_tokens: u64,
+    first_rows: u64,
+    bar: &ProgressBar,
+    done: &AtomicBool,
+    settled: &AtomicU64,
+) {
+    let started = Instant::now();
+    let mut spoke = Instant::now();
+    let mut first_share: Option<f64> = None;
+    while !done.load(Relaxed) {
+        std::thread::sleep(Duration::from_millis(100));
+        let rows = shared.rows.load(Relaxed);
+        let elapsed = started.elapsed().as_secs_f64();
+        let rate = (rows - first_rows.min(rows)) as f64 / elapsed.max(1e-9);
+        let total = shared.bytes_total.load(Relaxed);
+        let read = if total > 0 { shared.bytes_done.load(Relaxed) as f64 / total as f64 } else { 0.0 };
+        let share = if max_tokens > 0 { read.max((rows as f64 / max_tokens as f64).min(1.0)) } else { read };
+        if rows > first_rows && first_share.is_none() {
+            first_share = Some(if max_tokens > 0 { first_rows as f64 / max_tokens as f64 } else { 0.0 });
+        }
+        let left = (rows > first_rows && share > 0.0).then(|| {
+            if max_tokens > 0 {
+                (max_tokens.saturating_sub(rows)) as f64 / rate
+            } else {
+                rows as f64 * (1.0 - share) / share / rate
+            }
+        });
+        let settled = match settled.load(Relaxed) {
+            u64::MAX => String::new(),
+            bits => format!(", {:.1} % of matches settled", 100.0 * f64::from_bits(bits)),
+        };
+        let message = format!(
+            "{} tokens, {} tokens/s{}{settled}",
+            thousands(rows),
+            thousands(rate as u64),
+            left.map_or(String::new(), |s| format!(", {} left", duration(s)))
+        );
+        bar.set_position((share * 1000.0) as u64);
+        bar.set_message(message.clone());
+        if voice == Voice::Plain && spoke.elapsed() >= LINE_EVERY {
+            spoke = Instant::now();
+            eprintln!("{:>3.0} %  {message}", 100.0 * share);
+        }
+        if voice == Voice::Json && spoke.elapsed() >= LINE_EVERY {
+            spoke = Instant::now();
+            println!(
+                "{}",
+                json!({ "event": "progress", "tokens": rows, "tokens_per_second": rate, "seconds_left": left, "share": share })
+            );
+        }
+    }
+}
+
+impl Teller {
+    /// Tells of one event.
+    pub fn tell(&self, event: &Event) {
+        match event {
+            Event::Snapshot(facts) => {
+                let churns: Vec<f64> = facts.pairs.iter().filter_map(|p| p.churn).collect();
+                let churn = (!churns.is_empty()).then(|| churns.iter().sum::<f64>() / churns.len() as f64);
+                if let Some(churn) = churn {
+                    self.settled.store((1.0 - churn).to_bits(), Relaxed);
+                }
+                let kept: u64 = facts.pairs.iter().map(|p| p.n_kept).sum();
+                let mutual: u64 = facts.pairs.iter().map(|p| p.n_mutual).sum();
+                match self.voice {
+                    Voice::Plain => eprintln!(
+                        "snapshot {:>3} at {} tokens: {} kept matches, {} mutual{}",
+                        facts.snapshot,
+                        thousands(facts.tokens),
+                        thousands(kept),
+                        thousands(mutual),
+                        churn.map_or(String::new(), |c| format!(", {:.1} % changed since the last", 100.0 * c)),
+                    ),
+                    Voice::Json => println!(
+                        "{}",
+                        json!({ "event": "snapshot", "snapshot": facts.snapshot, "tokens": facts.tokens, "n_kept": kept,
+                                "n_mutual": mutual, "churn": churn })
+                    ),
+                    Voice::Terminal | Voice::Quiet => {}
+                }
+            }
+            Event::Checkpoint { tokens, finished } => match self.voice {
+                Voice::Json => println!("{}", json!({ "event": "checkpoint", "tokens": tokens, "finished": finished })),
+                Voice::Plain if !finished => {
+                    let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
+                    if last.elapsed() >= LINE_EVERY {
+                        *last = Instant::now();
+                        let peak = machine::peak_bytes()
+                            .map_or(String::new(), |b| format!(", peak memory {}", human_bytes(b)));
+                        eprintln!("state saved at {} tokens{peak}", thousands(*tokens));
+                    }
+                }
+                _ => self.bar.tick(),
+            },
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
+
+use super::RunArgs;
+use crate::cli::machine;
+use crate::cli::plan::{as_json, as_text, limit};
+use crate::cli::progress::{Voice, Watch};
+use crate::corpus::{Corpus, Cursor, Tokenizer};
+use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Plan, fingerprint};
+use crate::report::{Speed, Summary, thousands};
+use crate::spec::DataflowSpec;
+use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, inspect, write_atomic};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Runs, or goes on with, a dataflow file.
+///
+/// # Errors
+/// Whatever stops a run; its directory then holds the last checkpoint.
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let started = Instant::now();
+    let voice = Voice::new(args.quiet, args.json);
+    let cluster = cluster(args)?;
+    let (mut spec, text) = DataflowSpec::read(&args.flow)?;
+    if let Some(n) = args.max_tokens {
+        spec.corpus.max_tokens = n;
+    }
+    let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
+    let mut plan = Plan::new(spec)?;
+    let leads = cluster.process == 0;
+    if leads {
+        voice.plan(&as_text(&plan), &as_json(&plan));
+    }
+    plan.check_memory(limit(args.memory_limit.as_deref())?)?;
+    plan.take_fingerprint()?;
+    let plan = Arc::new(plan);
+
+    let (run, resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
+    let run = Arc::new(run);
+    if leads && resume.is_none() {
+        write_atomic(&run.dataflow(), text.as_bytes())?;
+    }
+    if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, plan.spec.corpus.max_tokens)) {
+        voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
+        voice.summary(&summary(&run, None)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+
+    let tokenizer = Arc::new(Tokenizer::from_folder(plan.tokenizer_folder())?);
+    let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
+    let shared = Arc::new(Shared::default());
+    listen(&shared, &run, leads)?;
+    abort_on_panic();
+    let loaded = Arc::new(Loaded::open(&plan)?);
+    let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+    let watch = Watch::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
+    let teller = watch.teller();
+    let job = Job {
+        plan: plan.clone(),
+        loaded,
+        tokenizer,
+        run: run.clone(),
+        resume,
+        in_flight: args.in_flight.unwrap_or(2 + (cluster.workers * cluster.hosts.len().max(1)) as u64).max(1),
+        cluster,
+        shared: shared.clone(),
+        observer: Arc::new(move |event: Event| teller.tell(&event)),
+    };
+    let outcome = crate::engine::run(job, corpus);
+    watch.stop();
+    if leads {
+        warn_of_skips(&shared, voice);
+    }
+    // whoever asked for the stop, it was for all processes
+    match outcome? {
+        Outcome::Stopped | Outcome::Finished if !reached_end(&run) => {
+            if leads {
+                voice.say(&format!(
+                    "stopped; the state is saved, run the same command to go on ({})",
+                    directory.display()
+                ));
+            }
+            Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()))
+        }
+        _ => {
+            if leads {
+                let speed = Speed {
+                    tokens: shared.rows.load(Ordering::Relaxed) - first_rows,
+                    wall_seconds: started.elapsed().as_secs_f64(),
+                    cpu_seconds: machine::cpu_seconds(),
+                    peak_bytes: machine::peak_bytes(),
+                    stages: Stage::ALL.map(|s| (s.name(), shared.seconds(s))).to_vec(),
+                };
+                voice.summary(&summary(&run, Some(speed))?);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Says which records were left out.
+fn warn_of_skips(shared: &Shared, voice: Voice) {
+    let n = shared.skipped_records.load(Ordering::Relaxed);
+    if n > 0 {
+        let first = shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()).join("; ");
+        voice.warn(&format!(
+            "{} record{} left out as malformed; the first: {first}",
+            thousands(n),
+            if n == 1 { " was" } else { "s were" }
+        ));
+    }
+}
+
+fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
+    Summary::read(&run.tables(), &run.history("history"), speed)
+}
+
+fn reached_end(run: &RunDir) -> bool {
+    Manifest::read(&run.manifest()).is_ok_and(|m| m.finished)
+}
+
+/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now.
+fn is_done(manifest: &Manifest, max_tokens: u64) -> bool {
+    let asked_then = manifest.extra["max_tokens"].as_u64().unwrap_or(0);
+    manifest.finished && (asked_then == 0 || (max_tokens != 0 && max_tokens <= manifest.rows))
+}
+
+fn cluster(args: &RunArgs) -> Result<Cluster> {
+    if args.workers == 0 || args.workers > 1024 {
+        return Err(Error::request(format!("--workers is {}, expected 1 to 1024", args.workers)));
+    }
+    let (Some(n), Some(process), Some(file)) = (args.processes, args.process, &args.hosts) else {
+        return Ok(Cluster::local(args.workers));
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| Error::io("cannot read the file of hosts", file, &e))?;
+    let hosts: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(String::from).collect();
+    if hosts.len() != n {
+        return Err(Error::request(format!(
+            "--processes is {n}, but {} names {} hosts; write one HOST:PORT a line for each process",
+            file.display(),
+            hosts.len()
+        )));
+    }
+    if let Some(host) = hosts.iter().find(|h| h.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
+        return Err(Error::request(format!("{}: {host:?} is not of the form HOST:PORT", file.display())));
+    }
+    if process >= n {
+        return Err(Error::request(format!("--process is {process}, expected 0 to {}", n - 1)));
+    }
+    Ok(Cluster { workers: args.workers, process, hosts })
+}
+
+/// Opens the run directory and finds where to begin.
+fn open_run(
+    directory: &Path,
+    plan: &Plan,
+    fresh: bool,
+    leads: bool,
+    voice: &Voice,
+) -> Result<(RunDir, Option<Manifest>)> {
+    let run = if leads { RunDir::open_or_create(directory)? } else { RunDir::join(directory)? };
+    if !leads {
+        // process 0 finds out and tells
+        return Ok((run, None));
+    }
+    if fresh {
+        run.start_afresh()?;
+    }
+    let wanted = Wanted {
+        fingerprint: fingerprint(&plan.fingerprint_parts),
+        parts: plan.fingerprint_parts.clone(),
+        environment: Environment::here(),
+    };
+    let decision = decide(&inspect(&run)?, &wanted);
+    run.settle(&decision)?;
+    match decision {
+        Decision::Refuse(error) => Err(error),
+        Decision::Fresh => Ok((run, None)),
+        Decision::Resume { manifest, warnings } => {
+            for warning in warnings {
+                voice.warn(&warning);
+            }
+            if !manifest.finished {
+                voice.say(&format!("going on after {} tokens ({})", thousands(manifest.rows), directory.display()));
+            }
+            Ok((run, Some(*manifest)))
+        }
+    }
+}
+
+fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest>) -> Result<Corpus> {
+    let mut corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
+    if let Some(manifest) = resume {
+        let cursor: Cursor = serde_json::from_value(manifest.cursor.clone()).map_err(|e| {
+            Error::state(format!("the manifest's corpus position cannot be read: {e}; start afresh with --fresh"))
+        })?;
+        corpus.seek(&cursor)?;
+    }
+    Ok(corpus)
+}
+
+/// Ctrl-C and SIGTERM ask for a checkpoint and the end; a second one ends at once.
+fn listen(shared: &Arc<Shared>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
+    let wish = Arc::new(AtomicBool::new(false));
+    let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, interrupted, wish.clone())
+            .and_then(|_| signal_hook::flag::register(signal, wish.clone()))
+            .map_err(|e| Error::machine(format!("cannot listen for signals: {e}")))?;
+    }
+    let (shared, run) = (Arc::downgrade(shared), run.clone());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let Some(shared) = shared.upgrade() else { return };
+            if wish.load(Ordering::Relaxed) {
+                shared.request_stop();
+                if !leads {
+                    // process 0 decides; it looks for this file
+                    let _ = run.request_stop();
+                }
+                return;
+            }
+        }
+    });
+    Ok(())
+}

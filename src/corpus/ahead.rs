@@ -1,0 +1,105 @@
+//! Reading ahead: records are read in order, parsed and tokenized in parallel, and handed on in order.
+//!
+//! What is in the air is bounded in bytes of text (one record may be larger than the bound, then it is alone). The first
+//! groups are small, so that a short look at a corpus costs little. How much is read ahead changes no result: a failure
+//! waits in the queue until everything before it has been handed on.
+
+use super::files::CorpusFile;
+use super::options::CorpusOptions;
+use super::parse::{Unit, parse};
+use super::reader::Reader;
+use super::record::{Limits, Place};
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+use rayon::prelude::*;
+use std::collections::VecDeque;
+
+/// Bytes of text in the first group.
+const FIRST_GROUP_BYTES: usize = 128 << 10;
+
+/// Records in a group, however small they are.
+const MOST_RECORDS: usize = 1 << 14;
+
+/// The files as one stream of parsed records.
+pub(super) struct Ahead {
+    limits: Limits,
+    group_bytes: usize,
+    file: usize,
+    place: Place,
+    reader: Option<Reader>,
+    queue: VecDeque<Result<(usize, Unit)>>,
+    /// A failure has been queued: nothing is read behind it.
+    failed: bool,
+}
+
+impl Ahead {
+    /// Begins at `place` of file number `file`.
+    pub(super) fn new(file: usize, place: Place, limits: Limits) -> Ahead {
+        let group_bytes = FIRST_GROUP_BYTES.min(limits.look_ahead_bytes);
+        Ahead { limits, group_bytes, file, place, reader: None, queue: VecDeque::new(), failed: false }
+    }
+
+    /// The next record, with the number of its file; `None` behind the last.
+    ///
+    /// # Errors
+    /// As [`Reader::open`] and [`Reader::next`].
+    pub(super) fn next(
+        &mut self,
+        files: &[CorpusFile],
+        options: &CorpusOptions,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<(usize, Unit)>> {
+        if self.queue.is_empty() && !self.failed {
+            self.read_group(files, options, tokenizer);
+        }
+        self.queue.pop_front().transpose()
+    }
+
+    fn read_group(&mut self, files: &[CorpusFile], options: &CorpusOptions, tokenizer: &Tokenizer) {
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        let mut failure: Option<Error> = None;
+        while bytes < self.group_bytes && group.len() < MOST_RECORDS {
+            let step = match &mut self.reader {
+                Some(reader) => reader.next(),
+                None if self.file == files.len() => break,
+                None => {
+                    let path = &files[self.file].path;
+                    match Reader::open(path, options, tokenizer.eos_id(), self.place, self.limits) {
+                        Ok(reader) => {
+                            self.reader = Some(reader);
+                            continue;
+                        }
+                        Err(e) => Err(e),
+                    }
+                }
+            };
+            match step {
+                Ok(Some(raw)) => {
+                    bytes += raw.body.size_bytes();
+                    group.push((self.file, raw));
+                }
+                Ok(None) => {
+                    self.reader = None;
+                    self.file += 1;
+                    self.place = Place::default();
+                }
+                Err(e) => {
+                    failure = Some(e);
+                    break;
+                }
+            }
+        }
+        self.group_bytes = (2 * self.group_bytes).min(self.limits.look_ahead_bytes);
+        let limits = &self.limits;
+        let parsed: Vec<(usize, Unit)> = group
+            .into_par_iter()
+            .map(|(file, raw)| {
+                let name = files[file].path.display().to_string();
+                (file, parse(raw, &name, options, tokenizer, limits))
+            })
+            .collect();
+        self.queue.extend(parsed.into_iter().map(Ok));
+        self.failed |= failure.is_some();
+        self.queue.extend(failure.map(Err));
+    }
+}

@@ -1,0 +1,138 @@
+//! Which columns of a Parquet file are read, and what stands in a row of them.
+
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema};
+use arrow::error::ArrowError;
+
+/// The columns asked for, by name.
+#[derive(Clone)]
+pub(super) struct Columns {
+    /// Text, or ids where `ready_made`.
+    pub(super) content: String,
+    pub(super) ready_made: bool,
+    pub(super) id: String,
+    pub(super) labels: Vec<String>,
+}
+
+/// Some decoded rows, and the next of them.
+pub(super) struct Rows {
+    pub(super) content: ArrayRef,
+    pub(super) id: Option<StringArray>,
+    pub(super) labels: Vec<Option<StringArray>>,
+    pub(super) next: usize,
+}
+
+impl Columns {
+    /// Refuses a file without the columns, or with other types.
+    pub(super) fn check(&self, name: &str, schema: &Schema) -> Result<()> {
+        let have = || schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
+        let key = if self.ready_made { "ids" } else { "text" };
+        for (key, column) in std::iter::once((key, &self.content)).chain(self.labels.iter().map(|l| ("labels", l))) {
+            if schema.index_of(column).is_err() {
+                return Err(Error::request(format!(
+                    "the corpus file {name} has no column {column:?} ([corpus] {key}); its columns are {}",
+                    have()
+                )));
+            }
+        }
+        let kind = |column: &str| schema.field_with_name(column).map_or(DataType::Null, |f| f.data_type().clone());
+        let (found, expected, fits) = if self.ready_made {
+            (
+                kind(&self.content),
+                "a list of integers",
+                list_item(&kind(&self.content)).is_some_and(DataType::is_integer),
+            )
+        } else {
+            (kind(&self.content), "text", is_text(&kind(&self.content)))
+        };
+        if !fits {
+            return Err(Error::request(format!(
+                "the corpus file {name}: column {:?} ([corpus] {key}) is {found}; expected {expected}",
+                self.content
+            )));
+        }
+        match self.labels.iter().find(|l| kind(l).is_nested()) {
+            Some(label) => Err(Error::request(format!(
+                "the corpus file {name}: label column {label:?} is {}; expected texts, numbers or booleans",
+                kind(label)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Numbers of the top-level columns to read.
+    pub(super) fn roots(&self, schema: &Schema) -> Vec<usize> {
+        let wanted = self.labels.iter().chain([&self.content, &self.id]);
+        wanted.filter_map(|column| schema.index_of(column).ok()).collect()
+    }
+
+    pub(super) fn rows(&self, batch: &RecordBatch) -> Result<Rows, ArrowError> {
+        let texts = |column: &str| -> Result<Option<StringArray>, ArrowError> {
+            match batch.column_by_name(column).filter(|values| !values.data_type().is_nested()) {
+                Some(values) => Ok(Some(cast(values, &DataType::Utf8)?.as_string::<i32>().clone())),
+                None => Ok(None),
+            }
+        };
+        let content = batch.column_by_name(&self.content).expect("the schema was checked on opening");
+        let content = match content.data_type() {
+            kind if self.ready_made => {
+                cast(content, &DataType::new_large_list(DataType::Int64, list_is_nullable(kind)))?
+            }
+            DataType::Binary | DataType::LargeBinary => cast(content, &DataType::LargeBinary)?,
+            DataType::BinaryView => cast(content, &DataType::LargeBinary)?,
+            _ => cast(content, &DataType::LargeUtf8)?,
+        };
+        let labels = self.labels.iter().map(|l| texts(l)).collect::<Result<_, _>>()?;
+        Ok(Rows { content, id: texts(&self.id)?, labels, next: 0 })
+    }
+}
+
+/// The text of a row, or what it is instead.
+pub(super) fn text_at(column: &ArrayRef, at: usize) -> Result<&str, String> {
+    if column.is_null(at) {
+        return Err("is null; expected a text".to_string());
+    }
+    match column.as_binary_opt::<i64>() {
+        Some(bytes) => std::str::from_utf8(bytes.value(at)).map_err(|e| format!("is not UTF-8 ({e})")),
+        None => Ok(column.as_string::<i64>().value(at)),
+    }
+}
+
+/// The ids of a row, or what it holds instead.
+pub(super) fn ids_at(column: &ArrayRef, at: usize) -> Result<Vec<u32>, String> {
+    let lists = column.as_list::<i64>();
+    if lists.is_null(at) {
+        return Err("is null; expected a list of token ids".to_string());
+    }
+    let values = lists.value(at);
+    let id = |id: Option<i64>| match id {
+        Some(id) => u32::try_from(id).map_err(|_| format!("holds {id}; expected token ids")),
+        None => Err("holds a null; expected token ids".to_string()),
+    };
+    values.as_primitive::<Int64Type>().iter().map(id).collect()
+}
+
+fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
+}
+
+fn list_item(kind: &DataType) -> Option<&DataType> {
+    match kind {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item.data_type()),
+        _ => None,
+    }
+}
+
+fn list_is_nullable(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => item.is_nullable(),
+        _ => true,
+    }
+}

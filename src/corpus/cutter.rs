@@ -1,0 +1,202 @@
+//! Where do contexts begin and end? Ids of documents in, contexts out, by the rules of `[corpus]`.
+//!
+//! - `bos = "context"`: BOS takes the first position of every context; `"document"`: BOS stands before each document,
+//!   which is then cut; `"none"`: no BOS.
+//! - `pack = false`: a context holds one document. `pack = true`: documents follow each other with EOS between (never
+//!   before the first or behind the last); the EOS belongs to the document it ends.
+//! - `remainder`: a document's last context (packed: the corpus' last) that is short is kept or dropped.
+//! - A position is *special* when we put BOS or EOS there, or, in ready-made ids, when it holds BOS, EOS or padding. In
+//!   text, special tokens that are written out are text. Special positions are not counted unless `count_special`.
+//! - Empty documents give no context, and no context is made of BOS and EOS of ours alone.
+
+use super::batch::Document;
+use super::options::{BosRule, CorpusOptions, Remainder};
+use super::parse::Piece;
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A context as it is cut, its documents by reference.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cut {
+    pub(super) ids: Vec<u32>,
+    pub(super) counted: Vec<bool>,
+    /// Where documents begin: (first position, document), ascending.
+    pub(super) documents: Vec<(u32, Arc<Document>)>,
+}
+
+/// What is carried from one piece to the next; all that a restart needs to go on cutting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Carry {
+    /// The context begun.
+    begun: Cut,
+    /// Whether it holds more than BOS and EOS of ours.
+    has_content: bool,
+    /// The document that goes on with the next piece.
+    open: Option<Arc<Document>>,
+    /// Whether the open document has given an id yet.
+    has_begun: bool,
+    /// Packed: the last document that gave an id; EOS is due before the next.
+    before: Option<Arc<Document>>,
+}
+
+/// Cuts documents into contexts.
+pub(super) struct Cutter {
+    context_length: usize,
+    bos: BosRule,
+    bos_id: u32,
+    pack: bool,
+    eos_id: u32,
+    keep: bool,
+    count_special: bool,
+    frame_ids: Vec<u32>,
+    pub(super) carry: Carry,
+}
+
+impl Cutter {
+    /// A cutter by `options`, with the special ids of `tokenizer`.
+    ///
+    /// # Errors
+    /// `Request` when the options need a token that the tokenizer lacks, or leave no room for text.
+    pub(super) fn new(options: &CorpusOptions, tokenizer: &Tokenizer) -> Result<Cutter> {
+        let (bos, pack) = (options.bos, options.pack);
+        let least = 1 + usize::from(bos != BosRule::None) + usize::from(pack);
+        if options.context_length < least {
+            return Err(Error::request(format!(
+                "[corpus] context_length is {}; expected at least {least} with bos = \"{}\" and pack = {pack}, else contexts \
+                 hold no text",
+                options.context_length,
+                bos.name()
+            )));
+        }
+        let bos_id = match (bos, tokenizer.bos_or_convention()) {
+            (BosRule::None, id) => id.unwrap_or(0),
+            (_, Some(id)) => id,
+            (_, None) => {
+                return Err(Error::request(format!(
+                    "[corpus] bos is \"{}\" but the tokenizer has no BOS token; set bos = \"none\"",
+                    bos.name()
+                )));
+            }
+        };
+        let eos_id = match (pack, tokenizer.eos_id()) {
+            (false, id) => id.unwrap_or(0),
+            (true, Some(id)) => id,
+            (true, None) => {
+                return Err(Error::request(
+                    "[corpus] pack joins documents with EOS but the tokenizer has no EOS token; set pack = false",
+                ));
+            }
+        };
+        Ok(Cutter {
+            context_length: options.context_length,
+            bos,
+            bos_id,
+            pack,
+            eos_id,
+            keep: options.remainder == Remainder::Keep,
+            count_special: options.count_special,
+            frame_ids: [tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()].into_iter().flatten().collect(),
+            carry: Carry::default(),
+        })
+    }
+
+    /// What is put before contexts or documents, if anything is.
+    pub(super) fn bos_id(&self) -> Option<u32> {
+        (self.bos != BosRule::None).then_some(self.bos_id)
+    }
+
+    /// What is put between packed documents, if they are packed.
+    pub(super) fn eos_id(&self) -> Option<u32> {
+        self.pack.then_some(self.eos_id)
+    }
+
+    /// Begins a document. The one before it is closed.
+    pub(super) fn open(&mut self, document: Document) {
+        debug_assert!(self.carry.open.is_none(), "a last piece or a bad record has closed the document before");
+        self.carry.open = Some(Arc::new(document));
+        self.carry.has_begun = false;
+    }
+
+    /// Takes the next piece of the open document. What follows a bad piece of a document belongs to none and is left out.
+    pub(super) fn push(&mut self, piece: &Piece, out: &mut Vec<Cut>) {
+        let Some(document) = self.carry.open.clone() else { return };
+        if !piece.ids.is_empty() && !self.carry.has_begun {
+            self.carry.has_begun = true;
+            if self.pack
+                && let Some(before) = self.carry.before.replace(document.clone())
+            {
+                self.put(&[self.eos_id], Kind::Ours, &before, out);
+            }
+            if self.bos == BosRule::Document {
+                self.put(&[self.bos_id], Kind::Ours, &document, out);
+            }
+        }
+        let kind = if piece.ready_made { Kind::ReadyMade } else { Kind::Text };
+        self.put(&piece.ids, kind, &document, out);
+        if piece.closes {
+            self.close(out);
+        }
+    }
+
+    /// Ends the open document, if one is.
+    pub(super) fn close(&mut self, out: &mut Vec<Cut>) {
+        if self.carry.open.take().is_some() && !self.pack {
+            self.end_context(self.keep, out);
+        }
+    }
+
+    /// Ends the corpus.
+    pub(super) fn finish(&mut self, out: &mut Vec<Cut>) {
+        self.close(out);
+        self.end_context(self.keep, out);
+        self.carry = Carry::default();
+    }
+
+    /// Puts ids of one kind behind what is there, as many contexts as it takes.
+    fn put(&mut self, mut ids: &[u32], kind: Kind, document: &Arc<Document>, out: &mut Vec<Cut>) {
+        while !ids.is_empty() {
+            let begun = &mut self.carry.begun;
+            if begun.ids.is_empty() {
+                begun.documents.push((0, document.clone()));
+                if self.bos == BosRule::Context {
+                    begun.ids.push(self.bos_id);
+                    begun.counted.push(self.count_special);
+                }
+            } else if begun.documents.last().is_none_or(|(_, last)| last.number != document.number) {
+                begun.documents.push((begun.ids.len() as u32, document.clone()));
+            }
+            let (now, later) = ids.split_at(ids.len().min(self.context_length - begun.ids.len()));
+            begun.ids.extend_from_slice(now);
+            match kind {
+                Kind::Text => begun.counted.resize(begun.ids.len(), true),
+                Kind::Ours => begun.counted.resize(begun.ids.len(), self.count_special),
+                Kind::ReadyMade => {
+                    let frame = |id: &u32| !self.frame_ids.contains(id) || self.count_special;
+                    begun.counted.extend(now.iter().map(frame));
+                }
+            }
+            self.carry.has_content |= kind != Kind::Ours;
+            if begun.ids.len() == self.context_length {
+                self.end_context(true, out);
+            }
+            ids = later;
+        }
+    }
+
+    fn end_context(&mut self, keep: bool, out: &mut Vec<Cut>) {
+        let cut = std::mem::take(&mut self.carry.begun);
+        if std::mem::take(&mut self.carry.has_content) && keep {
+            out.push(cut);
+        }
+    }
+}
+
+/// Where ids come from, which decides whether they may be special.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Ours,
+    ReadyMade,
+}

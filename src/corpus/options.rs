@@ -1,0 +1,128 @@
+//! The `[corpus]` table of a dataflow file.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything about the corpus that changes a number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusOptions {
+    /// Paths or globs, in the order given; matches of one glob in lexicographic order. By ending: .jsonl/.ndjson, .txt,
+    /// .parquet, .bin, each but .parquet also .gz or .zst.
+    pub files: Vec<String>,
+    /// Field or column that holds the text.
+    #[serde(default = "default_text")]
+    pub text: String,
+    /// Field or column that names a document.
+    #[serde(default = "default_id")]
+    pub id: String,
+    /// Fields or columns that label a document: texts, numbers or booleans.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// What one document is in a .txt file.
+    #[serde(default)]
+    pub text_unit: TextUnit,
+    /// Column with ready-made token ids (pre-tokenized Parquet); the text is then not read. A BOS that stands before a
+    /// document's ids makes room for the one that `bos` puts there.
+    #[serde(default)]
+    pub ids: Option<String>,
+    /// Bytes of one token id in .bin files: 2 or 4, little-endian.
+    #[serde(default = "default_bin_bytes")]
+    pub bin_token_bytes: u8,
+    /// Positions of a full context, BOS included.
+    pub context_length: usize,
+    /// Where BOS is put.
+    #[serde(default)]
+    pub bos: BosRule,
+    /// Whether rows of BOS, EOS and padding enter the sums. In texts these are the positions that `bos` and `pack` put
+    /// there (a special token written out in a text is text), in ready-made ids all that hold BOS, EOS or padding.
+    #[serde(default)]
+    pub count_special: bool,
+    /// What becomes of a short last context.
+    #[serde(default)]
+    pub remainder: Remainder,
+    /// Whether contexts cross documents (joined with EOS).
+    #[serde(default)]
+    pub pack: bool,
+    /// Contexts in a batch.
+    #[serde(default = "default_batch_contexts")]
+    pub batch_contexts: usize,
+    /// Stop after the batch in which this many counted rows are reached; 0 = the whole corpus.
+    #[serde(default)]
+    pub max_tokens: u64,
+    /// What becomes of a malformed record.
+    #[serde(default)]
+    pub on_bad_record: OnBadRecord,
+}
+
+fn default_text() -> String {
+    "text".into()
+}
+fn default_id() -> String {
+    "id".into()
+}
+fn default_bin_bytes() -> u8 {
+    2
+}
+fn default_batch_contexts() -> usize {
+    16
+}
+
+/// Where BOS is put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BosRule {
+    /// Before every context; it takes one of the positions.
+    #[default]
+    Context,
+    /// Once before each document, which is then cut.
+    Document,
+    /// Nowhere.
+    None,
+}
+
+impl BosRule {
+    /// As it is written in a dataflow file.
+    pub fn name(self) -> &'static str {
+        match self {
+            BosRule::Context => "context",
+            BosRule::Document => "document",
+            BosRule::None => "none",
+        }
+    }
+}
+
+/// What becomes of a short last context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remainder {
+    /// It is used as it is.
+    #[default]
+    Keep,
+    /// It is left out.
+    Drop,
+}
+
+/// What one document is in a .txt file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextUnit {
+    /// The whole file.
+    #[default]
+    File,
+    /// Lines up to an empty one.
+    Paragraph,
+    /// Each line.
+    Line,
+}
+
+/// What becomes of a malformed record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRecord {
+    /// The run stops with an error naming file and line.
+    #[default]
+    Error,
+    /// It is counted, named in the log and left out; of a file whose compression or Parquet pages are damaged, what
+    /// comes before the damage is used, and the rest (of the row group, in Parquet) is one such record.
+    Skip,
+}

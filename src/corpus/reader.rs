@@ -1,0 +1,60 @@
+//! One file as a stream of records, whatever its kind.
+
+use super::bin::BinReader;
+use super::files::{Format, kind_of};
+use super::jsonl::JsonlReader;
+use super::options::{CorpusOptions, OnBadRecord};
+use super::parquet::ParquetReader;
+use super::record::{Limits, Place, Raw};
+use super::text::TextReader;
+use crate::error::Result;
+use std::path::Path;
+
+/// Reads the records of one file in order.
+pub(super) enum Reader {
+    Jsonl(JsonlReader),
+    Text(TextReader),
+    Parquet(Box<ParquetReader>),
+    Bin(BinReader),
+}
+
+impl Reader {
+    /// Opens `path` at `place`; `eos` splits the documents of .bin files.
+    ///
+    /// # Errors
+    /// `Request` or `Machine` when the file cannot be opened, or lacks what the options ask for.
+    pub(super) fn open(
+        path: &Path,
+        options: &CorpusOptions,
+        eos: Option<u32>,
+        place: Place,
+        limits: Limits,
+    ) -> Result<Reader> {
+        let (format, wrapping) = kind_of(path)?;
+        Ok(match format {
+            Format::Jsonl => {
+                let skip_long = options.on_bad_record == OnBadRecord::Skip;
+                Reader::Jsonl(JsonlReader::open(path, wrapping, place, limits, skip_long)?)
+            }
+            Format::Text => Reader::Text(TextReader::open(path, wrapping, options.text_unit, place, limits)?),
+            Format::Parquet => Reader::Parquet(Box::new(ParquetReader::open(path, options, place, limits)?)),
+            Format::Bin => {
+                let (width, n_labels) = (options.bin_token_bytes, options.labels.len());
+                Reader::Bin(BinReader::open(path, wrapping, width, eos, n_labels, place, limits)?)
+            }
+        })
+    }
+
+    /// The next record or piece; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// `Machine` or `Input` when reading itself fails. What is wrong with the content comes as a bad record.
+    pub(super) fn next(&mut self) -> Result<Option<Raw>> {
+        match self {
+            Reader::Jsonl(reader) => reader.next(),
+            Reader::Text(reader) => reader.next(),
+            Reader::Parquet(reader) => reader.next(),
+            Reader::Bin(reader) => reader.next(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the readers hand to the tokenizing stage: a record, a piece of one, or the news that one is bad.
+
+use serde::{Deserialize, Serialize};
+
+/// Where reading stands inside one file: between two records, or inside a text too long to be one piece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// Offset of the compressed member or frame, or of the next byte of a plain file; row group of a Parquet file.
+    pub(super) frame: u64,
+    /// Unwrapped bytes behind it; rows of the row group.
+    pub(super) skip: u64,
+    /// Records begun before this place.
+    pub(super) record: u64,
+    /// Line ends before this place.
+    pub(super) line: u64,
+    /// Whether the document begun last goes on here.
+    pub(super) inside: bool,
+}
+
+impl Place {
+    /// The end of the file, wherever its content breaks off.
+    pub(super) fn end(self) -> Place {
+        Place { frame: u64::MAX, skip: 0, inside: false, ..self }
+    }
+
+    /// Whether this is [`Place::end`].
+    pub(super) fn is_end(self) -> bool {
+        self.frame == u64::MAX
+    }
+}
+
+/// One step of a reader.
+pub(super) struct Raw {
+    /// Where reading goes on after it.
+    pub(super) after: Place,
+    /// Bytes of the file behind this step, for progress.
+    pub(super) file_bytes: u64,
+    pub(super) body: RawBody,
+}
+
+/// What was read, not yet parsed or tokenized.
+pub(super) enum RawBody {
+    /// A line of JSON, without its end.
+    Json { line: Vec<u8>, number: u64 },
+    /// A text or a piece of one, from a .txt file. `line` is the number of its first line.
+    Text { bytes: Vec<u8>, record: u64, line: u64, opens: bool, closes: bool },
+    /// A row with a text.
+    Row { opening: Opening, text: String },
+    /// Ready-made ids or a piece of them; `opening` where a document begins.
+    Ids { opening: Option<Opening>, ids: Vec<u32>, closes: bool },
+    /// What is wrong, with file and line or row.
+    Bad(String),
+}
+
+/// What a document says of itself, before its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) name: String,
+    pub(super) labels: Vec<Option<String>>,
+}
+
+impl RawBody {
+    /// Bytes of text or ids it holds, for the bound on what is in the air.
+    pub(super) fn size_bytes(&self) -> usize {
+        64 + match self {
+            RawBody::Json { line, .. } => line.len(),
+            RawBody::Text { bytes, .. } => bytes.len(),
+            RawBody::Row { text, .. } => text.len(),
+            RawBody::Ids { ids, .. } => 4 * ids.len(),
+            RawBody::Bad(message) => message.len(),
+        }
+    }
+}
+
+/// Bounds of what is held at once. They are constants of the program; tests make them small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// The longest record; a longer one is bad and is never held whole.
+    pub(super) record_bytes: usize,
+    /// The longest text that goes through the tokenizer in one piece. The tokenizers library holds some 130 times a
+    /// text's size while it works (2.1 GB for 16 MiB, measured), and most books are shorter than 4 MiB.
+    pub(super) piece_bytes: usize,
+    /// Ids of one piece of a .bin document.
+    pub(super) piece_ids: usize,
+    /// Text in the air between reading and cutting.
+    pub(super) look_ahead_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { record_bytes: 256 << 20, piece_bytes: 1 << 20, piece_ids: 1 << 20, look_ahead_bytes: 8 << 20 }
+    }
+}

@@ -1,0 +1,304 @@
+//! The corpus as a stream of batches that can be left and taken up again at any batch.
+
+use super::ahead::Ahead;
+use super::batch::{Context, Document, TokenBatch};
+use super::check::check_files;
+use super::cursor::{Cursor, Standing};
+use super::cutter::{Cut, Cutter};
+use super::facts::{CorpusFacts, Progress};
+use super::files::{CorpusFile, list};
+use super::options::{CorpusOptions, OnBadRecord};
+use super::parse::Unit;
+use super::record::{Limits, Place};
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bad records of which the descriptions are kept.
+const FIRST_SKIPS: usize = 8;
+
+/// A corpus being read. Which batch comes is a pure function of the options, the files and the batch's number: neither
+/// threads nor restarts nor how far it reads ahead change it.
+pub struct Corpus {
+    options: CorpusOptions,
+    tokenizer: Arc<Tokenizer>,
+    limits: Limits,
+    files: Vec<CorpusFile>,
+    ahead: Ahead,
+    cutter: Cutter,
+    /// Number and first row of the next batch.
+    batch: u64,
+    rows: u64,
+    /// Before the record being cut, and after it.
+    before: Standing,
+    after: Standing,
+    /// Contexts of that record: handed out, and waiting.
+    handed_out: u64,
+    waiting: VecDeque<Cut>,
+    /// Position of the next batch, as of the last whole one.
+    cursor: Cursor,
+    failed: Option<Error>,
+}
+
+impl Corpus {
+    /// Opens the corpus at its first batch. Files are listed, Parquet schemas checked; nothing else is read.
+    ///
+    /// # Errors
+    /// `Request` for options that fit neither each other, the tokenizer nor the files; `Input` for a damaged Parquet
+    /// file unless bad records are skipped.
+    pub fn open(options: CorpusOptions, tokenizer: Arc<Tokenizer>) -> Result<Corpus> {
+        Self::open_within(options, tokenizer, Limits::default())
+    }
+
+    /// The same within other bounds of memory.
+    pub(super) fn open_within(options: CorpusOptions, tokenizer: Arc<Tokenizer>, limits: Limits) -> Result<Corpus> {
+        if options.batch_contexts == 0 {
+            return Err(Error::request("[corpus] batch_contexts is 0; expected at least 1"));
+        }
+        if ![2, 4].contains(&options.bin_token_bytes) {
+            return Err(Error::request(format!(
+                "[corpus] bin_token_bytes is {}; expected 2 or 4, the bytes of one id in .bin files",
+                options.bin_token_bytes
+            )));
+        }
+        let cutter = Cutter::new(&options, &tokenizer)?;
+        let files = list(&options.files)?;
+        check_files(&files, &options, limits)?;
+        let mut corpus = Corpus {
+            ahead: Ahead::new(0, Place::default(), limits),
+            cutter,
+            batch: 0,
+            rows: 0,
+            before: Standing::default(),
+            after: Standing::default(),
+            handed_out: 0,
+            waiting: VecDeque::new(),
+            cursor: Cursor::default(),
+            failed: None,
+            options,
+            tokenizer,
+            limits,
+            files,
+        };
+        corpus.cursor = corpus.position();
+        Ok(corpus)
+    }
+
+    /// The next batch: `batch_contexts` contexts, the last batch fewer; `None` behind it or when `max_tokens` is reached.
+    ///
+    /// # Errors
+    /// `Input` naming file and line or row for a malformed record (unless such are skipped), and for a corpus that holds
+    /// no context; `Machine` when reading fails. An error is given again by every later call, until [`Corpus::seek`].
+    pub fn next_batch(&mut self) -> Result<Option<TokenBatch>> {
+        if let Some(e) = &self.failed {
+            return Err(e.clone());
+        }
+        if self.options.max_tokens > 0 && self.rows >= self.options.max_tokens {
+            return Ok(None);
+        }
+        let result = self.collect();
+        match &result {
+            Err(e) => self.failed = Some(e.clone()),
+            Ok(Some(batch)) => {
+                self.batch += 1;
+                self.rows += batch.n_rows() as u64;
+                self.cursor = self.position();
+            }
+            Ok(None) => {}
+        }
+        result
+    }
+
+    /// Position of the next batch: what a manifest remembers.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor.clone()
+    }
+
+    /// Goes to a position that [`Corpus::cursor`] gave, of this corpus or of one opened with the same options on the
+    /// same files. Of what is behind, at most the compressed member or frame, or the pages of the row group, is read.
+    ///
+    /// # Errors
+    /// `State` naming a file that is not what it was; `Request` or `Machine` when a file cannot be read.
+    pub fn seek(&mut self, cursor: &Cursor) -> Result<()> {
+        for file in &self.files {
+            let found =
+                std::fs::metadata(&file.path).map_err(|e| Error::io("look at the corpus file", &file.path, &e))?;
+            if found.len() != file.size_bytes {
+                return Err(Error::state(format!(
+                    "the corpus file {} has {} bytes and had {} when the run was planned; restore it, or start afresh",
+                    file.path.display(),
+                    found.len(),
+                    file.size_bytes
+                )));
+            }
+        }
+        cursor.check(&self.files)?;
+        self.ahead = Ahead::new(cursor.standing.file, cursor.standing.place, self.limits);
+        self.cutter.carry = cursor.standing.carry.clone();
+        (self.batch, self.rows) = (cursor.batch, cursor.rows);
+        (self.before, self.after) = (cursor.standing.clone(), cursor.standing.clone());
+        self.handed_out = 0;
+        self.waiting.clear();
+        self.failed = None;
+        self.cursor = cursor.clone();
+        if cursor.handed_out > 0 {
+            self.cut_next()?;
+            if (self.waiting.len() as u64) < cursor.handed_out {
+                return Err(Error::state(format!(
+                    "the corpus file {} has another content than when the run was stopped; restore it, or start afresh",
+                    self.files[cursor.standing.file.min(self.files.len() - 1)].path.display()
+                )));
+            }
+            self.waiting.drain(..cursor.handed_out as usize);
+            self.handed_out = cursor.handed_out;
+        }
+        Ok(())
+    }
+
+    /// How far the batches handed out have come.
+    pub fn progress(&self) -> Progress {
+        let bytes_total = self.files.iter().map(|f| f.size_bytes).sum();
+        let files_done = &self.files[..self.after.file.min(self.files.len())];
+        let before: u64 = files_done.iter().map(|f| f.size_bytes).sum();
+        let inside = self.files.get(self.after.file).map_or(0, |f| self.after.file_bytes.min(f.size_bytes));
+        Progress {
+            bytes_done: before + inside,
+            bytes_total,
+            documents: self.after.documents,
+            skipped_records: self.after.skipped_records,
+            split_documents: self.after.split_documents,
+            first_skips: self.after.first_skips.clone(),
+        }
+    }
+
+    /// The files, in reading order.
+    pub fn files(&self) -> &[CorpusFile] {
+        &self.files
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &CorpusOptions {
+        &self.options
+    }
+
+    /// The tokenizer it was opened with.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// What a plan prints of it.
+    pub fn facts(&self) -> CorpusFacts {
+        let read = |id: u32| (id, self.tokenizer.token_text(id));
+        CorpusFacts {
+            n_files: self.files.len(),
+            size_bytes: self.files.iter().map(|f| f.size_bytes).sum(),
+            vocab_size: self.tokenizer.vocab_size(),
+            bos: self.cutter.bos_id().map(read),
+            eos: self.cutter.eos_id().map(read),
+        }
+    }
+
+    fn collect(&mut self) -> Result<Option<TokenBatch>> {
+        let mut batch = TokenBatch { index: self.batch, first_row: self.rows, ..TokenBatch::default() };
+        while batch.contexts.len() < self.options.batch_contexts {
+            if let Some(cut) = self.waiting.pop_front() {
+                self.handed_out += 1;
+                add(&mut batch, cut);
+            } else if self.after.is_through {
+                break;
+            } else {
+                self.cut_next()?;
+            }
+        }
+        if !batch.contexts.is_empty() {
+            return Ok(Some(batch));
+        }
+        if self.batch == 0 { Err(self.nothing_there()) } else { Ok(None) }
+    }
+
+    /// Cuts the next record into contexts that wait to be handed out.
+    fn cut_next(&mut self) -> Result<()> {
+        self.before = self.after.clone();
+        self.handed_out = 0;
+        let mut cuts = Vec::new();
+        match self.ahead.next(&self.files, &self.options, &self.tokenizer)? {
+            Some((file, Unit { after, file_bytes, body })) => {
+                let now = &mut self.after;
+                (now.file, now.place, now.file_bytes) = (file, after, file_bytes);
+                match body {
+                    Ok(piece) => {
+                        if let Some(opening) = &piece.opening {
+                            let number = now.documents;
+                            now.documents += 1;
+                            now.split_documents += u64::from(piece.split);
+                            let (name, labels) = (opening.name.clone(), opening.labels.clone());
+                            self.cutter.open(Document { number, name, labels });
+                        }
+                        self.cutter.push(&piece, &mut cuts);
+                    }
+                    Err(what) if self.options.on_bad_record == OnBadRecord::Error => {
+                        return Err(Error::input(format!(
+                            "read the corpus: {what}; mend it, or leave such records out with on_bad_record = \"skip\""
+                        )));
+                    }
+                    Err(what) => {
+                        now.skipped_records += 1;
+                        if now.first_skips.len() < FIRST_SKIPS {
+                            now.first_skips.push(what.chars().take(400).collect());
+                        }
+                        self.cutter.close(&mut cuts);
+                    }
+                }
+            }
+            None => {
+                self.cutter.finish(&mut cuts);
+                self.after.file = self.files.len();
+                self.after.place = Place::default();
+                self.after.file_bytes = 0;
+                self.after.is_through = true;
+            }
+        }
+        self.after.carry = self.cutter.carry.clone();
+        self.waiting.extend(cuts);
+        Ok(())
+    }
+
+    /// Where the next batch begins: behind a record where all its contexts are handed out, else before it.
+    fn position(&self) -> Cursor {
+        let whole = self.waiting.is_empty();
+        let standing = if whole { &self.after } else { &self.before };
+        let handed_out = if whole { 0 } else { self.handed_out };
+        Cursor::new(self.batch, self.rows, handed_out, standing.clone(), &self.files)
+    }
+
+    fn nothing_there(&self) -> Error {
+        let (documents, skipped) = (self.after.documents, self.after.skipped_records);
+        let files = self.options.files.join(", ");
+        Error::input(match (documents, self.after.first_skips.first()) {
+            (0, None) => format!("the corpus ({files}) holds no document; check [corpus] files"),
+            (0, Some(first)) => {
+                format!(
+                    "the corpus ({files}) holds no good document: {skipped} records were skipped, the first as {first}"
+                )
+            }
+            _ => format!(
+                "the corpus ({files}) gives no context: its {documents} documents are empty or, with remainder = \"drop\", \
+                 shorter than context_length = {}",
+                self.options.context_length
+            ),
+        })
+    }
+}
+
+/// Puts a context into the batch, its documents by their number in it.
+fn add(batch: &mut TokenBatch, cut: Cut) {
+    let mut documents = Vec::with_capacity(cut.documents.len());
+    for (position, document) in cut.documents {
+        if batch.documents.last().is_none_or(|last| last.number != document.number) {
+            batch.documents.push((*document).clone());
+        }
+        documents.push((position, batch.documents.len() as u32 - 1));
+    }
+    batch.contexts.push(Context { ids: cut.ids, counted: cut.counted, documents });
+}

@@ -1,0 +1,208 @@
+//! Which ids does a text have, and what does an id read as? The home of the `tokenizers` crate.
+//!
+//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, what its companions say of BOS, EOS and padding).
+//! Out: ids without any special token put in (cutting puts them in, by the rules of `[corpus]`), and texts of ids. A
+//! `truncation` or `padding` block of the file is set aside: it describes how its author called it, and would cut or
+//! pad our documents.
+
+use super::special::{Special, SpecialIds};
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::path::Path;
+use tokenizers::{DecoderWrapper, Tokenizer as Inner};
+
+/// A text's ids with the characters that each covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids: `[len]`.
+    pub ids: Vec<u32>,
+    /// Half-open spans in characters (Unicode scalar values) of the text: `[len]`. As the `tokenizers` library gives
+    /// them: spaces may be trimmed off a span, and tokens that share a character share its span.
+    pub spans: Vec<(usize, usize)>,
+}
+
+/// A tokenizer with its special ids. Cheap to share behind an `Arc`; every method takes `&self`.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Inner,
+    special: SpecialIds,
+    marked_special: Vec<u32>,
+    vocab_size: usize,
+    reading: Reading,
+}
+
+/// How the text of a single token is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// The decoder of the file, given one token, says what a person reads (byte-level BPE).
+    Decoder,
+    /// The decoder strips leading spaces or joins bytes over tokens (SentencePiece): `▁` is a space, `<0xNN>` a byte.
+    Pieces,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. BOS and EOS are guessed from the names of its special tokens, as no companion is read.
+    ///
+    /// # Errors
+    /// `Request` when there is no such file, `Input` when it is not a tokenizer.
+    pub fn from_file(path: &Path) -> Result<Tokenizer> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io("read the tokenizer", path, &e))?;
+        Self::from_bytes(&path.display().to_string(), &bytes)
+    }
+
+    /// The same from memory; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// `Input` when the bytes are not a tokenizer.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
+        let mut inner = Inner::from_bytes(bytes).map_err(|e| {
+            Error::input(format!(
+                "read the tokenizer {name}: {e}; expected the tokenizer.json of the tokenizers library"
+            ))
+        })?;
+        inner.with_padding(None);
+        inner.with_truncation(None).expect("no truncation is always a valid truncation");
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        let mut marked_special: Vec<u32> =
+            inner.get_added_tokens_decoder().iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        marked_special.sort_unstable();
+        let reading = match inner.get_decoder() {
+            Some(DecoderWrapper::ByteLevel(_) | DecoderWrapper::WordPiece(_)) | None => Reading::Decoder,
+            Some(decoder) => match serde_json::to_string(decoder) {
+                Ok(text) if text.contains("ByteFallback") || text.contains("Metaspace") || text.contains('▁') => {
+                    Reading::Pieces
+                }
+                _ => Reading::Decoder,
+            },
+        };
+        let special = SpecialIds::guess(|token| inner.token_to_id(token));
+        Ok(Tokenizer { inner, special, marked_special, vocab_size, reading })
+    }
+
+    /// Reads the `tokenizer.json` of a folder in Hugging Face layout, and BOS, EOS and padding from the first of
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that speaks of each.
+    /// `"bos_token": null` in `tokenizer_config.json` is an answer: the family has none (Qwen).
+    ///
+    /// # Errors
+    /// `Request` when the folder has no `tokenizer.json`, `Input` when a file is malformed.
+    pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
+        let path = folder.join("tokenizer.json");
+        if !path.is_file() {
+            return Err(Error::request(format!(
+                "the folder {} has no tokenizer.json; a SentencePiece tokenizer.model is turned into one by \
+                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+                folder.display()
+            )));
+        }
+        let mut tokenizer = Self::from_file(&path)?;
+        tokenizer.special = SpecialIds::of_folder(folder, &|token| tokenizer.inner.token_to_id(token))?;
+        Ok(tokenizer)
+    }
+
+    /// Ids of `text`, no special token put in. Special tokens that are written out in the text are found in it.
+    ///
+    /// # Errors
+    /// `Input` when the tokenizer's own model fails on the text (it has no token for unknown characters).
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match self.inner.encode_fast(text, false) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
+        }
+    }
+
+    /// Ids of `text` and the characters they cover.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Encoded> {
+        match self.inner.encode_char_offsets(text, false) {
+            Ok(encoding) => Ok(Encoded { ids: encoding.get_ids().to_vec(), spans: encoding.get_offsets().to_vec() }),
+            Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
+        }
+    }
+
+    /// Text of a run of ids, special tokens written out; ids without a token are left out.
+    ///
+    /// # Errors
+    /// `Input` when the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, false).map_err(|e| Error::input(format!("decode {} ids: {e}", ids.len())))
+    }
+
+    /// What a person reads at one token: decoded alone, a leading space kept, `U+FFFD` for parts of a character; an id
+    /// without a token reads `<id N>`.
+    pub fn token_text(&self, id: u32) -> String {
+        let Some(token) = self.inner.id_to_token(id) else { return format!("<id {id}>") };
+        if self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id) {
+            return token;
+        }
+        match self.reading {
+            Reading::Decoder => self.inner.decode(&[id], false).unwrap_or(token),
+            Reading::Pieces => match byte_piece(&token) {
+                Some(byte) if byte < 0x80 => char::from(byte).to_string(),
+                Some(_) => "\u{FFFD}".to_string(),
+                None => token.replace('▁', " "),
+            },
+        }
+    }
+
+    /// Largest id + 1, added tokens included. A model's embedding may have more rows.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token put before texts; `None` where the family has none or nothing tells.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.special.bos.id()
+    }
+
+    /// The token put after texts.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.special.eos.id()
+    }
+
+    /// The token that fills short rows.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.special.pad.id()
+    }
+
+    /// What stands before a context when `bos` is not "none": BOS; or `<|endoftext|>`, which in its families (GPT-2,
+    /// GPT-NeoX, Pythia) begins and ends documents alike, when nothing says that there is no BOS.
+    pub fn bos_or_convention(&self) -> Option<u32> {
+        match (self.special.bos, self.special.eos) {
+            (Special::Id(id), _) => Some(id),
+            (Special::Unsaid, Special::Id(id)) if self.inner.id_to_token(id).as_deref() == Some("<|endoftext|>") => {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `id` is BOS, EOS or padding, or is marked special in the tokenizer.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.is_frame(id) || self.marked_special.binary_search(&id).is_ok()
+    }
+
+    /// Whether `id` is BOS, EOS or padding.
+    pub(super) fn is_frame(&self, id: u32) -> bool {
+        [self.bos_id(), self.eos_id(), self.pad_id()].contains(&Some(id))
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).field("special", &self.special).finish()
+    }
+}
+
+/// The byte of a byte-fallback piece `<0xNN>`.
+fn byte_piece(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// The beginning of a text, quoted, for an error.
+fn shortened(text: &str) -> Cow<'static, str> {
+    let head: String = text.chars().take(40).collect();
+    format!("{head:?}{}", if head.len() < text.len() { " …" } else { "" }).into()
+}

@@ -1,0 +1,384 @@
+//! One worker's dataflow, put together, and the processes it runs in.
+
+use crate::corpus::Corpus;
+use crate::engine::encode::encode_batch;
+use crate::engine::fold::Fold;
+use crate::engine::message::{Encoded, Folded, Note, ViewRow, Work};
+use crate::engine::publish::{Due, Publisher};
+use crate::engine::schedule::Schedule;
+use crate::engine::shared::{Shared, Stage};
+use crate::engine::source::{SourceParts, batches, feed};
+use crate::engine::views::{ViewRules, views};
+use crate::engine::{Job, keep_or_fail, state};
+use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
+use crate::store::Manifest;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use timely::communication::Config;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::ProbeHandle;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::{Broadcast, Map, ToStream};
+use timely::dataflow::operators::{Capability, Inspect, Probe};
+use timely::worker::Worker;
+
+/// Workers and processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Worker threads in each process.
+    pub workers: usize,
+    /// This process.
+    pub process: usize,
+    /// `HOST:PORT` of every process, in order; empty for one process.
+    pub hosts: Vec<String>,
+}
+
+impl Cluster {
+    /// One process of `workers` workers.
+    pub fn local(workers: usize) -> Self {
+        Cluster { workers, process: 0, hosts: Vec::new() }
+    }
+
+    fn config(&self) -> Config {
+        match (self.hosts.len(), self.workers) {
+            (0 | 1, 0 | 1) => Config::Thread,
+            (0 | 1, n) => Config::Process(n),
+            (_, n) => Config::Cluster {
+                threads: n.max(1),
+                process: self.process,
+                addresses: self.hosts.clone(),
+                report: false,
+                zerocopy: false,
+            },
+        }
+    }
+}
+
+/// A panic in one worker would leave the others waiting for ever, so it ends the process; peers see the closed socket and
+/// end too. State on disk is a committed checkpoint at every moment, so nothing is lost.
+pub fn abort_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or("");
+        if message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
+            eprintln!(
+                "error: lost contact with another process of this run; start all of them again to go on from the last checkpoint"
+            );
+            std::process::exit(i32::from(crate::error::ErrorKind::Machine.exit_code()));
+        }
+        default(info);
+        eprintln!("this is a bug in cognate; the run can be resumed from its last checkpoint");
+        std::process::exit(101);
+    }));
+}
+
+/// Rows that an idle arrangement merges each time it is looked at.
+const IDLE_EFFORT: isize = 10_000;
+
+/// Runs the dataflow on every worker of this process and waits for the end.
+pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
+    let mut worker = timely::WorkerConfig::default();
+    // arrangements are brought together between snapshots, so that what they hold does not grow with their number
+    differential_dataflow::configure(
+        &mut worker,
+        &differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_EFFORT)),
+    );
+    let config = timely::Config { communication: job.cluster.config(), worker };
+    let shared = job.shared.clone();
+    let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
+    let source = corpus.map(|corpus| {
+        let estimate = &job.plan.spec.estimate;
+        let (rows, snapshots) = job.resume.as_ref().map_or((0, 0), |m| (m.rows, m.snapshot));
+        let run = job.run.clone();
+        (
+            feed(corpus, job.in_flight.clamp(1, 8) as usize, shared.clone()),
+            Schedule::new(estimate.snapshot_every, job.plan.spec.checkpoint.every, rows, snapshots),
+            run,
+        )
+    });
+    shared.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
+    // handed to the one worker that reads
+    let source = Mutex::new(source);
+    let several_processes = job.cluster.hosts.len() > 1;
+    let job = Arc::new(job);
+    let of_job = job.clone();
+    let guards = timely::execute(config, move |worker| {
+        let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
+        let parts = parts.map(|(feed, schedule, run)| SourceParts {
+            feed,
+            schedule,
+            start: first,
+            in_flight: of_job.in_flight,
+            stop_requested: Box::new(move || run.stop_requested()),
+        });
+        let probe = ProbeHandle::new();
+        let Some(resume) = keep_or_fail(&of_job.shared, agree(worker, &of_job)) else {
+            return;
+        };
+        build(worker, &of_job, resume, parts, &probe);
+        while !probe.done() && !of_job.shared.failed() {
+            worker.step_or_park(Some(Duration::from_millis(1)));
+        }
+        if of_job.shared.failed() {
+            for dataflow in worker.installed_dataflows() {
+                worker.drop_dataflow(dataflow);
+            }
+        }
+    });
+    let guards = guards.map_err(|e| {
+        Error::machine(format!(
+            "cannot start the workers: {e}; check that every address of --hosts is free and reachable"
+        ))
+    })?;
+    if several_processes {
+        // after a failure the peers would wait for us and we for them: leave, and they see the closed sockets
+        while !shared.failed() && guards.guards().iter().any(|g| !g.is_finished()) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if shared.failed() {
+            std::mem::forget(guards);
+            return Ok(());
+        }
+    }
+    for result in guards.join() {
+        result.map_err(|e| Error::machine(format!("a worker ended badly: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then tells the others,
+/// which read the manifest only when they have heard.
+///
+/// # Errors
+/// `State` when a process has other files than process 0, or sees another run directory.
+fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
+    if job.cluster.hosts.len() < 2 {
+        return Ok(job.resume.clone().map(Arc::new));
+    }
+    let mine = crate::plan::fingerprint(&job.plan.fingerprint_parts);
+    let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch)));
+    let heard: Rc<RefCell<Option<(String, Option<BatchIndex>)>>> = Rc::default();
+    let (sink, probe) = (heard.clone(), ProbeHandle::new());
+    worker.dataflow::<BatchIndex, _, _>(|scope| {
+        word.to_stream(scope)
+            .broadcast()
+            .inspect(move |word| *sink.borrow_mut() = Some(word.clone()))
+            .probe_with(&probe);
+    });
+    while !probe.done() {
+        worker.step_or_park(Some(Duration::from_millis(1)));
+    }
+    let (theirs, next) = heard.borrow_mut().take().expect("process 0 tells every worker before the dataflow ends");
+    if theirs != mine {
+        return Err(Error::state(format!(
+            "process {} has another dataflow file, model, SAE or corpus than process 0; give every process the same files",
+            job.cluster.process
+        )));
+    }
+    if job.cluster.process == 0 {
+        return Ok(job.resume.clone().map(Arc::new));
+    }
+    let Some(next) = next else { return Ok(None) };
+    let manifest = Manifest::read(&job.run.manifest())?;
+    if manifest.next_batch != next {
+        return Err(Error::state(format!(
+            "process {} sees a run directory that stands before batch {}, process 0 one before batch {next}; --out must be one \
+             shared folder",
+            job.cluster.process, manifest.next_batch
+        )));
+    }
+    Ok(Some(Arc::new(manifest)))
+}
+
+/// Puts together one worker's dataflow.
+fn build(
+    worker: &mut Worker,
+    job: &Arc<Job>,
+    resume: Option<Arc<Manifest>>,
+    parts: Option<SourceParts>,
+    probe: &ProbeHandle<BatchIndex>,
+) {
+    let (index, peers) = (worker.index(), worker.peers());
+    worker.dataflow::<BatchIndex, _, _>(|scope| {
+        let work = batches(scope, parts, probe.clone(), job.shared.clone());
+
+        let of_job = job.clone();
+        let encoded = work.unary::<CapacityContainerBuilder<Vec<Encoded>>, _, _, _>(
+            Exchange::new(|w: &Work| w.control.t),
+            "Encode",
+            move |_, _| {
+                move |input, output| {
+                    input.for_each(|capability, data| {
+                        for work in data.drain(..) {
+                            if of_job.shared.failed() {
+                                continue;
+                            }
+                            let batch = encode_batch(&of_job.plan, &of_job.loaded, &work.tokens, &of_job.shared);
+                            let Some(batch) = keep_or_fail(&of_job.shared, batch).map(Arc::new) else { continue };
+                            let mut session = output.session(&capability);
+                            for to in 0..peers as u64 {
+                                session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });
+                            }
+                        }
+                    });
+                }
+            },
+        );
+
+        let (of_job, of_resume) = (job.clone(), resume.clone());
+        let folded = encoded.unary_frontier::<CapacityContainerBuilder<Vec<(Folded, BatchIndex)>>, _, _, _>(
+            Exchange::new(|e: &Encoded| e.to),
+            "Fold",
+            move |_, _| {
+                let mut fold = Fold::new(of_job.plan.clone(), index, peers);
+                if let Some(manifest) = &of_resume {
+                    let plan = of_job.plan.clone();
+                    keep_or_fail(
+                        &of_job.shared,
+                        state::restore(&mut fold, &of_job.run, manifest, |k| plan.tile_name(k)),
+                    );
+                }
+                let mut expected = of_resume.as_ref().map_or(0, |m| m.next_batch);
+                let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, Encoded)> = BTreeMap::new();
+                move |(input, frontier), output| {
+                    input.for_each(|capability, data| {
+                        for encoded in data.drain(..) {
+                            if let Some(capability) = capability.retain_least(output.output_index()) {
+                                waiting.insert(encoded.control.t, (capability, encoded));
+                            }
+                        }
+                    });
+                    of_job.shared.in_flight.fetch_max(waiting.len() as u64, Relaxed);
+                    while let Some(first) = waiting.first_entry() {
+                        // more of t may come from elsewhere, or batches before it: wait, and apply in order
+                        if frontier.frontier().less_equal(first.key()) || of_job.shared.failed() {
+                            break;
+                        }
+                        let (t, (capability, encoded)) = first.remove_entry();
+                        if t != expected {
+                            of_job.shared.fail(Error::state(format!(
+                                "this process stands before batch {expected}, process 0 sent batch {t}; all processes must see \
+                                 the same run directory: start all of them again"
+                            )));
+                            break;
+                        }
+                        expected += 1;
+                        let out = fold_one(&mut fold, &of_job, index, &encoded);
+                        if let Some(out) = keep_or_fail(&of_job.shared, out) {
+                            output.session(&capability).give_iterator(out.into_iter().map(|o| (o, t)));
+                        }
+                    }
+                }
+            },
+        );
+
+        let rules = ViewRules {
+            pairs: job.plan.pairs.iter().map(|p| (p.source as u32, p.target as u32)).collect(),
+            best: job.plan.spec.estimate.best,
+            filters: job.plan.spec.estimate.filters.clone(),
+        };
+        let maintained = views(folded.clone(), rules).inner;
+        let notes = folded.flat_map(|(out, t)| match out {
+            Folded::Note(note) => Some((note, t)),
+            Folded::Delta(..) => None,
+        });
+
+        let of_job = job.clone();
+        maintained
+            .binary_frontier::<_, CapacityContainerBuilder<Vec<()>>, _, _, _, _>(
+                notes,
+                Exchange::new(|_: &(ViewRow, BatchIndex, isize)| 0),
+                Exchange::new(|_: &(Note, BatchIndex)| 0),
+                "Publish",
+                move |_, _| {
+                    let mut publisher = (index == 0).then(|| publisher(&of_job)).flatten();
+                    let mut due: BTreeMap<BatchIndex, (Vec<Capability<BatchIndex>>, Due)> = BTreeMap::new();
+                    move |(rows, rows_frontier), (notes, notes_frontier), output| {
+                        rows.for_each(|capability, data| {
+                            for (row, t, diff) in data.drain(..) {
+                                due.entry(t).or_default().1.deltas.push((row, diff));
+                            }
+                            hold(&mut due, capability.retain_least(output.output_index()));
+                        });
+                        notes.for_each(|capability, data| {
+                            for (note, t) in data.drain(..) {
+                                due.entry(t).or_default().1.note(note);
+                            }
+                            hold(&mut due, capability.retain_least(output.output_index()));
+                        });
+                        while let Some(first) = due.first_entry() {
+                            let t = *first.key();
+                            if rows_frontier.frontier().less_equal(&t)
+                                || notes_frontier.frontier().less_equal(&t)
+                                || of_job.shared.failed()
+                            {
+                                break;
+                            }
+                            let (_, (_held, due)) = first.remove_entry();
+                            if let Some(publisher) = &mut publisher {
+                                keep_or_fail(&of_job.shared, publisher.settle(t, due));
+                            }
+                        }
+                    }
+                },
+            )
+            .probe_with(probe);
+    });
+}
+
+/// Keeps the capability of what just arrived until it is dealt with, so that the probe tells the truth.
+fn hold(
+    due: &mut BTreeMap<BatchIndex, (Vec<Capability<BatchIndex>>, Due)>,
+    capability: Option<Capability<BatchIndex>>,
+) {
+    if let Some(capability) = capability {
+        due.entry(*capability.time()).or_default().0.push(capability);
+    }
+}
+
+fn publisher(job: &Job) -> Option<Publisher> {
+    let mut publisher = Publisher::new(
+        job.plan.clone(),
+        job.loaded.clone(),
+        job.tokenizer.clone(),
+        job.run.clone(),
+        job.shared.clone(),
+        job.observer.clone(),
+    );
+    match &job.resume {
+        Some(manifest) => keep_or_fail(&job.shared, publisher.restore(manifest)).map(|()| publisher),
+        None => Some(publisher),
+    }
+}
+
+/// One batch into one worker's memory, and what is due after it.
+fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
+    let shared: &Shared = &job.shared;
+    let control = &encoded.control;
+    shared.timed(Stage::Fold, || fold.apply(&encoded.batch))?;
+    if index == 0 {
+        shared.rows.store(control.rows, Relaxed);
+    }
+    let mut out = Vec::new();
+    if control.snapshot.is_some() {
+        shared.timed(Stage::Snapshot, || {
+            out.extend(fold.snapshot());
+            out.extend(fold.notes().into_iter().map(Folded::Note));
+        });
+    }
+    if control.checkpoint {
+        let saved = shared
+            .timed(Stage::Checkpoint, || state::save(fold, &job.run, control.t + 1, |k| job.plan.tile_name(k)))?;
+        out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
+    }
+    if index == 0 && (control.snapshot.is_some() || control.checkpoint) {
+        out.push(Folded::Note(Note::Due(control.clone())));
+    }
+    Ok(out)
+}

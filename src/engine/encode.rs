@@ -1,0 +1,82 @@
+//! Forward and encode: one batch in, what it gave out to every worker.
+
+use crate::engine::message::EncodedBatch;
+use crate::engine::shared::{Shared, Stage};
+use crate::error::Result;
+use crate::model::{ActivationBatch, Model, forward};
+use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
+use crate::plan::Plan;
+use crate::sae::Sae;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Everything heavy that a process loads once: `models` as in the plan, `saes` one per space.
+pub struct Loaded {
+    pub models: Vec<Arc<dyn Model>>,
+    pub saes: Vec<Arc<Sae>>,
+}
+
+impl Loaded {
+    /// Opens what the plan names.
+    ///
+    /// # Errors
+    /// Those of [`crate::model::open`] and [`crate::sae::open`].
+    pub fn open(plan: &Plan) -> Result<Loaded> {
+        let models = (plan.models.iter())
+            .map(|m| crate::model::open(&m.path).map_err(|e| e.within(format!("model {:?}", m.name))))
+            .collect::<Result<_>>()?;
+        let saes = (plan.spaces.iter())
+            .map(|s| {
+                crate::sae::open(&s.sae.path, s.sae.format)
+                    .map(Arc::new)
+                    .map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Loaded { models, saes })
+    }
+}
+
+/// What a batch gives: a pure function of its tokens and the plan.
+///
+/// # Errors
+/// Those of the forward and the encode, which name the place of a non-finite value.
+pub fn encode_batch(
+    plan: &Plan,
+    loaded: &Loaded,
+    tokens: &Arc<crate::corpus::TokenBatch>,
+    shared: &Shared,
+) -> Result<EncodedBatch> {
+    let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {
+        (plan.models.iter().zip(&loaded.models))
+            .map(|(planned, model)| {
+                forward(model.as_ref(), tokens, &planned.hookpoints)
+                    .map_err(|e| e.within(format!("model {:?}", planned.name)))
+            })
+            .collect::<Result<_>>()
+    })?;
+    let latents = shared.timed(Stage::Encode, || {
+        (plan.spaces.iter().zip(&loaded.saes))
+            .map(|(space, sae)| {
+                let x = &activations[space.model][space.slot].x;
+                sae.encode(x, space.sae.encode).map_err(|e| e.within(format!("sae \"{}\"", space.site)))
+            })
+            .collect::<Result<_>>()
+    })?;
+    let (moments, cross_moments) = shared.timed(Stage::Moments, || {
+        let raw = |k: usize| &activations[plan.raw_sites[k].model][plan.raw_sites[k].slot].x;
+        let moments: Vec<CoMoment> =
+            (0..plan.raw_sites.len()).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
+        let runs = u64::from(plan.spec.estimate.null.activation_permutations);
+        let cross: Vec<CrossCoMoment> = (plan.raw_pairs.par_iter())
+            .map(|&(a, b)| {
+                let stream = format!("activations {} {}", plan.raw_sites[a].site, plan.raw_sites[b].site);
+                let n = raw(a).n_rows();
+                let permutations: Vec<Vec<usize>> =
+                    (0..runs).map(|run| row_permutation(plan.spec.seed, &stream, tokens.index, run, n)).collect();
+                CrossCoMoment::of_batch(raw(a), raw(b), &permutations)
+            })
+            .collect();
+        (moments, cross)
+    });
+    Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments })
+}

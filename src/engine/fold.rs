@@ -1,0 +1,235 @@
+//! What one worker holds: its tiles and its share of the per-latent memory. No dataflow here: batches go in, in order;
+//! changed rows, notes and state files come out.
+//!
+//! Tile k belongs to worker k mod peers, and so does everything else that is owned; nothing that is computed depends on
+//! who owns it. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
+
+use crate::engine::message::{EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
+use crate::error::Result;
+use crate::matching::{BestPartners, LatentFlags, Standardised, TileMatches, match_tile};
+use crate::moments::{ByLatent, CoMoment, CrossCoMoment, CrossTile, LabelSums, LatentSums, TopTokens};
+use crate::plan::Plan;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// A tile that this worker owns.
+#[derive(Debug)]
+pub struct OwnedTile {
+    /// Index in the plan's list of tiles.
+    pub index: usize,
+    /// Index in the plan's list of pairs.
+    pub pair: usize,
+    /// The sums.
+    pub tile: CrossTile,
+    /// What was last said of each row.
+    said: Vec<BestPartners>,
+}
+
+/// The per-latent memory of a space that this worker owns.
+#[derive(Debug)]
+pub struct OwnedSpace {
+    /// Index in the plan's list of spaces.
+    pub index: usize,
+    /// Strongest tokens.
+    pub top: TopTokens,
+    /// Sums by label.
+    pub labels: LabelSums,
+    /// What was last said of each latent.
+    said: Vec<Option<LatentFlags>>,
+}
+
+/// What one worker holds.
+#[derive(Debug)]
+pub struct Fold {
+    plan: Arc<Plan>,
+    /// Sums of every space, `[n_spaces]`.
+    pub sums: Vec<LatentSums>,
+    /// Own tiles, in order of index.
+    pub tiles: Vec<OwnedTile>,
+    /// Own spaces, in order of index.
+    pub spaces: Vec<OwnedSpace>,
+    /// Own raw moments: (index in the plan's list, moments).
+    pub moments: Vec<(usize, CoMoment)>,
+    /// Own raw cross moments.
+    pub cross_moments: Vec<(usize, CrossCoMoment)>,
+    /// What was last said of each pair's targets, `[n_pairs][d_target]`.
+    said_backward: Vec<Vec<BestPartners>>,
+}
+
+impl Fold {
+    /// Empty memory for worker `index` of `peers`.
+    pub fn new(plan: Arc<Plan>, index: usize, peers: usize) -> Self {
+        let mine = |k: usize| k % peers == index;
+        let tiles: Vec<OwnedTile> = (plan.tiles.iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, t)| OwnedTile {
+                index: k,
+                pair: t.pair,
+                tile: CrossTile::new(t.first_row, t.n_rows, plan.spaces[plan.pairs[t.pair].target].width),
+                said: vec![BestPartners::default(); t.n_rows],
+            })
+            .collect();
+        let spaces = (plan.spaces.iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, s)| OwnedSpace {
+                index: k,
+                top: TopTokens::new(s.width, plan.top_options()),
+                labels: LabelSums::new(s.width),
+                said: vec![None; s.width],
+            })
+            .collect();
+        let moments = plan
+            .raw_sites
+            .iter()
+            .enumerate()
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, s)| (k, CoMoment::new(s.width)))
+            .collect();
+        let runs = plan.spec.estimate.null.activation_permutations as usize;
+        let cross_moments = (plan.raw_pairs.iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, &(a, b))| (k, CrossCoMoment::new(plan.raw_sites[a].width, plan.raw_sites[b].width, runs)))
+            .collect();
+        let said_backward = (plan.pairs.iter().enumerate())
+            .map(|(p, pair)| {
+                let any = tiles.iter().any(|t| t.pair == p);
+                vec![BestPartners::default(); if any { plan.spaces[pair.target].width } else { 0 }]
+            })
+            .collect();
+        let sums = plan.spaces.iter().map(|s| LatentSums::new(s.width)).collect();
+        Fold { plan, sums, tiles, spaces, moments, cross_moments, said_backward }
+    }
+
+    /// Adds a batch. Must be called in order of batch index.
+    ///
+    /// # Errors
+    /// `Input` when a label takes too many values.
+    pub fn apply(&mut self, batch: &EncodedBatch) -> Result<()> {
+        let sources: Vec<Option<ByLatent>> = (0..self.plan.spaces.len())
+            .into_par_iter()
+            .map(|s| {
+                let needed = self.tiles.iter().any(|t| self.plan.pairs[t.pair].source == s);
+                needed.then(|| ByLatent::new(&batch.latents[s]))
+            })
+            .collect();
+        let plan = &self.plan;
+        self.tiles.par_iter_mut().for_each(|owned| {
+            let pair = plan.pairs[owned.pair];
+            let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
+            owned.tile.fold(source, &batch.latents[pair.target]);
+        });
+        self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
+        let fields = &plan.spec.corpus.labels;
+        self.spaces.par_iter_mut().try_for_each(|space| {
+            let latents = &batch.latents[space.index];
+            space.top.fold(&batch.tokens, latents);
+            space.labels.fold(&batch.tokens, latents, fields)
+        })?;
+        for (k, moments) in &mut self.moments {
+            moments.merge(&batch.moments[*k]);
+        }
+        for (k, moments) in &mut self.cross_moments {
+            moments.merge(&batch.cross_moments[*k]);
+        }
+        Ok(())
+    }
+
+    /// Turns sums into correlations and says what changed since the last time.
+    pub fn snapshot(&mut self) -> Vec<Folded> {
+        let keep = self.plan.spec.estimate.best;
+        let standardised: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
+        let plan = self.plan.clone();
+        let found: Vec<TileMatches> = (self.tiles.par_iter())
+            .map(|owned| {
+                let pair = plan.pairs[owned.pair];
+                match_tile(&owned.tile, &standardised[pair.source], &standardised[pair.target], keep)
+            })
+            .collect();
+
+        let mut out = Vec::new();
+        let mut backward: Vec<Vec<BestPartners>> =
+            self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
+        for (owned, found) in self.tiles.iter_mut().zip(found) {
+            let pair = owned.pair as u32;
+            for (i, partners) in found.forward.into_iter().enumerate() {
+                let source = (owned.tile.first_row() + i) as u32;
+                let row = |rank: usize, p: &crate::matching::Partner| ViewInput::Forward {
+                    pair,
+                    source,
+                    rank: rank as u8,
+                    target: p.latent,
+                    correlation: p.correlation,
+                };
+                let old: Vec<ViewInput> = owned.said[i].as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
+                let new: Vec<ViewInput> = partners.as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
+                say_changes(old, new, &mut out);
+                owned.said[i] = partners;
+            }
+            for (all, tile) in backward[owned.pair].iter_mut().zip(&found.backward) {
+                all.merge(tile, keep);
+            }
+        }
+        for (pair, targets) in backward.into_iter().enumerate() {
+            for (target, partners) in targets.into_iter().enumerate() {
+                let said = &mut self.said_backward[pair][target];
+                let row = |p: &crate::matching::Partner| ViewInput::Backward {
+                    pair: pair as u32,
+                    target: target as u32,
+                    source: p.latent,
+                    correlation: p.correlation,
+                };
+                let old = said.as_slice().iter().map(row).collect();
+                let new = partners.as_slice().iter().map(row).collect();
+                say_changes(old, new, &mut out);
+                *said = partners;
+            }
+        }
+        let min_active = self.plan.spec.estimate.filters.min_active;
+        for space in &mut self.spaces {
+            let sums = &self.sums[space.index];
+            for latent in 0..sums.d_sae() {
+                let flags = flags_of(sums, latent, min_active);
+                let row = |flags| ViewInput::Flags { space: space.index as u32, latent: latent as u32, flags };
+                say_changes(space.said[latent].map(row).into_iter().collect(), vec![row(flags)], &mut out);
+                space.said[latent] = Some(flags);
+            }
+        }
+        out
+    }
+
+    /// Everything the publisher's tables need of what this worker owns.
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes: Vec<Note> = (self.spaces.iter())
+            .map(|space| {
+                Note::Space(Arc::new(SpaceSnapshot {
+                    space: space.index,
+                    sums: self.sums[space.index].clone(),
+                    top: space.top.latents().to_vec(),
+                    labels: space.labels.clone(),
+                }))
+            })
+            .collect();
+        notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
+        notes.extend(self.cross_moments.iter().map(|(k, m)| Note::CrossMoments(*k, Arc::new(m.clone()))));
+        notes
+    }
+}
+
+/// What the filters need to know of a latent.
+pub fn flags_of(sums: &LatentSums, latent: usize, min_active: u64) -> LatentFlags {
+    LatentFlags {
+        dead: !sums.is_alive(latent),
+        constant: sums.is_constant(latent),
+        rare: sums.n_active[latent] < min_active,
+    }
+}
+
+/// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.
+fn say_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
+    if old == new {
+        return;
+    }
+    let gone = old.iter().filter(|r| !new.contains(r)).cloned().map(|r| Folded::Delta(r, -1));
+    let come = new.iter().filter(|r| !old.contains(r)).cloned().map(|r| Folded::Delta(r, 1));
+    out.extend(gone.chain(come));
+}

@@ -1,0 +1,121 @@
+//! What travels between workers.
+//!
+//! In one process these are moved or shared; between processes they are serialised. A batch travels whole, once to every
+//! worker: after the encode it is small.
+
+use crate::corpus::TokenBatch;
+use crate::ids::BatchIndex;
+use crate::matching::{Correlation, Direction, LatentFlags, Verdict};
+use crate::moments::{CoMoment, CrossCoMoment, LabelSums, LatentSums, TopToken};
+use crate::sae::LatentBatch;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is to be done at the end of a batch; decided by the source alone, so that every worker does the same.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// The batch.
+    pub t: BatchIndex,
+    /// Counted rows up to and including this batch.
+    pub rows: u64,
+    /// Number of the snapshot to take after this batch, from 1.
+    pub snapshot: Option<u32>,
+    /// Whether state is saved after this batch.
+    pub checkpoint: bool,
+    /// Whether this is the last batch of the corpus.
+    pub last: bool,
+    /// Where the corpus stands after this batch, as JSON; only with `checkpoint`.
+    pub cursor: Option<String>,
+}
+
+/// A batch on its way to its forward.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Work {
+    pub control: Control,
+    pub tokens: Arc<TokenBatch>,
+}
+
+/// What a batch gave, for one worker (`to`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Encoded {
+    pub to: u64,
+    pub control: Control,
+    pub batch: Arc<EncodedBatch>,
+}
+
+/// What a batch gave.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EncodedBatch {
+    pub tokens: Arc<TokenBatch>,
+    /// One per space of the plan.
+    pub latents: Vec<LatentBatch>,
+    /// One per hookpoint whose raw activations are compared.
+    pub moments: Vec<CoMoment>,
+    /// One per pair of such hookpoints.
+    pub cross_moments: Vec<CrossCoMoment>,
+}
+
+/// What the fold says at a snapshot or a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Folded {
+    /// A changed row for the views: −1 the old one, +1 the new one.
+    Delta(ViewInput, i8),
+    /// A note for the publisher.
+    Note(Note),
+}
+
+/// For the publisher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Note {
+    /// A snapshot or checkpoint is due.
+    Due(Control),
+    /// Everything known of one space.
+    Space(Arc<SpaceSnapshot>),
+    /// Raw moments: index in the plan's list, then the moments.
+    Moments(usize, Arc<CoMoment>),
+    /// Raw cross moments.
+    CrossMoments(usize, Arc<CrossCoMoment>),
+    /// A state file is on disk.
+    Saved(SavedFile),
+}
+
+/// A state file that a checkpoint names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedFile {
+    /// Path relative to the run directory.
+    pub path: String,
+    pub size: u64,
+    /// blake3 of the content, hexadecimal.
+    pub digest: String,
+}
+
+/// Everything known of the latents of one space.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SpaceSnapshot {
+    pub space: usize,
+    pub sums: LatentSums,
+    pub top: Vec<Vec<TopToken>>,
+    pub labels: LabelSums,
+}
+
+/// A row that the views are maintained from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ViewInput {
+    /// A source latent's partner of this rank (0 = best).
+    Forward { pair: u32, source: u32, rank: u8, target: u32, correlation: Correlation },
+    /// One worker's candidate for a target latent.
+    Backward { pair: u32, target: u32, source: u32, correlation: Correlation },
+    /// What the filters need to know of a latent.
+    Flags { space: u32, latent: u32, flags: LatentFlags },
+}
+
+/// A row of the maintained views.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ViewRow {
+    /// `partner` is the latent's partner of this rank.
+    Best { direction: Direction, pair: u32, latent: u32, rank: u8, partner: u32, correlation: Correlation },
+    /// Each is the other's best.
+    Mutual { pair: u32, source: u32, target: u32 },
+    /// What the filters say of the latent's best match.
+    Judged { direction: Direction, pair: u32, latent: u32, verdict: Verdict },
+}

@@ -1,0 +1,104 @@
+//! Where and when? The timely and differential dataflow: their only home.
+//!
+//! ```text
+//! reader thread ─▶ Batches ─▶ Encode ─▶ Fold ─┬─▶ views (differential) ─▶ Publish ─▶ probe
+//!  (worker 0)      worker 0   t mod N   tiles  └─▶ notes ──────────────────▲   └─ Batches admits by it
+//! ```
+//!
+//! A batch's number is its timestamp. The fold waits until the frontier has passed t and applies batches in order, so no
+//! number depends on how many workers, threads or processes there are, or on how many batches are in the air. What timely
+//! does not give is durable state: at a checkpoint the source lets nothing in until the publisher has committed.
+
+mod cluster;
+mod encode;
+mod fold;
+mod message;
+mod publish;
+mod schedule;
+mod shared;
+mod source;
+mod state;
+mod views;
+
+use crate::corpus::{Corpus, Tokenizer};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::store::{Manifest, RunDir};
+use crate::table::HistoryRow;
+use std::sync::Arc;
+
+pub use cluster::{Cluster, abort_on_panic};
+pub use encode::Loaded;
+pub use shared::{Shared, Stage};
+
+/// What happened, for whoever watches.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Tables were published.
+    Snapshot(SnapshotFacts),
+    /// State was committed.
+    Checkpoint { tokens: u64, finished: bool },
+}
+
+/// A snapshot in figures.
+#[derive(Clone, Debug)]
+pub struct SnapshotFacts {
+    /// Its number, from 1.
+    pub snapshot: u32,
+    /// Counted rows.
+    pub tokens: u64,
+    /// One row per pair.
+    pub pairs: Vec<HistoryRow>,
+}
+
+/// Hears of every event, on a worker's thread.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Everything a run needs.
+pub struct Job {
+    pub plan: Arc<Plan>,
+    pub loaded: Arc<Loaded>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub run: Arc<RunDir>,
+    /// The checkpoint to go on from, on process 0; it tells the others.
+    pub resume: Option<Manifest>,
+    pub cluster: Cluster,
+    /// Batches that may be unfinished at once.
+    pub in_flight: u64,
+    pub shared: Arc<Shared>,
+    pub observer: Observer,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The corpus was read to its end.
+    Finished,
+    /// A stop was asked for; the run can be resumed.
+    Stopped,
+}
+
+/// Runs a job to its end, or until a stop is asked for. `corpus`, on process 0 only, stands where the run begins.
+///
+/// # Errors
+/// The first failure of any worker of this process; the run then stands at its last checkpoint.
+pub fn run(job: Job, corpus: Option<Corpus>) -> Result<Outcome> {
+    let shared = job.shared.clone();
+    cluster::execute(job, corpus)?;
+    match shared.error() {
+        Some(error) => Err(error),
+        None if shared.stop_requested() => Ok(Outcome::Stopped),
+        None => Ok(Outcome::Finished),
+    }
+}
+
+/// A worker that found something wrong says so once; the others only stop.
+fn keep_or_fail<T>(shared: &Shared, result: std::result::Result<T, Error>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            shared.fail(error);
+            None
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What the threads of one process share beside the dataflow: the wish to stop, the first failure, figures for the person
+//! who watches.
+
+use crate::error::Error;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// Stages whose time is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Read,
+    Forward,
+    Encode,
+    Moments,
+    Fold,
+    Snapshot,
+    Publish,
+    Checkpoint,
+}
+
+impl Stage {
+    /// All of them, in the order of a batch's walk.
+    pub const ALL: [Stage; 8] = [
+        Stage::Read,
+        Stage::Forward,
+        Stage::Encode,
+        Stage::Moments,
+        Stage::Fold,
+        Stage::Snapshot,
+        Stage::Publish,
+        Stage::Checkpoint,
+    ];
+
+    /// As printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Read => "read",
+            Stage::Forward => "forward",
+            Stage::Encode => "encode",
+            Stage::Moments => "moments",
+            Stage::Fold => "fold",
+            Stage::Snapshot => "snapshot",
+            Stage::Publish => "publish",
+            Stage::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// Shared by all threads of a process.
+#[derive(Debug, Default)]
+pub struct Shared {
+    stop: AtomicBool,
+    failed: AtomicBool,
+    error: Mutex<Option<Error>>,
+    stage_ns: [AtomicU64; 8],
+    /// Counted rows folded so far, those before a resume included.
+    pub rows: AtomicU64,
+    /// Bytes of the corpus behind the reader.
+    pub bytes_done: AtomicU64,
+    /// Bytes of the corpus.
+    pub bytes_total: AtomicU64,
+    /// Records left out as malformed.
+    pub skipped_records: AtomicU64,
+    /// The first few of them, described.
+    pub first_skips: Mutex<Vec<String>>,
+    /// Documents read.
+    pub documents: AtomicU64,
+    /// Largest number of batches in the air at once.
+    pub in_flight: AtomicU64,
+}
+
+impl Shared {
+    /// Asks the run to save its state and end.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub fn stop_requested(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// Notes a failure; the first one is the one reported.
+    pub fn fail(&self, error: Error) {
+        let mut first = self.error.lock().unwrap_or_else(|e| e.into_inner());
+        first.get_or_insert(error);
+        self.failed.store(true, Relaxed);
+    }
+
+    /// Whether anything failed.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    /// The first failure.
+    pub fn error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Runs `work` and books its wall time on `stage`.
+    pub fn timed<R>(&self, stage: Stage, work: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let out = work();
+        self.stage_ns[stage as usize].fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        out
+    }
+
+    /// Wall seconds booked on `stage`, over all workers.
+    pub fn seconds(&self, stage: Stage) -> f64 {
+        self.stage_ns[stage as usize].load(Relaxed) as f64 * 1e-9
+    }
+}

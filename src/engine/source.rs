@@ -1,0 +1,129 @@
+//! Batches into the dataflow: a reader thread ahead, a source operator that admits as many as may be in the air.
+//!
+//! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
+
+use crate::corpus::{Corpus, TokenBatch};
+use crate::engine::message::{Control, Work};
+use crate::engine::schedule::Schedule;
+use crate::engine::shared::{Shared, Stage};
+use crate::error::Result;
+use crate::ids::BatchIndex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::Duration;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::generic::source;
+use timely::dataflow::{ProbeHandle, Scope, Stream};
+
+/// A batch read ahead, with what is known only to the reader.
+pub struct Fed {
+    tokens: TokenBatch,
+    /// Where the corpus stands after it, as JSON.
+    cursor: String,
+    /// Whether it is the last.
+    last: bool,
+}
+
+/// Reads ahead in a thread of its own, at most `ahead` batches.
+pub fn feed(mut corpus: Corpus, ahead: usize, shared: Arc<Shared>) -> Receiver<Result<Fed>> {
+    let (sender, receiver) = sync_channel(ahead);
+    std::thread::Builder::new()
+        .name("reader".into())
+        .spawn(move || {
+            if let Err(error) = read_all(&mut corpus, &sender, &shared) {
+                let _ = sender.send(Err(error));
+            }
+        })
+        .expect("a thread can be started");
+    receiver
+}
+
+fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, shared: &Shared) -> Result<()> {
+    let mut next = shared.timed(Stage::Read, || corpus.next_batch())?;
+    while let Some(tokens) = next {
+        let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
+        next = shared.timed(Stage::Read, || corpus.next_batch())?;
+        let progress = corpus.progress();
+        shared.bytes_done.store(progress.bytes_done, Relaxed);
+        shared.bytes_total.store(progress.bytes_total, Relaxed);
+        shared.skipped_records.store(progress.skipped_records, Relaxed);
+        shared.documents.store(progress.documents, Relaxed);
+        if progress.skipped_records > 0 {
+            *shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
+        }
+        if sender.send(Ok(Fed { tokens, cursor, last: next.is_none() })).is_err() {
+            return Ok(()); // the run has ended
+        }
+    }
+    Ok(())
+}
+
+/// What the source operator needs on the worker that reads.
+pub struct SourceParts {
+    pub feed: Receiver<Result<Fed>>,
+    pub schedule: Schedule,
+    /// First batch.
+    pub start: BatchIndex,
+    /// Batches that may be unfinished at once.
+    pub in_flight: u64,
+    /// Looks for a wish to stop from outside this process.
+    pub stop_requested: Box<dyn Fn() -> bool>,
+}
+
+/// The stream of batches; `parts` on the reading worker, `None` on the others.
+pub fn batches<'scope>(
+    scope: Scope<'scope, BatchIndex>,
+    parts: Option<SourceParts>,
+    probe: ProbeHandle<BatchIndex>,
+    shared: Arc<Shared>,
+) -> Stream<'scope, BatchIndex, Vec<Work>> {
+    source::<_, CapacityContainerBuilder<Vec<Work>>, _, _>(scope, "Batches", move |capability, info| {
+        let activator = scope.activator_for(info.address);
+        let mut state = parts.map(|p| (p, capability));
+        let mut held_until: Option<BatchIndex> = None;
+        let mut next: BatchIndex = state.as_ref().map_or(0, |(p, _)| p.start);
+        move |output| {
+            let Some((parts, capability)) = state.as_mut() else { return };
+            if shared.failed() {
+                state = None;
+                return;
+            }
+            let again = Duration::from_micros(200);
+            let open = |t: BatchIndex| probe.less_than(&(t + 1)); // t is not finished
+            if held_until.is_some_and(open) || (next >= parts.start + parts.in_flight && open(next - parts.in_flight)) {
+                activator.activate_after(again);
+                return;
+            }
+            held_until = None;
+            match parts.feed.try_recv() {
+                Err(TryRecvError::Empty) => activator.activate_after(again),
+                // nothing more to read: a run that is taken up again at its very end
+                Err(TryRecvError::Disconnected) => state = None,
+                Ok(Err(error)) => {
+                    shared.fail(error);
+                    state = None;
+                }
+                Ok(Ok(fed)) => {
+                    let stop = shared.stop_requested() || (parts.stop_requested)();
+                    let n_rows = fed.tokens.n_rows() as u64;
+                    let mut control: Control = parts.schedule.next(next, n_rows, fed.last, stop);
+                    debug_assert_eq!(fed.tokens.index, next, "batches come in order");
+                    if control.checkpoint {
+                        control.cursor = Some(fed.cursor);
+                        held_until = Some(next);
+                    }
+                    capability.downgrade(&next);
+                    output.session(&*capability).give(Work { control, tokens: Arc::new(fed.tokens) });
+                    next += 1;
+                    if fed.last || stop {
+                        state = None;
+                    } else {
+                        capability.downgrade(&next);
+                        activator.activate();
+                    }
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,251 @@
+//! Memory to disk and back: one state file for each tile, space and moment, named by what it is.
+//!
+//! A file is written by whoever owns the thing and read by whoever owns it next; sums are read by every worker.
+
+use crate::engine::fold::Fold;
+use crate::engine::message::SavedFile;
+use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
+use crate::linalg::Matrix;
+use crate::moments::{CoMoment, CrossCoMoment, LabelCount, TopToken};
+use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
+use serde_json::json;
+
+impl From<StateFile> for SavedFile {
+    fn from(file: StateFile) -> Self {
+        SavedFile { path: file.path, size: file.record.size, digest: file.record.blake3 }
+    }
+}
+
+fn space_name(k: usize) -> String {
+    format!("space-{k:04}")
+}
+
+fn moments_name(k: usize) -> String {
+    format!("moments-{k:04}")
+}
+
+fn cross_moments_name(k: usize) -> String {
+    format!("cross-moments-{k:04}")
+}
+
+/// Writes everything that this worker owns as the state before batch `next`.
+///
+/// # Errors
+/// `Machine` when the disk refuses.
+pub fn save(
+    fold: &Fold,
+    run: &RunDir,
+    next: BatchIndex,
+    tile_name: impl Fn(usize) -> String,
+) -> Result<Vec<SavedFile>> {
+    let mut saved = Vec::new();
+    for owned in &fold.tiles {
+        let alive: Vec<u32> = owned.tile.alive().map(|(i, _)| i as u32).collect();
+        let layout = StateLayout::new(
+            json!({ "kind": "tile", "first_row": owned.tile.first_row(), "n_rows": owned.tile.n_rows() }),
+        )
+        .tensor::<u32>("rows", &[alive.len()])
+        .tensor::<f64>("sums", &[alive.len(), owned.tile.d_target()]);
+        let mut file = run.write_state(next, &tile_name(owned.index), layout)?;
+        file.put("rows", &alive)?;
+        for (_, sums) in owned.tile.alive() {
+            file.put("sums", sums)?;
+        }
+        saved.push(file.finish()?.into());
+    }
+    for space in &fold.spaces {
+        saved.push(save_space(fold, space.index, run, next)?.into());
+    }
+    for (k, m) in &fold.moments {
+        let d = m.mean.len();
+        let layout = StateLayout::new(json!({ "kind": "moments", "n_rows": m.n_rows }))
+            .tensor::<f64>("mean", &[d])
+            .tensor::<f64>("c", &[d, d]);
+        let mut file = run.write_state(next, &moments_name(*k), layout)?;
+        file.put("mean", &m.mean)?;
+        file.put("c", m.c.as_slice())?;
+        saved.push(file.finish()?.into());
+    }
+    for (k, m) in &fold.cross_moments {
+        let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
+        let layout = StateLayout::new(json!({ "kind": "cross moments", "n_rows": m.n_rows }))
+            .tensor::<f64>("mean_x", &[dx])
+            .tensor::<f64>("mean_y", &[dy])
+            .tensor::<f64>("c", &[dx, dy])
+            .tensor::<f64>("nulls", &[m.nulls.len(), dx, dy]);
+        let mut file = run.write_state(next, &cross_moments_name(*k), layout)?;
+        file.put("mean_x", &m.mean_x)?;
+        file.put("mean_y", &m.mean_y)?;
+        file.put("c", m.c.as_slice())?;
+        for null in &m.nulls {
+            file.put("nulls", null.as_slice())?;
+        }
+        saved.push(file.finish()?.into());
+    }
+    Ok(saved)
+}
+
+fn save_space(fold: &Fold, s: usize, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
+    let space = fold.spaces.iter().find(|o| o.index == s).expect("the owner of a space writes it");
+    let sums = &fold.sums[s];
+    let d = sums.d_sae();
+    let tops: Vec<&TopToken> = space.top.latents().iter().flatten().collect();
+    let counts: Vec<u32> = space.top.latents().iter().map(|l| l.len() as u32).collect();
+    let context: Vec<u32> = tops.iter().flat_map(|t| t.context.iter().copied()).collect();
+    let documents: Vec<u8> = tops.iter().flat_map(|t| t.document.bytes()).collect();
+    let labels: Vec<serde_json::Value> =
+        space.labels.labels().map(|(k, c)| json!({ "field": k.0, "value": k.1, "n_rows": c.n_rows })).collect();
+    let layout = StateLayout::new(json!({ "kind": "space", "n_rows": sums.n_rows, "labels": labels }))
+        .tensor::<u64>("n_active", &[d])
+        .tensor::<f64>("sum", &[d])
+        .tensor::<f64>("sum_sq", &[d])
+        .tensor::<f32>("max", &[d])
+        .tensor::<f32>("min", &[d])
+        .tensor::<u32>("top.counts", &[d])
+        .tensor::<f32>("top.value", &[tops.len()])
+        .tensor::<u64>("top.row", &[tops.len()])
+        .tensor::<u32>("top.at", &[tops.len()])
+        .tensor::<u32>("top.context_lengths", &[tops.len()])
+        .tensor::<u32>("top.context", &[context.len()])
+        .tensor::<u32>("top.document_lengths", &[tops.len()])
+        .tensor::<u8>("top.documents", &[documents.len()])
+        .tensor::<u64>("labels.n_active", &[labels.len(), d])
+        .tensor::<f64>("labels.sum", &[labels.len(), d]);
+    let mut file: StateWriter = run.write_state(next, &space_name(s), layout)?;
+    file.put("n_active", &sums.n_active)?;
+    file.put("sum", &sums.sum)?;
+    file.put("sum_sq", &sums.sum_sq)?;
+    file.put("max", &sums.max)?;
+    file.put("min", &sums.min)?;
+    file.put("top.counts", &counts)?;
+    file.put("top.value", &tops.iter().map(|t| t.value).collect::<Vec<f32>>())?;
+    file.put("top.row", &tops.iter().map(|t| t.row).collect::<Vec<u64>>())?;
+    file.put("top.at", &tops.iter().map(|t| t.at).collect::<Vec<u32>>())?;
+    file.put("top.context_lengths", &tops.iter().map(|t| t.context.len() as u32).collect::<Vec<u32>>())?;
+    file.put("top.context", &context)?;
+    file.put("top.document_lengths", &tops.iter().map(|t| t.document.len() as u32).collect::<Vec<u32>>())?;
+    file.put("top.documents", &documents)?;
+    for (_, count) in space.labels.labels() {
+        file.put("labels.n_active", &count.n_active)?;
+    }
+    for (_, count) in space.labels.labels() {
+        file.put("labels.sum", &count.sum)?;
+    }
+    file.finish()
+}
+
+/// Reads back what this worker owns, and the sums of every space.
+///
+/// # Errors
+/// `State` naming the file that does not hold what the plan expects.
+pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: impl Fn(usize) -> String) -> Result<()> {
+    for owned in &mut fold.tiles {
+        let name = tile_name(owned.index);
+        let mut file = run.read_state(manifest, &name)?;
+        let rows: Vec<u32> = file.tensor("rows")?;
+        let d = owned.tile.d_target();
+        let mut sums = vec![0.0f64; d];
+        for (k, &i) in rows.iter().enumerate() {
+            file.read_at("sums", k * d, &mut sums)?;
+            if !owned.tile.restore_row(i as usize, &sums) {
+                return Err(misfit(&name));
+            }
+        }
+    }
+    for s in 0..fold.sums.len() {
+        restore_space(fold, s, run, manifest)?;
+    }
+    for (k, m) in &mut fold.moments {
+        let name = moments_name(*k);
+        let mut file = run.read_state(manifest, &name)?;
+        let d = m.mean.len();
+        let n_rows = number(file.metadata(), "n_rows", &name)?;
+        *m = CoMoment { n_rows, mean: file.tensor("mean")?, c: matrix(file.tensor("c")?, d, d, &name)? };
+    }
+    for (k, m) in &mut fold.cross_moments {
+        let name = cross_moments_name(*k);
+        let mut file = run.read_state(manifest, &name)?;
+        let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
+        let n_rows = number(file.metadata(), "n_rows", &name)?;
+        let mut nulls = Vec::with_capacity(m.nulls.len());
+        for r in 0..m.nulls.len() {
+            let mut null = Matrix::zeros(dx, dy);
+            file.read_at("nulls", r * dx * dy, null.as_mut_slice())?;
+            nulls.push(null);
+        }
+        let c = matrix(file.tensor("c")?, dx, dy, &name)?;
+        *m = CrossCoMoment { n_rows, mean_x: file.tensor("mean_x")?, mean_y: file.tensor("mean_y")?, c, nulls };
+    }
+    Ok(())
+}
+
+fn restore_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -> Result<()> {
+    let name = space_name(s);
+    let mut file = run.read_state(manifest, &name)?;
+    let sums = &mut fold.sums[s];
+    let d = sums.d_sae();
+    sums.n_rows = number(file.metadata(), "n_rows", &name)?;
+    sums.n_active = file.tensor("n_active")?;
+    sums.sum = file.tensor("sum")?;
+    sums.sum_sq = file.tensor("sum_sq")?;
+    sums.max = file.tensor("max")?;
+    sums.min = file.tensor("min")?;
+    if [sums.n_active.len(), sums.sum.len(), sums.sum_sq.len(), sums.max.len(), sums.min.len()] != [d; 5] {
+        return Err(misfit(&name));
+    }
+    let Some(space) = fold.spaces.iter_mut().find(|o| o.index == s) else { return Ok(()) };
+
+    let counts: Vec<u32> = file.tensor("top.counts")?;
+    let (values, rows): (Vec<f32>, Vec<u64>) = (file.tensor("top.value")?, file.tensor("top.row")?);
+    let (at, lengths): (Vec<u32>, Vec<u32>) = (file.tensor("top.at")?, file.tensor("top.context_lengths")?);
+    let (context, names): (Vec<u32>, Vec<u8>) = (file.tensor("top.context")?, file.tensor("top.documents")?);
+    let name_lengths: Vec<u32> = file.tensor("top.document_lengths")?;
+    let n = values.len();
+    let total = |v: &[u32]| v.iter().map(|&x| x as usize).sum::<usize>();
+    if [rows.len(), at.len(), lengths.len(), name_lengths.len(), total(&counts)] != [n; 5]
+        || total(&lengths) != context.len()
+        || total(&name_lengths) != names.len()
+    {
+        return Err(misfit(&name));
+    }
+    let (mut next_context, mut next_name) = (0, 0);
+    let mut entries = (0..n).map(|k| {
+        let span = next_context..next_context + lengths[k] as usize;
+        let name = next_name..next_name + name_lengths[k] as usize;
+        (next_context, next_name) = (span.end, name.end);
+        let document = String::from_utf8_lossy(&names[name]).into_owned();
+        TopToken { value: values[k], row: rows[k], context: context[span].to_vec(), at: at[k], document }
+    });
+    let tops = counts.iter().map(|&c| entries.by_ref().take(c as usize).collect()).collect();
+    if !space.top.restore(tops) {
+        return Err(misfit(&name));
+    }
+
+    let labels = file.metadata()["labels"].as_array().cloned().unwrap_or_default();
+    for (k, label) in labels.iter().enumerate() {
+        let mut count = LabelCount { n_rows: number(label, "n_rows", &name)?, n_active: vec![0; d], sum: vec![0.0; d] };
+        file.read_at("labels.n_active", k * d, &mut count.n_active)?;
+        file.read_at("labels.sum", k * d, &mut count.sum)?;
+        let key = (number(label, "field", &name)? as usize, label["value"].as_str().unwrap_or_default().to_string());
+        if !space.labels.restore(key, count) {
+            return Err(misfit(&name));
+        }
+    }
+    Ok(())
+}
+
+fn number(json: &serde_json::Value, key: &str, name: &str) -> Result<u64> {
+    json[key].as_u64().ok_or_else(|| misfit(name))
+}
+
+fn matrix(data: Vec<f64>, n_rows: usize, n_cols: usize, name: &str) -> Result<Matrix<f64>> {
+    if data.len() != n_rows * n_cols {
+        return Err(misfit(name));
+    }
+    Ok(Matrix::from_vec(n_rows, n_cols, data))
+}
+
+fn misfit(name: &str) -> Error {
+    Error::state(format!("state file {name} does not have the shapes of this run; start afresh with --fresh"))
+}

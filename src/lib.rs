@@ -1,0 +1,26 @@
+//! Cognate streams token batches through language models and their sparse autoencoders (SAEs), keeps running sums, and
+//! says, while it runs, which latents of different models correspond, how similar the feature spaces are, and how
+//! settled both answers are.
+//!
+//! The rooms stand in the order in which data flows; each imports only from rooms before it (ARCHITECTURE.md, and
+//! `tests/layers.rs`, which checks it).
+
+pub mod error;
+pub mod ids;
+
+pub mod linalg;
+pub mod store;
+
+pub mod corpus;
+pub mod matching;
+pub mod model;
+pub mod moments;
+pub mod report;
+pub mod sae;
+pub mod similarity;
+pub mod table;
+
+pub mod cli;
+pub mod engine;
+pub mod plan;
+pub mod spec;

@@ -1,0 +1,18 @@
+//! Dense matrices and what is computed from them: products, symmetric eigendecomposition, thin SVD, whitening; and the
+//! run's named random streams.
+//!
+//! The only home of `faer` and `gemm`. Decompositions are in f64 and run on one thread each: the same input gives the
+//! same bits however many threads the machine lends (on processors with the same vector instructions).
+
+mod decompose;
+pub mod gemm;
+mod matrix;
+mod product;
+mod stream;
+mod whiten;
+
+pub use decompose::{SymmetricEigen, ThinSvd, require_finite, singular_values, symmetric_eigen, thin_svd};
+pub use matrix::Matrix;
+pub use product::{product, product_transposed, transposed_product, transposed_product_permuted};
+pub use stream::Stream;
+pub use whiten::{inverse_square_root, whitening};

@@ -1,0 +1,186 @@
+//! Each latent's best partners, from one tile of co-moments.
+
+use crate::matching::{Correlation, Standardised};
+use crate::moments::CrossTile;
+
+/// A partner and how well it correlates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partner {
+    /// Latent of the other side.
+    pub latent: u32,
+    /// Pearson correlation.
+    pub correlation: Correlation,
+}
+
+impl Partner {
+    /// Better first: higher correlation, of equal ones the lower latent.
+    fn precedes(&self, other: &Partner) -> bool {
+        (self.correlation, std::cmp::Reverse(self.latent)) > (other.correlation, std::cmp::Reverse(other.latent))
+    }
+}
+
+/// At most `keep` partners, best first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BestPartners(Vec<Partner>);
+
+impl BestPartners {
+    /// Best first.
+    pub fn as_slice(&self) -> &[Partner] {
+        &self.0
+    }
+
+    /// Takes `partner` in when it is among the `keep` best.
+    #[inline]
+    pub fn offer(&mut self, partner: Partner, keep: usize) {
+        if self.0.len() == keep && self.0.last().is_none_or(|worst| worst.precedes(&partner)) {
+            return;
+        }
+        let at = self.0.partition_point(|p| p.precedes(&partner));
+        self.0.insert(at, partner);
+        self.0.truncate(keep);
+    }
+
+    /// Takes in all of `other`'s.
+    pub fn merge(&mut self, other: &BestPartners, keep: usize) {
+        for &p in &other.0 {
+            self.offer(p, keep);
+        }
+    }
+}
+
+/// What one tile says about a snapshot.
+#[derive(Clone, Debug)]
+pub struct TileMatches {
+    /// For each source latent of the tile its best targets, `[n_rows]`; empty where no correlation is defined.
+    pub forward: Vec<BestPartners>,
+    /// For each target latent its best sources among the tile's, `[d_target]`.
+    pub backward: Vec<BestPartners>,
+}
+
+/// Correlates every latent of the tile with every target latent, keeping the `keep` best both ways.
+///
+/// A latent without variance has no partner. A source latent that varies has fired, so its row is there; one whose only
+/// values were negative counts as fired too.
+pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
+    let d_target = tile.d_target();
+    let mut forward = vec![BestPartners::default(); tile.n_rows()];
+    let mut backward = vec![BestPartners::default(); d_target];
+    // the correlation that a target's list must beat; lists below `keep` accept anything
+    let mut bar = vec![f64::NEG_INFINITY; d_target];
+    let target_scale: Vec<f64> = target.scale.iter().map(|s| s.unwrap_or(f64::NAN)).collect();
+    let mut r = vec![0.0; d_target];
+    for (i, sums) in tile.alive() {
+        let latent = (tile.first_row() + i) as u32;
+        let Some(scale) = source.scale[latent as usize] else { continue };
+        let (n, sum) = (source.n_rows, source.sum[latent as usize]);
+        for (((r, &xy), &sum_y), &scale_y) in r.iter_mut().zip(sums).zip(&target.sum).zip(&target_scale) {
+            *r = crate::matching::pearson(n, sum, scale, sum_y, scale_y, xy);
+        }
+        let mut row_bar = f64::NEG_INFINITY;
+        for (j, &value) in r.iter().enumerate() {
+            // NaN (a target without variance) fails both comparisons
+            if value > row_bar {
+                let Some(correlation) = Correlation::new(value) else { continue };
+                forward[i].offer(Partner { latent: j as u32, correlation }, keep);
+                if forward[i].as_slice().len() == keep {
+                    row_bar = forward[i].as_slice()[keep - 1].correlation.value();
+                }
+            }
+            // sources come in ascending order, so of equal ones the earlier stays
+            if value > bar[j] {
+                let Some(correlation) = Correlation::new(value) else { continue };
+                backward[j].offer(Partner { latent, correlation }, keep);
+                if backward[j].as_slice().len() == keep {
+                    bar[j] = backward[j].as_slice()[keep - 1].correlation.value();
+                }
+            }
+        }
+    }
+    TileMatches { forward, backward }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::moments::{ByLatent, LatentSums};
+    use crate::sae::LatentBatch;
+    use proptest::prelude::*;
+
+    fn csr(dense: &[Vec<f32>], from: usize, to: usize) -> LatentBatch {
+        let mut out = LatentBatch { d_sae: to - from, row_starts: vec![0], ..Default::default() };
+        for row in dense {
+            for (j, &v) in row[from..to].iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                out.latents.push(j as u32);
+                out.values.push(v);
+            }
+            out.row_starts.push(out.latents.len() as u32);
+        }
+        out
+    }
+
+    fn two_pass(rows: &[Vec<f32>], i: usize, j: usize) -> Option<f64> {
+        let n = rows.len() as f64;
+        let column = |k: usize| rows.iter().map(move |r| f64::from(r[k]));
+        let (mx, my) = (column(i).sum::<f64>() / n, column(j).sum::<f64>() / n);
+        let (sxx, syy) =
+            (column(i).map(|v| (v - mx).powi(2)).sum::<f64>(), column(j).map(|v| (v - my).powi(2)).sum::<f64>());
+        let constant = |k: usize| rows.iter().all(|r| r[k] == rows[0][k]);
+        let sxy: f64 = column(i).zip(column(j)).map(|(x, y)| (x - mx) * (y - my)).sum();
+        (!constant(i) && !constant(j)).then(|| sxy / (sxx * syy).sqrt())
+    }
+
+    proptest! {
+        /// Against plain two-pass correlations of every pair, for any number of rows per tile; small integers make ties.
+        #[test]
+        fn best_partners_are_the_plain_argmax(
+            rows in prop::collection::vec(prop::collection::vec(0i8..4, 9), 3..14), height in 1usize..6, keep in 1usize..4,
+        ) {
+            let rows: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().map(|&v| f32::from((v - 1).max(0))).collect()).collect();
+            let (a, b) = (csr(&rows, 0, 5), csr(&rows, 5, 9));
+            let (mut sums_a, mut sums_b) = (LatentSums::new(5), LatentSums::new(4));
+            sums_a.fold(&a);
+            sums_b.fold(&b);
+            let (sa, sb) = (Standardised::new(&sums_a), Standardised::new(&sums_b));
+            let mut backward = vec![BestPartners::default(); 4];
+            for first in (0..5).step_by(height) {
+                let n = height.min(5 - first);
+                let mut tile = CrossTile::new(first, n, 4);
+                tile.fold(&ByLatent::new(&a), &b);
+                let got = match_tile(&tile, &sa, &sb, keep);
+                for i in 0..n {
+                    let partners = got.forward[i].as_slice();
+                    let plain: Vec<Option<f64>> = (0..4).map(|j| two_pass(&rows, first + i, 5 + j)).collect();
+                    prop_assert_eq!(partners.len(), plain.iter().flatten().count().min(keep));
+                    for (rank, p) in partners.iter().enumerate() {
+                        let r = plain[p.latent as usize].expect("a partner has a defined correlation");
+                        prop_assert!((r - p.correlation.value()).abs() < 1e-12);
+                        let better = plain.iter().flatten().filter(|&&v| v > r + 1e-12).count();
+                        prop_assert!(better <= rank);
+                    }
+                }
+                for (all, tile) in backward.iter_mut().zip(&got.backward) {
+                    all.merge(tile, keep);
+                }
+            }
+            let mut whole = CrossTile::new(0, 5, 4);
+            whole.fold(&ByLatent::new(&a), &b);
+            prop_assert_eq!(backward, match_tile(&whole, &sa, &sb, keep).backward);
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_latent() {
+        // target columns 2 and 3 are copies of each other; so are source columns 0 and 1
+        let rows: Vec<Vec<f32>> =
+            [[1., 1., 2., 2.], [0., 0., 0., 0.], [3., 3., 5., 5.]].iter().map(|r| r.to_vec()).collect();
+        let (a, b) = (csr(&rows, 0, 2), csr(&rows, 2, 4));
+        let (mut sa, mut sb) = (LatentSums::new(2), LatentSums::new(2));
+        sa.fold(&a);
+        sb.fold(&b);
+        let mut tile = CrossTile::new(0, 2, 2);
+        tile.fold(&ByLatent::new(&a), &b);
+        let got = match_tile(&tile, &Standardised::new(&sa), &Standardised::new(&sb), 1);
+        assert_eq!(got.forward[1].as_slice()[0].latent, 0);
+        assert_eq!(got.backward[1].as_slice()[0].latent, 0);
+    }
+}

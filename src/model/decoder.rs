@@ -1,0 +1,258 @@
+//! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
+//! the way, nothing computed beyond the last one asked for, never logits.
+
+use super::layers::{Attention, Embedding, Linear, Mlp, Norm, device_error, sum};
+use super::{Model, ModelShape};
+use crate::error::{Error, Result};
+use crate::ids::Hookpoint;
+use crate::linalg::Matrix;
+use candle_core::{Device, Tensor};
+
+/// A loaded model of any family.
+pub struct Decoder {
+    /// Its sizes.
+    pub shape: ModelShape,
+    /// Name for messages: the path it was opened by.
+    pub name: String,
+    /// What enters block 0.
+    pub input: Input,
+    /// The blocks that were loaded, from 0.
+    pub blocks: Vec<Block>,
+    /// The norm after the last block; OPT's post-norm models have none.
+    pub final_norm: Option<Norm>,
+}
+
+/// What enters block 0.
+pub struct Input {
+    /// Token table, `[n_vocab, d]`.
+    pub tokens: Embedding,
+    /// Multiplies the token rows (Gemma).
+    pub scale: Option<f32>,
+    /// From the token table's width to `d_model` (OPT).
+    pub project: Option<Linear>,
+    /// Learned positions and the row of position 0.
+    pub positions: Option<(Embedding, usize)>,
+}
+
+/// One block.
+pub struct Block {
+    /// The attention.
+    pub attention: Attention,
+    /// The MLP.
+    pub mlp: Mlp,
+    /// Where the norms stand and what is added to what.
+    pub wiring: Wiring,
+}
+
+/// Where the norms of a block stand and what is added to what; a and m are attention and MLP.
+pub enum Wiring {
+    /// `x += a(n1(x)); x += m(n2(x))` (GPT-2, Llama …).
+    Sequential(Norm, Norm),
+    /// `x += a(n1(x)) + m(n2(x))` (GPT-NeoX).
+    Parallel(Norm, Norm),
+    /// `x += a(n(x)) + m(n(x))` (Phi).
+    ParallelShared(Norm),
+    /// `x += p1(a(n1(x))); x += p2(m(n2(x)))` (Gemma 2 and 3).
+    Sandwich {
+        /// n1.
+        before_attention: Norm,
+        /// p1.
+        after_attention: Norm,
+        /// n2.
+        before_mlp: Norm,
+        /// p2.
+        after_mlp: Norm,
+    },
+    /// `x = n1(x + a(x)); x = n2(x + m(x))` (OPT-350m).
+    After(Norm, Norm),
+}
+
+/// Hookpoints asked for and what was read so far.
+struct Reading<'a> {
+    wanted: &'a [Hookpoint],
+    taken: Vec<Option<Tensor>>,
+}
+
+impl Reading<'_> {
+    /// Keeps `x` for every place where `hookpoint` was asked for; true when nothing is left to read.
+    fn take(&mut self, hookpoint: Hookpoint, x: &Tensor) -> bool {
+        for (wanted, taken) in self.wanted.iter().zip(&mut self.taken) {
+            if *wanted == hookpoint {
+                *taken = Some(x.clone());
+            }
+        }
+        self.taken.iter().all(Option::is_some)
+    }
+}
+
+impl Block {
+    /// `x` through the block; `None` once everything asked for has been read.
+    fn forward(&self, l: usize, x: &Tensor, reading: &mut Reading) -> Result<Option<Tensor>> {
+        macro_rules! read {
+            ($hookpoint:expr, $x:expr) => {
+                if reading.take($hookpoint, $x) {
+                    return Ok(None);
+                }
+            };
+        }
+        let into_attention = match &self.wiring {
+            Wiring::Sequential(norm, _) | Wiring::Parallel(norm, _) | Wiring::ParallelShared(norm) => {
+                norm.forward(x)?
+            }
+            Wiring::Sandwich { before_attention, .. } => before_attention.forward(x)?,
+            Wiring::After(..) => x.clone(),
+        };
+        let z = self.attention.heads(&into_attention)?;
+        read!(Hookpoint::AttnZ(l), &z);
+        let attention = self.attention.output.forward(&z)?;
+        read!(Hookpoint::AttnOut(l), &attention);
+        // What the MLP starts from, what enters it after its norm, and what its output is added to.
+        let (base, into_mlp) = match &self.wiring {
+            Wiring::Sequential(_, norm) => {
+                let base = sum(x, &attention)?;
+                let into_mlp = norm.forward(&base)?;
+                (base, into_mlp)
+            }
+            Wiring::Parallel(_, norm) => (sum(x, &attention)?, norm.forward(x)?),
+            Wiring::ParallelShared(_) => (sum(x, &attention)?, into_attention),
+            Wiring::Sandwich { after_attention, before_mlp, .. } => {
+                let normed = after_attention.forward(&attention)?;
+                read!(Hookpoint::AttnOutNormed(l), &normed);
+                let base = sum(x, &normed)?;
+                let into_mlp = before_mlp.forward(&base)?;
+                (base, into_mlp)
+            }
+            Wiring::After(norm, _) => {
+                let base = norm.forward(&sum(x, &attention)?)?;
+                (base.clone(), base)
+            }
+        };
+        read!(Hookpoint::MlpIn(l), &into_mlp);
+        let mlp = self.mlp.forward(&into_mlp)?;
+        read!(Hookpoint::MlpOut(l), &mlp);
+        let x = match &self.wiring {
+            Wiring::Sandwich { after_mlp, .. } => {
+                let normed = after_mlp.forward(&mlp)?;
+                read!(Hookpoint::MlpOutNormed(l), &normed);
+                sum(&base, &normed)?
+            }
+            Wiring::After(_, norm) => norm.forward(&sum(&base, &mlp)?)?,
+            Wiring::Sequential(..) | Wiring::Parallel(..) | Wiring::ParallelShared(_) => sum(&base, &mlp)?,
+        };
+        read!(Hookpoint::ResidPost(l), &x);
+        Ok(Some(x))
+    }
+}
+
+impl Decoder {
+    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+        let ids_as_rows = ids.iter().map(|&id| id as usize);
+        let mut x = self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?;
+        if let Some(project) = &self.input.project {
+            x = project.forward(&x)?;
+        }
+        if let Some((table, first)) = &self.input.positions {
+            x = sum(&x, &table.rows(*first..*first + ids.len(), None, &Device::Cpu)?)?;
+        }
+        Ok(x)
+    }
+
+    fn run(&self, ids: &[u32], reading: &mut Reading) -> Result<()> {
+        let mut x = self.embed(ids)?;
+        if reading.take(Hookpoint::Embed, &x) {
+            return Ok(());
+        }
+        for (l, block) in self.blocks.iter().enumerate() {
+            match block.forward(l, &x, reading)? {
+                Some(next) => x = next,
+                None => return Ok(()),
+            }
+        }
+        if let Some(norm) = &self.final_norm {
+            reading.take(Hookpoint::FinalNorm, &norm.forward(&x)?);
+        }
+        Ok(())
+    }
+
+    fn check(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<()> {
+        let shape = &self.shape;
+        for &hookpoint in hookpoints {
+            shape.width(hookpoint).map_err(|e| e.within(format!("model {}", self.name)))?;
+            let blocks = blocks_needed(shape, &[hookpoint]);
+            if blocks > self.blocks.len() {
+                let loaded = self.blocks.len();
+                return Err(Error::request(format!(
+                    "model {}: {hookpoint} needs {blocks} blocks, {loaded} were loaded; name it when the model is opened",
+                    self.name
+                )));
+            }
+            if hookpoint == Hookpoint::FinalNorm && self.final_norm.is_none() {
+                return Err(Error::request(format!(
+                    "model {}: this {} has no final norm; take resid_post.{}",
+                    self.name,
+                    shape.family,
+                    shape.n_layers - 1
+                )));
+            }
+        }
+        if let Some(at) = ids.iter().position(|&id| id as usize >= shape.n_vocab) {
+            return Err(Error::input(format!(
+                "model {}: token id {} at position {at} is outside the vocabulary of {}; check the tokenizer",
+                self.name, ids[at], shape.n_vocab
+            )));
+        }
+        match shape.max_context {
+            Some(max) if ids.len() > max => Err(Error::input(format!(
+                "model {}: a context of {} tokens is longer than its {max} positions; lower context_length",
+                self.name,
+                ids.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Number of blocks that must run to read these hookpoints.
+pub fn blocks_needed(shape: &ModelShape, hookpoints: &[Hookpoint]) -> usize {
+    let blocks = |hookpoint: &Hookpoint| match *hookpoint {
+        Hookpoint::Embed => 0,
+        Hookpoint::FinalNorm => shape.n_layers,
+        // What enters block l is what block l - 1 gives.
+        Hookpoint::ResidPre(l) => l,
+        other => other.layer().map_or(0, |l| l + 1),
+    };
+    hookpoints.iter().map(blocks).max().unwrap_or(0)
+}
+
+impl Model for Decoder {
+    fn shape(&self) -> &ModelShape {
+        &self.shape
+    }
+
+    fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>> {
+        self.check(ids, hookpoints)?;
+        let width = |hookpoint: Hookpoint| self.shape.width(hookpoint);
+        if ids.is_empty() || hookpoints.is_empty() {
+            return hookpoints.iter().map(|&h| Ok(Matrix::zeros(0, width(h)?))).collect();
+        }
+        // `resid_pre.l` is read as `resid_post.(l - 1)`, so that block l need not be there.
+        let wanted: Vec<Hookpoint> = hookpoints.iter().map(|&h| canonical(h)).collect();
+        let mut reading = Reading { wanted: &wanted, taken: vec![None; hookpoints.len()] };
+        self.run(ids, &mut reading)?;
+        let mut out = Vec::with_capacity(hookpoints.len());
+        for (&hookpoint, x) in hookpoints.iter().zip(reading.taken) {
+            let x = x.expect("a checked hookpoint is passed on the way");
+            let values = x.flatten_all().and_then(|x| x.to_vec1()).map_err(device_error)?;
+            out.push(Matrix::from_vec(ids.len(), width(hookpoint)?, values));
+        }
+        Ok(out)
+    }
+}
+
+fn canonical(hookpoint: Hookpoint) -> Hookpoint {
+    match hookpoint {
+        Hookpoint::ResidPre(0) => Hookpoint::Embed,
+        Hookpoint::ResidPre(l) => Hookpoint::ResidPost(l - 1),
+        other => other,
+    }
+}

@@ -1,0 +1,187 @@
+//! What the Llama line has in common: RMSNorm, rotary attention with grouped queries, a gated MLP. Each family of the
+//! line is a [`Line`] that says where it differs.
+
+use crate::error::Result;
+use crate::model::ModelShape;
+use crate::model::config::Config;
+use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::layers::attention::Scores;
+use crate::model::layers::rotary::Rope;
+use crate::model::layers::{Activation, Attention, Mlp, Projections, Rotary};
+use crate::model::loader::Loader;
+use std::sync::Arc;
+
+/// Where a family of the line differs from the others.
+pub struct Line {
+    /// Name in [`ModelShape`].
+    pub family: &'static str,
+    /// Number of query heads.
+    pub n_heads: usize,
+    /// Number of key and value heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Rows of the embedding.
+    pub n_vocab: usize,
+    /// Biases of query, key and value projections.
+    pub qkv_bias: bool,
+    /// Bias of the output projection.
+    pub output_bias: bool,
+    /// Biases of the MLP.
+    pub mlp_bias: bool,
+    /// Norms of each head's query and key.
+    pub head_norms: bool,
+    /// Norms after attention and MLP too (Gemma 2 and 3).
+    pub post_norms: bool,
+    /// What the stored norm weights lack: 1 for Gemma.
+    pub norm_stored_less: f32,
+    /// Multiplies the token rows.
+    pub embed_scale: Option<f32>,
+    /// f of the gate.
+    pub activation: Activation,
+    /// Multiplies the product of query and key.
+    pub score_scale: f32,
+    /// Soft cap of the scores.
+    pub soft_cap: Option<f32>,
+    /// Sliding window of the layers that have one.
+    pub window: Option<usize>,
+    /// Which layers have the window.
+    pub sliding: Vec<bool>,
+    /// Rotation in layers without a window.
+    pub rope: Rope,
+    /// Rotation in layers with one.
+    pub sliding_rope: Rope,
+}
+
+impl Line {
+    /// The family as it is most often: no biases, no head norms, no window, SiLU, scores over the root of the width.
+    ///
+    /// # Errors
+    /// `Input` when a size is missing or impossible; `Request` for rotary scalings that are not supported.
+    pub fn plain(family: &'static str, config: &Config) -> Result<Self> {
+        let n_heads = config.size("num_attention_heads")?;
+        let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
+        let rope = config.rope("full_attention", 10_000.0)?;
+        Ok(Line {
+            family,
+            n_heads,
+            n_kv_heads: config.kv_heads(n_heads, n_heads)?,
+            d_head,
+            n_vocab: config.size("vocab_size")?,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            head_norms: false,
+            post_norms: false,
+            norm_stored_less: 0.0,
+            embed_scale: None,
+            activation: config.activation("hidden_act", "silu")?,
+            score_scale: 1.0 / (d_head as f32).sqrt(),
+            soft_cap: None,
+            window: None,
+            sliding: vec![false; config.size("num_hidden_layers")?],
+            sliding_rope: rope.clone(),
+            rope,
+        })
+    }
+
+    /// The decoder of this family; the prefix `model.` may be missing, `language_model.` may stand around it.
+    ///
+    /// # Errors
+    /// `Input` when the checkpoint does not fit.
+    pub fn build(self, config: &Config, loader: Loader) -> Result<Decoder> {
+        let d_model = config.size("hidden_size")?;
+        let d_mlp = config.size("intermediate_size")?;
+        let eps = config.number_or("rms_norm_eps", 1e-6)?;
+        let n_layers = self.sliding.len();
+        let prefixes = ["model.", "", "language_model.model.", "model.language_model."];
+        let loader = loader.under(&prefixes, "embed_tokens.weight");
+        let rotary = Arc::new(Rotary::new(&self.rope, self.d_head));
+        let sliding_rotary = Arc::new(Rotary::new(&self.sliding_rope, self.d_head));
+        let blocks = loader.blocks(n_layers, |loader, l| {
+            let norm = |name: &str| loader.rms_norm(&format!("layers.{l}.{name}"), d_model, eps, self.norm_stored_less);
+            Ok(Block {
+                attention: self.attention(
+                    loader,
+                    l,
+                    d_model,
+                    eps,
+                    if self.sliding[l] { &sliding_rotary } else { &rotary },
+                )?,
+                mlp: self.mlp(loader, l, d_model, d_mlp)?,
+                wiring: if self.post_norms {
+                    Wiring::Sandwich {
+                        before_attention: norm("input_layernorm")?,
+                        after_attention: norm("post_attention_layernorm")?,
+                        before_mlp: norm("pre_feedforward_layernorm")?,
+                        after_mlp: norm("post_feedforward_layernorm")?,
+                    }
+                } else {
+                    Wiring::Sequential(norm("input_layernorm")?, norm("post_attention_layernorm")?)
+                },
+            })
+        })?;
+        Ok(Decoder {
+            name: String::new(),
+            input: Input {
+                tokens: loader.embedding("embed_tokens", self.n_vocab, d_model)?,
+                scale: self.embed_scale,
+                project: None,
+                positions: None,
+            },
+            blocks,
+            final_norm: Some(loader.rms_norm("norm", d_model, eps, self.norm_stored_less)?),
+            shape: ModelShape {
+                family: self.family.into(),
+                n_layers,
+                d_model,
+                d_attn: self.n_heads * self.d_head,
+                n_vocab: self.n_vocab,
+                max_context: config.optional_size("max_position_embeddings")?,
+                n_parameters: loader.n_parameters(),
+                has_post_norms: self.post_norms,
+            },
+        })
+    }
+
+    fn attention(
+        &self,
+        loader: &Loader,
+        l: usize,
+        d_model: usize,
+        eps: f64,
+        rotary: &Arc<Rotary>,
+    ) -> Result<Attention> {
+        let at = |name: &str| format!("layers.{l}.self_attn.{name}");
+        let (d_query, d_key) = (self.n_heads * self.d_head, self.n_kv_heads * self.d_head);
+        let head_norm = |name: &str| loader.rms_norm(&at(name), self.d_head, eps, self.norm_stored_less);
+        Ok(Attention {
+            projections: Projections::Separate {
+                query: loader.linear(&at("q_proj"), d_model, d_query, self.qkv_bias)?,
+                key: loader.linear(&at("k_proj"), d_model, d_key, self.qkv_bias)?,
+                value: loader.linear(&at("v_proj"), d_model, d_key, self.qkv_bias)?,
+            },
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            d_head: self.d_head,
+            qk_norms: if self.head_norms { Some((head_norm("q_norm")?, head_norm("k_norm")?)) } else { None },
+            rotary: Some(rotary.clone()),
+            scores: Scores {
+                scale: self.score_scale,
+                soft_cap: self.soft_cap,
+                window: self.window.filter(|_| self.sliding[l]),
+            },
+            output: loader.linear(&at("o_proj"), d_query, d_model, self.output_bias)?,
+        })
+    }
+
+    fn mlp(&self, loader: &Loader, l: usize, d_model: usize, d_mlp: usize) -> Result<Mlp> {
+        let at = |name: &str| format!("layers.{l}.mlp.{name}");
+        Ok(Mlp {
+            gate: Some(loader.linear(&at("gate_proj"), d_model, d_mlp, self.mlp_bias)?),
+            up: loader.linear(&at("up_proj"), d_model, d_mlp, self.mlp_bias)?,
+            activation: self.activation,
+            down: loader.linear(&at("down_proj"), d_mlp, d_model, self.mlp_bias)?,
+        })
+    }
+}

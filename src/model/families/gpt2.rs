@@ -1,0 +1,78 @@
+//! GPT-2 (Radford et al. 2019): learned positions, stacked query, key and value, weights stored `[n_in, n_out]`.
+
+use crate::error::Result;
+use crate::model::ModelShape;
+use crate::model::config::Config;
+use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::layers::attention::Scores;
+use crate::model::layers::{Attention, Mlp, Projections};
+use crate::model::loader::Loader;
+
+/// From `config.json` of model_type `gpt2`; the prefix `transformer.` may be missing.
+pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+    let d_model = config.size("n_embd")?;
+    let n_layers = config.size("n_layer")?;
+    let n_heads = config.size("n_head")?;
+    let n_vocab = config.size("vocab_size")?;
+    let n_positions = config.size("n_positions")?;
+    let d_mlp = config.size_or("n_inner", 4 * d_model)?;
+    let d_head = config.head_width(d_model, n_heads)?;
+    let d_attn = n_heads * d_head;
+    let eps = config.number_or("layer_norm_epsilon", 1e-5)?;
+    let activation = config.activation("activation_function", "gelu_new")?;
+    let scaled = config.flag_or("scale_attn_weights", true)?;
+    let by_layer = config.flag_or("scale_attn_by_inverse_layer_idx", false)?;
+
+    let loader = loader.under(&["transformer.", ""], "wte.weight");
+    let blocks = loader.blocks(n_layers, |loader, l| {
+        let at = |name: &str| format!("h.{l}.{name}");
+        let scale = if scaled { 1.0 / (d_head as f32).sqrt() } else { 1.0 };
+        Ok(Block {
+            attention: Attention {
+                projections: Projections::Stacked(loader.conv1d(&at("attn.c_attn"), d_model, 3 * d_attn)?),
+                n_heads,
+                n_kv_heads: n_heads,
+                d_head,
+                qk_norms: None,
+                rotary: None,
+                scores: Scores {
+                    scale: if by_layer { scale / (l + 1) as f32 } else { scale },
+                    soft_cap: None,
+                    window: None,
+                },
+                output: loader.conv1d(&at("attn.c_proj"), d_attn, d_model)?,
+            },
+            mlp: Mlp {
+                gate: None,
+                up: loader.conv1d(&at("mlp.c_fc"), d_model, d_mlp)?,
+                activation,
+                down: loader.conv1d(&at("mlp.c_proj"), d_mlp, d_model)?,
+            },
+            wiring: Wiring::Sequential(
+                loader.layer_norm(&at("ln_1"), d_model, eps)?,
+                loader.layer_norm(&at("ln_2"), d_model, eps)?,
+            ),
+        })
+    })?;
+    Ok(Decoder {
+        name: String::new(),
+        input: Input {
+            tokens: loader.embedding("wte", n_vocab, d_model)?,
+            scale: None,
+            project: None,
+            positions: Some((loader.embedding("wpe", n_positions, d_model)?, 0)),
+        },
+        blocks,
+        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
+        shape: ModelShape {
+            family: "gpt2".into(),
+            n_layers,
+            d_model,
+            d_attn,
+            n_vocab,
+            max_context: Some(n_positions),
+            n_parameters: loader.n_parameters(),
+            has_post_norms: false,
+        },
+    })
+}

@@ -1,0 +1,111 @@
+//! GPT-Neo (Black et al. 2021, the TinyStories models): learned positions, scores not scaled, every other layer with a
+//! local window.
+
+use crate::error::{Error, Result};
+use crate::model::ModelShape;
+use crate::model::config::Config;
+use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::layers::attention::Scores;
+use crate::model::layers::{Attention, Mlp, Projections};
+use crate::model::loader::Loader;
+use serde_json::Value;
+
+/// From `config.json` of model_type `gpt_neo`; the prefix `transformer.` may be missing.
+pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+    let d_model = config.size("hidden_size")?;
+    let n_layers = config.size("num_layers")?;
+    let n_heads = config.size("num_heads")?;
+    let n_vocab = config.size("vocab_size")?;
+    let n_positions = config.size("max_position_embeddings")?;
+    let d_mlp = config.size_or("intermediate_size", 4 * d_model)?;
+    let d_head = config.head_width(d_model, n_heads)?;
+    let d_attn = n_heads * d_head;
+    let eps = config.number_or("layer_norm_epsilon", 1e-5)?;
+    let activation = config.activation("activation_function", "gelu_new")?;
+    let window = config.size_or("window_size", 256)?;
+    let local = local_layers(config, n_layers)?;
+
+    let loader = loader.under(&["transformer.", ""], "wte.weight");
+    let blocks = loader.blocks(n_layers, |loader, l| {
+        let at = |name: &str| format!("h.{l}.{name}");
+        Ok(Block {
+            attention: Attention {
+                projections: Projections::Separate {
+                    query: loader.linear(&at("attn.attention.q_proj"), d_model, d_attn, false)?,
+                    key: loader.linear(&at("attn.attention.k_proj"), d_model, d_attn, false)?,
+                    value: loader.linear(&at("attn.attention.v_proj"), d_model, d_attn, false)?,
+                },
+                n_heads,
+                n_kv_heads: n_heads,
+                d_head,
+                qk_norms: None,
+                rotary: None,
+                scores: Scores { scale: 1.0, soft_cap: None, window: local[l].then_some(window) },
+                output: loader.linear(&at("attn.attention.out_proj"), d_attn, d_model, true)?,
+            },
+            mlp: Mlp {
+                gate: None,
+                up: loader.linear(&at("mlp.c_fc"), d_model, d_mlp, true)?,
+                activation,
+                down: loader.linear(&at("mlp.c_proj"), d_mlp, d_model, true)?,
+            },
+            wiring: Wiring::Sequential(
+                loader.layer_norm(&at("ln_1"), d_model, eps)?,
+                loader.layer_norm(&at("ln_2"), d_model, eps)?,
+            ),
+        })
+    })?;
+    Ok(Decoder {
+        name: String::new(),
+        input: Input {
+            tokens: loader.embedding("wte", n_vocab, d_model)?,
+            scale: None,
+            project: None,
+            positions: Some((loader.embedding("wpe", n_positions, d_model)?, 0)),
+        },
+        blocks,
+        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
+        shape: ModelShape {
+            family: "gpt_neo".into(),
+            n_layers,
+            d_model,
+            d_attn,
+            n_vocab,
+            max_context: Some(n_positions),
+            n_parameters: loader.n_parameters(),
+            has_post_norms: false,
+        },
+    })
+}
+
+/// Whether each layer is local: `attention_layers`, or `attention_types` as `[[names], times]` groups, or by turns.
+fn local_layers(config: &Config, n_layers: usize) -> Result<Vec<bool>> {
+    let wrong = || {
+        Error::input(format!(
+            "config {}: attention_layers or attention_types must name global or local for each of {n_layers} layers",
+            config.path().display()
+        ))
+    };
+    let named = |value: &Value| match value.as_str() {
+        Some("global") => Ok(false),
+        Some("local") => Ok(true),
+        _ => Err(wrong()),
+    };
+    let mut local = Vec::new();
+    if let Some(layers) = config.get("attention_layers") {
+        local = layers.as_array().ok_or_else(wrong)?.iter().map(named).collect::<Result<_>>()?;
+    } else if let Some(groups) = config.get("attention_types") {
+        for group in groups.as_array().ok_or_else(wrong)? {
+            let names = group.get(0).and_then(Value::as_array).ok_or_else(wrong)?;
+            let times = group.get(1).and_then(Value::as_u64).filter(|&n| n <= n_layers as u64).ok_or_else(wrong)?;
+            for _ in 0..times {
+                for name in names.iter().take(n_layers + 1) {
+                    local.push(named(name)?);
+                }
+            }
+        }
+    } else {
+        local = (0..n_layers).map(|l| l % 2 == 1).collect();
+    }
+    if local.len() == n_layers { Ok(local) } else { Err(wrong()) }
+}

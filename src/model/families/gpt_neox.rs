@@ -1,0 +1,81 @@
+//! GPT-NeoX (Black et al. 2022) and Pythia: parallel or sequential residual, partial rotation, one projection for query,
+//! key and value, head by head.
+
+use crate::error::Result;
+use crate::model::ModelShape;
+use crate::model::config::Config;
+use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::layers::attention::Scores;
+use crate::model::layers::{Attention, Mlp, Projections, Rotary};
+use crate::model::loader::Loader;
+use std::sync::Arc;
+
+/// From `config.json` of model_type `gpt_neox`; the prefix `gpt_neox.` may be missing.
+pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+    let d_model = config.size("hidden_size")?;
+    let n_layers = config.size("num_hidden_layers")?;
+    let n_heads = config.size("num_attention_heads")?;
+    let d_mlp = config.size_or("intermediate_size", 4 * d_model)?;
+    let n_vocab = config.size("vocab_size")?;
+    let d_head = config.head_width(d_model, n_heads)?;
+    let d_attn = n_heads * d_head;
+    let eps = config.number_or("layer_norm_eps", 1e-5)?;
+    let bias = config.flag_or("attention_bias", true)?;
+    let parallel = config.flag_or("use_parallel_residual", true)?;
+    let activation = config.activation("hidden_act", "gelu")?;
+    let rotary = Arc::new(Rotary::new(&config.rope("full_attention", 10_000.0)?, config.rotated(d_head, 0.25)?));
+
+    let loader = loader.under(&["gpt_neox.", ""], "embed_in.weight");
+    let blocks = loader.blocks(n_layers, |loader, l| {
+        let at = |name: &str| format!("layers.{l}.{name}");
+        let norms = (
+            loader.layer_norm(&at("input_layernorm"), d_model, eps)?,
+            loader.layer_norm(&at("post_attention_layernorm"), d_model, eps)?,
+        );
+        Ok(Block {
+            attention: Attention {
+                projections: Projections::PerHead(loader.linear(
+                    &at("attention.query_key_value"),
+                    d_model,
+                    3 * d_attn,
+                    bias,
+                )?),
+                n_heads,
+                n_kv_heads: n_heads,
+                d_head,
+                qk_norms: None,
+                rotary: Some(rotary.clone()),
+                scores: Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None },
+                output: loader.linear(&at("attention.dense"), d_attn, d_model, bias)?,
+            },
+            mlp: Mlp {
+                gate: None,
+                up: loader.linear(&at("mlp.dense_h_to_4h"), d_model, d_mlp, true)?,
+                activation,
+                down: loader.linear(&at("mlp.dense_4h_to_h"), d_mlp, d_model, true)?,
+            },
+            wiring: if parallel { Wiring::Parallel(norms.0, norms.1) } else { Wiring::Sequential(norms.0, norms.1) },
+        })
+    })?;
+    Ok(Decoder {
+        name: String::new(),
+        input: Input {
+            tokens: loader.embedding("embed_in", n_vocab, d_model)?,
+            scale: None,
+            project: None,
+            positions: None,
+        },
+        blocks,
+        final_norm: Some(loader.layer_norm("final_layer_norm", d_model, eps)?),
+        shape: ModelShape {
+            family: "gpt_neox".into(),
+            n_layers,
+            d_model,
+            d_attn,
+            n_vocab,
+            max_context: config.optional_size("max_position_embeddings")?,
+            n_parameters: loader.n_parameters(),
+            has_post_norms: false,
+        },
+    })
+}

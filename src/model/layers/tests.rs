@@ -1,0 +1,140 @@
+//! Our CPU kernels against candle's own operations, over shapes that meet every edge: one row, a row more than a block,
+//! widths that are no multiple of a lane.
+
+use super::attention::Scores;
+use super::linear::Order;
+use super::norm::Norm;
+use super::rotary::{Rope, Rotary, Scaling};
+use super::{Activation, Linear, slice};
+use candle_core::{Device, Tensor};
+
+fn random(shape: &[usize], seed: u64, scale: f32) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale
+        })
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Largest difference over the root mean square of `b`.
+fn off(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (a, b) = (values(a), values(b));
+    let rms = (b.iter().map(|v| v * v).sum::<f32>() / b.len() as f32).sqrt();
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / rms
+}
+
+#[test]
+fn linear_in_both_orders_with_and_without_bias() {
+    for (m, k, n) in [(1, 5, 7), (3, 64, 33), (65, 17, 128)] {
+        let x = random(&[m, k], 1, 1.0);
+        for (order, shape) in [(Order::OutIn, [n, k]), (Order::InOut, [k, n])] {
+            for bias in [None, Some(random(&[n], 3, 1.0))] {
+                let layer = Linear::new(random(&shape, 2, 1.0), bias, order);
+                // 1e-6: at most 64 terms of f32.
+                assert!(off(&layer.forward(&x).unwrap(), &layer.plain(&x).unwrap()) < 1e-6);
+            }
+        }
+    }
+    let wrong = Linear::new(random(&[4, 6], 2, 1.0), None, Order::OutIn);
+    assert!(wrong.forward(&random(&[2, 5], 1, 1.0)).is_err());
+}
+
+#[test]
+fn norms_of_rows_far_from_zero() {
+    for width in [1, 15, 16, 33, 512] {
+        let x = (random(&[5, width], 4, 3.0) + 2.0).unwrap();
+        let (weight, bias) = (random(&[width], 5, 1.0), random(&[width], 6, 1.0));
+        for norm in [Norm::Layer { weight: weight.clone(), bias, eps: 1e-5 }, Norm::Rms { weight, eps: 1e-6 }] {
+            // 2e-6: two f32 sums of `width` terms in another order.
+            assert!(off(&norm.forward(&x).unwrap(), &norm.plain(&x).unwrap()) < 2e-6, "{norm:?} {width}");
+        }
+    }
+}
+
+#[test]
+fn activations_alone_and_gated() {
+    let x = random(&[7, 1001], 7, 9.0);
+    let up = random(&[7, 1001], 8, 1.0);
+    for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
+        let plain = activation.plain(&x).unwrap();
+        assert!(off(&activation.apply(x.copy().unwrap()).unwrap(), &plain) < 5e-7, "{activation:?}");
+        let gated = activation.gated(x.copy().unwrap(), &up).unwrap();
+        assert!(off(&gated, &(plain * &up).unwrap()) < 5e-7, "{activation:?}");
+        let nan = Tensor::full(f32::NAN, 3, &Device::Cpu).unwrap();
+        let out = activation.apply(nan).unwrap().to_vec1::<f32>().unwrap();
+        assert!(out.iter().all(|v| v.is_nan()), "{activation:?} lets a NaN through");
+    }
+}
+
+#[test]
+fn attention_over_views_windows_caps_and_shared_keys() {
+    for n in [1, 2, 63, 64, 65, 150] {
+        for (n_heads, n_kv) in [(4, 4), (6, 2), (3, 1)] {
+            let d = 10;
+            let q = random(&[n, n_heads, 3 * d], 9, 2.0).narrow(2, d, d).unwrap();
+            let kv = random(&[n, 2 * n_kv, d], 10, 2.0);
+            let (k, v) = (kv.narrow(1, 0, n_kv).unwrap(), kv.narrow(1, n_kv, n_kv).unwrap());
+            for window in [None, Some(1), Some(8), Some(64), Some(1000)] {
+                for soft_cap in [None, Some(1.5)] {
+                    let scores = Scores { scale: 0.7, soft_cap, window };
+                    let got = q.apply_op3_no_bwd(&k, &v, &scores).unwrap();
+                    let error = off(&got, &scores.plain(&q, &k, &v).unwrap());
+                    assert!(error < 3e-6, "{n} tokens, {n_heads}/{n_kv} heads, {scores:?}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rotation_turns_pairs_by_position_and_nothing_else() {
+    let (n, h, d, rotated) = (9, 2, 10, 6);
+    let rope = Rope { theta: 100.0, scaling: Scaling::None };
+    let rotary = Rotary::new(&rope, rotated);
+    let all = random(&[n, h, 3 * d], 11, 1.0);
+    let before = all.copy().unwrap();
+    rotary.apply(all.narrow(2, d, d).unwrap()).unwrap();
+    let (all, before) = (all.to_vec3::<f32>().unwrap(), before.to_vec3::<f32>().unwrap());
+    for p in 0..n {
+        for head in 0..h {
+            let (row, old) = (&all[p][head], &before[p][head]);
+            for f in 0..3 * d {
+                let inside = (d..d + rotated).contains(&f);
+                let want = if inside {
+                    let (i, first) = ((f - d) % 3, f - d < 3);
+                    let angle = p as f64 / 100.0_f64.powf(2.0 * i as f64 / rotated as f64);
+                    let (a, b) = (f64::from(old[d + i]), f64::from(old[d + i + 3]));
+                    if first { a * angle.cos() - b * angle.sin() } else { b * angle.cos() + a * angle.sin() }
+                } else {
+                    f64::from(old[f])
+                };
+                assert!((f64::from(row[f]) - want).abs() < 1e-6, "position {p}, feature {f}");
+            }
+        }
+    }
+}
+
+#[test]
+fn scaled_frequencies_keep_short_waves_and_stretch_long_ones() {
+    let plain = Rope { theta: 10_000.0, scaling: Scaling::None }.frequencies(64);
+    let linear = Rope { theta: 10_000.0, scaling: Scaling::Linear(4.0) }.frequencies(64);
+    assert!(plain.iter().zip(&linear).all(|(a, b)| a / 4.0 == *b));
+    let scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 512.0 };
+    let llama = Rope { theta: 10_000.0, scaling }.frequencies(64);
+    assert_eq!((plain[0], plain[31] / 8.0), (llama[0], llama[31]));
+    assert!(plain.iter().zip(&llama).all(|(a, b)| *b <= *a && *b >= a / 8.0));
+}
+
+#[test]
+fn a_strided_view_is_not_taken_for_contiguous() {
+    let x = random(&[4, 6], 12, 1.0).narrow(1, 0, 3).unwrap();
+    let (storage, layout) = x.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else { panic!("a CPU tensor has CPU storage") };
+    assert!(slice(storage, layout).is_err());
+}

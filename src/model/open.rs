@@ -1,0 +1,110 @@
+//! How is a model found and opened, and what does it cost?
+
+use super::checkpoint::{Checkpoint, Source, weight_files};
+use super::config::Config;
+use super::decoder::{Decoder, blocks_needed};
+use super::families;
+use super::gguf;
+use super::loader::Loader;
+use super::{Model, ModelShape};
+use crate::error::{Error, Result};
+use crate::ids::Hookpoint;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Sizes of the model at `path` (a folder in Hugging Face layout or a .gguf file), from `config.json` and the headers of
+/// its safetensors files, or from the GGUF header. Every tensor that a
+/// forward needs is checked for presence, shape and type; no value is read.
+///
+/// # Errors
+/// `Request` when there is no model or its architecture is not supported; `Input`, naming file and tensor, when the
+/// configuration or a checkpoint is damaged or they do not fit each other.
+pub fn header(path: &Path) -> Result<ModelShape> {
+    Ok(decoder(path, |_| None)?.shape)
+}
+
+/// The model at `path`, all blocks loaded and widened to f32. The token table stays mapped; the output head is not read.
+///
+/// # Errors
+/// As [`header`].
+pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
+    Ok(Arc::new(decoder(path, |shape| Some(shape.n_layers))?))
+}
+
+/// The same with only the blocks that `hookpoints` need.
+///
+/// # Errors
+/// As [`header`]; `Request` when the model has not got one of the hookpoints.
+pub fn open_for(path: &Path, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
+    let shape = header(path)?;
+    for &hookpoint in hookpoints {
+        shape.width(hookpoint).map_err(|e| e.within(format!("model {}", path.display())))?;
+    }
+    Ok(Arc::new(decoder(path, |shape| Some(blocks_needed(shape, hookpoints)))?))
+}
+
+/// Every file that decides what the model computes: configuration, index, weights. For digests; in a fixed order.
+///
+/// # Errors
+/// As [`header`], for a missing or malformed index.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    match layout(path)? {
+        Layout::Gguf(file) => Ok(vec![file.to_path_buf()]),
+        Layout::Folder(folder) => {
+            let mut files = vec![folder.join("config.json")];
+            files.extend(weight_files(folder)?);
+            Ok(files)
+        }
+    }
+}
+
+/// Bytes that an opened model holds: its parameters in f32, less the token table, which stays mapped. An upper bound
+/// where the checkpoint also holds an output head or buffers.
+pub fn memory_bytes(shape: &ModelShape) -> u64 {
+    4 * shape.n_parameters.saturating_sub(shape.n_vocab as u64 * shape.d_model as u64)
+}
+
+/// Bytes that one context of `n_tokens` holds while it runs, the activations read at `n_hookpoints` included; as many
+/// contexts run at once as there are threads. The MLP is taken as eight times `d_model` (gate and up of four each).
+pub fn context_bytes(shape: &ModelShape, n_tokens: usize, n_hookpoints: usize) -> u64 {
+    let (n, d, d_attn) = (n_tokens as u64, shape.d_model as u64, shape.d_attn as u64);
+    4 * n * (8 * d + 6 * d + 5 * d_attn + 64 + 2 * n_hookpoints as u64 * d.max(d_attn))
+}
+
+/// The two layouts a model has on disk.
+enum Layout<'a> {
+    Folder(&'a Path),
+    Gguf(&'a Path),
+}
+
+fn layout(path: &Path) -> Result<Layout<'_>> {
+    if path.is_dir() {
+        return Ok(Layout::Folder(path));
+    }
+    if path.extension().is_some_and(|ending| ending == "gguf") && path.is_file() {
+        return Ok(Layout::Gguf(path));
+    }
+    let what = if path.exists() {
+        "is a file; expected a folder in Hugging Face layout or a .gguf file"
+    } else {
+        "does not exist; check the path"
+    };
+    Err(Error::request(format!("model {} {what}", path.display())))
+}
+
+/// The decoder at `path`; `keep` says how many blocks are loaded (`None`: only headers are read).
+fn decoder(path: &Path, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<Decoder> {
+    let (config, source) = match layout(path)? {
+        Layout::Folder(folder) => {
+            let source: Arc<dyn Source> = Arc::new(Checkpoint::open(folder)?);
+            (Config::read(folder)?, source)
+        }
+        Layout::Gguf(file) => gguf::open(file)?,
+    };
+    let mut decoder = families::build(&config, Loader::new(source.clone(), None))?;
+    if let Some(n_blocks) = keep(&decoder.shape) {
+        decoder = families::build(&config, Loader::new(source, Some(n_blocks)))?;
+    }
+    decoder.name = path.display().to_string();
+    Ok(decoder)
+}

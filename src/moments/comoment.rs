@@ -1,0 +1,228 @@
+//! Means and co-moments of raw activations, for similarity of hookpoints themselves.
+//!
+//! Batches are combined as Chan, Golub and LeVeque (1983): with batch means m and co-moments C = Σ(x−m)(x−m)ᵀ,
+//! C = C₁ + C₂ + (n₁n₂/(n₁+n₂)) δδᵀ, δ = m₂ − m₁; so a large mean never meets a small variance in one sum.
+
+use crate::linalg::Matrix;
+use crate::linalg::Stream;
+use crate::linalg::gemm::{gemm_f32, gemm_f64};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Mean and co-moment of the rows of one hookpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoMoment {
+    /// Rows seen.
+    pub n_rows: u64,
+    /// `[d]` f64.
+    pub mean: Vec<f64>,
+    /// Σ(x−mean)(x−mean)ᵀ, `[d, d]` f64.
+    pub c: Matrix<f64>,
+}
+
+/// Cross co-moment of the rows of two hookpoints, row i of one with row i of the other, and null versions of it in which
+/// the second one's rows were permuted inside each batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrossCoMoment {
+    /// Rows seen.
+    pub n_rows: u64,
+    /// `[d_x]` f64.
+    pub mean_x: Vec<f64>,
+    /// `[d_y]` f64.
+    pub mean_y: Vec<f64>,
+    /// Σ(x−mean_x)(y−mean_y)ᵀ, `[d_x, d_y]` f64.
+    pub c: Matrix<f64>,
+    /// The same with y's rows permuted inside each batch (what both share merely by batch is thus kept in the null).
+    pub nulls: Vec<Matrix<f64>>,
+}
+
+/// Column means in order of rows, and the centred rows in f64.
+fn centred(x: &Matrix<f32>) -> (Vec<f64>, Matrix<f64>) {
+    let (n, d) = (x.n_rows(), x.n_cols());
+    let mut mean = vec![0.0; d];
+    for row in x.rows() {
+        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v));
+    }
+    mean.iter_mut().for_each(|m| *m /= n.max(1) as f64);
+    let mut out = Matrix::zeros(n, d);
+    for i in 0..n {
+        for ((o, &v), m) in out.row_mut(i).iter_mut().zip(x.row(i)).zip(&mean) {
+            *o = f64::from(v) - m;
+        }
+    }
+    (mean, out)
+}
+
+/// XᵀY of centred rows.
+fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
+    let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
+    let mut c = Matrix::zeros(dx, dy);
+    if n > 0 {
+        gemm_f64(dx, dy, n, x.as_slice(), (1, dx), y.as_slice(), (dy, 1), c.as_mut_slice(), (dy, 1), 0.0, 1.0);
+    }
+    c
+}
+
+/// XᵀPY for each permutation P of y's rows. In f32: a batch's rounding is far below what another permutation changes, and
+/// these products are most of the cost of a null. Sums over batches are in f64.
+fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Vec<usize>]) -> Vec<Matrix<f64>> {
+    let narrow = |m: &Matrix<f64>| -> Matrix<f32> {
+        Matrix::from_vec(m.n_rows(), m.n_cols(), m.as_slice().iter().map(|&v| v as f32).collect())
+    };
+    let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
+    let (x, y) = (narrow(x), narrow(y));
+    let product = |order: &Vec<usize>| {
+        let permuted = y.gather_rows(order);
+        let mut c = vec![0f32; dx * dy];
+        if n > 0 {
+            gemm_f32(dx, dy, n, x.as_slice(), (1, dx), permuted.as_slice(), (dy, 1), &mut c, (dy, 1), 0.0, 1.0);
+        }
+        Matrix::from_vec(dx, dy, c.into_iter().map(f64::from).collect())
+    };
+    permutations.par_iter().map(product).collect()
+}
+
+/// C += (n₁n₂/(n₁+n₂)) δx δyᵀ.
+fn add_between(c: &mut Matrix<f64>, n1: u64, n2: u64, dx: &[f64], dy: &[f64]) {
+    let w = n1 as f64 * n2 as f64 / (n1 + n2) as f64;
+    for (i, &a) in dx.iter().enumerate() {
+        for (v, &b) in c.row_mut(i).iter_mut().zip(dy) {
+            *v += w * a * b;
+        }
+    }
+}
+
+fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
+    b.iter().zip(a).map(|(b, a)| b - a).collect()
+}
+
+/// mean₁ += δ n₂/(n₁+n₂).
+fn move_mean(mean: &mut [f64], delta: &[f64], n1: u64, n2: u64) {
+    let w = n2 as f64 / (n1 + n2) as f64;
+    mean.iter_mut().zip(delta).for_each(|(m, d)| *m += w * d);
+}
+
+impl CoMoment {
+    /// Nothing seen yet, `d` wide.
+    pub fn new(d: usize) -> Self {
+        CoMoment { n_rows: 0, mean: vec![0.0; d], c: Matrix::zeros(d, d) }
+    }
+
+    /// Of one batch, `x: [n, d]` f32.
+    pub fn of_batch(x: &Matrix<f32>) -> Self {
+        let (mean, rows) = centred(x);
+        CoMoment { n_rows: x.n_rows() as u64, mean, c: product(&rows, &rows) }
+    }
+
+    /// Adds the moments of other rows.
+    pub fn merge(&mut self, other: &CoMoment) {
+        if other.n_rows == 0 {
+            return;
+        }
+        if self.n_rows == 0 {
+            self.clone_from(other);
+            return;
+        }
+        let delta = difference(&self.mean, &other.mean);
+        self.c.as_mut_slice().iter_mut().zip(other.c.as_slice()).for_each(|(a, b)| *a += b);
+        add_between(&mut self.c, self.n_rows, other.n_rows, &delta, &delta);
+        move_mean(&mut self.mean, &delta, self.n_rows, other.n_rows);
+        self.n_rows += other.n_rows;
+    }
+}
+
+impl CrossCoMoment {
+    /// Nothing seen yet.
+    pub fn new(d_x: usize, d_y: usize, n_nulls: usize) -> Self {
+        CrossCoMoment {
+            n_rows: 0,
+            mean_x: vec![0.0; d_x],
+            mean_y: vec![0.0; d_y],
+            c: Matrix::zeros(d_x, d_y),
+            nulls: vec![Matrix::zeros(d_x, d_y); n_nulls],
+        }
+    }
+
+    /// Of one batch; `permutations[r]` orders y's rows for null r.
+    pub fn of_batch(x: &Matrix<f32>, y: &Matrix<f32>, permutations: &[Vec<usize>]) -> Self {
+        assert_eq!(x.n_rows(), y.n_rows(), "row i is the same token on both sides");
+        let (mean_x, rows_x) = centred(x);
+        let (mean_y, rows_y) = centred(y);
+        let nulls = match permutations {
+            [] => Vec::new(),
+            _ => null_products(&rows_x, &rows_y, permutations),
+        };
+        CrossCoMoment { n_rows: x.n_rows() as u64, mean_x, mean_y, c: product(&rows_x, &rows_y), nulls }
+    }
+
+    /// Adds the moments of other rows.
+    pub fn merge(&mut self, other: &CrossCoMoment) {
+        if other.n_rows == 0 {
+            return;
+        }
+        if self.n_rows == 0 {
+            self.clone_from(other);
+            return;
+        }
+        let (dx, dy) = (difference(&self.mean_x, &other.mean_x), difference(&self.mean_y, &other.mean_y));
+        for (mine, theirs) in std::iter::once((&mut self.c, &other.c)).chain(self.nulls.iter_mut().zip(&other.nulls)) {
+            mine.as_mut_slice().iter_mut().zip(theirs.as_slice()).for_each(|(a, b)| *a += b);
+            add_between(mine, self.n_rows, other.n_rows, &dx, &dy);
+        }
+        move_mean(&mut self.mean_x, &dx, self.n_rows, other.n_rows);
+        move_mean(&mut self.mean_y, &dy, self.n_rows, other.n_rows);
+        self.n_rows += other.n_rows;
+    }
+}
+
+/// The permutation of `n` rows for null `run` of batch `batch`: a pure function of its arguments.
+pub fn row_permutation(seed: u64, stream: &str, batch: u64, run: u64, n: usize) -> Vec<usize> {
+    let order = Stream::new(seed, &format!("{stream}, run {run}"), batch).permutation(n);
+    order.into_iter().map(|i| i as usize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain_cross(x: &Matrix<f32>, y: &Matrix<f32>) -> Matrix<f64> {
+        let n = x.n_rows() as f64;
+        let mean = |m: &Matrix<f32>, j: usize| (0..m.n_rows()).map(|r| f64::from(m.row(r)[j])).sum::<f64>() / n;
+        let mut c = Matrix::zeros(x.n_cols(), y.n_cols());
+        for i in 0..x.n_cols() {
+            for j in 0..y.n_cols() {
+                c.row_mut(i)[j] = (0..x.n_rows())
+                    .map(|r| (f64::from(x.row(r)[i]) - mean(x, i)) * (f64::from(y.row(r)[j]) - mean(y, j)))
+                    .sum();
+            }
+        }
+        c
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_plain_co_moments(values in prop::collection::vec(-1.0f32..1.0, 5 * 24), cut in 1usize..23) {
+            let n = 24;
+            let part = |from: usize, to: usize, c0: usize, c1: usize| {
+                let data = (from..to).flat_map(|r| values[r * 5 + c0..r * 5 + c1].iter().map(|v| v + 1000.0)).collect();
+                Matrix::from_vec(to - from, c1 - c0, data)
+            };
+            let (x, y) = (part(0, n, 0, 3), part(0, n, 3, 5));
+            let mut own = CoMoment::of_batch(&part(0, cut, 0, 3));
+            own.merge(&CoMoment::of_batch(&part(cut, n, 0, 3)));
+            let mut cross = CrossCoMoment::of_batch(&part(0, cut, 0, 3), &part(0, cut, 3, 5), &[(0..cut).collect()]);
+            cross.merge(&CrossCoMoment::of_batch(&part(cut, n, 0, 3), &part(cut, n, 3, 5), &[(0..n - cut).collect()]));
+            for (got, want) in own.c.as_slice().iter().zip(plain_cross(&x, &x).as_slice()) {
+                prop_assert!((got - want).abs() < 1e-9, "{got} {want}");
+            }
+            for (got, want) in cross.c.as_slice().iter().zip(plain_cross(&x, &y).as_slice()) {
+                prop_assert!((got - want).abs() < 1e-9, "{got} {want}");
+            }
+            // the identity permutation is no permutation
+            for (null, real) in cross.nulls[0].as_slice().iter().zip(cross.c.as_slice()) {
+                prop_assert!((null - real).abs() < 1e-4, "{null} {real}: f32 products of 24 terms");
+            }
+        }
+    }
+}

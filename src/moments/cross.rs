@@ -1,0 +1,226 @@
+//! Σxy of every source latent with every target latent, in tiles of source rows.
+//!
+//! A tile is the unit of ownership and of state files: a range of source latents against all target latents. A row is
+//! allocated when its latent first fires. Cost per token: (nonzeros of source) × (nonzeros of target).
+
+use crate::sae::LatentBatch;
+
+/// Bytes that one tile may take when all its rows are alive; bounds the size of a state file.
+const TILE_BYTES: usize = 64 << 20;
+
+/// Rows of a tile for a pair with these widths: a function of the widths alone, so that state files do not depend on who
+/// computed them.
+pub fn tile_rows(d_source: usize, d_target: usize) -> usize {
+    let fit = TILE_BYTES / (8 * d_target.max(1));
+    // at least four tiles, so that a few workers have something each; at most what fits the byte bound
+    fit.min(d_source.div_ceil(4)).max(1)
+}
+
+/// A batch turned round: for every latent its rows and values, rows ascending.
+#[derive(Clone, Debug)]
+pub struct ByLatent {
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl ByLatent {
+    /// Counting sort of the batch's entries by latent.
+    pub fn new(batch: &LatentBatch) -> Self {
+        let mut starts = vec![0u32; batch.d_sae + 1];
+        for &latent in &batch.latents {
+            starts[latent as usize + 1] += 1;
+        }
+        for i in 0..batch.d_sae {
+            starts[i + 1] += starts[i];
+        }
+        let mut next = starts.clone();
+        let (mut rows, mut values) = (vec![0; batch.latents.len()], vec![0.0; batch.latents.len()]);
+        for r in 0..batch.n_rows() {
+            let (latents, v) = batch.row(r);
+            for (&latent, &value) in latents.iter().zip(v) {
+                let at = next[latent as usize] as usize;
+                rows[at] = r as u32;
+                values[at] = value;
+                next[latent as usize] += 1;
+            }
+        }
+        ByLatent { starts, rows, values }
+    }
+
+    /// Rows and values of latent `i`.
+    pub fn latent(&self, i: usize) -> (&[u32], &[f32]) {
+        let span = self.starts[i] as usize..self.starts[i + 1] as usize;
+        (&self.rows[span.clone()], &self.values[span])
+    }
+}
+
+/// Σxy of source latents `first_row..first_row + n_rows` with all `d_target` target latents, f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossTile {
+    first_row: usize,
+    d_target: usize,
+    rows: Vec<Option<Box<[f64]>>>,
+}
+
+impl CrossTile {
+    /// An empty tile.
+    pub fn new(first_row: usize, n_rows: usize, d_target: usize) -> Self {
+        CrossTile { first_row, d_target, rows: vec![None; n_rows] }
+    }
+
+    /// First source latent.
+    pub fn first_row(&self) -> usize {
+        self.first_row
+    }
+
+    /// Number of source latents.
+    pub fn n_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Number of target latents.
+    pub fn d_target(&self) -> usize {
+        self.d_target
+    }
+
+    /// Σxy of source latent `first_row + i` with every target latent, `[d_target]`; `None` while it never fired.
+    pub fn row(&self, i: usize) -> Option<&[f64]> {
+        self.rows[i].as_deref()
+    }
+
+    /// Bytes of the rows that are alive.
+    pub fn size_bytes(&self) -> usize {
+        self.rows.iter().flatten().count() * self.d_target * 8
+    }
+
+    /// Adds the products of one batch: for each source latent in order, its rows in order.
+    pub fn fold(&mut self, source: &ByLatent, target: &LatentBatch) {
+        assert_eq!(target.d_sae, self.d_target, "a tile is fed with its own pair");
+        for (i, slot) in self.rows.iter_mut().enumerate() {
+            let (rows, values) = source.latent(self.first_row + i);
+            if rows.is_empty() {
+                continue;
+            }
+            let sums = slot.get_or_insert_with(|| vec![0.0; self.d_target].into_boxed_slice());
+            for (&r, &x) in rows.iter().zip(values) {
+                let x = f64::from(x);
+                let (latents, y) = target.row(r as usize);
+                for (&j, &y) in latents.iter().zip(y) {
+                    sums[j as usize] += x * f64::from(y);
+                }
+            }
+        }
+    }
+
+    /// Adds the sums of other rows of the same tile.
+    pub fn merge(&mut self, other: &CrossTile) {
+        assert_eq!(
+            (self.first_row, self.rows.len(), self.d_target),
+            (other.first_row, other.rows.len(), other.d_target)
+        );
+        for (mine, theirs) in self.rows.iter_mut().zip(&other.rows) {
+            let Some(theirs) = theirs else { continue };
+            match mine {
+                Some(mine) => mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b),
+                None => *mine = Some(theirs.clone()),
+            }
+        }
+    }
+
+    /// Rows that are alive, ascending: (index in the tile, sums).
+    pub fn alive(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        self.rows.iter().enumerate().filter_map(|(i, r)| r.as_deref().map(|r| (i, r)))
+    }
+
+    /// Puts a row in place, as read from a state file. `false` when it does not fit the tile.
+    #[must_use]
+    pub fn restore_row(&mut self, i: usize, sums: &[f64]) -> bool {
+        if i >= self.rows.len() || sums.len() != self.d_target {
+            return false;
+        }
+        self.rows[i] = Some(sums.into());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn csr(dense: &[Vec<f32>], d_sae: usize) -> LatentBatch {
+        let mut out = LatentBatch { d_sae, row_starts: vec![0], ..Default::default() };
+        for row in dense {
+            for (j, &v) in row.iter().enumerate() {
+                if v != 0.0 {
+                    out.latents.push(j as u32);
+                    out.values.push(v);
+                }
+            }
+            out.row_starts.push(out.latents.len() as u32);
+        }
+        out
+    }
+
+    fn dense(n: std::ops::Range<usize>, d: usize) -> impl Strategy<Value = Vec<Vec<f32>>> {
+        let value = prop_oneof![3 => Just(0.0f32), 1 => -2.0f32..4.0];
+        prop::collection::vec(prop::collection::vec(value, d), n)
+    }
+
+    proptest! {
+        /// The tile against plain triple loops, and tiles of any height against one tile, bit for bit.
+        #[test]
+        fn tiles_hold_the_plain_sums(rows in dense(1..12, 13), height in 1usize..14) {
+            let (a, b): (Vec<Vec<f32>>, Vec<Vec<f32>>) =
+                rows.iter().map(|r| (r[..7].to_vec(), r[7..].to_vec())).unzip();
+            let (source, target) = (csr(&a, 7), csr(&b, 6));
+            let by = ByLatent::new(&source);
+            let mut whole = CrossTile::new(0, 7, 6);
+            whole.fold(&by, &target);
+            for i in 0..7 {
+                for j in 0..6 {
+                    let plain: f64 = (0..a.len()).map(|r| f64::from(a[r][i]) * f64::from(b[r][j])).sum();
+                    let got = whole.row(i).map_or(0.0, |row| row[j]);
+                    prop_assert!((plain - got).abs() < 1e-12, "{i} {j}: {plain} {got}");
+                }
+            }
+            for first in (0..7).step_by(height) {
+                let n = height.min(7 - first);
+                let mut tile = CrossTile::new(first, n, 6);
+                tile.fold(&by, &target);
+                for i in 0..n {
+                    prop_assert_eq!(tile.row(i), whole.row(first + i));
+                }
+            }
+        }
+
+        /// Halves merged equal the whole when the sums are exact (small integers).
+        #[test]
+        fn merge_is_the_whole(rows in prop::collection::vec(prop::collection::vec(0i8..3, 8), 2..10), cut in 1usize..9) {
+            let cut = cut.min(rows.len() - 1);
+            let split = |r: &[Vec<i8>]| {
+                let f = |s: std::ops::Range<usize>| r.iter().map(|x| x[s.clone()].iter().map(|&v| f32::from(v)).collect()).collect::<Vec<Vec<f32>>>();
+                (csr(&f(0..4), 4), csr(&f(4..8), 4))
+            };
+            let fold = |r: &[Vec<i8>], tile: &mut CrossTile| { let (a, b) = split(r); tile.fold(&ByLatent::new(&a), &b); };
+            let mut whole = CrossTile::new(0, 4, 4);
+            fold(&rows[..cut], &mut whole);
+            fold(&rows[cut..], &mut whole);
+            let (mut left, mut right) = (CrossTile::new(0, 4, 4), CrossTile::new(0, 4, 4));
+            fold(&rows[..cut], &mut left);
+            fold(&rows[cut..], &mut right);
+            left.merge(&right);
+            prop_assert_eq!(left, whole);
+        }
+    }
+
+    #[test]
+    fn tile_height_depends_on_widths_alone_and_covers_the_source() {
+        for (a, b) in [(1, 1), (40, 64), (1024, 1024), (32768, 32768), (65536, 131072)] {
+            let h = tile_rows(a, b);
+            assert!(h >= 1 && h <= a);
+            assert!(h == 1 || h * b * 8 <= TILE_BYTES);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What must be remembered? Plain f64 sums, mergeable: per latent ([`LatentSums`], [`TopTokens`], [`LabelSums`]), per pair
+//! of latents ([`CrossTile`]) and per hookpoint ([`CoMoment`], [`CrossCoMoment`]).
+//!
+//! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
+//! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
+
+mod comoment;
+mod cross;
+mod label;
+mod latent;
+mod top;
+
+pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
+pub use cross::{ByLatent, CrossTile, tile_rows};
+pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
+pub use latent::LatentSums;
+pub(crate) use latent::product_difference;
+pub use top::{TopOptions, TopToken, TopTokens};

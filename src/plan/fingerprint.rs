@@ -1,0 +1,62 @@
+//! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
+
+use crate::error::Result;
+use crate::spec::DataflowSpec;
+use crate::store::digest_of;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Digest of all parts, hexadecimal.
+pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in parts {
+        for text in [name, value] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The parts that stand in the dataflow file: one per key, by its path. What says only how long to read
+/// (`corpus.max_tokens`), when to save (`checkpoint`) or what the run is called is left out; paths are, too, for what
+/// they point at has a digest.
+pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
+    let mut parts = BTreeMap::new();
+    let value = serde_json::to_value(spec).expect("a dataflow file is plain data");
+    flatten("", &value, &mut parts);
+    parts.retain(|key, _| {
+        let left_out = ["name", "corpus.max_tokens", "checkpoint.", "corpus.files"].iter().any(|k| key.starts_with(k));
+        !left_out && !key.ends_with(".path")
+    });
+    parts
+}
+
+fn flatten(path: &str, value: &Value, parts: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                // keys that hold a '/' or a '.' are names, not tables: quote them as TOML does
+                let key = if key.contains(['/', '.']) { format!("\"{key}\"") } else { key.clone() };
+                flatten(&if path.is_empty() { key } else { format!("{path}.{key}") }, value, parts);
+            }
+        }
+        _ => {
+            parts.insert(path.to_string(), value.to_string());
+        }
+    }
+}
+
+/// Digests of files, whole; `name` is how a refusal calls them.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn file_parts(name: &str, files: &[PathBuf], parts: &mut BTreeMap<String, String>) -> Result<()> {
+    for file in files {
+        let record = digest_of(file)?;
+        let base = file.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+        parts.insert(format!("{name} {base}"), record.blake3);
+    }
+    Ok(())
+}

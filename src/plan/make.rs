@@ -1,0 +1,301 @@
+//! From a dataflow file to a plan: open every header, check every shape, add up every byte.
+
+use crate::corpus::{Corpus, Tokenizer};
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::moments::tile_rows;
+use crate::plan::fingerprint::{file_parts, spec_parts};
+use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawSite, Space, Tile};
+use crate::report::human_bytes;
+use crate::spec::DataflowSpec;
+use crate::store::{FileRecord, digest_of};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl Plan {
+    /// Thinks a dataflow file through.
+    ///
+    /// # Errors
+    /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
+    pub fn new(spec: DataflowSpec) -> Result<Plan> {
+        let mut pairs = spec.pairs();
+        pairs.sort();
+        if let Some(w) = pairs.windows(2).find(|w| w[0] == w[1]) {
+            return Err(Error::request(format!("compare.pairs names {} with {} twice; name it once", w[0].0, w[0].1)));
+        }
+        if pairs.is_empty() {
+            return Err(Error::request(
+                "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"]",
+            ));
+        }
+        let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+        let mut models = plan_models(&spec, &sites)?;
+        let spaces = sites.iter().map(|site| plan_space(&spec, site, &mut models)).collect::<Result<Vec<_>>>()?;
+        let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
+        let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
+        let mut tiles = Vec::new();
+        for (p, pair) in pairs.iter().enumerate() {
+            let (d_source, d_target) = (spaces[pair.source].width, spaces[pair.target].width);
+            let height = tile_rows(d_source, d_target);
+            for (number, first_row) in (0..d_source).step_by(height).enumerate() {
+                tiles.push(Tile { pair: p, number, first_row, n_rows: height.min(d_source - first_row) });
+            }
+        }
+        let (raw_sites, raw_pairs) = if spec.estimate.activation_measures.is_empty() {
+            (Vec::new(), Vec::new())
+        } else {
+            raw_sites(&spaces, &pairs, &models)
+        };
+        let tokenizer = Arc::new(Tokenizer::from_folder(&models[0].path)?);
+        let corpus = Corpus::open(spec.corpus.clone(), tokenizer)?;
+        let corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
+        let mut plan = Plan {
+            spec,
+            models,
+            spaces,
+            pairs,
+            tiles,
+            raw_sites,
+            raw_pairs,
+            costs: Vec::new(),
+            corpus_files,
+            fingerprint_parts: BTreeMap::new(),
+        };
+        plan.check_tokenizers()?;
+        plan.costs = costs(&plan);
+        Ok(plan)
+    }
+
+    /// Reads every artifact once to take its digest; fills [`Plan::fingerprint_parts`]. Corpus files enter by name, size
+    /// and order.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn take_fingerprint(&mut self) -> Result<()> {
+        let mut parts = spec_parts(&self.spec);
+        parts.insert("state".into(), "1".into());
+        for model in &self.models {
+            let mut files = crate::model::files(&model.path)?;
+            files.push(model.path.join("tokenizer.json"));
+            file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
+        }
+        for space in &self.spaces {
+            let files = crate::sae::files(&space.sae.path, space.sae.format)?;
+            file_parts(&format!("saes.\"{}\"", space.site), &files, &mut parts)?;
+        }
+        for (k, (path, size)) in self.corpus_files.iter().enumerate() {
+            let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+            parts.insert(format!("corpus file {k:06}"), format!("{name} {size} bytes"));
+        }
+        self.fingerprint_parts = parts;
+        Ok(())
+    }
+
+    /// Folder whose tokenizer is used for all models.
+    pub fn tokenizer_folder(&self) -> &Path {
+        &self.models[0].path
+    }
+
+    /// Bytes of memory at most.
+    pub fn memory_bytes(&self) -> u64 {
+        self.costs.iter().map(|c| c.memory_bytes).sum()
+    }
+
+    /// Bytes on disk at most: two checkpoints and the tables.
+    pub fn disk_bytes(&self) -> u64 {
+        2 * self.costs.iter().map(|c| c.disk_bytes).sum::<u64>()
+    }
+
+    /// Refuses a plan that is over `limit` bytes of memory, naming the largest parts.
+    ///
+    /// # Errors
+    /// `Machine`.
+    pub fn check_memory(&self, limit: u64) -> Result<()> {
+        let needed = self.memory_bytes();
+        if needed <= limit {
+            return Ok(());
+        }
+        let mut largest = self.costs.clone();
+        largest.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
+        let parts: Vec<String> =
+            largest.iter().take(3).map(|c| format!("{} {}", c.what, human_bytes(c.memory_bytes))).collect();
+        Err(Error::machine(format!(
+            "the plan needs up to {} of memory, the limit is {}: {}; compare fewer pairs, lower corpus.batch_contexts, or raise \
+             --memory-limit",
+            human_bytes(needed),
+            human_bytes(limit),
+            parts.join(", ")
+        )))
+    }
+
+    fn check_tokenizers(&self) -> Result<()> {
+        let mut first: Option<(&str, FileRecord)> = None;
+        for model in &self.models {
+            let within = |e: Error| e.within(format!("model {:?}", model.name));
+            let tokenizer = Tokenizer::from_folder(&model.path).map_err(within)?;
+            if tokenizer.vocab_size() > model.shape.n_vocab {
+                return Err(Error::request(format!(
+                    "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was \
+                     trained with",
+                    model.name,
+                    tokenizer.vocab_size(),
+                    model.shape.n_vocab
+                )));
+            }
+            let digest = digest_of(&model.path.join("tokenizer.json")).map_err(within)?;
+            match &first {
+                None => first = Some((&model.name, digest)),
+                Some((other, expected)) if *expected != digest => {
+                    return Err(Error::request(format!(
+                        "models {other:?} and {:?} have different tokenizers, and align = \"token\" needs one for all: token i \
+                         must be the same text everywhere; give models of one tokenizer",
+                        model.name
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<PlannedModel>> {
+    let mut out = Vec::new();
+    for (name, model) in &spec.models {
+        let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == *name).map(|s| s.hookpoint).collect();
+        if hookpoints.is_empty() {
+            return Err(Error::request(format!(
+                "[models.{name}] is in no pair; take it out, or name a site of it in compare.pairs"
+            )));
+        }
+        let path = PathBuf::from(&model.path);
+        let shape = crate::model::header(&path).map_err(|e| e.within(format!("model {name:?}")))?;
+        if let Some(max) = shape.max_context
+            && spec.corpus.context_length > max
+        {
+            return Err(Error::request(format!(
+                "model {name:?} takes at most {max} positions, corpus.context_length is {}; lower it",
+                spec.corpus.context_length
+            )));
+        }
+        for &h in &hookpoints {
+            shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
+        }
+        out.push(PlannedModel { name: name.clone(), path, shape, hookpoints: hookpoints.into_iter().collect() });
+    }
+    Ok(out)
+}
+
+fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> Result<Space> {
+    let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
+    let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
+    let Some(sae) = spec.saes.get(site) else {
+        let known: Vec<String> = spec.saes.keys().map(Site::to_string).collect();
+        return Err(Error::request(format!(
+            "compare.pairs names {site}, but there is no [saes.\"{site}\"]; SAEs here: {}",
+            if known.is_empty() { "none".into() } else { known.join(", ") }
+        )));
+    };
+    let path = PathBuf::from(&sae.path);
+    let shape = crate::sae::header(&path, sae.format).map_err(|e| e.within(format!("sae \"{site}\"")))?;
+    let width = models[model].shape.width(site.hookpoint)?;
+    if shape.d_in != width {
+        return Err(Error::request(format!(
+            "sae \"{site}\": its encoder takes {} dimensions, hookpoint {} of model {:?} is {width} wide; check the SAE's path \
+             ({}) and the hookpoint",
+            shape.d_in, site.hookpoint, site.model, sae.path
+        )));
+    }
+    let planned = PlannedSae { path, format: sae.format, shape: shape.clone(), encode: sae.encode };
+    Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: planned })
+}
+
+fn raw_sites(spaces: &[Space], pairs: &[Pair], models: &[PlannedModel]) -> (Vec<RawSite>, Vec<(usize, usize)>) {
+    let mut sites: Vec<RawSite> = Vec::new();
+    let mut index = |space: &Space| -> usize {
+        if let Some(k) = sites.iter().position(|r| r.site == space.site) {
+            return k;
+        }
+        let width = models[space.model].shape.width(space.site.hookpoint).expect("checked with the model");
+        sites.push(RawSite { site: space.site.clone(), model: space.model, slot: space.slot, width });
+        sites.len() - 1
+    };
+    let raw_pairs = pairs.iter().map(|p| (index(&spaces[p.source]), index(&spaces[p.target]))).collect();
+    (sites, raw_pairs)
+}
+
+/// Bytes for each row of the match views: eight arrangements, twice over while old and new rows are brought together, and
+/// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
+const VIEW_ROW_BYTES: u64 = 3000;
+
+/// Batches that may wait encoded with one worker; `--workers` and `--in-flight` add theirs.
+const BATCHES_IN_THE_AIR: u64 = 3;
+
+/// What the process holds before it holds anything of the run's (measured: 48 MiB), and some room.
+const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// What is held, at most. Tiles are counted with every row alive.
+fn costs(plan: &Plan) -> Vec<Cost> {
+    let spec = &plan.spec;
+    let cost = |what: String, memory_bytes: u64, disk_bytes: u64| Cost { what, memory_bytes, disk_bytes };
+    let mut out = Vec::new();
+    for m in &plan.models {
+        out.push(cost(format!("model {}", m.name), crate::model::memory_bytes(&m.shape), 0));
+    }
+    for s in &plan.spaces {
+        out.push(cost(format!("sae {}", s.site), s.sae.shape.memory_bytes(), 0));
+    }
+    for p in &plan.pairs {
+        let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
+        let cells = a.width as u64 * b.width as u64 * 8;
+        let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
+        out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+        out.push(cost(
+            format!("match views {} x {}", a.site, b.site),
+            best * VIEW_ROW_BYTES,
+            (a.width + b.width) as u64 * 4,
+        ));
+    }
+    let [before, after] = spec.estimate.top_context;
+    let top_bytes = spec.estimate.top_tokens as u64 * (96 + 4 * (before + after + 1) as u64);
+    let labels = 16 * 8 * spec.corpus.labels.len() as u64;
+    for s in &plan.spaces {
+        let bytes = s.width as u64 * (40 + top_bytes + labels);
+        // twice in memory: once held, once on its way to the tables
+        out.push(cost(format!("sums and top tokens {}", s.site), 2 * bytes, bytes));
+    }
+    for r in &plan.raw_sites {
+        let bytes = (r.width * r.width * 8) as u64;
+        out.push(cost(format!("raw moments {}", r.site), 2 * bytes, bytes));
+    }
+    let runs = 1 + u64::from(spec.estimate.null.activation_permutations);
+    for &(a, b) in &plan.raw_pairs {
+        let bytes = (plan.raw_sites[a].width * plan.raw_sites[b].width * 8) as u64 * runs;
+        out.push(cost(
+            format!("raw cross moments {} x {}", plan.raw_sites[a].site, plan.raw_sites[b].site),
+            2 * bytes,
+            bytes,
+        ));
+    }
+    let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
+    let threads = rayon::current_num_threads() as u64;
+    let contexts: u64 = (plan.models.iter())
+        .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, m.hookpoints.len()))
+        .max()
+        .unwrap_or(0);
+    let activations: u64 =
+        plan.models.iter().map(|m| (m.hookpoints.len() * m.shape.d_model.max(m.shape.d_attn) * 4) as u64).sum();
+    let latents: u64 = plan.spaces.iter().map(|s| s.sae.shape.entries_per_row(s.sae.encode) as u64 * 8).sum();
+    let moments: u64 = plan.raw_sites.iter().map(|r| (r.width * r.width * 8) as u64).sum::<u64>()
+        + plan
+            .raw_pairs
+            .iter()
+            .map(|&(a, b)| (plan.raw_sites[a].width * plan.raw_sites[b].width * 8) as u64 * runs)
+            .sum::<u64>();
+    let encoded = rows * 2 * latents + moments;
+    out.push(cost("one batch in its forward".into(), rows * activations + threads * contexts, 0));
+    out.push(cost(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded, 0));
+    out.push(cost("program, reader, tokenizer, table writers".into(), PROGRAM_BYTES, 0));
+    out
+}

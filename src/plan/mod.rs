@@ -1,0 +1,138 @@
+//! What will be done, and what will it cost? Steps, shapes, bytes and the fingerprint, from headers alone.
+//!
+//! Shared work is merged here: one forward per model for all its hookpoints, one encode per SAE, however many pairs use
+//! them. Everything after the plan trusts its shapes.
+
+mod cost;
+mod fingerprint;
+mod make;
+
+use crate::ids::{Hookpoint, Site};
+use crate::model::ModelShape;
+use crate::moments::TopOptions;
+use crate::sae::{Encode, Format, SaeShape};
+use crate::spec::DataflowSpec;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use cost::{Cost, parse_bytes};
+pub use fingerprint::fingerprint;
+
+/// A run, thought through.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The dataflow file.
+    pub spec: DataflowSpec,
+    /// Models in use, in order of name.
+    pub models: Vec<PlannedModel>,
+    /// Spaces of latents in use, in order of site.
+    pub spaces: Vec<Space>,
+    /// Pairs, in order of site: source, then target.
+    pub pairs: Vec<Pair>,
+    /// All tiles of all pairs, in order of pair and row.
+    pub tiles: Vec<Tile>,
+    /// Hookpoints whose raw activations are compared.
+    pub raw_sites: Vec<RawSite>,
+    /// Pairs of them, one for each of `pairs` when an activation measure is asked for.
+    pub raw_pairs: Vec<(usize, usize)>,
+    /// What is held in memory and on disk.
+    pub costs: Vec<Cost>,
+    /// Corpus files and their sizes.
+    pub corpus_files: Vec<(PathBuf, u64)>,
+    /// Name and digest of everything that changes a number; the run's fingerprint is their digest.
+    pub fingerprint_parts: BTreeMap<String, String>,
+}
+
+/// A model to be run.
+#[derive(Clone, Debug)]
+pub struct PlannedModel {
+    /// Its name in the dataflow file.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its sizes.
+    pub shape: ModelShape,
+    /// Every hookpoint to be read, ascending; the forward stops after the last.
+    pub hookpoints: Vec<Hookpoint>,
+}
+
+/// A set of latents that is held against others: an SAE at its hookpoint.
+#[derive(Clone, Debug)]
+pub struct Space {
+    /// Where its input is read.
+    pub site: Site,
+    /// Index of the model.
+    pub model: usize,
+    /// Index of the hookpoint among the model's.
+    pub slot: usize,
+    /// Number of latents.
+    pub width: usize,
+    /// The SAE.
+    pub sae: PlannedSae,
+}
+
+/// An SAE to be loaded.
+#[derive(Clone, Debug)]
+pub struct PlannedSae {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Format to insist on.
+    pub format: Option<Format>,
+    /// Its sizes.
+    pub shape: SaeShape,
+    /// Which of its outputs is streamed.
+    pub encode: Encode,
+}
+
+/// Two spaces held against each other: indices into [`Plan::spaces`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub source: usize,
+    pub target: usize,
+}
+
+/// Source rows of a pair that are owned together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Index into [`Plan::pairs`].
+    pub pair: usize,
+    /// Number of the tile in its pair.
+    pub number: usize,
+    /// First source latent.
+    pub first_row: usize,
+    /// Number of source latents.
+    pub n_rows: usize,
+}
+
+/// A hookpoint whose raw activations are compared.
+#[derive(Clone, Debug)]
+pub struct RawSite {
+    /// Where.
+    pub site: Site,
+    /// Index of the model.
+    pub model: usize,
+    /// Index of the hookpoint among the model's.
+    pub slot: usize,
+    /// Width of the hookpoint.
+    pub width: usize,
+}
+
+impl Plan {
+    /// How strongest tokens are remembered.
+    pub fn top_options(&self) -> TopOptions {
+        let [before, after] = self.spec.estimate.top_context;
+        TopOptions { keep: self.spec.estimate.top_tokens, before, after }
+    }
+
+    /// Name of tile `k` in state files: a function of what it is, not of who holds it.
+    pub fn tile_name(&self, k: usize) -> String {
+        let tile = self.tiles[k];
+        format!("pair-{:04}-tile-{:05}", tile.pair, tile.number)
+    }
+
+    /// The site names of a pair, source first.
+    pub fn pair_sites(&self, pair: usize) -> (&Site, &Site) {
+        let Pair { source, target } = self.pairs[pair];
+        (&self.spaces[source].site, &self.spaces[target].site)
+    }
+}

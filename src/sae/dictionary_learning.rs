@@ -1,0 +1,143 @@
+//! dictionary_learning: `ae.pt`, a pickled state dict, and `config.json` with the class's name.
+//!
+//! `AutoEncoder` is read as the library's loader does: decoder columns brought to norm 1, the encoder multiplied in
+//! return. BatchTopK and Matryoshka use their stored threshold, as at inference; TopK its k. JumpReLU and
+//! `AutoEncoderNew` take nothing from the input. Without a configuration the class follows from the tensors' names, but
+//! for TopK and BatchTopK, which store the same ones.
+
+use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::folder::{Folder, total_bytes};
+use super::format::Format;
+use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::tensors::Tensors;
+use super::torch::StateDict;
+use crate::error::{Error, Result};
+use crate::ids::Hookpoint;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+pub(super) const WEIGHTS: &str = "ae.pt";
+const CONFIG: &str = "config.json";
+
+#[derive(Default, Deserialize)]
+struct Config {
+    #[serde(default)]
+    trainer: Trainer,
+}
+
+#[derive(Default, Deserialize)]
+struct Trainer {
+    dict_class: Option<String>,
+    submodule_name: Option<String>,
+}
+
+/// Reads the headers; `weights` is the file that `dict` was read from.
+///
+/// # Errors
+/// `Request` for a class that is not known or cannot be told, `Input` for files that contradict each other.
+pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Result<Recipe> {
+    let told = folder.names.contains(CONFIG);
+    let Config { trainer } = if told { folder.json(CONFIG)? } else { Config::default() };
+    let tensors = dict.tensors;
+    let class = match &trainer.dict_class {
+        Some(class) => class.as_str(),
+        None => class_of(&tensors)?,
+    };
+    let matrices = tensors.has("W_enc");
+    let (w_enc, w_dec) = if matrices {
+        (Stored::transposed("W_enc"), Stored::as_is("W_dec"))
+    } else {
+        (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"))
+    };
+    let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
+    let first_of = |name: &str| tensors.first_of(&[name]);
+    let b_enc = || first_of(if matrices { "b_enc" } else { "encoder.bias" });
+    let (activation, gate, bias, subtract_b_dec) = match class {
+        "AutoEncoder" => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }, "bias", true),
+        "AutoEncoderNew" => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }, "decoder.bias", false),
+        "GatedAutoEncoder" => {
+            let [gate, bias, log_scale] = ["gate_bias", "mag_bias", "r_mag"].map(first_of);
+            let gate = Gate::Gated { gate: gate?, bias: bias?, log_scale: log_scale? };
+            (Activation::Gated, gate, "decoder_bias", true)
+        }
+        "JumpReluAutoEncoder" => {
+            let gate = Gate::Thresholds { b_enc: b_enc()?, threshold: first_of("threshold")? };
+            (Activation::JumpRelu, gate, "b_dec", false)
+        }
+        "AutoEncoderTopK" => {
+            let k = tensors.scalar("k")?;
+            (Activation::TopK(k as usize), Gate::Bias { b_enc: b_enc()? }, "b_dec", true)
+        }
+        "BatchTopKSAE" | "MatryoshkaBatchTopKSAE" => {
+            let threshold = tensors.scalar("threshold")?;
+            (Activation::JumpRelu, Gate::Threshold { b_enc: b_enc()?, threshold }, "b_dec", true)
+        }
+        other => {
+            return Err(Error::request(format!(
+                "{}: dict_class {other:?} is not read; expected AutoEncoder, AutoEncoderNew, GatedAutoEncoder, \
+                 JumpReluAutoEncoder, AutoEncoderTopK, BatchTopKSAE or MatryoshkaBatchTopKSAE",
+                folder.path.join(CONFIG).display()
+            )));
+        }
+    };
+    let files = if told { vec![folder.path.join(CONFIG), weights] } else { vec![weights] };
+    Ok(Recipe {
+        shape: SaeShape {
+            format: Format::DictionaryLearning,
+            d_in,
+            d_sae,
+            d_out,
+            activation,
+            transcoder: false,
+            skip: false,
+            input_hookpoint: trainer.submodule_name.as_deref().and_then(site),
+            declared_site: trainer.submodule_name,
+            size_bytes: total_bytes(&files)?,
+            files,
+        },
+        w_enc,
+        w_dec,
+        b_dec: Some(first_of(bias)?),
+        subtract_b_dec,
+        normalise: Normalise::Nothing,
+        gate,
+        folds: if class == "AutoEncoder" { vec![Fold::UnitDecoder] } else { Vec::new() },
+        decoder_scale: None,
+        skip: None,
+        tensors,
+    })
+}
+
+/// The class whose state dict has these names.
+fn class_of(tensors: &Tensors) -> Result<&'static str> {
+    let has = |name: &str| tensors.has(name);
+    Ok(match () {
+        () if has("r_mag") => "GatedAutoEncoder",
+        () if has("W_enc") && tensors.is_scalar("threshold") => "MatryoshkaBatchTopKSAE",
+        () if has("W_enc") && has("threshold") => "JumpReluAutoEncoder",
+        () if has("k") && !has("threshold") => "AutoEncoderTopK",
+        () if has("encoder.weight") && has("bias") => "AutoEncoder",
+        () if has("encoder.weight") && has("decoder.bias") => "AutoEncoderNew",
+        () => {
+            return Err(Error::request(format!(
+                "{}: the tensors do not tell the class of this dictionary; put its config.json beside it, with \
+                 trainer.dict_class",
+                tensors.path().display()
+            )));
+        }
+    })
+}
+
+/// `resid_post_layer_3`, or a module's path.
+fn site(written: &str) -> Option<Hookpoint> {
+    if let Some((place, layer)) = written.rsplit_once("_layer_") {
+        let layer = layer.parse().ok()?;
+        return match place {
+            "resid_post" => Some(Hookpoint::ResidPost(layer)),
+            "mlp_out" | "mlp" => Some(Hookpoint::MlpOut(layer)),
+            "attn_out" | "attention" | "attn" => Some(Hookpoint::AttnOut(layer)),
+            _ => None,
+        };
+    }
+    written.parse().ok()
+}

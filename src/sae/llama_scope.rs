@@ -1,0 +1,126 @@
+//! Llama Scope: `hyperparams.json` with `checkpoints/final.safetensors`.
+//!
+//! Trained on `c x`, `c = √d / dataset_average_activation_norm`; the one threshold is in raw units. Without a word on
+//! decoder norms the reading is SAELens's since May 2025: latents `ReLU(c W x + b)` above `c θ`. Where the file says
+//! `sparsity_include_decoder_norm`, it is the authors' own: latents in units of their decoder rows, in raw units, above
+//! `θ`. Which is meant is an open question upstream (Llamascopium#128); the threshold was chosen to let 50 latents
+//! through, so the L0 that `cognate doctor` measures decides.
+
+use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::folder::{Folder, total_bytes};
+use super::format::Format;
+use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::safetensors;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+
+pub(super) const CONFIG: &str = "hyperparams.json";
+pub(super) const WEIGHTS: &str = "checkpoints/final.safetensors";
+
+#[derive(Deserialize)]
+struct Config {
+    hook_point_in: String,
+    hook_point_out: Option<String>,
+    act_fn: Option<String>,
+    jump_relu_threshold: Option<f32>,
+    top_k: Option<usize>,
+    norm_activation: Option<String>,
+    dataset_average_activation_norm: Option<AverageNorm>,
+    #[serde(default)]
+    sparsity_include_decoder_norm: bool,
+    #[serde(default)]
+    apply_decoder_bias_to_pre_encoder: bool,
+    #[serde(default)]
+    use_glu_encoder: bool,
+}
+
+#[derive(Deserialize)]
+struct AverageNorm {
+    #[serde(rename = "in")]
+    input: f32,
+    #[serde(rename = "out")]
+    output: f32,
+}
+
+/// Reads the headers.
+///
+/// # Errors
+/// `Request` for an activation that is not known, `Input` for files that contradict each other.
+pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
+    let config: Config = folder.json(CONFIG)?;
+    let (config_path, weights) = (folder.path.join(CONFIG), folder.weights(WEIGHTS));
+    let wrong = |what: &str| Error::request(format!("{}: {what}", config_path.display()));
+    if config.use_glu_encoder {
+        return Err(wrong("use_glu_encoder is true; SAEs with a gated linear encoder are not read"));
+    }
+    let tensors = safetensors::tensors(&weights)?;
+    let (w_enc, w_dec) = (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"));
+    let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
+    let b_enc = tensors.first_of(&["encoder.bias"])?;
+    let (activation, gate) = match (config.act_fn.as_deref(), config.jump_relu_threshold, config.top_k) {
+        (None | Some("jumprelu"), Some(threshold), _) if threshold.is_finite() => {
+            (Activation::JumpRelu, Gate::Threshold { b_enc, threshold })
+        }
+        (Some("topk"), _, Some(k)) => (Activation::TopK(k), Gate::Bias { b_enc }),
+        (Some("relu"), ..) => (Activation::Relu, Gate::Bias { b_enc }),
+        _ => {
+            return Err(wrong(
+                "expected act_fn \"jumprelu\" with jump_relu_threshold, \"topk\" with top_k, or \"relu\"",
+            ));
+        }
+    };
+    let mut normalise = Normalise::Nothing;
+    let mut folds = Vec::new();
+    match (config.norm_activation.as_deref(), &config.dataset_average_activation_norm) {
+        (None | Some("dataset-wise"), Some(norm)) => {
+            let (input, output) = ((d_in as f32).sqrt() / norm.input, (d_out as f32).sqrt() / norm.output);
+            if !(input.is_finite() && output.is_finite() && input > 0.0 && output > 0.0) {
+                return Err(Error::input(format!(
+                    "{}: dataset_average_activation_norm is {} and {}; expected positive numbers",
+                    config_path.display(),
+                    norm.input,
+                    norm.output
+                )));
+            }
+            let own = config.sparsity_include_decoder_norm;
+            folds.push(Fold::Scaled { input, output, threshold: if own { 1.0 } else { input } });
+        }
+        (Some("token-wise"), _) => normalise = Normalise::ConstantNorm,
+        (None | Some("none" | "inference"), _) => {}
+        _ => {
+            return Err(wrong(
+                "norm_activation needs dataset_average_activation_norm; expected \"in\" and \"out\" in it",
+            ));
+        }
+    }
+    if config.sparsity_include_decoder_norm {
+        folds.push(Fold::UnitDecoder);
+    }
+    let b_dec = tensors.has("decoder.bias").then(|| "decoder.bias".to_string());
+    let files = vec![config_path, weights];
+    Ok(Recipe {
+        shape: SaeShape {
+            format: Format::LlamaScope,
+            d_in,
+            d_sae,
+            d_out,
+            activation,
+            transcoder: config.hook_point_out.is_some_and(|out| out != config.hook_point_in),
+            skip: false,
+            input_hookpoint: config.hook_point_in.parse().ok(),
+            declared_site: Some(config.hook_point_in),
+            size_bytes: total_bytes(&files)?,
+            files,
+        },
+        w_enc,
+        w_dec,
+        subtract_b_dec: config.apply_decoder_bias_to_pre_encoder && b_dec.is_some(),
+        b_dec,
+        normalise,
+        gate,
+        folds,
+        decoder_scale: None,
+        skip: None,
+        tensors,
+    })
+}

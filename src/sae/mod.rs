@@ -1,0 +1,84 @@
+//! Which latents fired, how strongly? Activations in, [`LatentBatch`]es out.
+//!
+//! Every format on disk is one file here and ends in the same [`Sae`]. Dense pre-activations live only tile by tile.
+//!
+//! Reading goes in two steps: a format's file says from headers alone what is stored ([`header`]), and one common path
+//! (`recipe.rs`) reads the weights and folds what can be folded ([`open`]).
+
+mod autoencoder;
+mod candidates;
+mod decode;
+mod dictionary_learning;
+mod encode;
+mod folder;
+mod format;
+mod gemma_scope;
+mod llama_scope;
+mod llamascopium;
+mod npz;
+mod pickle;
+mod recipe;
+mod sae_lens;
+mod safetensors;
+mod sparsify;
+mod state_dicts;
+mod tensors;
+#[cfg(test)]
+mod tests;
+mod torch;
+mod zip;
+
+pub use autoencoder::{Activation, Sae, SaeShape};
+pub use format::{Format, files, header, open};
+
+use crate::error::Result;
+use crate::linalg::Matrix;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Latent activations of a batch in compressed sparse rows: `[n_rows, d_sae]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatentBatch {
+    /// Number of latents of the SAE.
+    pub d_sae: usize,
+    /// Row r holds entries `row_starts[r]..row_starts[r + 1]`: `[n_rows + 1]`.
+    pub row_starts: Vec<u32>,
+    /// Latent of each entry, ascending inside a row.
+    pub latents: Vec<u32>,
+    /// Activation of each entry; never 0.
+    pub values: Vec<f32>,
+}
+
+impl LatentBatch {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.row_starts.len().saturating_sub(1)
+    }
+
+    /// Latents and values of row `r`.
+    pub fn row(&self, r: usize) -> (&[u32], &[f32]) {
+        let span = self.row_starts[r] as usize..self.row_starts[r + 1] as usize;
+        (&self.latents[span.clone()], &self.values[span])
+    }
+}
+
+/// Which of an SAE's outputs is streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encode {
+    /// The SAE's own output, after its selection (top-k, threshold …).
+    #[default]
+    Sparse,
+    /// Activations before a top-k selection (after ReLU), as the paper used for Pythia. Only a selection across latents
+    /// (top-k, group maximum) is left out; thresholds and gates belong to the activation function and stay.
+    Dense,
+}
+
+/// Activations in a safetensors file: shape of tensor `name`, `[…, width]` of any float type, and its rows
+/// `[n_rows, width]` as f32.
+///
+/// # Errors
+/// `Request` when file or tensor is missing, `Input` when the file is damaged or the tensor is no float matrix.
+pub fn read_activations(path: &Path, name: &str) -> Result<(Vec<usize>, Matrix<f32>)> {
+    safetensors::tensors(path)?.activations(name)
+}

@@ -1,0 +1,138 @@
+//! SAELens: `cfg.json` and `sae_weights.safetensors`, of version 6 and of the flat configurations before it.
+//!
+//! `u = N(x) - b_dec` when `apply_b_dec_to_input` (default true; transcoders never). `topk` takes the k largest
+//! pre-activations and ReLU after, with `rescale_acts_by_decoder_norm` in units of the decoder rows, in which the latents
+//! are given too. `jumprelu` is strict and behind a ReLU. `gated` multiplies the products by `exp(r_mag)`.
+//! `expected_average_only_in` changes nothing when running: its factor must have been folded into the weights. BatchTopK
+//! is saved as jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
+
+use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::folder::{Folder, total_bytes};
+use super::format::Format;
+use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::safetensors;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+pub(super) const CONFIG: &str = "cfg.json";
+pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
+
+#[derive(Deserialize)]
+struct Config {
+    architecture: Option<String>,
+    apply_b_dec_to_input: Option<bool>,
+    /// A word, or the boolean it was before version 3.
+    normalize_activations: Option<Value>,
+    #[serde(default)]
+    rescale_acts_by_decoder_norm: bool,
+    k: Option<f64>,
+    activation_fn_str: Option<String>,
+    activation_fn: Option<String>,
+    activation_fn_kwargs: Option<Arguments>,
+    hook_name: Option<String>,
+    hook_point: Option<String>,
+    hook_head_index: Option<usize>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    k: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    hook_name: Option<String>,
+    hook_head_index: Option<usize>,
+}
+
+/// Reads the headers.
+///
+/// # Errors
+/// `Request` for an architecture or normalisation that is not known, `Input` for files that contradict each other.
+pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
+    let config: Config = folder.json(CONFIG)?;
+    let (config_path, weights) = (folder.path.join(CONFIG), folder.weights(WEIGHTS));
+    let unknown = |key: &str, value: &str, expected: &str| {
+        Error::request(format!("{}: {key} {value:?} is not read; expected {expected}", config_path.display()))
+    };
+    let tensors = safetensors::tensors(&weights)?;
+    let (w_enc, w_dec) = (Stored::transposed("W_enc"), Stored::as_is("W_dec"));
+    let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
+    let architecture = config.architecture.as_deref().unwrap_or("standard");
+    let (transcoder, core) = match architecture {
+        "transcoder" | "skip_transcoder" => (true, "standard"),
+        "jumprelu_transcoder" | "jumprelu_skip_transcoder" => (true, "jumprelu"),
+        other => (false, other),
+    };
+    let function = config.activation_fn_str.as_deref().or(config.activation_fn.as_deref()).unwrap_or("relu");
+    let b_enc = || tensors.first_of(&["b_enc"]);
+    let counted = || {
+        let k = config.k.or(config.activation_fn_kwargs.as_ref().and_then(|a| a.k));
+        k.filter(|k| *k >= 1.0).map(|k| k as usize).ok_or_else(|| {
+            Error::input(format!("{}: a top-k SAE without k; add \"k\" to the file", config_path.display()))
+        })
+    };
+    let (activation, gate) = match (core, function) {
+        ("topk", _) | ("standard", "topk") => (Activation::TopK(counted()?), Gate::Bias { b_enc: b_enc()? }),
+        ("abstopk", _) => (Activation::AbsTopK(counted()?), Gate::Bias { b_enc: b_enc()? }),
+        ("standard", "relu") => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }),
+        ("standard", other) => return Err(unknown("activation_fn_str", other, "relu or topk")),
+        ("jumprelu" | "batchtopk" | "matryoshka_batchtopk", _) => {
+            let threshold = tensors.first_of(&["threshold"])?;
+            (Activation::JumpRelu, Gate::Thresholds { b_enc: b_enc()?, threshold })
+        }
+        ("gated", _) => {
+            let [gate, bias, log_scale] = ["b_gate", "b_mag", "r_mag"].map(|name| tensors.first_of(&[name]));
+            (Activation::Gated, Gate::Gated { gate: gate?, bias: bias?, log_scale: log_scale? })
+        }
+        (other, _) => {
+            let known = "standard, gated, jumprelu, topk, abstopk, or one of the transcoders of these";
+            return Err(unknown("architecture", other, known));
+        }
+    };
+    let normalise = match &config.normalize_activations {
+        None | Some(Value::Null | Value::Bool(_)) => Normalise::Nothing,
+        Some(word) => match word.as_str() {
+            Some("none" | "expected_average_only_in") => Normalise::Nothing,
+            Some("layer_norm") => Normalise::LayerNorm,
+            Some("constant_norm_rescale") => Normalise::ConstantNorm,
+            _ => {
+                let known = "none, expected_average_only_in, layer_norm or constant_norm_rescale";
+                return Err(unknown("normalize_activations", &word.to_string(), known));
+            }
+        },
+    };
+    let skip = architecture.contains("skip").then(|| tensors.first_of(&["W_skip"]).map(Stored::as_is)).transpose()?;
+    let head = config.hook_head_index.or(config.metadata.as_ref().and_then(|m| m.hook_head_index));
+    let site = config.hook_name.or(config.hook_point).or(config.metadata.and_then(|m| m.hook_name));
+    let files = vec![config_path, weights];
+    Ok(Recipe {
+        shape: SaeShape {
+            format: Format::SaeLens,
+            d_in,
+            d_sae,
+            d_out,
+            activation,
+            transcoder,
+            skip: skip.is_some(),
+            // An SAE of one head reads a part of the place that is named.
+            input_hookpoint: site.as_deref().filter(|_| head.is_none()).and_then(|site| site.parse().ok()),
+            declared_site: site,
+            size_bytes: total_bytes(&files)?,
+            files,
+        },
+        w_enc,
+        w_dec,
+        b_dec: Some(tensors.first_of(&["b_dec"])?),
+        subtract_b_dec: !transcoder && config.apply_b_dec_to_input.unwrap_or(true),
+        normalise,
+        gate,
+        folds: if config.rescale_acts_by_decoder_norm && core == "topk" { vec![Fold::UnitDecoder] } else { Vec::new() },
+        // Of a finetuning that ended with version 4: it multiplies what is decoded.
+        decoder_scale: tensors.has("scaling_factor").then(|| "scaling_factor".to_string()),
+        skip,
+        tensors,
+    })
+}

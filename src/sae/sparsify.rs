@@ -1,0 +1,111 @@
+//! sparsify (EleutherAI): `cfg.json` and `sae.safetensors` in a folder named after the hookpoint.
+//!
+//! `u = x - b_dec` (a transcoder: `u = x`), ReLU before the selection, `W_dec` as stored (`normalize_decoder` matters in
+//! training only), `W_skip` on the raw input. `signed` of the first releases: the k largest magnitudes, without ReLU.
+
+use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::folder::{Folder, total_bytes};
+use super::format::Format;
+use super::recipe::{Gate, Recipe, Stored};
+use super::safetensors;
+use crate::error::{Error, Result};
+use crate::ids::Hookpoint;
+use serde::Deserialize;
+
+pub(super) const CONFIG: &str = "cfg.json";
+pub(super) const WEIGHTS: &str = "sae.safetensors";
+
+#[derive(Deserialize)]
+struct Config {
+    d_in: Option<usize>,
+    k: usize,
+    #[serde(default)]
+    num_latents: usize,
+    #[serde(default)]
+    expansion_factor: usize,
+    activation: Option<String>,
+    #[serde(default)]
+    transcode: bool,
+    #[serde(default)]
+    skip_connection: bool,
+    #[serde(default)]
+    signed: bool,
+}
+
+/// Reads the headers.
+///
+/// # Errors
+/// `Request` for a missing file or an activation that is not known, `Input` for files that contradict each other.
+pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
+    let config: Config = folder.json(CONFIG)?;
+    let (config_path, weights) = (folder.path.join(CONFIG), folder.weights(WEIGHTS));
+    let tensors = safetensors::tensors(&weights)?;
+    let w_enc = Stored::as_is("encoder.weight");
+    let (d_sae, d_in) = w_enc.sides(&tensors)?;
+    // The first releases stored the decoder as a linear layer, [d_out, d_sae].
+    let w_dec = match tensors.first_of(&["W_dec", "decoder.weight"])? {
+        name if name == "W_dec" => Stored::as_is(name),
+        name => Stored::transposed(name),
+    };
+    let (_, d_out) = w_dec.sides(&tensors)?;
+    let promised =
+        if config.num_latents > 0 { config.num_latents } else { config.expansion_factor.saturating_mul(d_in) };
+    for (key, promised, found) in [("num_latents", promised, d_sae), ("d_in", config.d_in.unwrap_or(d_in), d_in)] {
+        if promised != found && promised > 0 {
+            return Err(Error::input(format!(
+                "{}: {key} is {promised}, but \"encoder.weight\" of {} is [{d_sae}, {d_in}]; the two files do not belong together",
+                config_path.display(),
+                weights.display()
+            )));
+        }
+    }
+    let activation = match config.activation.as_deref() {
+        None | Some("topk") if config.signed => Activation::AbsTopK(config.k),
+        None | Some("topk") => Activation::TopK(config.k),
+        Some("groupmax") => Activation::GroupMax(config.k),
+        Some(other) => {
+            return Err(Error::request(format!(
+                "{}: activation {other:?} is not known; expected \"topk\" or \"groupmax\"",
+                config_path.display()
+            )));
+        }
+    };
+    let skip = if config.skip_connection { Some(Stored::as_is(tensors.first_of(&["W_skip"])?)) } else { None };
+    let site = folder.path.file_name().and_then(|n| n.to_str()).map(String::from);
+    let named = site.as_deref().and_then(|site| site.parse::<Hookpoint>().ok());
+    let files = vec![config_path, weights];
+    Ok(Recipe {
+        shape: SaeShape {
+            format: Format::Sparsify,
+            d_in,
+            d_sae,
+            d_out,
+            activation,
+            transcoder: config.transcode,
+            skip: skip.is_some(),
+            input_hookpoint: if config.transcode { named.and_then(input_of_module) } else { named },
+            declared_site: site.filter(|_| named.is_some()),
+            size_bytes: total_bytes(&files)?,
+            files,
+        },
+        w_enc,
+        w_dec,
+        b_dec: Some(tensors.first_of(&["b_dec"])?),
+        subtract_b_dec: !config.transcode,
+        normalise: Normalise::Nothing,
+        gate: Gate::Bias { b_enc: tensors.first_of(&["encoder.bias"])? },
+        folds: Vec::new(),
+        decoder_scale: None,
+        skip,
+        tensors,
+    })
+}
+
+/// What enters the module whose output is at `output`; a transcoder's folder is named after the module.
+fn input_of_module(output: Hookpoint) -> Option<Hookpoint> {
+    match output {
+        Hookpoint::MlpOut(l) => Some(Hookpoint::MlpIn(l)),
+        Hookpoint::ResidPost(l) => Some(Hookpoint::ResidPre(l)),
+        _ => None,
+    }
+}

@@ -1,0 +1,34 @@
+//! Do the spaces agree, beyond chance? Matched rows or moments in, scores beside their nulls out.
+//!
+//! Two ways in: [`compare_rows`] for two matrices whose row `i` belongs together (decoder rows of matched latents), and
+//! [`moments_scores`] for streamed co-moments of activations, where the rows themselves are gone. Every score is a plain
+//! function of its input; the null comes from row permutations drawn from the run's named streams, so scores do not
+//! depend on the number of threads.
+//!
+//! Known limit: memory. Row comparisons hold about `4 N d` f64 values a side, and RSA
+//! `14 N²` bytes more ([`rsa_bytes`]).
+
+mod compare;
+mod discovery;
+mod measure;
+mod moments;
+mod neighbours;
+mod null;
+mod procrustes;
+mod pwcca;
+mod rsa;
+mod score;
+mod space;
+mod svcca;
+
+pub use compare::compare_rows;
+pub use discovery::benjamini_hochberg;
+pub use measure::{Measure, PwccaRule, RsaRule};
+pub use moments::{Moments, MomentsMeasure, moments_scores};
+pub use null::Permutations;
+pub use rsa::{RSA_MAX_ROWS, rsa_bytes};
+pub use score::{Null, Score};
+pub use svcca::{Svcca, SvccaRule, svcca};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! How similar are two activation spaces of which only sums are left? SVCCA, CKA and Procrustes from co-moments.
+//!
+//! With `C_xx = X_cᵀX_c` (not divided by n), eigenvalues are the squared singular values of the centred activations, and
+//! `W_xᵀ C_xy W_y` with `W = Q_k Λ_k^(-1/2)` is `U_A[:, :k_A]ᵀ U_B[:, :k_B]`: the same closed form as for rows. Forming the
+//! co-moment squares the condition number: components below 1e-10 of the first one's variance are never used.
+
+use rayon::prelude::*;
+
+use super::compare::finite;
+use super::measure::Measure;
+use super::score::{Null, Score};
+use super::space::RANK_CUT;
+use super::svcca::{SvccaRule, canonical_correlations, mean, no_power};
+use crate::error::{Error, Result};
+use crate::linalg::{Matrix, product, require_finite, singular_values, symmetric_eigen, transposed_product, whitening};
+
+/// A canonical correlation above 1 by more than this is no rounding: the blocks are not of one data set.
+const EXCESS: f64 = 1e-6;
+
+/// Streamed sums of two hookpoints over the same `n` rows (tokens).
+#[derive(Clone, Copy, Debug)]
+pub struct Moments<'a> {
+    /// Rows seen.
+    pub n: usize,
+    /// `[d_x, d_x]`: `Σ (x - x̄)(x - x̄)ᵀ`, not divided.
+    pub cxx: &'a Matrix<f64>,
+    /// `[d_y, d_y]`: `Σ (y - ȳ)(y - ȳ)ᵀ`.
+    pub cyy: &'a Matrix<f64>,
+    /// `[d_x, d_y]`: `Σ (x - x̄)(y - ȳ)ᵀ`.
+    pub cxy: &'a Matrix<f64>,
+}
+
+/// The measures that co-moments suffice for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MomentsMeasure {
+    /// As [`Measure::Svcca`].
+    Svcca(SvccaRule),
+    /// As [`Measure::Cka`].
+    Cka,
+    /// As [`Measure::Procrustes`].
+    Procrustes,
+}
+
+impl MomentsMeasure {
+    /// The measure among all; `None` of `of` for those that need the rows themselves.
+    pub fn of(measure: Measure) -> Option<Self> {
+        match measure {
+            Measure::Svcca(rule) => Some(MomentsMeasure::Svcca(rule)),
+            Measure::Cka => Some(MomentsMeasure::Cka),
+            Measure::Procrustes => Some(MomentsMeasure::Procrustes),
+            _ => None,
+        }
+    }
+
+    /// The measure it is.
+    pub fn measure(self) -> Measure {
+        match self {
+            MomentsMeasure::Svcca(rule) => Measure::Svcca(rule),
+            MomentsMeasure::Cka => Measure::Cka,
+            MomentsMeasure::Procrustes => Measure::Procrustes,
+        }
+    }
+}
+
+/// What does not depend on the pairing.
+enum Prepared {
+    /// `W_x: [d_x, k_x]`, `W_y: [d_y, k_y]`.
+    Svcca(Matrix<f64>, Matrix<f64>),
+    /// `‖C_xx‖ ‖C_yy‖`.
+    Cka(f64),
+    /// `√(tr C_xx tr C_yy)`.
+    Procrustes(f64),
+}
+
+impl Prepared {
+    fn value(&self, cxy: &Matrix<f64>) -> Result<f64> {
+        match self {
+            Prepared::Cka(scale) => Ok(cxy.as_slice().iter().map(|x| x * x).sum::<f64>() / scale),
+            Prepared::Procrustes(scale) => Ok(singular_values(cxy)?.iter().sum::<f64>() / scale),
+            Prepared::Svcca(wx, wy) => {
+                let cross = product(&transposed_product(wx, cxy), wy);
+                let largest = singular_values(&cross)?[0];
+                if largest > 1.0 + EXCESS {
+                    return Err(Error::input(format!(
+                        "moments: a canonical correlation is {largest}, expected at most 1; C_xy is not of the data of C_xx and C_yy"
+                    )));
+                }
+                Ok(mean(&canonical_correlations(&cross, wx.n_cols(), wy.n_cols())?))
+            }
+        }
+    }
+}
+
+/// Scores by each measure; the null of each is its value over `nulls`, cross-co-moments of randomly paired rows with the
+/// same `C_xx` and `C_yy`.
+///
+/// # Errors
+/// `Request` for shapes that do not fit, `Input` for values that are not finite or blocks that are not of one data set.
+pub fn moments_scores(moments: &Moments<'_>, measures: &[MomentsMeasure], nulls: &[Matrix<f64>]) -> Result<Vec<Score>> {
+    let Moments { n, cxx, cyy, cxy } = *moments;
+    let shape = |m: &Matrix<f64>| (m.n_rows(), m.n_cols());
+    let (dx, dy) = (cxx.n_rows(), cyy.n_rows());
+    for (found, expected, name) in [(cxx, (dx, dx), "C_xx"), (cyy, (dy, dy), "C_yy")]
+        .into_iter()
+        .chain(std::iter::once(cxy).chain(nulls).map(|m| (m, (dx, dy), "C_xy or a null of it")))
+    {
+        if shape(found) != expected {
+            let found = shape(found);
+            return Err(Error::request(format!(
+                "moments: {name} is {found:?}, expected {expected:?}; check the hookpoints"
+            )));
+        }
+        require_finite(found, name)?;
+    }
+    measures.iter().map(|&measure| score(n, [cxx, cyy, cxy], measure, nulls)).collect()
+}
+
+fn score(
+    n: usize,
+    [cxx, cyy, cxy]: [&Matrix<f64>; 3],
+    measure: MomentsMeasure,
+    nulls: &[Matrix<f64>],
+) -> Result<Score> {
+    let mut score =
+        Score { measure: measure.measure(), value: None, n_pairs: n, null: None, no_power: false, components: None };
+    let trace = |c: &Matrix<f64>| (0..c.n_rows()).map(|i| c.row(i)[i]).sum::<f64>();
+    let frobenius = |c: &Matrix<f64>| c.as_slice().iter().map(|x| x * x).sum::<f64>().sqrt();
+    if n < 3 || trace(cxx) <= 0.0 || trace(cyy) <= 0.0 {
+        return Ok(score);
+    }
+    let prepared = match measure {
+        MomentsMeasure::Cka => Prepared::Cka(frobenius(cxx) * frobenius(cyy)),
+        MomentsMeasure::Procrustes => Prepared::Procrustes((trace(cxx) * trace(cyy)).sqrt()),
+        MomentsMeasure::Svcca(rule) => {
+            let side = |c| -> Result<(Matrix<f64>, usize)> {
+                let eigen = symmetric_eigen(c)?;
+                let cut = RANK_CUT * eigen.values[0];
+                let variances: Vec<f64> = eigen.values.iter().map(|&v| if v >= cut { v } else { 0.0 }).collect();
+                let k = rule.components(&variances);
+                Ok((whitening(&eigen, k), k))
+            };
+            let (x, y) = rayon::join(|| side(cxx), || side(cyy));
+            let ((wx, kx), (wy, ky)) = (x?, y?);
+            score.components = Some((kx, ky));
+            score.no_power = no_power(n, kx, ky);
+            Prepared::Svcca(wx, wy)
+        }
+    };
+    let value = prepared.value(cxy).and_then(finite)?;
+    let draws: Vec<f64> = nulls.par_iter().map(|null| prepared.value(null).and_then(finite)).collect::<Result<_>>()?;
+    score.value = Some(value);
+    score.null = Null::of(value, &draws, false);
+    Ok(score)
+}

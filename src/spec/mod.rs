@@ -1,0 +1,398 @@
+//! What was asked? The dataflow file as written: one file is one whole run, and everything that changes a number stands
+//! in it. Unknown keys are refused by name.
+
+mod names;
+mod path;
+
+use crate::corpus::CorpusOptions;
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::matching::Filters;
+use crate::sae::{Encode, Format};
+use crate::similarity::{Measure, MomentsMeasure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use path::resolve;
+
+/// Format number of dataflow files this version reads.
+pub const FORMAT: u32 = 1;
+
+/// A dataflow file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataflowSpec {
+    /// Format of the file, [`FORMAT`].
+    pub format: u32,
+    /// Name of the run; its directory is `runs/NAME` unless `--out` says otherwise.
+    pub name: String,
+    /// Seed of everything random (permutation nulls).
+    #[serde(default)]
+    pub seed: u64,
+    /// Which tokens.
+    pub corpus: CorpusOptions,
+    /// Models by name.
+    pub models: BTreeMap<String, ModelSpec>,
+    /// SAEs by the place they read, `model/hookpoint`.
+    #[serde(default)]
+    pub saes: BTreeMap<Site, SaeSpec>,
+    /// Which latents are held against which.
+    pub compare: CompareSpec,
+    /// What is computed from the sums, and when.
+    #[serde(default)]
+    pub estimate: EstimateSpec,
+    /// When state is saved.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
+}
+
+/// `[models.NAME]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// A folder in Hugging Face layout.
+    pub path: String,
+    /// Number format of the computation.
+    #[serde(default)]
+    pub dtype: Dtype,
+}
+
+/// Number format of a model's computation; weights are stored as they come and widened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 32-bit floats.
+    #[default]
+    F32,
+}
+
+/// `[saes."model/hookpoint"]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaeSpec {
+    /// Folder or file of the SAE.
+    pub path: String,
+    /// Insist on a format; sniffed when absent.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Which of its outputs is streamed.
+    #[serde(default)]
+    pub encode: Encode,
+}
+
+/// `[compare]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompareSpec {
+    /// Pairs of sites, source first; or `"all"`: every SAE of a model with every SAE of a model after it in the alphabet.
+    pub pairs: PairsSpec,
+    /// How Σxy is kept.
+    #[serde(default)]
+    pub cross: Cross,
+    /// What a row is.
+    #[serde(default)]
+    pub align: Align,
+}
+
+/// Which pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "pairs is \"all\" or a list like [[\"a/resid_post.2\", \"b/resid_post.3\"]]")]
+pub enum PairsSpec {
+    /// The word `all`.
+    All(AllPairs),
+    /// `[[source, target], …]`
+    Listed(Vec<(Site, Site)>),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllPairs {
+    /// Every SAE of a model with every SAE of a later one.
+    All,
+}
+
+/// How Σxy is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cross {
+    /// Dense f64 tiles, allocated as rows come alive.
+    #[default]
+    Exact,
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// A token; both models have the same tokenizer.
+    #[default]
+    Token,
+}
+
+/// `[estimate]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EstimateSpec {
+    /// Tokens between snapshots.
+    pub snapshot_every: u64,
+    /// Partners kept per latent and direction.
+    pub best: usize,
+    /// Which best matches are kept for the scores.
+    pub filters: Filters,
+    /// Scores of the kept matches' decoder rows.
+    #[serde(with = "names")]
+    pub measures: Vec<Measure>,
+    /// Scores of the hookpoints' raw activations, from streamed moments: `svcca…` and `cka`.
+    #[serde(with = "names")]
+    pub activation_measures: Vec<Measure>,
+    /// Which kept matches are scored.
+    pub pairings: Vec<Pairing>,
+    /// Permutation nulls.
+    pub null: NullSpec,
+    /// Strongest tokens remembered per latent.
+    pub top_tokens: usize,
+    /// Tokens of context remembered before and after each.
+    pub top_context: [usize; 2],
+}
+
+impl Default for EstimateSpec {
+    fn default() -> Self {
+        EstimateSpec {
+            snapshot_every: 50_000,
+            best: 5,
+            filters: Filters::default(),
+            measures: Vec::new(),
+            activation_measures: Vec::new(),
+            pairings: vec![Pairing::Mutual],
+            null: NullSpec::default(),
+            top_tokens: 10,
+            top_context: [12, 4],
+        }
+    }
+}
+
+/// A set of matches whose decoder rows are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// Kept matches in which the source picks.
+    Forward,
+    /// Kept matches in which the target picks.
+    Backward,
+    /// Kept matches that are each other's best.
+    Mutual,
+}
+
+impl Pairing {
+    /// As written in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Pairing::Forward => "forward",
+            Pairing::Backward => "backward",
+            Pairing::Mutual => "mutual",
+        }
+    }
+}
+
+impl From<Pairing> for crate::table::Pairing {
+    fn from(pairing: Pairing) -> Self {
+        match pairing {
+            Pairing::Forward => crate::table::Pairing::Forward,
+            Pairing::Backward => crate::table::Pairing::Backward,
+            Pairing::Mutual => crate::table::Pairing::Mutual,
+        }
+    }
+}
+
+/// `[estimate] null = {…}`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NullSpec {
+    /// Permutations of the matched rows.
+    pub permutations: u32,
+    /// Permutations of the tokens inside each batch, for measures on raw activations; each costs a product per batch.
+    pub activation_permutations: u32,
+    /// When the matched rows' null is computed.
+    pub at: NullAt,
+}
+
+/// When a null is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NullAt {
+    /// With the last snapshot.
+    #[default]
+    End,
+    /// With every snapshot.
+    Snapshot,
+}
+
+impl Default for NullSpec {
+    fn default() -> Self {
+        NullSpec { permutations: 1000, activation_permutations: 9, at: NullAt::End }
+    }
+}
+
+/// `[checkpoint]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSpec {
+    /// Tokens between checkpoints.
+    pub every: u64,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        CheckpointSpec { every: 1_000_000 }
+    }
+}
+
+impl DataflowSpec {
+    /// Reads a dataflow file; paths in it are made relative to the working directory (see [`resolve`]).
+    ///
+    /// # Errors
+    /// `Request` naming file, line and key.
+    pub fn read(path: &Path) -> Result<(DataflowSpec, String)> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read the dataflow file", path, &e))?;
+        let spec = Self::parse(&text, path)?;
+        Ok((spec, text))
+    }
+
+    /// Reads the text of a dataflow file; `path` names it in errors and anchors paths that begin with `./`.
+    ///
+    /// # Errors
+    /// As [`DataflowSpec::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<DataflowSpec> {
+        let mut spec: DataflowSpec = toml::from_str(text).map_err(|e| {
+            let place = e.span().map_or(String::new(), |s| {
+                let before = &text[..s.start.min(text.len())];
+                format!(" line {}", before.matches('\n').count() + 1)
+            });
+            let what = e.message().replace('\n', " ");
+            Error::request(format!(
+                "dataflow file {}{place}: {what}; dataflows/README.md lists every key",
+                path.display()
+            ))
+        })?;
+        spec.check(path)?;
+        let home = path.parent().unwrap_or(Path::new(""));
+        for file in &mut spec.corpus.files {
+            *file = resolve(file, home);
+        }
+        for model in spec.models.values_mut() {
+            model.path = resolve(&model.path, home);
+        }
+        for sae in spec.saes.values_mut() {
+            sae.path = resolve(&sae.path, home);
+        }
+        Ok(spec)
+    }
+
+    /// What a value alone can have wrong.
+    fn check(&self, path: &Path) -> Result<()> {
+        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        if self.format != FORMAT {
+            return fail(format!(
+                "format is {}, this version reads format {FORMAT}; write format = {FORMAT}",
+                self.format
+            ));
+        }
+        if self.name.is_empty()
+            || !self.name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+            || self.name.starts_with('.')
+        {
+            return fail(format!(
+                "name is {:?}; use letters, digits, '-', '_' and '.', for it names the run's folder",
+                self.name
+            ));
+        }
+        if self.corpus.context_length < 2 {
+            return fail(format!("corpus.context_length is {}, expected at least 2", self.corpus.context_length));
+        }
+        if self.corpus.batch_contexts == 0 {
+            return fail("corpus.batch_contexts is 0, expected at least 1".into());
+        }
+        if self.estimate.best == 0 || self.estimate.best > 250 {
+            return fail(format!("estimate.best is {}, expected 1 to 250 partners per latent", self.estimate.best));
+        }
+        if self.estimate.snapshot_every == 0 {
+            return fail("estimate.snapshot_every is 0, expected a number of tokens such as 50_000".into());
+        }
+        if let Some(m) = self.estimate.activation_measures.iter().find(|m| MomentsMeasure::of(**m).is_none()) {
+            return fail(format!(
+                "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca… or cka"
+            ));
+        }
+        if self.checkpoint.every == 0 {
+            return fail("checkpoint.every is 0, expected a number of tokens such as 1_000_000".into());
+        }
+        if let PairsSpec::Listed(pairs) = &self.compare.pairs
+            && pairs.is_empty()
+        {
+            return fail("compare.pairs is empty; name at least one pair, or write pairs = \"all\"".into());
+        }
+        for name in self.models.keys() {
+            if name.is_empty() || name.contains('/') {
+                return fail(format!("model name {name:?} is empty or holds a '/'; sites are written MODEL/HOOKPOINT"));
+            }
+        }
+        for site in self.saes.keys() {
+            self.model_of(site, "saes", path)?;
+        }
+        for (a, b) in self.listed_pairs() {
+            for site in [a, b] {
+                self.model_of(site, "compare.pairs", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn model_of(&self, site: &Site, place: &str, path: &Path) -> Result<()> {
+        if self.models.contains_key(&site.model) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
+        Err(Error::request(format!(
+            "dataflow file {}: {place} names {site}, but there is no [models.{}]; models here: {}",
+            path.display(),
+            site.model,
+            known.join(", ")
+        )))
+    }
+
+    fn listed_pairs(&self) -> &[(Site, Site)] {
+        match &self.compare.pairs {
+            PairsSpec::Listed(pairs) => pairs,
+            PairsSpec::All(_) => &[],
+        }
+    }
+
+    /// Every pair asked for, source first, in order.
+    pub fn pairs(&self) -> Vec<(Site, Site)> {
+        match &self.compare.pairs {
+            PairsSpec::Listed(pairs) => pairs.clone(),
+            PairsSpec::All(_) => {
+                let sites: Vec<&Site> = self.saes.keys().collect();
+                let mut out = Vec::new();
+                for a in &sites {
+                    for b in &sites {
+                        if a.model < b.model {
+                            out.push(((*a).clone(), (*b).clone()));
+                        }
+                    }
+                }
+                out
+            }
+        }
+    }
+
+    /// Where the run's directory is when nothing else is said.
+    pub fn default_directory(&self) -> PathBuf {
+        Path::new("runs").join(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+use super::*;
+use crate::error::ErrorKind;
+
+const GOOD: &str = r#"
+format = 1
+name = "t"
+[corpus]
+files = ["./corpus.jsonl", "data/x.txt"]
+context_length = 64
+[models.a]
+path = "./model_a"
+[models.b]
+path = "models/b"
+[saes."a/layers.2"]
+path = "./sae"
+[saes."b/blocks.3.hook_resid_post"]
+path = "x"
+[compare]
+pairs = "all"
+[estimate]
+measures = ["svcca", "cka"]
+"#;
+
+#[test]
+fn reads_paths_aliases_and_defaults() {
+    let spec = DataflowSpec::parse(GOOD, Path::new("flows/t.toml")).unwrap();
+    assert_eq!(spec.corpus.files, ["flows/corpus.jsonl", "data/x.txt"]);
+    assert_eq!(spec.models["a"].path, "flows/model_a");
+    let pairs: Vec<String> = spec.pairs().iter().map(|(a, b)| format!("{a} {b}")).collect();
+    assert_eq!(pairs, ["a/resid_post.2 b/resid_post.3"]);
+    assert_eq!(spec.estimate.best, 5);
+    assert_eq!(spec.default_directory(), Path::new("runs/t"));
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_line() {
+    let text = GOOD.replace("context_length = 64", "context_length = 64\ncontext_lenght = 3");
+    let error = DataflowSpec::parse(&text, Path::new("t.toml")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request);
+    let text = error.to_string();
+    assert!(text.contains("context_lenght") && text.contains("line 7"), "{text}");
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_by_name() {
+    for (from, to, expect) in [
+        ("format = 1", "format = 9", "format is 9"),
+        ("name = \"t\"", "name = \"a/b\"", "name is"),
+        ("context_length = 64", "context_length = 1", "context_length"),
+        ("pairs = \"all\"", "pairs = []", "pairs is empty"),
+        ("pairs = \"all\"", "pairs = [[\"a/resid_post.2\", \"c/resid_post.3\"]]", "no [models.c]"),
+        ("pairs = \"all\"", "pairs = \"some\"", "pairs"),
+        ("[saes.\"a/layers.2\"]", "[saes.\"z/layers.2\"]", "no [models.z]"),
+        ("[saes.\"a/layers.2\"]", "[saes.\"a/layer.2\"]", "hookpoint"),
+        ("[estimate]", "[estimate]\nbest = 0", "estimate.best"),
+    ] {
+        let error = DataflowSpec::parse(&GOOD.replace(from, to), Path::new("t.toml")).unwrap_err();
+        assert!(error.to_string().contains(expect), "{to}: {error}");
+    }
+}

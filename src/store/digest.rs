@@ -1,0 +1,28 @@
+//! How is a damaged file told from a whole one? By its size and its blake3 digest.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::path::Path;
+
+/// Size and digest of a whole file, as the manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Length in bytes.
+    pub size: u64,
+    /// blake3 of all bytes, 64 lower-case hex digits.
+    pub blake3: String,
+}
+
+/// Size and digest of the file at `path`, read in one pass with a small buffer.
+///
+/// # Errors
+/// As [`Error::io`]: the file is missing or cannot be read.
+pub fn digest_of(path: &Path) -> Result<FileRecord> {
+    let read = || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(path)?)?;
+        Ok(FileRecord { size: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+    };
+    read().map_err(|e| Error::io("read", path, &e))
+}

@@ -1,0 +1,215 @@
+//! How does a file appear whole or not at all? Written beside under a temporary name, synced, renamed, the directory synced.
+//!
+//! A reader never sees a half file under a final name: not after a crash, not after a full disk. What a crash leaves
+//! behind carries a recognisable name ([`is_temporary`]) and is swept at the next start.
+
+use super::digest::FileRecord;
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+const TEMP_PREFIX: &str = ".cognate-";
+const TEMP_SUFFIX: &str = ".tmp";
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Whether a file of this name is one of our unfinished ones, free to be removed when no run is going on.
+pub fn is_temporary(file_name: &str) -> bool {
+    file_name.starts_with(TEMP_PREFIX) && file_name.ends_with(TEMP_SUFFIX)
+}
+
+/// A name under which `file_name` may be written before it is renamed; the same every time.
+pub fn temporary_name(file_name: &str) -> String {
+    format!("{TEMP_PREFIX}{file_name}{TEMP_SUFFIX}")
+}
+
+/// A file being written. It takes its name at [`commit`](AtomicFile::commit) and leaves nothing behind when dropped
+/// before. Its digest is taken on the way.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temp: BufWriter<NamedTempFile>,
+    hasher: blake3::Hasher,
+    expected_bytes: Option<u64>,
+}
+
+impl AtomicFile {
+    /// Starts to write `path`, whose directory must be there.
+    ///
+    /// # Errors
+    /// `Machine` when the directory cannot be written to.
+    pub fn create(path: &Path) -> Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(TEMP_PREFIX).suffix(TEMP_SUFFIX);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // The umask decides, as for any other file: results are there to be shared.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let temp = builder.tempfile_in(parent_of(path)).map_err(|e| write_error(path, None, &e))?;
+        Ok(AtomicFile {
+            path: path.to_path_buf(),
+            temp: BufWriter::with_capacity(BUFFER_BYTES, temp),
+            hasher: blake3::Hasher::new(),
+            expected_bytes: None,
+        })
+    }
+
+    /// States how long the file will be, so that a full disk can be reported with the bytes needed.
+    #[must_use]
+    pub fn expecting(mut self, bytes: u64) -> Self {
+        self.expected_bytes = Some(bytes);
+        self
+    }
+
+    /// The name it will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The sentence for a failed write of this file.
+    pub fn error(&self, source: &io::Error) -> Error {
+        write_error(&self.path, self.expected_bytes, source)
+    }
+
+    /// Makes the file durable under its name and gives back its size and digest. Whatever had the name is replaced.
+    ///
+    /// # Errors
+    /// `Machine` when the disk is full or refuses; then nothing has changed under the name.
+    pub fn commit(self) -> Result<FileRecord> {
+        let AtomicFile { path, temp, hasher, expected_bytes } = self;
+        let fail = |e: &io::Error| write_error(&path, expected_bytes, e);
+        let temp = temp.into_inner().map_err(|e| fail(e.error()))?;
+        temp.as_file().sync_all().map_err(|e| fail(&e))?;
+        temp.persist(&path).map_err(|e| fail(&e.error))?;
+        sync_dir(parent_of(&path))?;
+        Ok(FileRecord { size: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.temp.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temp.flush()
+    }
+}
+
+/// Writes `bytes` to `path`, whole and durable or not at all.
+///
+/// # Errors
+/// `Machine` when the disk is full or refuses; then what stood under the name still stands.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+    let mut file = AtomicFile::create(path)?.expecting(bytes.len() as u64);
+    file.write_all(bytes).map_err(|e| file.error(&e))?;
+    file.commit()
+}
+
+/// Makes `dir` and what is missing above it, durably.
+///
+/// # Errors
+/// `Machine` when it cannot be made.
+pub fn create_dir_all(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(dir);
+    if parent != dir {
+        create_dir_all(parent)?;
+    }
+    match std::fs::create_dir(dir) {
+        Ok(()) => sync_dir(parent),
+        // Another process of the same run may have been first.
+        Err(_) if dir.is_dir() => Ok(()),
+        Err(e) => Err(write_error(dir, None, &e)),
+    }
+}
+
+/// Makes the names in `dir` durable (a rename is not, before this).
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| write_error(dir, None, &e))
+}
+
+/// Every failed write is the machine's; a full disk says how much was wanted and that nothing is lost.
+pub fn write_error(path: &Path, needed_bytes: Option<u64>, source: &io::Error) -> Error {
+    use io::ErrorKind as Io;
+    let needed = needed_bytes.map(|n| format!(" ({n} bytes)")).unwrap_or_default();
+    let hint = match source.kind() {
+        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+            "; what stood there before still stands: free some space, then run the same command again to resume from the last \
+             checkpoint"
+        }
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => "; check who may write there",
+        _ => "",
+    };
+    Error::machine(format!("write {}{needed}: {source}{hint}", path.display()))
+}
+
+/// The directory a file is in; `.` for a bare name.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::store::digest_of;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_unfinished_file_has_a_temporary_name_and_leaves_nothing_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(&[7; 1000]).unwrap();
+        let during = names(dir.path());
+        assert!(during.len() == 1 && is_temporary(&during[0]), "{during:?}");
+        drop(file);
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn commit_replaces_and_its_record_is_that_of_the_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.bin");
+        write_atomic(&path, b"old").unwrap();
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|i| (i * 31 % 251) as u8).collect();
+        let record = write_atomic(&path, &bytes).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(record, digest_of(&path).unwrap());
+        assert_eq!(names(dir.path()), ["a.bin"]);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_ne!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o044, 0, "others may read results");
+        }
+    }
+
+    #[test]
+    fn failures_name_path_size_and_remedy() {
+        let missing = write_atomic(Path::new("/nowhere/at/all/x.bin"), b"x").unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::Machine);
+        let full = write_error(Path::new("runs/a/t.parquet"), Some(42), &io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.kind(), ErrorKind::Machine);
+        for part in ["runs/a/t.parquet", "42 bytes", "free some space", "resume"] {
+            assert!(full.to_string().contains(part), "{full}");
+        }
+    }
+}

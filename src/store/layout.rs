@@ -1,0 +1,231 @@
+//! Where does everything lie? The only place that builds paths of a run directory.
+//!
+//! ```text
+//! RUN/manifest.json            the commit point        RUN/tables/NAME.parquet   the newest whole tables
+//! RUN/manifest.previous.json   the one before          RUN/history/NAME.parquet  rows of every snapshot
+//! RUN/dataflow.toml            as given                RUN/report.html
+//! RUN/state/<next batch, 12 digits>/NAME.safetensors   RUN/lock   RUN/stop
+//! ```
+
+use super::fs::{create_dir_all, write_atomic};
+use super::lock::Lock;
+use super::manifest::Manifest;
+use super::reader::StateReader;
+use super::writer::{StateLayout, StateWriter};
+use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
+use std::path::{Path, PathBuf};
+
+pub(super) const MANIFEST: &str = "manifest.json";
+pub(super) const PREVIOUS: &str = "manifest.previous.json";
+pub(super) const STATE: &str = "state";
+const TABLES: &str = "tables";
+const HISTORY: &str = "history";
+
+/// Longest state file name kept as it is; a longer one is cut and told apart by a digest (file systems stop at 255).
+const MAX_NAME_BYTES: usize = 160;
+
+/// A run directory. All methods take `&self`: one value may be shared by all workers of a process.
+#[derive(Debug)]
+pub struct RunDir {
+    root: PathBuf,
+    _lock: Option<Lock>,
+}
+
+impl RunDir {
+    /// Makes the directory where it is missing, takes its lock and clears an old request to stop. For the one process
+    /// that commits (process 0).
+    ///
+    /// # Errors
+    /// `Machine` when another run holds the lock (it is named) or the directory cannot be written.
+    pub fn open_or_create(root: &Path) -> Result<RunDir> {
+        let mut run = RunDir::join(root)?;
+        run._lock = Some(Lock::take(&root.join("lock"))?);
+        match std::fs::remove_file(run.stop()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(super::fs::write_error(&run.stop(), None, &e)),
+            _ => Ok(run),
+        }
+    }
+
+    /// The same directory for the other processes of a run: they write state files and commit nothing.
+    ///
+    /// # Errors
+    /// `Machine` when it cannot be written.
+    pub fn join(root: &Path) -> Result<RunDir> {
+        let run = RunDir { root: root.to_path_buf(), _lock: None };
+        for dir in [run.root.clone(), run.root.join(STATE), run.root.join(TABLES), run.root.join(HISTORY)] {
+            create_dir_all(&dir)?;
+        }
+        Ok(run)
+    }
+
+    /// An existing run, to be looked at.
+    ///
+    /// # Errors
+    /// `Request` when `root` is no directory.
+    pub fn at(root: &Path) -> Result<RunDir> {
+        if !root.is_dir() {
+            return Err(Error::request(format!("{} is not a run directory; give the --out of a run", root.display())));
+        }
+        Ok(RunDir { root: root.to_path_buf(), _lock: None })
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The commit point.
+    pub fn manifest(&self) -> PathBuf {
+        self.root.join(MANIFEST)
+    }
+
+    /// The checkpoint before, to fall back to.
+    pub fn previous_manifest(&self) -> PathBuf {
+        self.root.join(PREVIOUS)
+    }
+
+    /// The dataflow file as given.
+    pub fn dataflow(&self) -> PathBuf {
+        self.root.join("dataflow.toml")
+    }
+
+    /// The newest whole tables.
+    pub fn tables(&self) -> PathBuf {
+        self.root.join(TABLES)
+    }
+
+    /// The table `name` (`latents`, `matches`, …).
+    pub fn table(&self, name: &str) -> PathBuf {
+        self.root.join(TABLES).join(format!("{name}.parquet"))
+    }
+
+    /// The tables that grow with every snapshot.
+    pub fn histories(&self) -> PathBuf {
+        self.root.join(HISTORY)
+    }
+
+    /// The table `name` that grows with every snapshot.
+    pub fn history(&self, name: &str) -> PathBuf {
+        self.root.join(HISTORY).join(format!("{name}.parquet"))
+    }
+
+    /// The page for people.
+    pub fn report(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
+    /// The file whose presence asks the run to checkpoint and stop.
+    pub fn stop(&self) -> PathBuf {
+        self.root.join("stop")
+    }
+
+    /// Asks the run that holds this directory to checkpoint and stop.
+    ///
+    /// # Errors
+    /// `Machine` when the file cannot be written.
+    pub fn request_stop(&self) -> Result<()> {
+        write_atomic(&self.stop(), b"").map(|_| ())
+    }
+
+    /// Whether somebody asked the run to stop. Costs one look at the file system.
+    pub fn stop_requested(&self) -> bool {
+        self.stop().exists()
+    }
+
+    /// Starts the state file `name` (a tile's, whoever holds it) of the checkpoint before `next_batch`. It is durable when
+    /// finished and live when a manifest names it.
+    ///
+    /// # Errors
+    /// `Machine` when the disk is full or refuses.
+    pub fn write_state(&self, next_batch: BatchIndex, name: &str, layout: StateLayout) -> Result<StateWriter> {
+        let relative = state_path(next_batch, name);
+        let path = self.root.join(&relative);
+        create_dir_all(path.parent().expect("a state file is in its generation's directory"))?;
+        StateWriter::create(&path, relative, layout)
+    }
+
+    /// Opens the state file `name` of a committed checkpoint. Its bytes were checked by [`inspect`](super::inspect).
+    ///
+    /// # Errors
+    /// `State` when the manifest does not name it, or it is damaged.
+    pub fn read_state(&self, manifest: &Manifest, name: &str) -> Result<StateReader> {
+        let relative = state_path(manifest.next_batch, name);
+        let record = manifest.files.get(&relative).ok_or_else(|| {
+            Error::state(format!(
+                "{} names no state {name:?} (looked for {relative}); --fresh starts over",
+                self.manifest().display()
+            ))
+        })?;
+        StateReader::open_sized(&self.root.join(relative), record.size)
+    }
+}
+
+/// Where the state `name` of the checkpoint before `next_batch` lies, relative to the run directory.
+pub(super) fn state_path(next_batch: BatchIndex, name: &str) -> String {
+    format!("{STATE}/{next_batch:012}/{}.safetensors", file_name(name))
+}
+
+/// The batch of a generation's directory name.
+pub(super) fn generation_of(dir_name: &str) -> Option<BatchIndex> {
+    (dir_name.len() >= 12 && dir_name.bytes().all(|b| b.is_ascii_digit())).then(|| dir_name.parse().ok()).flatten()
+}
+
+/// A file name for any text, different for different texts: letters, digits, `.`, `_`, `-` stay, other bytes become `%XX`.
+fn file_name(name: &str) -> String {
+    let mut out = String::new();
+    for (i, b) in name.bytes().enumerate() {
+        match b {
+            b'.' if i == 0 => out.push_str("%2E"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => out.push(char::from(b)),
+            _ => out.push_str(&format!("%{b:02X}")),
+        }
+    }
+    if out.len() > MAX_NAME_BYTES || out.is_empty() {
+        let digest = blake3::hash(name.as_bytes()).to_hex();
+        out.truncate(MAX_NAME_BYTES - 33);
+        // `~` stands in no escaped name, so a cut name meets no whole one.
+        out = format!("{out}~{}", &digest[..32]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_distinct_files_inside_the_directory() {
+        let long = |c: char| "x".repeat(300) + &c.to_string();
+        let names =
+            ["a/resid_post.2", "a%2Fresid_post.2", "a_resid_post.2", "../up", "", "~", "é", &long('a'), &long('b')];
+        let files: std::collections::BTreeSet<String> = names.iter().map(|n| file_name(n)).collect();
+        assert_eq!(files.len(), names.len());
+        for file in files {
+            assert!(
+                !file.starts_with('.') && !file.contains('/') && file.len() <= MAX_NAME_BYTES && !file.is_empty(),
+                "{file}"
+            );
+        }
+        assert_eq!(state_path(7, "a/resid_post.2"), "state/000000000007/a%2Fresid_post.2.safetensors");
+        assert_eq!(generation_of("000000000007"), Some(7));
+        assert_eq!(generation_of(&format!("{:012}", u64::MAX)), Some(u64::MAX));
+        assert_eq!(generation_of("7"), None);
+        assert_eq!(generation_of("00000000000x"), None);
+    }
+
+    #[test]
+    fn a_request_to_stop_is_seen_and_cleared_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunDir::open_or_create(&dir.path().join("runs/a")).unwrap();
+        assert!(!run.stop_requested());
+        RunDir::at(run.root()).unwrap().request_stop().unwrap();
+        assert!(run.stop_requested());
+        let root = run.root().to_path_buf();
+        assert!(RunDir::open_or_create(&root).is_err(), "held");
+        RunDir::join(&root).expect("other processes of the run join without the lock");
+        drop(run);
+        assert!(!RunDir::open_or_create(&root).unwrap().stop_requested());
+        assert!(RunDir::at(&root.join("none")).is_err());
+    }
+}

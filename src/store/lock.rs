@@ -1,0 +1,96 @@
+//! Who is writing here? One run at a time: an advisory lock, with its holder's name inside for the other one's message.
+//!
+//! The operating system lets go of the lock when the holder ends, however it ends, so that a killed run never has to be
+//! unlocked by hand. On a network file system that keeps no locks, the lock protects only against runs of the same host.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id on its host.
+    pub pid: u32,
+    /// Name of the host, `unknown` when it has none.
+    pub host: String,
+    /// When it took the lock, in seconds since 1970 (UTC). It names the holder and enters no result.
+    pub started_unix: u64,
+}
+
+/// A held lock; let go when dropped or when the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path`, or says who has it.
+    ///
+    /// # Errors
+    /// `Machine` naming the holder, or when the file cannot be written.
+    pub fn take(path: &Path) -> Result<Lock> {
+        let fail = |e: std::io::Error| super::fs::write_error(path, None, &e);
+        // Never truncated before the lock is ours: it names the holder.
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held_by_another(path, &mut file)),
+            Err(TryLockError::Error(e)) => return Err(fail(e)),
+        }
+        let text = serde_json::to_string(&Holder::this_process()).expect("a plain struct is JSON");
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(fail)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+impl Holder {
+    fn this_process() -> Holder {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .or_else(|| std::env::var("HOSTNAME").ok())
+            .map(|h| h.trim().to_string())
+            .filter(|h| !h.is_empty())
+            .unwrap_or_else(|| "unknown".to_string());
+        Holder { pid: std::process::id(), host, started_unix: now_unix() }
+    }
+}
+
+fn now_unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+fn held_by_another(path: &Path, file: &mut File) -> Error {
+    let mut text = String::new();
+    let holder: Option<Holder> =
+        file.take(4096).read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok());
+    let who = match holder {
+        Some(h) => format!("process {} on {} (for {} s)", h.pid, h.host, now_unix().saturating_sub(h.started_unix)),
+        None => "another process".to_string(),
+    };
+    let dir = path.parent().unwrap_or(path);
+    Error::machine(format!(
+        "run directory {} is in use by {who}; wait for it, stop it, or choose another --out",
+        dir.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it_and_a_dropped_lock_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::take(&path).unwrap();
+        let refused = Lock::take(&path).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        drop(held);
+        Lock::take(&path).unwrap();
+    }
+}

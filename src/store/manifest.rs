@@ -1,0 +1,258 @@
+//! What is committed? One JSON file that names every live file with its digest; all else in the directory is disposable.
+//!
+//! The file opens with a seal: the blake3 of every byte after the seal's own line. A manifest that was cut short, edited
+//! or struck by a flipped bit is told from a whole one before any of its numbers is believed.
+
+use super::digest::FileRecord;
+use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+/// Number of the manifest's and the state directory's format; raised whenever their bytes or meaning change.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// The formats this version can resume from.
+const READABLE: std::ops::RangeInclusive<u32> = 1..=MANIFEST_FORMAT;
+
+/// Longest manifest read, in bytes: a few hundred thousand tiles. Guards against a hostile or confused file.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// A committed checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`] of the writer.
+    pub format: u32,
+    /// Digest, in hex, of all that changes numbers.
+    pub fingerprint: String,
+    /// What the fingerprint was made of: name to digest or value, so that a refusal can say what differs.
+    pub parts: BTreeMap<String, String>,
+    /// The first batch that is not in the sums.
+    pub next_batch: BatchIndex,
+    /// Rows in the sums (tokens; segments where two tokenizers are aligned).
+    pub rows: u64,
+    /// Where the corpus stands, in the corpus' own words.
+    pub cursor: Value,
+    /// Snapshots published so far.
+    pub snapshot: u32,
+    /// The corpus was read to its end.
+    pub finished: bool,
+    /// What computed it.
+    pub environment: Environment,
+    /// Every live state file: path relative to the run directory, with `/`.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Whatever else the engine wants to find again.
+    #[serde(default)]
+    pub extra: Value,
+}
+
+/// What computed a stretch of a run: where it differs, bits may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of this program.
+    pub version: String,
+    /// Processor architecture.
+    pub arch: String,
+    /// Vector features of the processor that choose among kernels.
+    pub cpu_features: Vec<String>,
+}
+
+impl Environment {
+    /// This program on this machine.
+    pub fn here() -> Self {
+        #[allow(unused_mut)]
+        let mut features: Vec<String> = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let found = [
+                ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+                ("fma", std::arch::is_x86_feature_detected!("fma")),
+                ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+                ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+            ];
+            features.extend(found.iter().filter(|(_, has)| *has).map(|(name, _)| name.to_string()));
+        }
+        Environment {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            arch: std::env::consts::ARCH.to_string(),
+            cpu_features: features,
+        }
+    }
+}
+
+/// What a manifest file turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Parsed {
+    Whole(Box<Manifest>),
+    /// Whole, but of a format outside the readable range.
+    OtherFormat(u64),
+    /// Not a manifest any more; the reason.
+    Damaged(String),
+}
+
+const SEAL_OPEN: &str = "{\n  \"seal\": \"";
+const SEAL_CLOSE: &str = "\",\n";
+const SEAL_DIGITS: usize = 64;
+
+impl Manifest {
+    /// The manifest of an empty run: nothing seen, no files.
+    pub fn new(fingerprint: String, parts: BTreeMap<String, String>) -> Self {
+        Manifest {
+            format: MANIFEST_FORMAT,
+            fingerprint,
+            parts,
+            next_batch: 0,
+            rows: 0,
+            cursor: Value::Null,
+            snapshot: 0,
+            finished: false,
+            environment: Environment::here(),
+            files: BTreeMap::new(),
+            extra: Value::Null,
+        }
+    }
+
+    /// The sealed JSON text.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let json = serde_json::to_string_pretty(self).expect("a manifest is JSON: its maps have string keys");
+        let body = json.strip_prefix("{\n").expect("a pretty-printed object opens with a line of its own");
+        let seal = blake3::hash(body.as_bytes()).to_hex();
+        format!("{SEAL_OPEN}{seal}{SEAL_CLOSE}{body}").into_bytes()
+    }
+
+    /// Reads the sealed text back. Never fails: what is wrong is part of the answer.
+    pub(super) fn parse(bytes: &[u8]) -> Parsed {
+        let Some(body) = sealed_body(bytes) else {
+            return match format_of(bytes) {
+                // A format of another version may be sealed in another way.
+                Some(n)
+                    if !READABLE.contains(&u32::try_from(n).unwrap_or(u32::MAX))
+                        && !bytes.starts_with(SEAL_OPEN.as_bytes()) =>
+                {
+                    Parsed::OtherFormat(n)
+                }
+                _ => Parsed::Damaged("its seal does not fit its text".to_string()),
+            };
+        };
+        let json = [b"{\n", body].concat();
+        match format_of(&json) {
+            Some(n) if !READABLE.contains(&u32::try_from(n).unwrap_or(u32::MAX)) => return Parsed::OtherFormat(n),
+            _ => {}
+        }
+        match serde_json::from_slice::<Manifest>(&json) {
+            Ok(m) => match m.files.keys().find(|path| !is_inside(path)) {
+                None => Parsed::Whole(Box::new(m)),
+                Some(path) => Parsed::Damaged(format!("it names {path:?}, which is outside the run directory")),
+            },
+            Err(e) => Parsed::Damaged(e.to_string()),
+        }
+    }
+
+    /// Reads and checks the manifest at `path`, for those who only look at a run (reports, comparisons). The files it
+    /// names are not checked.
+    ///
+    /// # Errors
+    /// `Request` when there is none, `State` when it is damaged or of another format.
+    pub fn read(path: &Path) -> Result<Manifest> {
+        match Manifest::parse(&read_bounded(path).map_err(|e| Error::io("read", path, &e))?) {
+            Parsed::Whole(m) => Ok(*m),
+            Parsed::OtherFormat(n) => Err(other_format(path, n)),
+            Parsed::Damaged(why) => Err(Error::state(format!(
+                "manifest {} is damaged: {why}; run the same command again to fall back to the checkpoint before",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// The bytes of a manifest file, refusing one too long to be a manifest.
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let size = std::fs::metadata(path)?.len();
+    if size > MAX_BYTES {
+        return Err(std::io::Error::other(format!("{size} bytes is too long for a manifest (at most {MAX_BYTES})")));
+    }
+    std::fs::read(path)
+}
+
+pub(super) fn other_format(path: &Path, found: u64) -> Error {
+    Error::state(format!(
+        "{} is of format {found}, this version (cognate {}) reads {} to {}; use the version that wrote it, another --out, or \
+         --fresh to start over",
+        path.display(),
+        env!("CARGO_PKG_VERSION"),
+        READABLE.start(),
+        READABLE.end()
+    ))
+}
+
+/// The text after the seal's line, when the seal fits it.
+fn sealed_body(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = bytes.strip_prefix(SEAL_OPEN.as_bytes())?;
+    let (seal, rest) = rest.split_at_checked(SEAL_DIGITS)?;
+    let body = rest.strip_prefix(SEAL_CLOSE.as_bytes())?;
+    (blake3::hash(body).to_hex().as_bytes() == seal).then_some(body)
+}
+
+fn format_of(json: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Probe {
+        format: u64,
+    }
+    serde_json::from_slice::<Probe>(json).ok().map(|p| p.format)
+}
+
+/// A relative path that stays inside: plain names only.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Manifest {
+        let mut m = Manifest::new("ab12".into(), BTreeMap::from([("seed".to_string(), "0".to_string())]));
+        m.files.insert("state/000000000007/a.safetensors".into(), FileRecord { size: 9, blake3: "00".into() });
+        // A number whose shortest form is long: the seal is over the text, so no re-rounding can break it.
+        m.extra = serde_json::json!({ "x": 0.1 + 0.2, "y": [1e300, null] });
+        (m.next_batch, m.rows) = (7, u64::MAX);
+        m
+    }
+
+    #[test]
+    fn text_reads_back_and_is_plain_json() {
+        let bytes = example().to_bytes();
+        assert_eq!(Manifest::parse(&bytes), Parsed::Whole(Box::new(example())));
+        let json: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["next_batch"], 7);
+        assert_eq!(json["seal"].as_str().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_cut_goes_unnoticed() {
+        let bytes = example().to_bytes();
+        for i in 0..bytes.len() {
+            assert!(matches!(Manifest::parse(&bytes[..i]), Parsed::Damaged(_)), "cut at {i}");
+            for bit in 0..8 {
+                let mut hurt = bytes.clone();
+                hurt[i] ^= 1 << bit;
+                assert!(!matches!(Manifest::parse(&hurt), Parsed::Whole(_)), "byte {i} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_format_is_named_and_a_path_outside_is_not_followed() {
+        let mut m = example();
+        m.format = 9;
+        assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::OtherFormat(9));
+        assert_eq!(Manifest::parse(b"{\"format\": 3}"), Parsed::OtherFormat(3));
+        for path in ["../x", "/etc/passwd", "", "state/../../x"] {
+            let mut m = example();
+            m.files.insert(path.into(), FileRecord { size: 0, blake3: String::new() });
+            assert!(matches!(Manifest::parse(&m.to_bytes()), Parsed::Damaged(_)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Where does a run stand? Facts are gathered in one function, the decision is taken in another, which touches nothing.
+//!
+//! A run resumes from the newest checkpoint whose every file is whole. Where the newest is damaged, the one before is
+//! taken, with a warning of what it costs; where neither is whole, or the directory is another run's, it is refused by name.
+
+use super::digest::digest_of;
+use super::layout::RunDir;
+use super::manifest::{Environment, Manifest, Parsed, other_format, read_bounded};
+use super::reader::difference;
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// At most this many differing parts are spelled out in a refusal.
+const MAX_NAMED: usize = 8;
+
+/// One thing that is not as the manifest says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file, relative to the run directory.
+    pub path: String,
+    /// What was found of it.
+    pub why: String,
+}
+
+/// What one manifest file turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FoundManifest {
+    /// There is no such file.
+    Missing,
+    /// It is there and cannot be believed; the reason.
+    Unreadable(String),
+    /// It is whole and of a format that this version does not read.
+    OtherFormat(u64),
+    /// It is whole. `damage` lists the files it names that are not; empty: this checkpoint can be resumed.
+    Read {
+        /// Its content.
+        manifest: Box<Manifest>,
+        /// What is wrong with its files.
+        damage: Vec<Damage>,
+    },
+}
+
+/// The facts of a run directory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The run directory, for messages.
+    pub root: PathBuf,
+    /// `manifest.json`.
+    pub current: FoundManifest,
+    /// `manifest.previous.json`. Looked at only when the current one cannot be resumed, else `Missing`.
+    pub previous: FoundManifest,
+}
+
+/// The run that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Digest of all that changes numbers.
+    pub fingerprint: String,
+    /// What it was made of.
+    pub parts: BTreeMap<String, String>,
+    /// What will compute it.
+    pub environment: Environment,
+}
+
+/// What to do with a run directory.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Nothing was committed: begin at batch 0.
+    Fresh,
+    /// Go on from this checkpoint.
+    Resume {
+        /// The checkpoint; it may be `finished`.
+        manifest: Box<Manifest>,
+        /// What the user should know: a damaged newest checkpoint, another machine.
+        warnings: Vec<String>,
+    },
+    /// The directory cannot be used for this run.
+    Refuse(Error),
+}
+
+/// Gathers the facts. Reads every state file of the checkpoint once, to check its digest.
+///
+/// # Errors
+/// None for damage, which is a fact; `Machine` when the directory itself cannot be read.
+pub fn inspect(run: &RunDir) -> Result<Found> {
+    std::fs::read_dir(run.root()).map_err(|e| Error::machine(format!("read {}: {e}", run.root().display())))?;
+    let current = look_at(run.root(), &run.manifest());
+    let resumable = matches!(&current, FoundManifest::Read { damage, .. } if damage.is_empty());
+    let previous = if resumable { FoundManifest::Missing } else { look_at(run.root(), &run.previous_manifest()) };
+    Ok(Found { root: run.root().to_path_buf(), current, previous })
+}
+
+impl RunDir {
+    /// Finds out where the run stands and brings the directory in line: [`inspect`], [`decide`] and
+    /// [`settle`](RunDir::settle) in one. Gives back the checkpoint to go on from (`None`: begin at batch 0) and what the
+    /// user should know. For the holder of the lock, before any state is written.
+    ///
+    /// # Errors
+    /// `State` when the directory holds another run or none of its checkpoints is whole; `Machine` when the disk refuses.
+    pub fn recover(&self, wanted: &Wanted) -> Result<(Option<Manifest>, Vec<String>)> {
+        let decision = decide(&inspect(self)?, wanted);
+        self.settle(&decision)?;
+        match decision {
+            Decision::Fresh => Ok((None, Vec::new())),
+            Decision::Resume { manifest, warnings } => Ok((Some(*manifest), warnings)),
+            Decision::Refuse(e) => Err(e),
+        }
+    }
+}
+
+fn look_at(root: &Path, path: &Path) -> FoundManifest {
+    let bytes = match read_bounded(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return FoundManifest::Missing,
+        Err(e) => return FoundManifest::Unreadable(e.to_string()),
+    };
+    match Manifest::parse(&bytes) {
+        Parsed::Damaged(why) => FoundManifest::Unreadable(why),
+        Parsed::OtherFormat(n) => FoundManifest::OtherFormat(n),
+        Parsed::Whole(manifest) => {
+            let mut damage = Vec::new();
+            for (path, expected) in &manifest.files {
+                let file = root.join(path);
+                // The length is looked at first: it is free, and most damage shows in it.
+                let why = match std::fs::metadata(&file) {
+                    Err(_) => Some("it is missing".to_string()),
+                    Ok(m) if !m.is_file() => Some("it is no file".to_string()),
+                    Ok(m) if m.len() != expected.size => {
+                        Some(format!("{} bytes, the manifest names {}", m.len(), expected.size))
+                    }
+                    Ok(_) => match digest_of(&file) {
+                        Ok(found) if found == *expected => None,
+                        Ok(found) => Some(difference(&found, expected)),
+                        Err(e) => Some(e.to_string()),
+                    },
+                };
+                damage.extend(why.map(|why| Damage { path: path.clone(), why }));
+            }
+            FoundManifest::Read { manifest, damage }
+        }
+    }
+}
+
+/// Decides from the facts alone.
+pub fn decide(found: &Found, wanted: &Wanted) -> Decision {
+    let root = found.root.display();
+    let manifest_path = found.root.join(super::layout::MANIFEST);
+    let current_fault = match &found.current {
+        FoundManifest::Missing if found.previous == FoundManifest::Missing => return Decision::Fresh,
+        FoundManifest::OtherFormat(n) => return Decision::Refuse(other_format(&manifest_path, *n)),
+        FoundManifest::Read { manifest, damage } if damage.is_empty() => {
+            return resume(found, manifest, wanted, Vec::new());
+        }
+        fault => describe(fault),
+    };
+    match &found.previous {
+        FoundManifest::Read { manifest, damage } if damage.is_empty() => {
+            let lost = match &found.current {
+                FoundManifest::Read { manifest: newest, .. } => {
+                    format!("{} rows are read again", newest.rows.saturating_sub(manifest.rows))
+                }
+                _ => "the rows since then are read again".to_string(),
+            };
+            let warning = format!(
+                "the newest checkpoint of {root} is damaged ({current_fault}); going on from the one before it, at batch {} \
+                 ({} rows): {lost}",
+                manifest.next_batch, manifest.rows
+            );
+            resume(found, manifest, wanted, vec![warning])
+        }
+        FoundManifest::OtherFormat(n) => Decision::Refuse(other_format(&manifest_path, *n)),
+        previous_fault => Decision::Refuse(Error::state(format!(
+            "no checkpoint of {root} can be resumed: newest: {current_fault}; the one before: {}; --fresh starts over",
+            describe(previous_fault)
+        ))),
+    }
+}
+
+fn resume(found: &Found, manifest: &Manifest, wanted: &Wanted, mut warnings: Vec<String>) -> Decision {
+    if manifest.fingerprint != wanted.fingerprint {
+        return Decision::Refuse(another_run(found, manifest, wanted));
+    }
+    if manifest.environment != wanted.environment {
+        let (then, now) = (&manifest.environment, &wanted.environment);
+        warnings.push(format!(
+            "until here computed by cognate {} on {} [{}], from here by cognate {} on {} [{}]: the last bits may differ from \
+             those of an unbroken run",
+            then.version,
+            then.arch,
+            then.cpu_features.join(" "),
+            now.version,
+            now.arch,
+            now.cpu_features.join(" ")
+        ));
+    }
+    Decision::Resume { manifest: Box::new(manifest.clone()), warnings }
+}
+
+/// The refusal of another run's directory, naming every part that differs.
+fn another_run(found: &Found, manifest: &Manifest, wanted: &Wanted) -> Error {
+    let names: BTreeSet<&String> = manifest.parts.keys().chain(wanted.parts.keys()).collect();
+    let differing: Vec<&String> =
+        names.into_iter().filter(|n| manifest.parts.get(*n) != wanted.parts.get(*n)).collect();
+    let side =
+        |parts: &BTreeMap<String, String>, name: &str| parts.get(name).map_or("nothing".to_string(), |v| shorten(v));
+    let mut said: Vec<String> = differing
+        .iter()
+        .take(MAX_NAMED)
+        .map(|name| format!("{name} is {} there, {} here", side(&manifest.parts, name), side(&wanted.parts, name)))
+        .collect();
+    if differing.len() > MAX_NAMED {
+        said.push(format!("and {} more", differing.len() - MAX_NAMED));
+    }
+    if differing.is_empty() {
+        let (there, here) = (shorten(&manifest.fingerprint), shorten(&wanted.fingerprint));
+        said.push(format!("fingerprint is {there} there, {here} here"));
+    }
+    Error::state(format!(
+        "{} holds another run: {}; choose another --out, or --fresh to start over there",
+        found.root.display(),
+        said.join("; ")
+    ))
+}
+
+fn describe(found: &FoundManifest) -> String {
+    match found {
+        FoundManifest::Missing => "its manifest is missing".to_string(),
+        FoundManifest::Unreadable(why) => format!("its manifest is unreadable: {why}"),
+        FoundManifest::OtherFormat(n) => format!("it is of format {n}"),
+        FoundManifest::Read { damage, .. } => {
+            let more = if damage.len() > 1 { format!(", and {} files more", damage.len() - 1) } else { String::new() };
+            damage.first().map_or_else(|| "it is whole".to_string(), |d| format!("{}: {}{more}", d.path, d.why))
+        }
+    }
+}
+
+/// A value short enough for one line.
+fn shorten(value: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    let cut: String = value.chars().take(MAX_CHARS).collect();
+    if cut.len() < value.len() { format!("{cut}…") } else { cut }
+}
+
+#[cfg(test)]
+mod tests;

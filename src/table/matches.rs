@@ -1,0 +1,166 @@
+//! `matches`: who corresponds to whom, seen from either side.
+
+use super::column::{Columns, at, field, flags, numbers, optional, texts};
+use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
+use crate::error::Result;
+use crate::matching::Direction;
+use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// One latent's partner of one rank.
+///
+/// A latent without any defined correlation has one row: partner and correlation `None`, rank 1, `dropped_by` `dead` or
+/// `constant`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatchRow {
+    /// The two places.
+    pub pair: Arc<Pair>,
+    /// Latent of the source; always there when it picks.
+    pub source_latent: Option<u32>,
+    /// Latent of the target; always there when it picks.
+    pub target_latent: Option<u32>,
+    /// Pearson's r of their activations over the rows counted; `None` where a variance is 0.
+    pub correlation: Option<f64>,
+    /// 1 = the best partner; ties go to the lower latent.
+    pub rank: u32,
+    /// Who picks.
+    pub direction: Direction,
+    /// Each is the other's best.
+    pub mutual: bool,
+    /// It passed every filter.
+    pub kept: bool,
+    /// The first filter it did not pass.
+    pub dropped_by: Option<String>,
+}
+
+impl MatchRow {
+    /// The latent that picks.
+    pub fn picker(&self) -> Option<u32> {
+        match self.direction {
+            Direction::Forward => self.source_latent,
+            Direction::Backward => self.target_latent,
+        }
+    }
+}
+
+impl Row for MatchRow {
+    type Shape = ();
+    const TABLE: &'static str = "matches";
+    const ABOUT: &'static str = "Best partners of every latent by correlation of activations: forward rows, then backward rows, each by picking latent and rank.";
+    const KEY: &'static [&'static str] = &[
+        "source_model",
+        "source_hookpoint",
+        "target_model",
+        "target_hookpoint",
+        "direction",
+        "source_latent",
+        "target_latent",
+    ];
+
+    fn fields((): &()) -> Vec<Field> {
+        let mut fields = pair_fields();
+        fields.extend([
+            field(
+                "source_latent",
+                DataType::UInt32,
+                true,
+                "latent of the source; null where the target latent found no partner",
+            ),
+            field(
+                "target_latent",
+                DataType::UInt32,
+                true,
+                "latent of the target; null where the source latent found no partner",
+            ),
+            field(
+                "correlation",
+                DataType::Float64,
+                true,
+                "Pearson's r of the two activations over all rows; null where undefined",
+            ),
+            field(
+                "rank",
+                DataType::UInt32,
+                false,
+                "1 = best partner of the picking latent; ties go to the lower latent",
+            ),
+            field(
+                "direction",
+                DataType::Utf8,
+                false,
+                "forward: the source latent picks; backward: the target latent picks",
+            ),
+            field("mutual", DataType::Boolean, false, "each is the other's best partner"),
+            field("kept", DataType::Boolean, false, "it passed every filter and enters the similarities"),
+            field(
+                "dropped_by",
+                DataType::Utf8,
+                true,
+                "first filter it did not pass, or dead, or constant; null where kept",
+            ),
+        ]);
+        fields
+    }
+
+    fn arrays(rows: &[Self], (): &()) -> Vec<ArrayRef> {
+        let mut arrays = pair_arrays(rows.iter().map(|r| r.pair.as_ref()));
+        arrays.extend([
+            optional::<UInt32Type>(rows.iter().map(|r| r.source_latent)),
+            optional::<UInt32Type>(rows.iter().map(|r| r.target_latent)),
+            optional::<Float64Type>(rows.iter().map(|r| r.correlation)),
+            numbers::<UInt32Type>(rows.iter().map(|r| r.rank)),
+            texts(rows.iter().map(|r| r.direction.as_str())),
+            flags(rows.iter().map(|r| r.mutual)),
+            flags(rows.iter().map(|r| r.kept)),
+            Arc::new(rows.iter().map(|r| r.dropped_by.as_deref()).collect::<StringArray>()) as ArrayRef,
+        ]);
+        arrays
+    }
+
+    fn shape(_: &Schema) {}
+
+    fn from_columns(columns: &Columns<'_>, (): &()) -> Result<Vec<Self>> {
+        let pairs = pairs(columns)?;
+        let source = columns.numbers::<UInt32Type>("source_latent")?;
+        let target = columns.numbers::<UInt32Type>("target_latent")?;
+        let correlation = columns.numbers::<Float64Type>("correlation")?;
+        let rank = columns.numbers::<UInt32Type>("rank")?;
+        let direction = columns.texts("direction")?;
+        let (mutual, kept) = (columns.flags("mutual")?, columns.flags("kept")?);
+        let dropped_by = columns.texts("dropped_by")?;
+        let row = |(i, pair)| {
+            Ok(MatchRow {
+                pair,
+                source_latent: at(source, i),
+                target_latent: at(target, i),
+                correlation: at(correlation, i),
+                rank: rank.value(i),
+                direction: match direction.value(i) {
+                    "forward" => Direction::Forward,
+                    "backward" => Direction::Backward,
+                    other => {
+                        return Err(
+                            columns.wrong("direction", &format!("holds {other:?}, expected forward or backward"))
+                        );
+                    }
+                },
+                mutual: mutual.value(i),
+                kept: kept.value(i),
+                dropped_by: dropped_by.is_valid(i).then(|| dropped_by.value(i).to_string()),
+            })
+        };
+        pairs.into_iter().enumerate().map(row).collect()
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |r: &Self| (r.direction, r.picker(), r.rank);
+        self.pair.cmp(&other.pair).then_with(|| key(self).cmp(&key(other)))
+    }
+
+    fn name(&self) -> String {
+        let latent = self.picker().map_or_else(|| "none".to_string(), |l| l.to_string());
+        format!("{} {} latent {latent} rank {}", self.pair, self.direction.as_str(), self.rank)
+    }
+}

@@ -1,0 +1,33 @@
+//! How is it handed over? Parquet, and reading it back.
+//!
+//! One file per table: [`LatentRow`], [`MatchRow`], [`SimilarityRow`], [`HistoryRow`]. Rows are sorted by key, compressed
+//! with zstd, and describe themselves: every column's meaning stands in its field metadata under `description`, the
+//! table's under the file's key `description`, where it comes from under `cognate.*`. The same rows give the same bytes.
+//!
+//! Undefined is null. A NaN or an infinity is never written: it stops the writer with its row and column named, because
+//! whoever let it come this far has a bug, and a table that holds it would spread it.
+//!
+//! Text columns are plain strings, dictionary-encoded inside the file. Hookpoints are sorted by place in the network
+//! (`resid_post.2` before `resid_post.10`), not by letters.
+
+mod column;
+mod compare;
+mod history;
+mod latents;
+mod matches;
+mod reader;
+mod row;
+mod similarities;
+mod writer;
+
+pub use compare::{ColumnDiff, LargestDiff, TableDiff, compare};
+pub use history::HistoryRow;
+pub use latents::{LabelColumn, LabelSum, LatentRow, TopToken};
+pub use matches::MatchRow;
+pub use reader::TableReader;
+pub use row::{Pair, Row, TABLE_FORMAT};
+pub use similarities::{Pairing, SimilarityRow};
+pub use writer::{MAX_ROW_GROUP_ROWS, TableWriter, write_table};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! How is a table read back? Batch by batch, as the structs it was written from.
+
+use super::column::Columns;
+use super::row::{Row, TABLE_FORMAT};
+use crate::error::{Error, Result};
+use arrow::datatypes::Schema;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Rows read at once.
+pub(super) const BATCH_ROWS: usize = 8192;
+
+/// An open table of `R`s.
+pub struct TableReader<R: Row> {
+    path: PathBuf,
+    batches: ParquetRecordBatchReader,
+    n_rows: u64,
+    origin: BTreeMap<String, String>,
+    shape: R::Shape,
+}
+
+impl<R: Row> TableReader<R> {
+    /// Opens the table at `path`.
+    ///
+    /// # Errors
+    /// `Request` when there is none; `Input` when it is no Parquet file, or of another kind or format.
+    pub fn open(path: &Path) -> Result<Self> {
+        let opened = open(path)?;
+        let get = |key: &str| opened.about.get(key).map(String::as_str);
+        if get("cognate.table") != Some(R::TABLE) || get("cognate.format") != Some(&TABLE_FORMAT.to_string()) {
+            return Err(Error::input(format!(
+                "table {} is {} of format {}, expected {} of format {TABLE_FORMAT}; give the table of a run of this version",
+                path.display(),
+                get("cognate.table").unwrap_or("a foreign table"),
+                get("cognate.format").unwrap_or("none"),
+                R::TABLE
+            )));
+        }
+        let shape = R::shape(&opened.schema);
+        let origin = opened
+            .about
+            .iter()
+            .filter_map(|(k, v)| Some((k.strip_prefix("cognate.")?.to_string(), v.clone())))
+            .collect();
+        Ok(TableReader { path: path.to_path_buf(), batches: opened.batches, n_rows: opened.n_rows, origin, shape })
+    }
+
+    /// Where the table says it comes from, as given to [`TableWriter::create`](super::TableWriter::create), with its own
+    /// `table`, `format` and `key`.
+    pub fn origin(&self) -> &BTreeMap<String, String> {
+        &self.origin
+    }
+
+    /// The columns that differ from run to run.
+    pub fn shape(&self) -> &R::Shape {
+        &self.shape
+    }
+
+    /// Rows in the whole table.
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// The next few thousand rows, in order; `None` at the end.
+    ///
+    /// # Errors
+    /// `Input` naming file and column.
+    pub fn next_rows(&mut self) -> Result<Option<Vec<R>>> {
+        match self.batches.next() {
+            None => Ok(None),
+            Some(Err(e)) => Err(damaged(&self.path, &e.to_string())),
+            Some(Ok(batch)) => R::from_columns(&Columns { batch: &batch, path: &self.path }, &self.shape).map(Some),
+        }
+    }
+
+    /// All rows, in order.
+    ///
+    /// # Errors
+    /// `Input` naming file and column.
+    pub fn read_all(mut self) -> Result<Vec<R>> {
+        let mut rows = Vec::new();
+        while let Some(more) = self.next_rows()? {
+            rows.extend(more);
+        }
+        Ok(rows)
+    }
+}
+
+/// Any Parquet file, opened.
+pub(super) struct Opened {
+    pub batches: ParquetRecordBatchReader,
+    pub schema: Schema,
+    pub about: BTreeMap<String, String>,
+    pub n_rows: u64,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened> {
+    let file = File::open(path).map_err(|e| Error::io("read the table", path, &e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, &e.to_string()))?;
+    let metadata = builder.metadata().file_metadata();
+    let about = metadata.key_value_metadata().into_iter().flatten();
+    let about = about.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();
+    let (schema, n_rows) = (builder.schema().as_ref().clone(), u64::try_from(metadata.num_rows()).unwrap_or(0));
+    let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(path, &e.to_string()))?;
+    Ok(Opened { batches, schema, about, n_rows })
+}
+
+pub(super) fn damaged(path: &Path, why: &str) -> Error {
+    Error::input(format!("table {} cannot be read: {why}; write it again", path.display()))
+}

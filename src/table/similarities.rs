@@ -1,0 +1,181 @@
+//! `similarities`: how alike two spaces are, each value beside its null.
+
+use super::column::{Columns, at, field, flags, numbers, optional, texts};
+use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
+use crate::error::Result;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// Which rows of the two spaces were laid side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pairing {
+    /// Decoder rows of each kept source latent and its best target.
+    Forward,
+    /// Decoder rows of each kept target latent and its best source.
+    Backward,
+    /// Decoder rows of latents that are each other's best.
+    Mutual,
+    /// The raw activations themselves, row by row.
+    Activations,
+}
+
+impl Pairing {
+    const ALL: [Pairing; 4] = [Pairing::Forward, Pairing::Backward, Pairing::Mutual, Pairing::Activations];
+
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Pairing::Forward => "forward",
+            Pairing::Backward => "backward",
+            Pairing::Mutual => "mutual",
+            Pairing::Activations => "activations",
+        }
+    }
+}
+
+/// One measure on one subset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimilarityRow {
+    /// The two places.
+    pub pair: Arc<Pair>,
+    /// `all`, or a category of concepts.
+    pub subset: String,
+    /// Which rows were laid side by side.
+    pub pairing: Pairing,
+    /// `svcca`, `rsa`, `cka` …
+    pub measure: String,
+    /// The measure; `None` where it is undefined (too few pairs, no variance).
+    pub value: Option<f64>,
+    /// Pairs that entered.
+    pub n_pairs: u64,
+    /// Principal components kept of the source, where the measure keeps some.
+    pub components_source: Option<u32>,
+    /// Principal components kept of the target.
+    pub components_target: Option<u32>,
+    /// With so few pairs any two spaces look alike: the value says nothing.
+    pub no_power: bool,
+    /// Mean of the measure over shuffled pairings.
+    pub null_mean: Option<f64>,
+    /// Their standard deviation (ddof = 1).
+    pub null_sd: Option<f64>,
+    /// How many shuffles.
+    pub null_runs: u32,
+    /// Share of shuffles at least as high as the value, itself counted in.
+    pub p_value: Option<f64>,
+}
+
+impl Row for SimilarityRow {
+    type Shape = ();
+    const TABLE: &'static str = "similarities";
+    const ABOUT: &'static str = "Similarity of two feature spaces per subset, pairing and measure, beside its null.";
+    const KEY: &'static [&'static str] =
+        &["source_model", "source_hookpoint", "target_model", "target_hookpoint", "subset", "pairing", "measure"];
+
+    fn fields((): &()) -> Vec<Field> {
+        let mut fields = pair_fields();
+        fields.extend([
+            field("subset", DataType::Utf8, false, "all, or a category of concepts"),
+            field(
+                "pairing",
+                DataType::Utf8,
+                false,
+                "rows laid side by side: forward, backward, mutual (decoder rows), activations",
+            ),
+            field("measure", DataType::Utf8, false, "svcca, rsa, cka, …"),
+            field("value", DataType::Float64, true, "the measure; null where undefined"),
+            field("n_pairs", DataType::UInt64, false, "pairs that entered"),
+            field(
+                "components_source",
+                DataType::UInt32,
+                true,
+                "principal components kept of the source; null where none are",
+            ),
+            field(
+                "components_target",
+                DataType::UInt32,
+                true,
+                "principal components kept of the target; null where none are",
+            ),
+            field("no_power", DataType::Boolean, false, "with so few pairs any two spaces look alike"),
+            field("null_mean", DataType::Float64, true, "mean of the measure over shuffled pairings"),
+            field(
+                "null_sd",
+                DataType::Float64,
+                true,
+                "standard deviation of the measure over shuffled pairings (ddof = 1)",
+            ),
+            field("null_runs", DataType::UInt32, false, "shuffled pairings"),
+            field(
+                "p_value",
+                DataType::Float64,
+                true,
+                "share of shuffled pairings at least as high, the real one counted in",
+            ),
+        ]);
+        fields
+    }
+
+    fn arrays(rows: &[Self], (): &()) -> Vec<ArrayRef> {
+        let mut arrays = pair_arrays(rows.iter().map(|r| r.pair.as_ref()));
+        arrays.extend([
+            texts(rows.iter().map(|r| r.subset.as_str())),
+            texts(rows.iter().map(|r| r.pairing.as_str())),
+            texts(rows.iter().map(|r| r.measure.as_str())),
+            optional::<Float64Type>(rows.iter().map(|r| r.value)),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.n_pairs)),
+            optional::<UInt32Type>(rows.iter().map(|r| r.components_source)),
+            optional::<UInt32Type>(rows.iter().map(|r| r.components_target)),
+            flags(rows.iter().map(|r| r.no_power)),
+            optional::<Float64Type>(rows.iter().map(|r| r.null_mean)),
+            optional::<Float64Type>(rows.iter().map(|r| r.null_sd)),
+            numbers::<UInt32Type>(rows.iter().map(|r| r.null_runs)),
+            optional::<Float64Type>(rows.iter().map(|r| r.p_value)),
+        ]);
+        arrays
+    }
+
+    fn shape(_: &Schema) {}
+
+    fn from_columns(columns: &Columns<'_>, (): &()) -> Result<Vec<Self>> {
+        let pairs = pairs(columns)?;
+        let (subset, pairing, measure) =
+            (columns.texts("subset")?, columns.texts("pairing")?, columns.texts("measure")?);
+        let float = |name: &str| columns.numbers::<Float64Type>(name);
+        let (value, null_mean, null_sd, p_value) =
+            (float("value")?, float("null_mean")?, float("null_sd")?, float("p_value")?);
+        let n_pairs = columns.numbers::<UInt64Type>("n_pairs")?;
+        let count = |name: &str| columns.numbers::<UInt32Type>(name);
+        let (of_source, of_target) = (count("components_source")?, count("components_target")?);
+        let (null_runs, no_power) = (count("null_runs")?, columns.flags("no_power")?);
+        let row = |(i, pair)| {
+            let named = Pairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
+            Ok(SimilarityRow {
+                pair,
+                subset: subset.value(i).to_string(),
+                pairing: named.ok_or_else(|| columns.wrong("pairing", &format!("holds {:?}", pairing.value(i))))?,
+                measure: measure.value(i).to_string(),
+                value: at(value, i),
+                n_pairs: n_pairs.value(i),
+                components_source: at(of_source, i),
+                components_target: at(of_target, i),
+                no_power: no_power.value(i),
+                null_mean: at(null_mean, i),
+                null_sd: at(null_sd, i),
+                null_runs: null_runs.value(i),
+                p_value: at(p_value, i),
+            })
+        };
+        pairs.into_iter().enumerate().map(row).collect()
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |r: &Self| (r.subset.clone(), r.pairing, r.measure.clone());
+        self.pair.cmp(&other.pair).then_with(|| key(self).cmp(&key(other)))
+    }
+
+    fn name(&self) -> String {
+        format!("{} {} {} {}", self.pair, self.subset, self.pairing.as_str(), self.measure)
+    }
+}

@@ -1,0 +1,336 @@
+use super::reader::open;
+use super::*;
+use crate::error::ErrorKind;
+use crate::ids::Site;
+use crate::matching::Direction;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+fn site(text: &str) -> Arc<Site> {
+    Arc::new(text.parse().unwrap())
+}
+
+fn pair(source: &str, target: &str) -> Arc<Pair> {
+    Arc::new(Pair { source: source.parse().unwrap(), target: target.parse().unwrap() })
+}
+
+fn labels() -> Vec<LabelColumn> {
+    // A dot in a value: names alone could not be taken apart again.
+    [("lang", "de"), ("lang", "en.us"), ("domain", "law")]
+        .map(|(field, value)| LabelColumn { field: field.into(), value: value.into() })
+        .into()
+}
+
+fn latents(n: u32) -> Vec<LatentRow> {
+    let row = |place: &str, i: u32| {
+        let x = f64::from(i) / 7.0;
+        let token = |k: u32| TopToken {
+            token: format!(" t{k}"),
+            value: (i * 3 + k) as f32 / 3.0,
+            context: format!("ein »Satz« um {k}\n"),
+            document: format!("doc-{}", i % 5),
+        };
+        LatentRow {
+            site: site(place),
+            latent: i,
+            n_active: u64::from(i % 4),
+            frequency: x,
+            mean: x / 3.0,
+            std: x.sqrt(),
+            max: (!i.is_multiple_of(4)).then_some(x as f32),
+            alive: !i.is_multiple_of(4),
+            top: (0..i % 4).map(token).collect(),
+            labels: vec![
+                Some(LabelSum { n_active: u64::from(i), sum: x }),
+                None,
+                (i.is_multiple_of(2)).then_some(LabelSum { n_active: 1, sum: -x }),
+            ],
+        }
+    };
+    // Sorted by place in the network: by letters resid_post.10 would come first.
+    ["a/resid_post.2", "a/resid_post.10", "b/embed"].iter().flat_map(|place| (0..n).map(|i| row(place, i))).collect()
+}
+
+fn matches(n: u32) -> Vec<MatchRow> {
+    let p = pair("a/resid_post.2", "b/mlp_out.3");
+    let mut rows = Vec::new();
+    for direction in [Direction::Forward, Direction::Backward] {
+        for i in 0..n {
+            for rank in 1..=if i.is_multiple_of(3) { 1 } else { 2 } {
+                let partner = (!i.is_multiple_of(3)).then_some(i * 2 + rank);
+                let (source_latent, target_latent) =
+                    if direction == Direction::Forward { (Some(i), partner) } else { (partner, Some(i)) };
+                rows.push(MatchRow {
+                    pair: p.clone(),
+                    source_latent,
+                    target_latent,
+                    correlation: partner.map(|q| f64::from(q).sin()),
+                    rank,
+                    direction,
+                    mutual: i.is_multiple_of(2),
+                    kept: i.is_multiple_of(5) && partner.is_some(),
+                    dropped_by: if partner.is_none() {
+                        Some("dead".into())
+                    } else {
+                        (!i.is_multiple_of(5)).then(|| "min_active".into())
+                    },
+                });
+            }
+        }
+    }
+    rows
+}
+
+fn similarities() -> Vec<SimilarityRow> {
+    let mut rows = Vec::new();
+    for subset in ["all", "emotions"] {
+        for pairing in [Pairing::Forward, Pairing::Backward, Pairing::Mutual, Pairing::Activations] {
+            for (measure, value) in [("cka", Some(0.25)), ("svcca", None)] {
+                rows.push(SimilarityRow {
+                    pair: pair("a/resid_post.2", "b/mlp_out.3"),
+                    subset: subset.into(),
+                    pairing,
+                    measure: measure.into(),
+                    value,
+                    n_pairs: 12,
+                    components_source: value.map(|_| 3),
+                    components_target: None,
+                    no_power: value.is_none(),
+                    null_mean: value,
+                    null_sd: None,
+                    null_runs: 1000,
+                    p_value: value.map(|v| v / 1000.0),
+                });
+            }
+        }
+    }
+    rows
+}
+
+fn history(n_snapshots: u32) -> Vec<HistoryRow> {
+    let pairs = [pair("a/resid_post.2", "b/mlp_out.3"), pair("a/resid_post.10", "b/mlp_out.3")];
+    let row = |snapshot: u32, pair: &Arc<Pair>| HistoryRow {
+        snapshot,
+        tokens: u64::from(snapshot + 1) * 50_000,
+        pair: pair.clone(),
+        mean_best_correlation_forward: Some(0.5),
+        mean_best_correlation_backward: None,
+        n_alive_source: 1,
+        n_alive_target: 2,
+        n_mutual: 3,
+        n_kept: 4,
+        churn: (snapshot > 0).then_some(0.01),
+        measures: vec![Some(0.75), None],
+    };
+    (0..n_snapshots).flat_map(|s| pairs.iter().map(move |p| row(s, p))).collect()
+}
+
+fn origin() -> BTreeMap<String, String> {
+    BTreeMap::from([("fingerprint".to_string(), "f00d".to_string()), ("rows".to_string(), "50000".to_string())])
+}
+
+/// Writes, reads back, and checks bytes, shape and origin on the way.
+fn round_trip<R: Row + Clone + PartialEq + std::fmt::Debug>(
+    shape: R::Shape,
+    rows: Vec<R>,
+) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().unwrap();
+    let [once, again] = ["once", "again"].map(|name| dir.path().join(name));
+    let record = write_table(&once, shape.clone(), &origin(), rows.clone()).unwrap();
+    prop_assert_eq!(
+        &record,
+        &write_table(&again, shape.clone(), &origin(), rows.clone()).unwrap(),
+        "the same rows, the same bytes"
+    );
+    let reader = TableReader::<R>::open(&once).unwrap();
+    prop_assert_eq!(reader.shape(), &shape);
+    prop_assert_eq!(reader.origin()["fingerprint"].as_str(), "f00d");
+    prop_assert_eq!(reader.n_rows(), rows.len() as u64);
+    prop_assert_eq!(reader.read_all().unwrap(), rows);
+    Ok(())
+}
+
+#[test]
+fn every_table_reads_back_as_written_and_writes_the_same_bytes_again() {
+    round_trip(labels(), latents(40)).unwrap();
+    round_trip(vec![], latents(3).into_iter().map(|r| LatentRow { labels: vec![], ..r }).collect()).unwrap();
+    round_trip((), matches(30)).unwrap();
+    round_trip((), similarities()).unwrap();
+    round_trip(vec!["svcca".into(), "rsa".into()], history(4)).unwrap();
+    round_trip::<MatchRow>((), vec![]).unwrap();
+    // More than one chunk, more than one batch.
+    round_trip(labels(), latents(7000)).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_numbers_and_texts_come_back(
+        values in proptest::collection::vec((proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::SUBNORMAL,
+            any::<Option<u32>>(), ".{0,12}"), 0..60)
+    ) {
+        let rows = values.iter().enumerate().map(|(i, (x, partner, text))| MatchRow {
+            pair: pair("m/embed", "ü/final_norm"),
+            source_latent: Some(i as u32),
+            target_latent: *partner,
+            correlation: partner.map(|_| *x),
+            rank: 1,
+            direction: Direction::Forward,
+            mutual: *x > 0.0,
+            kept: false,
+            dropped_by: Some(text.clone()).filter(|t| !t.is_empty()),
+        });
+        round_trip((), rows.collect())?;
+    }
+}
+
+#[test]
+fn columns_and_file_describe_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    write_table(&path, labels(), &origin(), latents(2)).unwrap();
+    let opened = open(&path).unwrap();
+    for f in opened.schema.fields() {
+        assert!(f.metadata().get("description").is_some_and(|d| d.len() > 10), "{f:?}");
+    }
+    assert!(opened.about["description"].contains("latent"));
+    // pyarrow looks into the Arrow schema alone.
+    assert_eq!(opened.schema.metadata().get("description"), opened.about.get("description"));
+    assert_eq!(opened.about["cognate.key"], "model,hookpoint,latent");
+    let names: Vec<&str> = opened.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(
+        names[10..],
+        [
+            "label.lang.de.n_active",
+            "label.lang.de.sum",
+            "label.lang.en.us.n_active",
+            "label.lang.en.us.sum",
+            "label.domain.law.n_active",
+            "label.domain.law.sum"
+        ]
+    );
+}
+
+#[test]
+fn row_groups_do_not_grow_with_the_snapshots_and_are_bounded_in_large_tables() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let groups = |path: &Path| -> Vec<i64> {
+        let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+        reader.metadata().row_groups().iter().map(|g| g.num_rows()).collect()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    write_table(&path, vec!["svcca".into(), "rsa".into()], &origin(), history(3)).unwrap();
+    assert_eq!(groups(&path), [6]);
+    write_table(&path, (), &origin(), matches(70_000)).unwrap();
+    let sizes = groups(&path);
+    assert!(sizes.len() == 3 && sizes.iter().all(|n| *n <= MAX_ROW_GROUP_ROWS as i64), "{sizes:?}");
+}
+
+#[test]
+fn a_bug_upstream_is_named_and_leaves_the_table_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    let good = write_table(&path, labels(), &origin(), latents(3)).unwrap();
+    let broken = |change: fn(&mut Vec<LatentRow>)| {
+        let mut rows = latents(3);
+        change(&mut rows);
+        let e = write_table(&path, labels(), &origin(), rows).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::State);
+        e.to_string()
+    };
+    assert!(broken(|r| r.swap(1, 2)).contains("row a/resid_post.2/1 comes after a/resid_post.2/2"));
+    assert!(broken(|r| r[1].latent = 0).contains("comes after"), "a key twice");
+    assert!(broken(|r| r[4].mean = f64::NAN).contains("row a/resid_post.10/1, column \"mean\""));
+    assert!(broken(|r| r[5].top[1].value = f32::INFINITY).contains("row a/resid_post.10/2, column \"top\""));
+    assert!(broken(|r| r[0].labels.truncate(1)).contains("extra values"));
+    assert_eq!(crate::store::digest_of(&path).unwrap(), good);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half is left");
+    let twice = write_table(&path, vec!["churn".into()], &origin(), Vec::<HistoryRow>::new()).unwrap_err();
+    assert!(twice.kind() == ErrorKind::Request && twice.to_string().contains("churn"), "{twice}");
+}
+
+#[test]
+fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.parquet");
+    write_table(&path, (), &origin(), matches(400)).unwrap();
+    let refused = TableReader::<SimilarityRow>::open(&path).err().unwrap().to_string();
+    assert!(refused.contains("is matches of format 1, expected similarities"), "{refused}");
+    let bytes = std::fs::read(&path).unwrap();
+    for i in (0..bytes.len()).step_by(37) {
+        for hurt in [bytes[..i].to_vec(), [&bytes[..i], &[bytes[i] ^ 0x55], &bytes[i + 1..]].concat()] {
+            std::fs::write(&path, hurt).unwrap();
+            if let Err(e) = TableReader::<MatchRow>::open(&path).and_then(TableReader::read_all) {
+                assert_eq!(e.kind(), ErrorKind::Input, "{e}");
+            }
+        }
+    }
+}
+
+fn compared<R: Row>(shape: [R::Shape; 2], rows: [Vec<R>; 2]) -> TableDiff {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+    let ([shape_a, shape_b], [rows_a, rows_b]) = (shape, rows);
+    write_table(&a, shape_a, &origin(), rows_a).unwrap();
+    write_table(&b, shape_b, &BTreeMap::new(), rows_b).unwrap();
+    compare(&a, &b).unwrap()
+}
+
+#[test]
+fn the_same_rows_are_the_same_numbers_even_where_bytes_differ() {
+    let diff = compared([(), ()], [matches(9000), matches(9000)]);
+    assert!(!diff.identical_bytes && diff.same_numbers(), "{diff:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write_table(&path, (), &origin(), matches(5)).unwrap();
+    assert!(compare(&path, &path).unwrap().identical_bytes);
+    let mut zeros = [similarities(), similarities()];
+    zeros[0][0].value = Some(0.0);
+    zeros[1][0].value = Some(-0.0);
+    assert!(compared([(), ()], zeros).same_numbers());
+}
+
+#[test]
+fn differences_are_counted_and_the_largest_is_named() {
+    let mut rows = [latents(6000), latents(6000)];
+    rows[1][10].mean += 0.5;
+    rows[1][7000].mean += 2.0;
+    rows[1][7000].alive = true;
+    rows[1][7001].max = None;
+    rows[1][7003].top[0].context.push('!');
+    let diff = compared([labels(), labels()], rows.clone());
+    assert!(!diff.same_numbers());
+    assert_eq!((diff.n_rows, diff.n_rows_differ, diff.n_only), ([18_000, 18_000], 4, [0, 0]));
+    let names: Vec<&str> = diff.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["mean", "max", "alive", "top"], "in the table's order");
+    let mean = &diff.columns[0];
+    let largest = mean.largest.clone().unwrap();
+    assert_eq!((mean.n_differ, largest.key.as_str()), (2, "a resid_post.10 1000"));
+    assert!((largest.difference - 2.0).abs() < 1e-12);
+    assert_eq!(diff.columns[1].largest, None);
+    assert_eq!(diff.columns[1].first.2, "null");
+
+    // The law: rows of their own on either side shift the batches and change nothing else.
+    rows[0].remove(3);
+    rows[1].remove(9000);
+    rows[1].remove(8999);
+    let shifted = compared([labels(), labels()], rows);
+    assert_eq!(
+        (shifted.n_only, shifted.first_only),
+        ([2, 1], [Some("a resid_post.10 2999".to_string()), Some("a resid_post.2 3".to_string())])
+    );
+    assert_eq!((shifted.n_rows_differ, shifted.columns), (diff.n_rows_differ, diff.columns));
+}
+
+#[test]
+fn other_columns_are_named() {
+    let rows =
+        |n: usize| history(2).into_iter().map(|r| HistoryRow { measures: vec![Some(1.0); n], ..r }).collect::<Vec<_>>();
+    let diff = compared([vec!["svcca".into(), "rsa".into()], vec!["svcca".into()]], [rows(2), rows(1)]);
+    assert_eq!(diff.columns_only, [vec!["rsa".to_string()], vec![]]);
+    assert!(diff.columns.is_empty() && !diff.same_numbers());
+}

@@ -1,0 +1,526 @@
+//! Every family against the hidden states of the Python libraries, and what every model promises: errors that name
+//! what is wrong, bits that depend on the context alone.
+
+use cognate::cli::activations::activations;
+use cognate::corpus::{Context, Document, TokenBatch};
+use cognate::error::ErrorKind;
+use cognate::ids::Hookpoint;
+use cognate::linalg::gemm::gemm_f32;
+use cognate::model;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn fixtures() -> Option<PathBuf> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
+    let near = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures"));
+    let found = [folder, near].into_iter().find(|folder| folder.is_dir()).map(Path::to_path_buf);
+    if found.is_none() {
+        println!("skipped: no fixtures beside the repository");
+    }
+    found
+}
+
+fn demo(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/models").join(name)
+}
+
+/// Folders of `fixtures/models` and how far a tensor may be off, relative to its root mean square (the fixtures' README;
+/// gpt_neo does not scale its scores, so its softmax is sharp).
+const FAMILIES: &[(&str, f64)] = &[
+    ("neox_parallel", 5e-5),
+    ("neox_sequential", 5e-5),
+    ("neox_nobias", 5e-5),
+    ("pythia_bf16", 5e-5),
+    ("pythia_f16", 5e-5),
+    ("gpt2", 5e-5),
+    ("gpt2_plain", 5e-5),
+    ("gpt_neo", 2e-4),
+    ("opt", 5e-5),
+    ("llama_gqa", 5e-5),
+    ("llama_linear_rope", 5e-5),
+    ("llama_sharded", 5e-5),
+    ("llama3_tied_scaled", 5e-5),
+    ("mistral_swa", 5e-5),
+    ("qwen2", 5e-5),
+    ("qwen3", 5e-5),
+    ("gemma", 5e-5),
+    ("gemma2", 5e-5),
+    ("gemma3", 5e-5),
+    ("phi", 5e-5),
+];
+
+fn floats(view: &TensorView) -> Vec<f64> {
+    assert_eq!(view.dtype(), Dtype::F32);
+    view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+}
+
+/// `seqJ.layerL.name` of the references in our words.
+fn hookpoint_of(reference: &str) -> Option<(&str, Hookpoint)> {
+    let (sequence, rest) = reference.split_once('.')?;
+    let hookpoint = match rest.strip_prefix("layer") {
+        Some(rest) => {
+            let (layer, name) = rest.split_once('.')?;
+            format!("{name}.{layer}")
+        }
+        None => rest.to_string(),
+    };
+    Some((sequence, hookpoint.parse().ok()?))
+}
+
+fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
+    let bytes = std::fs::read(reference).unwrap();
+    let wanted = SafeTensors::deserialize(&bytes).unwrap();
+    let mut hookpoints: Vec<Hookpoint> =
+        wanted.names().iter().filter_map(|name| hookpoint_of(name).map(|(_, h)| h)).collect();
+    hookpoints.sort();
+    hookpoints.dedup();
+    assert!(hookpoints.len() > 5, "{}", reference.display());
+    let out = folder.join("out.safetensors");
+    activations(model, reference, &hookpoints, &out).unwrap();
+    let bytes = std::fs::read(&out).unwrap();
+    let found = SafeTensors::deserialize(&bytes).unwrap();
+    let mut worst: f64 = 0.0;
+    let mut compared = 0;
+    for name in wanted.names() {
+        let Some((sequence, hookpoint)) = hookpoint_of(name) else { continue };
+        let (want, got) = (wanted.tensor(name).unwrap(), found.tensor(&format!("{sequence}.{hookpoint}")).unwrap());
+        assert_eq!(want.shape(), got.shape(), "{name}");
+        let (want, got) = (floats(&want), floats(&got));
+        let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
+        let off = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / rms;
+        assert!(off <= limit, "{} {name}: off by {off:.2e} of its RMS, limit {limit:.0e}", model.display());
+        worst = worst.max(off);
+        compared += 1;
+    }
+    assert_eq!(compared, found.len(), "every tensor of the output has its reference");
+    worst
+}
+
+#[test]
+fn every_hookpoint_of_every_family_is_as_the_python_libraries_have_it() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, limit) in FAMILIES {
+        let model = fixtures.join("models").join(name);
+        let worst = compare(&model, &model.join("reference.safetensors"), *limit, folder.path());
+        println!("{name}: {worst:.1e}");
+    }
+}
+
+#[test]
+fn gguf_files_give_what_the_python_libraries_give() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["llama_kquants", "llama_q8_q4", "qwen2_f16"] {
+        let model = fixtures.join("gguf").join(format!("{name}.gguf"));
+        assert_eq!(model::files(&model).unwrap(), std::slice::from_ref(&model));
+        // 1e-4 of the RMS: the README's limit for these files.
+        let worst =
+            compare(&model, &fixtures.join("gguf").join(format!("{name}.reference.safetensors")), 1e-4, folder.path());
+        println!("{name}: {worst:.1e}");
+    }
+    let other = model::header(&fixtures.join("models/gpt2/config.json")).unwrap_err();
+    assert!(other.to_string().contains("expected a folder in Hugging Face layout or a .gguf file"), "{other}");
+}
+
+#[test]
+fn tokenizers_rebuilt_from_gguf_cut_text_as_the_originals() {
+    let Some(fixtures) = fixtures() else { return };
+    for (name, original) in [("llama_kquants", "llama3_bpe"), ("llama_q8_q4", "llama_sp"), ("qwen2_f16", "qwen_bpe")] {
+        let json = model::tokenizer_json(&fixtures.join("gguf").join(format!("{name}.gguf"))).unwrap();
+        let rebuilt = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
+        let original = fixtures.join("tokenizers").join(original);
+        let reference = std::fs::read_to_string(original.join("reference.json")).unwrap();
+        let reference: serde_json::Value = serde_json::from_str(&reference).unwrap();
+        let tokenizer = tokenizers::Tokenizer::from_file(original.join("tokenizer.json")).unwrap();
+        assert_eq!(rebuilt.get_vocab_size(true), tokenizer.get_vocab_size(true));
+        for row in reference["rows"].as_array().unwrap() {
+            let text = row["text"].as_str().unwrap();
+            for special in [false, true] {
+                let (a, b) = (rebuilt.encode(text, special).unwrap(), tokenizer.encode(text, special).unwrap());
+                assert_eq!(a.get_ids(), b.get_ids(), "{name} {text:?}");
+                assert_eq!(a.get_offsets(), b.get_offsets(), "{name} {text:?}");
+                let decoded = |t: &tokenizers::Tokenizer| t.decode(a.get_ids(), true).unwrap();
+                assert_eq!(decoded(&rebuilt), decoded(&tokenizer), "{name} {text:?}");
+            }
+        }
+    }
+}
+
+/// The same files with the other version's `config.json`.
+fn with_other_config(model: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join("model");
+    let _ = std::fs::remove_dir_all(&copy);
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(model).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        let target = match name.as_str() {
+            "config.json" => continue,
+            "config.v5.json" | "config.legacy.json" => "config.json",
+            other if other.starts_with("model") => other,
+            _ => continue,
+        };
+        std::fs::copy(&path, copy.join(target)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn both_generations_of_config_keys_are_read() {
+    let Some(fixtures) = fixtures() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, limit) in FAMILIES {
+        let model = fixtures.join("models").join(name);
+        let copy = with_other_config(&model, folder.path());
+        compare(&copy, &model.join("reference.safetensors"), *limit, folder.path());
+    }
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|v| v.to_bits()).collect()
+}
+
+fn batch(contexts: &[Vec<u32>]) -> TokenBatch {
+    let contexts: Vec<Context> = contexts
+        .iter()
+        .enumerate()
+        .map(|(d, ids)| Context {
+            ids: ids.clone(),
+            counted: (0..ids.len()).map(|p| p > 0).collect(),
+            documents: vec![(0, d as u32)],
+        })
+        .collect();
+    let documents = (0..contexts.len() as u64)
+        .map(|number| Document { number, name: format!("doc-{number}"), labels: Vec::new() })
+        .collect();
+    TokenBatch { index: 3, first_row: 0, contexts, documents }
+}
+
+fn some_contexts() -> Vec<Vec<u32>> {
+    [128, 17, 1, 64, 65, 128, 2]
+        .iter()
+        .enumerate()
+        .map(|(c, &n)| (0..n).map(|p| (p * 37 + c as u32 * 101) % 4096).collect())
+        .collect()
+}
+
+const HOOKPOINTS: [Hookpoint; 4] =
+    [Hookpoint::ResidPost(2), Hookpoint::Embed, Hookpoint::MlpIn(1), Hookpoint::AttnZ(0)];
+
+#[test]
+fn a_row_depends_on_its_context_alone() {
+    let model = model::open(&demo("small-a")).unwrap();
+    let contexts = some_contexts();
+    let whole = model::forward(model.as_ref(), &batch(&contexts), &HOOKPOINTS).unwrap();
+    for (h, part) in whole.iter().enumerate() {
+        assert_eq!(part.hookpoint, HOOKPOINTS[h]);
+        let mut alone = Vec::new();
+        for context in &contexts {
+            let one =
+                model::forward(model.as_ref(), &batch(std::slice::from_ref(context)), &HOOKPOINTS[h..=h]).unwrap();
+            alone.extend(bits(one[0].x.as_slice()));
+        }
+        assert!(bits(part.x.as_slice()) == alone, "{}", part.hookpoint);
+        assert_eq!(part.x.n_rows(), contexts.iter().map(|c| c.len() - 1).sum::<usize>());
+    }
+}
+
+#[test]
+fn the_rows_of_a_batch_are_the_counted_positions_in_order() {
+    let model = model::open(&demo("small-a")).unwrap();
+    let mut batch = batch(&some_contexts());
+    batch.contexts[0].counted = (0..128).map(|p| p % 3 == 1).collect();
+    batch.contexts[4].counted.fill(false);
+    let read = model::forward(model.as_ref(), &batch, &HOOKPOINTS).unwrap();
+    let whole: Vec<_> = batch.contexts.iter().map(|c| model.activations(&c.ids, &HOOKPOINTS).unwrap()).collect();
+    for (h, part) in read.iter().enumerate() {
+        assert_eq!(part.x.n_rows(), batch.n_rows());
+        for (row, (c, p)) in part.x.rows().zip(batch.rows()) {
+            assert_eq!(row, whole[c][h].row(p), "{} of context {c}, position {p}", part.hookpoint);
+        }
+    }
+}
+
+#[test]
+fn one_thread_and_three_give_the_same_bits() {
+    let model = model::open(&demo("small-b")).unwrap();
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let out = pool.install(|| model::forward(model.as_ref(), &batch(&some_contexts()), &HOOKPOINTS)).unwrap();
+        out.iter().map(|part| bits(part.x.as_slice())).collect::<Vec<_>>()
+    };
+    assert!(with(1) == with(3));
+}
+
+#[test]
+fn blocks_that_nobody_asked_for_are_not_needed() {
+    let whole = model::open(&demo("small-a")).unwrap();
+    let ids: Vec<u32> = (0..40).collect();
+    for hookpoint in [Hookpoint::ResidPost(1), Hookpoint::ResidPre(2), Hookpoint::Embed, Hookpoint::FinalNorm] {
+        let part = model::open_for(&demo("small-a"), &[hookpoint]).unwrap();
+        let (a, b) = (whole.activations(&ids, &[hookpoint]).unwrap(), part.activations(&ids, &[hookpoint]).unwrap());
+        assert!(bits(a[0].as_slice()) == bits(b[0].as_slice()), "{hookpoint}");
+    }
+    let part = model::open_for(&demo("small-a"), &[Hookpoint::ResidPre(2)]).unwrap();
+    let error = part.activations(&ids, &[Hookpoint::MlpIn(2)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request);
+    assert!(error.to_string().contains("needs 3 blocks, 2 were loaded"), "{error}");
+}
+
+#[test]
+fn what_enters_a_block_is_what_the_one_before_gave() {
+    let model = model::open(&demo("small-b")).unwrap();
+    let ids: Vec<u32> = (100..140).collect();
+    let read = |h: Hookpoint| model.activations(&ids, &[h]).unwrap().remove(0);
+    assert_eq!(read(Hookpoint::ResidPre(0)), read(Hookpoint::Embed));
+    assert_eq!(read(Hookpoint::ResidPre(3)), read(Hookpoint::ResidPost(2)));
+    // Asked for twice, given twice.
+    let twice = model.activations(&ids, &[Hookpoint::MlpOut(1), Hookpoint::Embed, Hookpoint::MlpOut(1)]).unwrap();
+    assert_eq!(twice[0], twice[2]);
+    assert_eq!(model.activations(&[], &[Hookpoint::Embed]).unwrap()[0].n_rows(), 0);
+}
+
+#[test]
+fn wrong_requests_and_ids_are_named() {
+    let model = model::open(&demo("small-a")).unwrap();
+    let fail = |ids: &[u32], h: Hookpoint| model.activations(ids, &[h]).unwrap_err();
+    let cases: [(&[u32], Hookpoint, ErrorKind, &str); 4] = [
+        (&[1, 2], Hookpoint::ResidPost(4), ErrorKind::Request, "names block 4, the model has 4 blocks"),
+        (&[1, 2], Hookpoint::AttnOutNormed(0), ErrorKind::Request, "family gpt_neox has no norms after attention"),
+        (
+            &[1, 4096],
+            Hookpoint::Embed,
+            ErrorKind::Input,
+            "token id 4096 at position 1 is outside the vocabulary of 4096",
+        ),
+        (&[0; 257], Hookpoint::Embed, ErrorKind::Input, "257 tokens is longer than its 256 positions"),
+    ];
+    for (ids, hookpoint, kind, text) in cases {
+        let error = fail(ids, hookpoint);
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+/// A copy of demo model `small-a` with its configuration and weights passed through the two functions.
+fn changed(folder: &Path, config: impl Fn(String) -> String, weights: impl Fn(Vec<u8>) -> Vec<u8>) -> PathBuf {
+    let from = demo("small-a");
+    let text = std::fs::read_to_string(from.join("config.json")).unwrap();
+    std::fs::write(folder.join("config.json"), config(text)).unwrap();
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    std::fs::write(folder.join("model.safetensors"), weights(bytes)).unwrap();
+    folder.to_path_buf()
+}
+
+#[test]
+fn damaged_and_ill_fitting_files_are_named_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let same = |b: Vec<u8>| b;
+    let flip = |find: &'static str, put: &'static str| {
+        move |mut bytes: Vec<u8>| {
+            let at = bytes.windows(find.len()).position(|w| w == find.as_bytes()).unwrap();
+            bytes[at..at + put.len()].copy_from_slice(put.as_bytes());
+            bytes
+        }
+    };
+    let refused = |kind: ErrorKind, text: &str| {
+        let error = model::header(path).unwrap_err();
+        assert!(error.kind() == kind && error.to_string().contains(text), "{error}");
+        assert_eq!(model::open(path).map(|_| ()).unwrap_err().to_string(), error.to_string());
+    };
+    changed(
+        path,
+        |c| c,
+        |mut b| {
+            b.truncate(b.len() - 1);
+            b
+        },
+    );
+    refused(ErrorKind::Input, "end elsewhere than the file");
+    changed(
+        path,
+        |c| c,
+        |mut b| {
+            b.truncate(5);
+            b
+        },
+    );
+    refused(ErrorKind::Input, "too short for a header");
+    changed(
+        path,
+        |c| c,
+        |mut b| {
+            b[6] = 0x7f;
+            b
+        },
+    );
+    refused(ErrorKind::Input, "model.safetensors");
+    changed(path, |c| c, flip("layers.3.mlp.dense_4h_to_h.bias", "layers.3.mlp.dense_4h_to_h.bios"));
+    refused(ErrorKind::Input, "layers.3.mlp.dense_4h_to_h.bias\" [128] is missing");
+    changed(path, |c| c.replace("\"intermediate_size\": 384", "\"intermediate_size\": 512"), same);
+    refused(ErrorKind::Input, "is [384, 128], config.json says [512, 128]");
+    changed(path, |c| c.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"), same);
+    refused(ErrorKind::Input, "5 heads do not divide a width of 128");
+    changed(path, |c| c.replace("gpt_neox", "gpt_zero"), same);
+    refused(ErrorKind::Request, "architecture \"gpt_zero\" is not supported; supported are gpt_neox");
+    changed(path, |c| c.replace("\"gelu\"", "\"mish\""), same);
+    refused(ErrorKind::Request, "hidden_act is \"mish\"");
+    changed(path, |c| c.replace("\"hidden_size\": 128", "\"hidden_size\": -1"), same);
+    refused(ErrorKind::Input, "hidden_size is -1");
+    changed(path, |_| "[]".into(), same);
+    refused(ErrorKind::Input, "expected a JSON object");
+    std::fs::remove_file(path.join("model.safetensors")).unwrap();
+    changed(path, |c| c, same);
+    std::fs::rename(path.join("model.safetensors"), path.join("pytorch_model.bin")).unwrap();
+    refused(ErrorKind::Request, "convert them to safetensors");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_found_at_the_first_gate() {
+    let folder = tempfile::tempdir().unwrap();
+    // The last two bytes of the file belong to some tensor; a NaN of f16 anywhere in the blocks spreads to the rows.
+    let path = changed(
+        folder.path(),
+        |c| c,
+        |mut b| {
+            let header = u64::from_le_bytes(b[..8].try_into().unwrap()) as usize;
+            let text = std::str::from_utf8(&b[8..8 + header]).unwrap();
+            let at = text.find("layers.0.mlp.dense_4h_to_h.bias").unwrap();
+            let offsets = &text[at + text[at..].find("data_offsets").unwrap()..];
+            let start: usize = offsets[offsets.find('[').unwrap() + 1..offsets.find(',').unwrap()].parse().unwrap();
+            b[8 + header + start..][..2].copy_from_slice(&[0xff, 0x7f]);
+            b
+        },
+    );
+    let model = model::open(&path).unwrap();
+    let error = model::forward(model.as_ref(), &batch(&[vec![1, 2, 3]]), &[Hookpoint::ResidPost(0)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.to_string().contains("at resid_post.0 is not finite, document doc-0"), "{error}");
+}
+
+#[test]
+fn sizes_and_files_are_known_from_the_header() {
+    let shape = model::header(&demo("small-b")).unwrap();
+    assert_eq!((shape.n_layers, shape.d_model, shape.d_attn, shape.n_vocab), (6, 160, 160, 4096));
+    assert_eq!(shape.max_context, Some(256));
+    assert!(model::memory_bytes(&shape) < 4 * shape.n_parameters);
+    assert!(model::context_bytes(&shape, 128, 2) > 128 * 160 * 4 * 4);
+    let names: Vec<String> = model::files(&demo("small-b"))
+        .unwrap()
+        .iter()
+        .map(|p| p.file_name().unwrap().to_str().unwrap().to_string())
+        .collect();
+    assert_eq!(names, ["config.json", "model.safetensors"]);
+    let Some(fixtures) = fixtures() else { return };
+    assert_eq!(model::files(&fixtures.join("models/llama_sharded")).unwrap().len(), 5);
+}
+
+/// CPU seconds per million tokens, and the share of them that the bare products of the linear layers take.
+#[test]
+#[ignore = "a measurement: run with --ignored --nocapture"]
+fn cost_of_a_forward() {
+    for name in ["small-a", "small-b"] {
+        let d_mlp = if name == "small-a" { 384 } else { 320 };
+        measure(name, &demo(name), d_mlp, 128, 32);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    random_neox(folder.path(), 512, 6, 8, 2048, 50304);
+    measure("pythia-70m shape, 128 tokens", folder.path(), 2048, 128, 8);
+    measure("pythia-70m shape, 1024 tokens", folder.path(), 2048, 1024, 1);
+}
+
+fn measure(name: &str, path: &Path, d_mlp: usize, length: usize, n: usize) {
+    let model = model::open(path).unwrap();
+    let (d, n_layers) = (model.shape().d_model, model.shape().n_layers);
+    let ids: Vec<u32> = (0..length as u32).map(|p| p * 31 % 4096).collect();
+    let last = [Hookpoint::ResidPost(n_layers - 1)];
+    let best = |work: &mut dyn FnMut()| {
+        let time = |work: &mut dyn FnMut()| {
+            let start = cpu_time::ThreadTime::now();
+            (0..n).for_each(|_| work());
+            start.elapsed().as_secs_f64()
+        };
+        (0..7).map(|_| time(work)).fold(f64::MAX, f64::min) / (n * length) as f64 * 1e6
+    };
+    let forward = best(&mut || drop(model.activations(&ids, &last).unwrap()));
+    let wide = d_mlp.max(3 * d);
+    let (x, w, mut out) = (vec![0.1; length * wide], vec![0.1; wide * d.max(d_mlp)], vec![0.0; length * wide]);
+    let mut product = |k: usize, n: usize| gemm_f32(length, n, k, &x, (k, 1), &w, (1, k), &mut out, (n, 1), 1.0, 1.0);
+    let floor = best(&mut || {
+        for _ in 0..n_layers {
+            for (k, n) in [(d, 3 * d), (d, d), (d, d_mlp), (d_mlp, d)] {
+                product(k, n);
+            }
+        }
+    });
+    let share = 100.0 * floor / forward;
+    println!("{name}: {forward:.1} CPU s per 1M tokens, bare linear products {floor:.1} ({share:.0} %)");
+}
+
+/// A GPT-NeoX of random f16 weights.
+fn random_neox(folder: &Path, d: usize, n_layers: usize, n_heads: usize, d_mlp: usize, n_vocab: usize) {
+    let config = format!(
+        r#"{{"model_type": "gpt_neox", "hidden_size": {d}, "num_hidden_layers": {n_layers}, "num_attention_heads": {n_heads},
+            "intermediate_size": {d_mlp}, "vocab_size": {n_vocab}, "max_position_embeddings": 2048, "rotary_pct": 0.25}}"#
+    );
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    let mut shapes = vec![("embed_in.weight".to_string(), vec![n_vocab, d])];
+    let mut layer = |name: String, shape: Vec<usize>| {
+        shapes.push((format!("{name}.bias"), vec![shape[0]]));
+        shapes.push((format!("{name}.weight"), shape));
+    };
+    layer("final_layer_norm".into(), vec![d]);
+    for l in 0..n_layers {
+        layer(format!("layers.{l}.input_layernorm"), vec![d]);
+        layer(format!("layers.{l}.post_attention_layernorm"), vec![d]);
+        layer(format!("layers.{l}.attention.query_key_value"), vec![3 * d, d]);
+        layer(format!("layers.{l}.attention.dense"), vec![d, d]);
+        layer(format!("layers.{l}.mlp.dense_h_to_4h"), vec![d_mlp, d]);
+        layer(format!("layers.{l}.mlp.dense_4h_to_h"), vec![d, d_mlp]);
+    }
+    let mut state = 1_u64;
+    let mut value = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        half::f16::from_f32(((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.05).to_le_bytes()
+    };
+    let bytes: Vec<Vec<u8>> =
+        shapes.iter().map(|(_, s)| (0..s.iter().product()).flat_map(|_: usize| value()).collect()).collect();
+    let views = shapes.iter().zip(&bytes).map(|((n, s), b)| (n, TensorView::new(Dtype::F16, s.clone(), b).unwrap()));
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn the_tokens_file_is_read_as_documented() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokens, out) = (folder.path().join("ids.safetensors"), folder.path().join("x.safetensors"));
+    let write = |tensors: &BTreeMap<&str, (Dtype, Vec<usize>, Vec<u8>)>| {
+        let views = tensors.iter().map(|(n, (t, s, b))| (*n, TensorView::new(*t, s.clone(), b).unwrap()));
+        std::fs::write(&tokens, safetensors::serialize(views, None).unwrap()).unwrap();
+    };
+    let mut tensors = BTreeMap::new();
+    let ids: Vec<u8> = (0..12_i32).flat_map(|v| v.to_le_bytes()).collect();
+    tensors.insert("input_ids", (Dtype::I32, vec![3, 4], ids.clone()));
+    tensors.insert("one.input_ids", (Dtype::U16, vec![2], vec![5, 0, 1, 1]));
+    tensors.insert("other", (Dtype::F32, vec![12], ids));
+    write(&tensors);
+    activations(&demo("small-a"), &tokens, &[Hookpoint::ResidPost(0), Hookpoint::Embed], &out).unwrap();
+    let bytes = std::fs::read(&out).unwrap();
+    let found = SafeTensors::deserialize(&bytes).unwrap();
+    let mut shapes: Vec<_> = found.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect();
+    shapes.sort();
+    let want = [
+        ("embed", vec![3, 4, 128]),
+        ("one.embed", vec![2, 128]),
+        ("one.resid_post.0", vec![2, 128]),
+        ("resid_post.0", vec![3, 4, 128]),
+    ];
+    assert_eq!(shapes, want.map(|(n, s)| (n.to_string(), s)));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside the output");
+    tensors.insert("bad.input_ids", (Dtype::I64, vec![1], (-1_i64).to_le_bytes().to_vec()));
+    write(&tensors);
+    let error = activations(&demo("small-a"), &tokens, &[Hookpoint::Embed], &out).unwrap_err();
+    assert!(error.to_string().contains("\"bad.input_ids\": -1 is no token id"), "{error}");
+}

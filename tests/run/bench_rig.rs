@@ -1,0 +1,121 @@
+//! What every test of the binary needs: a folder, a dataflow file, the command, the tables.
+
+use cognate::matching::Direction;
+use cognate::table::{LatentRow, MatchRow, TableReader};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder of the project.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The larger sets of reference answers, where they are; says so when they are not.
+pub fn fixtures(what: &str) -> Option<PathBuf> {
+    let path = project().join("../shared/fixtures").join(what);
+    if !path.exists() {
+        println!("skipped: {} is not here", path.display());
+    }
+    path.exists().then(|| path.canonicalize().unwrap())
+}
+
+/// The command, with the project as working directory.
+pub fn cognate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cognate"));
+    command.current_dir(project());
+    command
+}
+
+/// Runs `flow` into `out` with more arguments; must succeed.
+pub fn run(flow: &Path, out: &Path, more: &[&str]) -> Output {
+    let output = cognate().arg("run").arg(flow).arg("--out").arg(out).args(more).output().unwrap();
+    assert!(output.status.success(), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// The demo's dataflow, shortened to one pair and many snapshots, with `replace`d parts.
+pub fn small_demo(folder: &Path, replace: &[(&str, &str)]) -> PathBuf {
+    let mut text = r#"format = 1
+name = "small"
+seed = 7
+[corpus]
+files = ["data/demo/corpus.jsonl"]
+labels = ["lang"]
+context_length = 64
+batch_contexts = 8
+max_tokens = 12_000
+[models.small-a]
+path = "data/demo/models/small-a"
+[models.small-b]
+path = "data/demo/models/small-b"
+[saes."small-a/resid_post.1"]
+path = "data/demo/saes/small-a/layers.1"
+[saes."small-a/resid_post.2"]
+path = "data/demo/saes/small-a/layers.2"
+[saes."small-b/resid_post.3"]
+path = "data/demo/saes/small-b/layers.3"
+[compare]
+pairs = "all"
+[estimate]
+snapshot_every = 3_000
+filters = { min_correlation = 0.1, min_active = 3, one_to_one = true }
+measures = ["svcca_k10", "cka"]
+pairings = ["forward", "backward", "mutual"]
+activation_measures = ["svcca_k10", "cka"]
+null = { permutations = 20, activation_permutations = 2 }
+[checkpoint]
+every = 1_000
+"#
+    .to_string();
+    for (from, to) in replace {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let path = folder.join("flow.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Every table of a run with its bytes, by path inside the run directory.
+pub fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for folder in ["tables", "history"] {
+        for entry in std::fs::read_dir(run.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            out.insert(
+                format!("{folder}/{}", path.file_name().unwrap().to_string_lossy()),
+                std::fs::read(&path).unwrap(),
+            );
+        }
+    }
+    assert_eq!(out.len(), 4, "{:?}", out.keys());
+    out
+}
+
+/// Fails with the names of the tables that differ.
+pub fn same_tables(expected: &BTreeMap<String, Vec<u8>>, run: &Path, what: &str) {
+    let found = tables(run);
+    let differ: Vec<&String> = expected.iter().filter(|(k, v)| found.get(*k) != Some(v)).map(|(k, _)| k).collect();
+    assert!(differ.is_empty(), "{what}: {differ:?} differ");
+}
+
+/// All latents of a run.
+pub fn latents(run: &Path) -> Vec<LatentRow> {
+    TableReader::open(&run.join("tables/latents.parquet")).unwrap().read_all().unwrap()
+}
+
+/// All matches of a run.
+pub fn matches(run: &Path) -> Vec<MatchRow> {
+    TableReader::open(&run.join("tables/matches.parquet")).unwrap().read_all().unwrap()
+}
+
+/// Matches of one pair and direction, by (picking latent, rank).
+pub fn by_rank(rows: &[MatchRow], source: &str, target: &str, direction: Direction) -> BTreeMap<(u32, u32), MatchRow> {
+    rows.iter()
+        .filter(|m| {
+            m.pair.source.to_string() == source && m.pair.target.to_string() == target && m.direction == direction
+        })
+        .map(|m| ((m.picker().unwrap(), m.rank), m.clone()))
+        .collect()
+}

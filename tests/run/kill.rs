@@ -1,0 +1,101 @@
+//! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
+
+use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Moments; more with `COGNATE_KILLS`.
+fn kills() -> u64 {
+    std::env::var("COGNATE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
+}
+
+#[test]
+fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[]);
+    let whole = folder.path().join("whole");
+    let started = Instant::now();
+    run(&flow, &whole, &["--quiet"]);
+    let took = started.elapsed();
+    let expected = tables(&whole);
+
+    let out = folder.path().join("killed");
+    // splitmix64, so that a failure can be repeated
+    let mut state = 11u64;
+    let mut random = move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let (mut killed, mut finished) = (0, 0);
+    while killed < kills() {
+        let workers = 1 + random() % 3;
+        let mut child = cognate()
+            .args(["run", "--quiet", "--workers", &workers.to_string(), "--out"])
+            .arg(&out)
+            .arg(&flow)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random() % (took.as_millis() as u64 * 9 / 10).max(1)));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            killed += 1;
+            child.wait().unwrap();
+        } else {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "after {killed} kills: {}", String::from_utf8_lossy(&output.stderr));
+            same_tables(&expected, &out, &format!("after {killed} kills"));
+            finished += 1;
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    run(&flow, &out, &["--quiet", "--workers", "2"]);
+    same_tables(&expected, &out, &format!("after {killed} kills"));
+    println!("{killed} kills, {} runs brought to their end", finished + 1);
+}
+
+#[test]
+fn a_term_signal_saves_the_state_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(
+        folder.path(),
+        &[("every = 1_000", "every = 1_000_000"), ("max_tokens = 12_000", "max_tokens = 40_000")],
+    );
+    let whole = folder.path().join("whole");
+    run(&flow, &whole, &["--quiet"]);
+    let out = folder.path().join("stopped");
+    let child = cognate().args(["run", "--out"]).arg(&out).arg(&flow).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("the state is saved"), "{said}");
+    assert!(out.join("manifest.json").exists());
+    run(&flow, &out, &["--quiet"]);
+    same_tables(&tables(&whole), &out, "stopped by a signal");
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[]);
+    let whole = folder.path().join("whole");
+    run(&flow, &whole, &["--quiet"]);
+    let out = folder.path().join("damaged");
+    run(&flow, &out, &["--quiet"]);
+    let newest = std::fs::read_dir(out.join("state")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    let tile = newest.join("pair-0000-tile-00000.safetensors");
+    let mut bytes = std::fs::read(&tile).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&tile, bytes).unwrap();
+    let output = run(&flow, &out, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("warning") && said.contains("pair-0000-tile-00000"), "{said}");
+    same_tables(&tables(&whole), &out, "after damage");
+}

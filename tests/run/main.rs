@@ -1,0 +1,9 @@
+//! `cognate run` as a person starts it: the binary, a dataflow file, the tables it leaves.
+
+mod bench_rig;
+mod demo;
+mod determinism;
+mod e2e;
+mod kill;
+mod limits;
+mod refusals;

@@ -1,0 +1,406 @@
+//! Do SAEs written by the real Python libraries give the numbers those libraries give?
+//!
+//! Every folder of the fixtures goes through `cognate encode --decode` and is compared with the library's own `features`
+//! and output. Limits are the fixtures' own: 5e-5 of the tensor's root mean square, equal supports.
+
+use cognate::cli::encode::encode;
+use cognate::sae::{self, Format};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+
+/// Largest difference allowed, as a share of the reference's root mean square; float32 against float64 of the reference
+/// itself differs by up to 1e-5.
+const LIMIT: f64 = 5e-5;
+
+fn fixtures() -> Option<PathBuf> {
+    let beside = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
+    let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"));
+    let found = [beside, own].into_iter().find(|place| place.join("saes/index.json").exists());
+    match found {
+        None => println!("skipped: no fixtures"),
+        Some(place) if place == own => {
+            println!("one of each format only: the other fixtures are not beside the repository")
+        }
+        Some(_) => {}
+    }
+    found.map(Path::to_path_buf)
+}
+
+/// A tensor as (shape, values).
+fn tensor(path: &Path, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor(name).ok()?;
+    let values = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Some((view.shape().to_vec(), values))
+}
+
+fn compare(what: &str, found: &[f32], expected: &[f32], same_support: bool) -> Result<f64, String> {
+    if found.len() != expected.len() {
+        return Err(format!("{what}: {} values for {}", found.len(), expected.len()));
+    }
+    let rms = (expected.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / expected.len() as f64).sqrt();
+    let mut worst = 0f64;
+    for (at, (&a, &b)) in found.iter().zip(expected).enumerate() {
+        if same_support && (a != 0.0) != (b != 0.0) {
+            return Err(format!("{what}: element {at} is {a}, the library has {b}"));
+        }
+        let off = (f64::from(a) - f64::from(b)).abs() / rms;
+        if off.is_nan() || off > LIMIT {
+            return Err(format!("{what}: element {at} is {a}, the library has {b}: {off:.2e} of rms {rms:.3}"));
+        }
+        worst = worst.max(off);
+    }
+    Ok(worst)
+}
+
+/// Encodes `x` of a reference through the command and compares; `features` names the tensor to compare with.
+fn check(sae: &Path, reference: &Path, features: &str, format: Option<Format>, ties: bool) -> Result<String, String> {
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().join("z.safetensors");
+    encode(sae, reference, "x", &out, true, format).map_err(|e| e.to_string())?;
+    let (shape, latents) = tensor(&out, "latents").unwrap();
+    let (expected_shape, expected) = tensor(reference, features).unwrap();
+    if shape != expected_shape {
+        return Err(format!("latents are {shape:?}, the library's {expected_shape:?}"));
+    }
+    if ties {
+        let sorted = |values: &[f32]| {
+            let mut values = values.to_vec();
+            values.chunks_mut(shape[1]).for_each(|row| row.sort_by(|a, b| b.total_cmp(a)));
+            values
+        };
+        return compare("sorted latents", &sorted(&latents), &sorted(&expected), true).map(|off| format!("{off:.1e}"));
+    }
+    let a = compare("latents", &latents, &expected, true)?;
+    let (_, found) = tensor(&out, "reconstruction").unwrap();
+    let (_, expected) = tensor(reference, "forward").or_else(|| tensor(reference, "decoded")).unwrap();
+    let b = compare("reconstruction", &found, &expected, false)?;
+    Ok(format!("latents {a:.1e}, reconstruction {b:.1e} of rms"))
+}
+
+/// Every fixture whose path starts with `under`.
+fn check_all(under: &str) {
+    let Some(fixtures) = fixtures() else { return };
+    let index: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(fixtures.join("saes/index.json")).unwrap()).unwrap();
+    let mut failures = Vec::new();
+    let mut n = 0;
+    for entry in &index {
+        let path = entry["path"].as_str().unwrap();
+        if !path.starts_with(under) {
+            continue;
+        }
+        n += 1;
+        let folder = fixtures.join(path);
+        let shape = match sae::header(&folder, None) {
+            Ok(shape) => shape,
+            Err(e) => {
+                failures.push(format!("{path}: {e}"));
+                continue;
+            }
+        };
+        let sizes = (entry["d_in"].as_u64().unwrap() as usize, entry["n_features"].as_u64().unwrap() as usize);
+        assert_eq!((shape.d_in, shape.d_sae), sizes, "{path}");
+        let ties = path.contains("topk_ties");
+        match check(&folder, &folder.join("reference.safetensors"), "features", None, ties) {
+            Ok(told) => println!("{path}: {shape}, {:?}: {told}", shape.input_hookpoint.map(|h| h.to_string())),
+            Err(e) => failures.push(format!("{path}: {shape}: {e}")),
+        }
+    }
+    assert!(failures.is_empty() && n > 0, "{} of {n} differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn sparsify_as_sparsify_computes_it() {
+    check_all("saes/sparsify");
+}
+
+#[test]
+fn sae_lens_as_sae_lens_computes_it() {
+    check_all("saes/sae_lens");
+}
+
+#[test]
+fn gemma_scope_as_sae_lens_reads_it() {
+    check_all("saes/gemma_scope");
+}
+
+#[test]
+fn llama_scope_as_sae_lens_reads_it() {
+    check_all("saes/llama_scope");
+}
+
+#[test]
+fn dictionary_learning_as_it_loads_them() {
+    check_all("saes/dictionary_learning");
+}
+
+#[test]
+fn torch_files_from_a_gpu_and_from_before_zip() {
+    let Some(fixtures) = fixtures() else { return };
+    for (folder, file) in [("topk", "ae_cuda_tagged.pt"), ("jumprelu", "ae_legacy_container.pt")] {
+        let folder = fixtures.join("saes/dictionary_learning").join(folder);
+        if !folder.exists() {
+            println!("skipped: {file}");
+            continue;
+        }
+        check(&folder.join(file), &folder.join("reference.safetensors"), "features", None, false).unwrap();
+    }
+}
+
+/// A fixed sequence of values in [-1, 1).
+fn values(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 11) as f64 / (1u64 << 52) as f64 - 1.0) as f32
+        })
+        .collect()
+}
+
+fn write_safetensors(path: &Path, tensors: &[(&str, &[usize], Vec<f32>)]) {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(.., v)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// Writes a sparsify folder of random weights.
+fn write_sparsify(folder: &Path, d_in: usize, d_sae: usize, k: usize) {
+    let tensors = [
+        ("encoder.weight", &[d_sae, d_in][..], values(d_sae * d_in, 1)),
+        ("encoder.bias", &[d_sae], values(d_sae, 2)),
+        ("W_dec", &[d_sae, d_in], values(d_sae * d_in, 3)),
+        ("b_dec", &[d_in], values(d_in, 4)),
+    ];
+    write_safetensors(&folder.join("sae.safetensors"), &tensors);
+    std::fs::write(folder.join("cfg.json"), format!("{{\"k\": {k}, \"num_latents\": {d_sae}, \"d_in\": {d_in}}}"))
+        .unwrap();
+}
+
+/// Llamascopium by its description: the selection in units of decoder rows, the latents without them.
+#[test]
+fn llamascopium_selects_by_decoder_norm_and_divides_it_out() {
+    let (d, m, n) = (6, 40, 9);
+    let (w, dec, bias, x) = (values(d * m, 1), values(m * d, 2), values(m, 3), values(n * d, 4));
+    let logs: Vec<f32> = values(m, 5).iter().map(|v| v - 1.0).collect();
+    let norm = |j: usize| (0..d).map(|i| f64::from(dec[j * d + i]).powi(2)).sum::<f64>().sqrt();
+    let folder = tempfile::tempdir().unwrap();
+    let hook = "blocks.3.hook_resid_post";
+    let average = format!("dataset_average_activation_norm.{hook}");
+    let tensors = [
+        ("W_E", &[d, m][..], w.clone()),
+        ("b_E", &[m], bias.clone()),
+        ("W_D", &[m, d], dec.clone()),
+        ("b_D", &[d], values(d, 6)),
+        ("log_jumprelu_threshold", &[m], logs.clone()),
+        (average.as_str(), &[], vec![3.5]),
+    ];
+    write_safetensors(&folder.path().join("sae_weights.safetensors"), &tensors);
+    let rows = cognate::linalg::Matrix::from_vec(n, d, x.clone());
+    for (act_fn, scaled) in [("jumprelu", false), ("jumprelu", true), ("topk", false), ("topk", true)] {
+        let config = serde_json::json!({
+            "hook_point_in": hook, "act_fn": act_fn, "top_k": 5, "sparsity_include_decoder_norm": true,
+            "norm_activation": if scaled { "dataset-wise" } else { "inference" },
+        });
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let sae = sae::open(folder.path(), None).unwrap();
+        assert_eq!(sae.shape().input_hookpoint.unwrap().to_string(), "resid_post.3");
+        let c = if scaled { (d as f64).sqrt() / 3.5 } else { 1.0 };
+        let found = sae.encode(&rows, sae::Encode::Sparse).unwrap();
+        let (mut dense, mut plain) = (vec![0f32; n * m], vec![0f32; n * m]);
+        for r in 0..n {
+            let (active, values) = found.row(r);
+            active.iter().zip(values).for_each(|(&j, &v)| dense[r * m + j as usize] = v);
+            let pre = |j: usize| (0..d).map(|i| c * f64::from(x[r * d + i]) * f64::from(w[i * m + j])).sum::<f64>();
+            let pre: Vec<f64> = (0..m).map(|j| pre(j) + f64::from(bias[j])).collect();
+            let mut order: Vec<f64> = (0..m).map(|j| (pre[j] * norm(j)).max(0.0)).collect();
+            let weighed = order.clone();
+            order.sort_by(|a, b| b.total_cmp(a));
+            for j in 0..m {
+                let floor = if act_fn == "topk" { order[5] } else { f64::from(logs[j]).exp() };
+                plain[r * m + j] = if weighed[j] > floor { pre[j] as f32 } else { 0.0 };
+            }
+        }
+        compare(act_fn, &dense, &plain, true).unwrap();
+        // The output is in raw units again.
+        let out = sae.decode(&found, &rows).unwrap();
+        let b_dec = values(d, 6);
+        let first = |i: usize| {
+            (0..m).map(|j| f64::from(plain[j]) * f64::from(dec[j * d + i])).sum::<f64>() + f64::from(b_dec[i])
+        };
+        let expected: Vec<f32> = (0..d).map(|i| (first(i) / c) as f32).collect();
+        compare("reconstruction", out.row(0), &expected, false).unwrap();
+    }
+}
+
+/// `cargo test --release --test saes -- --ignored --nocapture speed`
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_encoding_beside_the_bare_product() {
+    let (n_rows, d_in, d_sae) = (2048, 512, 32768);
+    let folder = tempfile::tempdir().unwrap();
+    write_sparsify(folder.path(), d_in, d_sae, 32);
+    let from = std::time::Instant::now();
+    let sae = sae::open(folder.path(), None).unwrap();
+    println!("opened in {:.2} s", from.elapsed().as_secs_f64());
+    let x = cognate::linalg::Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, 5));
+    let gigaflops = 2.0 * (n_rows * d_in * d_sae) as f64 / 1e9;
+    let best = |what: &str, run: &dyn Fn()| {
+        run();
+        // Processor time, so that other work on the machine counts less; the best of five.
+        let time = |_| {
+            let (wall, busy) = (std::time::Instant::now(), cpu_time::ProcessTime::now());
+            run();
+            (busy.elapsed().as_secs_f64(), wall.elapsed().as_secs_f64())
+        };
+        let (busy, wall) = (0..5).map(time).fold((f64::INFINITY, f64::INFINITY), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+        println!(
+            "{what}: {:.1} GFLOP per processor second, {:.1} GFLOP/s on the clock, {:.0} rows/s",
+            gigaflops / busy,
+            gigaflops / wall,
+            n_rows as f64 / wall
+        );
+    };
+    let out = std::cell::RefCell::new(vec![0f32; n_rows * d_sae]);
+    best("gemm_f32, whole, 1 thread", &|| {
+        let (w, c) = (sae.encoder_rows().as_slice(), &mut out.borrow_mut());
+        let gemm = cognate::linalg::gemm::gemm_f32;
+        gemm(n_rows, d_sae, d_in, x.as_slice(), (d_in, 1), w, (1, d_in), c, (d_sae, 1), 0.0, 1.0);
+    });
+    for n_threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        for encode in [sae::Encode::Sparse, sae::Encode::Dense] {
+            best(&format!("encode {encode:?}, {n_threads} threads"), &|| {
+                pool.install(|| drop(sae.encode(&x, encode).unwrap()));
+            });
+        }
+    }
+}
+
+/// Every error is typed, whatever is done to a file; nothing panics and nothing large is allocated.
+#[test]
+fn damaged_files_are_refused_and_never_panicked_on() {
+    let Some(fixtures) = fixtures() else { return };
+    for (folder, file) in [
+        ("sparsify/topk/layers.1", "sae.safetensors"),
+        ("gemma_scope/layer_2/width_16k/average_l0_14", "params.npz"),
+        ("gemma_scope_compressed_npz/layer_2/width_65k/average_l0_9", "params.npz"),
+        ("dictionary_learning/topk", "ae.pt"),
+        ("dictionary_learning/jumprelu", "ae_legacy_container.pt"),
+    ] {
+        let from = fixtures.join("saes").join(folder);
+        if !from.exists() {
+            println!("skipped: {folder}");
+            continue;
+        }
+        let place = tempfile::tempdir().unwrap();
+        for name in ["cfg.json", "config.json"] {
+            let _ = std::fs::copy(from.join(name), place.path().join(name));
+        }
+        let whole = std::fs::read(from.join(file)).unwrap();
+        let path = place.path().join(file);
+        std::fs::write(&path, &whole).unwrap();
+        sae::open(&path, None).unwrap();
+        for part in 0..60 {
+            std::fs::write(&path, &whole[..whole.len() * part / 60]).unwrap();
+            let told = sae::open(&path, None).err().unwrap_or_else(|| panic!("{folder} cut to {part}/60 was opened"));
+            assert!(told.to_string().contains(file), "{told}");
+        }
+        // The headers lie at the ends: there every third byte is changed, in one of three ways.
+        let n = whole.len();
+        for at in (0..n.min(700)).chain(n.saturating_sub(700)..n).step_by(3) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= [0xff, 0x01, 0x80][at / 3 % 3];
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = sae::open(&path, None);
+        }
+    }
+}
+
+#[test]
+fn configurations_that_contradict_the_weights_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    write_sparsify(folder.path(), 4, 16, 3);
+    sae::open(folder.path(), None).unwrap();
+    for (config, told) in [
+        (r#"{"k": 17, "num_latents": 16}"#, "k 17"),
+        (r#"{"k": 0, "num_latents": 16}"#, "k 0"),
+        (r#"{"k": 3, "num_latents": 15}"#, "num_latents is 15"),
+        (r#"{"k": 3, "num_latents": 0, "expansion_factor": 3}"#, "num_latents is 12"),
+        (r#"{"k": 3, "num_latents": 0, "expansion_factor": 18446744073709551615}"#, "num_latents is"),
+        (r#"{"k": 3, "num_latents": 16, "d_in": 5}"#, "d_in is 5"),
+        (r#"{"k": 3, "num_latents": 16, "activation": "softmax"}"#, "softmax"),
+        (r#"{"k": 5, "num_latents": 16, "activation": "groupmax"}"#, "equal groups"),
+        (r#"{"k": 3, "num_latents": 16, "skip_connection": true}"#, "W_skip"),
+        (r#"{"num_latents": 16}"#, "missing field `k`"),
+        (r#"{"k": -1}"#, "cfg.json"),
+        (r#"{"k""#, "cfg.json"),
+    ] {
+        std::fs::write(folder.path().join("cfg.json"), config).unwrap();
+        let found = sae::header(folder.path(), None).unwrap_err().to_string();
+        assert!(found.contains(told), "{config}: {found}");
+    }
+    let nothing = tempfile::tempdir().unwrap();
+    let found = sae::open(nothing.path(), None).unwrap_err();
+    assert!(found.to_string().contains("params.npz (gemma_scope)"), "{found}");
+    assert_eq!(found.kind(), cognate::error::ErrorKind::Request);
+    assert_eq!(sae::open(&nothing.path().join("x"), None).unwrap_err().kind(), cognate::error::ErrorKind::Request);
+}
+
+/// The authors' own reading, by their formula in plain loops: latents in units of decoder rows, thresholds raw.
+#[test]
+fn llama_scope_with_decoder_norms_follows_the_authors() {
+    let Some(fixtures) = fixtures() else { return };
+    let from = fixtures.join("saes/llama_scope/Llama3_1-8B-Base-L1R-8x");
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("checkpoints")).unwrap();
+    let weights = "checkpoints/final.safetensors";
+    std::fs::copy(from.join(weights), place.path().join(weights)).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(from.join("hyperparams.json")).unwrap()).unwrap();
+    let number = |v: &serde_json::Value| v.as_f64().unwrap();
+    let (norm, threshold) =
+        (number(&config["dataset_average_activation_norm"]["in"]), number(&config["jump_relu_threshold"]));
+    config["sparsity_include_decoder_norm"] = true.into();
+    std::fs::write(place.path().join("hyperparams.json"), config.to_string()).unwrap();
+    let sae = sae::open(place.path(), None).unwrap();
+    let (_, x) = sae::read_activations(&from.join("reference.safetensors"), "x").unwrap();
+    let found = sae.encode(&x, sae::Encode::Sparse).unwrap();
+    let decoded = sae.decode(&found, &x).unwrap();
+
+    let read = |name: &str| sae::read_activations(&place.path().join(weights), name).unwrap().1;
+    let (w, d) = (read("encoder.weight"), read("decoder.weight"));
+    let bytes = std::fs::read(place.path().join(weights)).unwrap();
+    let vector = |name: &str| -> Vec<f64> {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let view = file.tensor(name).unwrap();
+        view.data().as_chunks::<2>().0.iter().map(|b| f64::from(half::bf16::from_le_bytes(*b))).collect()
+    };
+    let (b, b_dec) = (vector("encoder.bias"), vector("decoder.bias"));
+    let c = (x.n_cols() as f64).sqrt() / norm;
+    let (mut latents, mut outputs) = (vec![0f32; x.n_rows() * w.n_rows()], vec![0f32; x.n_rows() * x.n_cols()]);
+    for (r, x) in x.rows().enumerate() {
+        let mut out: Vec<f64> = b_dec.iter().map(|b| b / c).collect();
+        for j in 0..w.n_rows() {
+            let column: Vec<f64> = (0..d.n_rows()).map(|i| f64::from(d.row(i)[j])).collect();
+            let n = column.iter().map(|v| v * v).sum::<f64>().sqrt();
+            let p = n * (x.iter().zip(w.row(j)).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum::<f64>() + b[j] / c);
+            if p > threshold {
+                latents[r * w.n_rows() + j] = p as f32;
+                out.iter_mut().zip(&column).for_each(|(out, v)| *out += p * v / n);
+            }
+        }
+        outputs[r * x.len()..][..x.len()].iter_mut().zip(out).for_each(|(a, b)| *a = b as f32);
+    }
+    let mut dense = vec![0f32; latents.len()];
+    for r in 0..found.n_rows() {
+        let (active, values) = found.row(r);
+        active.iter().zip(values).for_each(|(&j, &v)| dense[r * w.n_rows() + j as usize] = v);
+    }
+    compare("latents", &dense, &latents, true).unwrap();
+    compare("reconstruction", decoded.as_slice(), &outputs, false).unwrap();
+}

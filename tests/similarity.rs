@@ -1,0 +1,284 @@
+//! Similarity against the numbers of the published Python code, SciPy, rsatoolbox and NumPy on the fixture `matching`.
+
+use std::path::{Path, PathBuf};
+
+use cognate::linalg::{Matrix, transposed_product};
+use cognate::similarity::{
+    Measure, Moments, MomentsMeasure, Permutations, SvccaRule, compare_rows, moments_scores, svcca,
+};
+use serde_json::Value;
+
+/// Decoders, permutations and the expected numbers.
+fn folder() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/matching")).to_path_buf()
+}
+
+/// The activations `A: [4000, 300]` and `B: [4000, 260]`, too large to keep here; `None` with a word about it.
+fn activations() -> Option<(Matrix<f64>, Matrix<f64>)> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/matching"));
+    if !folder.exists() {
+        eprintln!("skipped: {} is not here", folder.display());
+        return None;
+    }
+    let file = "activations.safetensors";
+    Some((tensor(folder, file, "A"), tensor(folder, file, "B")))
+}
+
+fn tensor(folder: &Path, file: &str, name: &str) -> Matrix<f64> {
+    let bytes = std::fs::read(folder.join(file)).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = tensors.tensor(name).unwrap();
+    let data = view.data();
+    let values: Vec<f64> = match view.dtype() {
+        safetensors::Dtype::F16 => {
+            data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f64()).collect()
+        }
+        safetensors::Dtype::F32 => {
+            data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+        }
+        safetensors::Dtype::I64 => {
+            data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64).collect()
+        }
+        other => panic!("{name} is {other:?}"),
+    };
+    Matrix::from_vec(view.shape()[0], view.shape()[1], values)
+}
+
+fn json(folder: &Path, file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join(file)).unwrap()).unwrap()
+}
+
+fn transposed(m: &Matrix<f64>) -> Matrix<f64> {
+    let values = (0..m.n_cols()).flat_map(|j| m.rows().map(move |row| row[j])).collect();
+    Matrix::from_vec(m.n_cols(), m.n_rows(), values)
+}
+
+fn columns(m: &Matrix<f64>, pick: &[usize]) -> Matrix<f64> {
+    Matrix::from_vec(m.n_rows(), pick.len(), m.rows().flat_map(|row| pick.iter().map(|&j| row[j])).collect())
+}
+
+fn centred(m: &Matrix<f64>) -> Matrix<f64> {
+    let mean: Vec<f64> = (0..m.n_cols()).map(|j| m.rows().map(|r| r[j]).sum::<f64>() / m.n_rows() as f64).collect();
+    let values = m.rows().flat_map(|row| row.iter().zip(&mean).map(|(x, m)| x - m)).collect();
+    Matrix::from_vec(m.n_rows(), m.n_cols(), values)
+}
+
+fn value(p: &Matrix<f64>, q: &Matrix<f64>, name: &str) -> f64 {
+    compare_rows(p, q, &[name.parse().unwrap()], Permutations::NONE).unwrap()[0].value.unwrap()
+}
+
+#[track_caller]
+fn near(found: f64, expected: &Value, tolerance: f64) {
+    let expected = expected.as_f64().expect("a number in the fixture");
+    assert!((found - expected).abs() <= tolerance, "found {found}, expected {expected}, off {:e}", found - expected);
+}
+
+/// Direct SVD and covariance blocks agree to 1e-15 in Python; the published code adds a ridge of 1e-10.
+const TIGHT: f64 = 1e-7;
+const RANKS: f64 = 1e-6;
+const SETS: [&str; 4] =
+    ["paper_run_expm_final_pairs", "1to1_first_corr_gt_0.1", "keyword_1to1_first_corr_gt_0.1", "many_to_1_corr_gt_0.1"];
+
+struct Set {
+    a: Vec<usize>,
+    b: Vec<usize>,
+    expected: Value,
+    /// Ranks of repeated rows differ by rounding between the references themselves.
+    ranks: f64,
+}
+
+fn sets(folder: &Path) -> Vec<Set> {
+    let scores = json(folder, "scores.json");
+    let side = |set: &Value, which: usize| {
+        set["pairs"].as_array().unwrap().iter().map(|p| p[which].as_u64().unwrap() as usize).collect()
+    };
+    SETS.iter()
+        .map(|name| {
+            let expected = scores[name].clone();
+            let ranks = if name.starts_with("many") { 2e-6 } else { RANKS };
+            Set { a: side(&expected, 0), b: side(&expected, 1), expected, ranks }
+        })
+        .collect()
+}
+
+#[test]
+fn decoder_scores_are_those_of_python() {
+    let folder = folder();
+    let (wa, wb) =
+        (tensor(&folder, "decoders.safetensors", "W_dec_A"), tensor(&folder, "decoders.safetensors", "W_dec_B"));
+    for Set { a, b, expected, ranks } in sets(&folder) {
+        let (p, q) = (wa.gather_rows(&a), wb.gather_rows(&b));
+        assert_eq!(p.n_rows() as u64, expected["n_pairs"].as_u64().unwrap());
+        let published = svcca(&p, &q, SvccaRule::AsPublished).unwrap().unwrap();
+        near(published.value, &expected["paper_svcca_float64_input"], TIGHT);
+        near(published.value, &expected["paper_svcca_float32_input"], TIGHT);
+        assert_eq!((published.k_a, published.k_b), (1, 1));
+        for (scaled, name) in [(1.0, "_1"), (0.5, "_0.5")] {
+            let unit = |m: &Matrix<f64>| {
+                let total: f64 = centred(m).as_slice().iter().map(|x| x * x).sum();
+                let factor = (scaled / total).sqrt();
+                Matrix::from_vec(m.n_rows(), m.n_cols(), m.as_slice().iter().map(|x| x * factor).collect())
+            };
+            let score = value(&unit(&p), &unit(&q), "svcca_as_published");
+            near(score, &expected[format!("paper_svcca_on_inputs_scaled_to_total_variance{name}")], TIGHT);
+        }
+        let intended = svcca(&p, &q, SvccaRule::Variance(0.99)).unwrap().unwrap();
+        near(intended.value, &expected["svcca_99pct_intended"], 1e-12);
+        assert_eq!(serde_json::json!([intended.k_a, intended.k_b]), expected["svcca_99pct_components"]);
+        let coefficients = expected["svcca_99pct_canonical_correlations"].as_array().unwrap();
+        assert_eq!(coefficients.len(), intended.coefficients.len());
+        intended.coefficients.iter().zip(coefficients).for_each(|(&x, y)| near(x, y, 1e-11));
+        let every = svcca(&p, &q, SvccaRule::Fixed(usize::MAX)).unwrap().unwrap();
+        near(every.value, &expected["cca_mean_all_directions_scipy_subspace_angles"], 1e-11);
+        every
+            .coefficients
+            .iter()
+            .zip(expected["cca_correlations"].as_array().unwrap())
+            .for_each(|(&x, y)| near(x, y, 1e-10));
+        near(value(&p, &q, "rsa"), &expected["paper_rsa_correlation_spearman"], ranks);
+        near(value(&p, &q, "rsa"), &expected["rsatoolbox_correlation_spearman"], ranks);
+        near(value(&p, &q, "rsa"), &expected["scipy_pdist_correlation_spearman"], ranks);
+        near(value(&p, &q, "rsa_euclidean"), &expected["paper_rsa_euclidean_spearman"], ranks);
+        near(value(&p, &q, "rsa_euclidean"), &expected["scipy_pdist_euclidean_spearman"], ranks);
+        near(value(&p, &q, "jaccard_knn10"), &expected["paper_jaccard_k10_cosine"], 1e-12);
+        near(value(&p, &q, "cka"), &expected["linear_cka_decoders"], 1e-12);
+    }
+}
+
+#[test]
+fn activation_scores_are_those_of_python() {
+    let Some((xa, xb)) = activations() else { return };
+    let folder = folder();
+    for Set { a, b, expected, ranks } in sets(&folder) {
+        let (p, q) = (columns(&xa, &a), columns(&xb, &b));
+        let intended = svcca(&p, &q, SvccaRule::Variance(0.99)).unwrap().unwrap();
+        near(intended.value, &expected["svcca_99pct_intended_activations"], TIGHT);
+        assert_eq!(serde_json::json!([intended.k_a, intended.k_b]), expected["svcca_99pct_components_activations"]);
+        let top = expected["canonical_correlations_top10_activations"].as_array().unwrap();
+        intended.coefficients.iter().zip(top).for_each(|(&x, y)| near(x, y, TIGHT));
+        near(value(&p, &q, "svcca_as_published"), &expected["paper_svcca_activations"], TIGHT);
+        near(value(&p, &q, "cka"), &expected["linear_cka_activations"], TIGHT);
+        let procrustes = value(&p, &q, "procrustes");
+        near(procrustes, &expected["procrustes_nuclear_norm_similarity_centred"], TIGHT);
+        let distance = (2.0 - 2.0 * procrustes).sqrt();
+        near(distance, &expected["orthogonal_procrustes_distance_centred_unit_norm"], TIGHT);
+        near(value(&p, &q, "procrustes_rmse"), &expected["paper_procrustes_relative_rmse_activations"], TIGHT);
+        let rsa = value(&transposed(&p), &transposed(&q), "rsa");
+        near(rsa, &expected["paper_rsa_activations_rows_are_features"], ranks);
+        from_blocks(&p, &q, |share| match share {
+            Some(0.99) => (
+                &expected["svcca_99pct_from_covariance_blocks"],
+                &expected["svcca_99pct_from_covariance_blocks_components"],
+            ),
+            _ => (&expected["linear_cka_activations"], &Value::Null),
+        });
+    }
+}
+
+/// Checks SVCCA by each share (`None` for CKA) computed from co-moments alone.
+fn from_blocks<'a>(p: &Matrix<f64>, q: &Matrix<f64>, expected: impl Fn(Option<f64>) -> (&'a Value, &'a Value)) {
+    let (x, y) = (centred(p), centred(q));
+    let [cxx, cyy, cxy] = [transposed_product(&x, &x), transposed_product(&y, &y), transposed_product(&x, &y)];
+    let moments = Moments { n: p.n_rows(), cxx: &cxx, cyy: &cyy, cxy: &cxy };
+    for share in [Some(0.99), Some(0.9), None] {
+        let measure = share.map_or(MomentsMeasure::Cka, |s| MomentsMeasure::Svcca(SvccaRule::Variance(s)));
+        let (value, components) = expected(share);
+        if share == Some(0.9) && components != &Value::from("90") {
+            continue;
+        }
+        let score = &moments_scores(&moments, &[measure], &[]).unwrap()[0];
+        near(score.value.unwrap(), value, TIGHT);
+        if let Value::Array(_) = components {
+            let (k_a, k_b) = score.components.unwrap();
+            assert_eq!(&serde_json::json!([k_a, k_b]), components);
+        }
+    }
+}
+
+#[test]
+fn whole_dictionaries_agree_directly_and_from_blocks() {
+    let Some((xa, xb)) = activations() else { return };
+    let folder = folder();
+    let expected = &json(&folder, "scores.json")["all_live_features_activations"];
+    let kinds = json(&folder, "matches.json");
+    let live = |m: &Matrix<f64>, side: &str| {
+        let kinds = kinds[format!("feature_kinds_{side}")].as_array().unwrap();
+        let varies = |j: usize| m.rows().any(|row| row[j] != m.row(0)[j]);
+        let keep: Vec<usize> =
+            (0..m.n_cols()).filter(|&j| kinds[j] != "huge_mean_small_variance" && varies(j)).collect();
+        columns(m, &keep)
+    };
+    let (p, q) = (live(&xa, "A"), live(&xb, "B"));
+    assert_eq!((Value::from(p.n_cols()), Value::from(q.n_cols())), (expected["n_a"].clone(), expected["n_b"].clone()));
+    let direct = svcca(&p, &q, SvccaRule::Variance(0.99)).unwrap().unwrap();
+    near(direct.value, &expected["svcca_99pct_direct_svd"], TIGHT);
+    assert_eq!(serde_json::json!([direct.k_a, direct.k_b]), expected["components"]);
+    near(value(&p, &q, "cka"), &expected["linear_cka"], TIGHT);
+    let ninety = Value::from("90");
+    from_blocks(&p, &q, |share| match share {
+        Some(0.99) => (&expected["svcca_99pct_from_covariance_blocks"], &expected["components_from_covariance"]),
+        Some(_) => (&expected["svcca_90pct_from_covariance_blocks"], &ninety),
+        None => (&expected["linear_cka_from_covariance_blocks"], &Value::Null),
+    });
+}
+
+#[test]
+fn given_permutations_give_the_null_of_python() {
+    let folder = folder();
+    let expected = &json(&folder, "scores.json")["permutation_null_1to1_first_corr_gt_0.1"];
+    let orders = tensor(&folder, "permutations.safetensors", "permutations");
+    let orders: Vec<Vec<u32>> = orders.rows().map(|row| row.iter().map(|&x| x as u32).collect()).collect();
+    let (wa, wb) =
+        (tensor(&folder, "decoders.safetensors", "W_dec_A"), tensor(&folder, "decoders.safetensors", "W_dec_B"));
+    let set = &sets(&folder)[1];
+    let (p, q) = (wa.gather_rows(&set.a), wb.gather_rows(&set.b));
+    let names =
+        [("svcca", "svcca_99pct_intended"), ("svcca_as_published", "paper_svcca"), ("rsa", "rsa_correlation_spearman")];
+    let measures: Vec<Measure> = names.iter().map(|(name, _)| name.parse().unwrap()).collect();
+    for (r, order) in orders.iter().enumerate() {
+        let nulls = compare_rows(&p, &q, &measures, Permutations::Given(std::slice::from_ref(order))).unwrap();
+        for (score, (_, name)) in nulls.iter().zip(names) {
+            near(score.null.unwrap().mean, &expected[name][r], if name.starts_with("rsa") { RANKS } else { TIGHT });
+        }
+    }
+    // All runs at once; the published p counts without the +1.
+    let nulls = compare_rows(&p, &q, &measures, Permutations::Given(&orders)).unwrap();
+    for (score, name) in [(&nulls[0], "p_svcca_99pct_intended"), (&nulls[2], "p_rsa")] {
+        let published = expected[name].as_f64().unwrap();
+        assert_eq!(score.null.unwrap().p_value, (published * 20.0 + 1.0) / 21.0);
+    }
+}
+
+/// `cargo test --release --test similarity -- --ignored --nocapture`: seconds for a layer pair of the paper's size.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn how_long_a_layer_pair_takes() {
+    let rows = |n: usize, d: usize, name| {
+        let mut stream = cognate::linalg::Stream::new(1, name, 0);
+        Matrix::from_vec(n, d, (0..n * d).map(|_| stream.gaussian()).collect())
+    };
+    let (p, q) = (rows(7500, 512, "p"), rows(7500, 768, "q"));
+    for (name, runs) in [
+        ("svcca_as_published", 0),
+        ("svcca_as_published", 1000),
+        ("svcca_k10", 1000),
+        ("svcca", 20),
+        ("cka", 20),
+        ("procrustes", 20),
+        ("pwcca", 4),
+        ("rsa", 0),
+        ("rsa", 200),
+        ("mutual_knn10", 0),
+        ("mutual_knn10", 1000),
+    ] {
+        let clock = std::time::Instant::now();
+        let nulls = Permutations::Seeded { seed: 0, stream: "null/bench", runs };
+        let score = &compare_rows(&p, &q, &[name.parse().unwrap()], nulls).unwrap()[0];
+        let seconds = clock.elapsed().as_secs_f64();
+        println!(
+            "{name:20} {runs:5} runs {seconds:7.2} s  value {:?} null {:?}",
+            score.value,
+            score.null.map(|n| n.mean)
+        );
+    }
+}
