@@ -65,17 +65,19 @@ pub fn as_text(plan: &Plan) -> String {
         ));
     }
     for s in &plan.spaces {
-        line(format!("  encode    {}: {}", s.site, s.sae.shape));
+        match &s.sae {
+            Some(sae) => line(format!("  encode    {}: {}", s.site, sae.shape)),
+            None => line(format!("  take      {}: its {} dimensions as they are", s.site, s.width)),
+        }
     }
     for (p, pair) in plan.pairs.iter().enumerate() {
         let (a, b) = plan.pair_sites(p);
-        let tiles = plan.tiles.iter().filter(|t| t.pair == p).count();
-        line(format!(
-            "  match     {a} x {b}: {} x {} latents, {tiles} tile{}",
-            plan.spaces[pair.source].width,
-            plan.spaces[pair.target].width,
-            if tiles == 1 { "" } else { "s" }
-        ));
+        let widths = format!("{} x {}", plan.spaces[pair.source].width, plan.spaces[pair.target].width);
+        line(match plan.tiles.iter().filter(|t| t.pair == p).count() {
+            0 => format!("  match     {a} x {b}: {widths} dimensions, co-moments"),
+            1 => format!("  match     {a} x {b}: {widths} latents, 1 tile"),
+            tiles => format!("  match     {a} x {b}: {widths} latents, {tiles} tiles"),
+        });
     }
     let rows: Vec<String> = spec.estimate.measures.iter().map(ToString::to_string).collect();
     let raw: Vec<String> = spec.estimate.activation_measures.iter().map(|m| format!("{m} of activations")).collect();
@@ -113,7 +115,8 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "spaces": plan.spaces.iter().map(|s| json!({
-            "site": s.site.to_string(), "latents": s.width, "d_in": s.sae.shape.d_in,
+            "site": s.site.to_string(), "latents": s.width, "d_in": s.sae.as_ref().map(|sae| sae.shape.d_in),
+            "raw": s.is_raw(),
         })).collect::<Vec<_>>(),
         "pairs": (0..plan.pairs.len()).map(|p| {
             let (a, b) = plan.pair_sites(p);

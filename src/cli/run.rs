@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let tokenizer = Arc::new(Tokenizer::from_folder(plan.tokenizer_folder())?);
+    let tokenizer = plan.tokenizer.clone();
     let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
     let shared = Arc::new(Shared::default());
     listen(&shared, &run, leads)?;

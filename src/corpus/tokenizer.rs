@@ -99,6 +99,32 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// The same with special ids that are known from elsewhere (the metadata of a GGUF file). Where no id is given, nothing
+    /// tells of BOS, and EOS and padding stay as the names of the special tokens have them.
+    #[must_use]
+    pub fn with_special_ids(mut self, bos: Option<u32>, eos: Option<u32>, pad: Option<u32>) -> Tokenizer {
+        let known = |id: Option<u32>, otherwise: Special| id.map_or(otherwise, Special::Id);
+        let guess = self.special;
+        self.special =
+            SpecialIds { bos: known(bos, Special::Unsaid), eos: known(eos, guess.eos), pad: known(pad, guess.pad) };
+        self
+    }
+
+    /// Whether `other` gives the same ids for every text: normalizer, pre-tokenizer, model and added tokens are equal, as
+    /// the tokenizers library writes them. What is put around a text and how ids are read back may differ.
+    pub fn cuts_as(&self, other: &Tokenizer) -> bool {
+        let parts = |t: &Tokenizer| {
+            let mut whole = serde_json::to_value(&t.inner).ok()?;
+            let parts = whole.as_object_mut()?;
+            ["post_processor", "decoder"].into_iter().for_each(|part| drop(parts.remove(part)));
+            Some(whole)
+        };
+        match (parts(self), parts(other)) {
+            (Some(a), Some(b)) => a == b,
+            _ => false,
+        }
+    }
+
     /// Ids of `text`, no special token put in. Special tokens that are written out in the text are found in it.
     ///
     /// # Errors

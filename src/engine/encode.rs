@@ -5,15 +5,15 @@ use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward};
 use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
-use crate::plan::Plan;
-use crate::sae::Sae;
+use crate::plan::{Plan, PlannedSae, RawPair};
+use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Everything heavy that a process loads once: `models` as in the plan, `saes` one per space.
+/// Everything heavy that a process loads once: `models` as in the plan, `saes` one per space, `None` for a raw one.
 pub struct Loaded {
     pub models: Vec<Arc<dyn Model>>,
-    pub saes: Vec<Arc<Sae>>,
+    pub saes: Vec<Option<Arc<Sae>>>,
 }
 
 impl Loaded {
@@ -27,9 +27,8 @@ impl Loaded {
             .collect::<Result<_>>()?;
         let saes = (plan.spaces.iter())
             .map(|s| {
-                crate::sae::open(&s.sae.path, s.sae.format)
-                    .map(Arc::new)
-                    .map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+                let open = |sae: &PlannedSae| crate::sae::open(&sae.path, sae.format).map(Arc::new);
+                s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
             })
             .collect::<Result<_>>()?;
         Ok(Loaded { models, saes })
@@ -58,17 +57,22 @@ pub fn encode_batch(
         (plan.spaces.iter().zip(&loaded.saes))
             .map(|(space, sae)| {
                 let x = &activations[space.model][space.slot].x;
-                sae.encode(x, space.sae.encode).map_err(|e| e.within(format!("sae \"{}\"", space.site)))
+                match (sae, &space.sae) {
+                    (Some(sae), Some(planned)) => {
+                        sae.encode(x, planned.encode).map_err(|e| e.within(format!("sae \"{}\"", space.site)))
+                    }
+                    _ => Ok(LatentBatch::of_dimensions(x)),
+                }
             })
             .collect::<Result<_>>()
     })?;
     let (moments, cross_moments) = shared.timed(Stage::Moments, || {
         let raw = |k: usize| &activations[plan.raw_sites[k].model][plan.raw_sites[k].slot].x;
-        let moments: Vec<CoMoment> =
-            (0..plan.raw_sites.len()).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
-        let runs = u64::from(plan.spec.estimate.null.activation_permutations);
+        let own = if plan.scores_activations() { plan.raw_sites.len() } else { 0 };
+        let moments: Vec<CoMoment> = (0..own).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
+        let runs = u64::from(plan.activation_nulls());
         let cross: Vec<CrossCoMoment> = (plan.raw_pairs.par_iter())
-            .map(|&(a, b)| {
+            .map(|&RawPair { source: a, target: b, .. }| {
                 let stream = format!("activations {} {}", plan.raw_sites[a].site, plan.raw_sites[b].site);
                 let n = raw(a).n_rows();
                 let permutations: Vec<Vec<usize>> =

@@ -6,7 +6,7 @@
 
 use crate::engine::message::{EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::error::Result;
-use crate::matching::{BestPartners, LatentFlags, Standardised, TileMatches, match_tile};
+use crate::matching::{BestPartners, LatentFlags, Standardised, TileMatches, match_co_moment, match_tile};
 use crate::moments::{ByLatent, CoMoment, CrossCoMoment, CrossTile, LabelSums, LatentSums, TopTokens};
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -38,6 +38,17 @@ pub struct OwnedSpace {
     said: Vec<Option<LatentFlags>>,
 }
 
+/// The cross co-moment of two hookpoints that this worker owns.
+#[derive(Debug)]
+pub struct OwnedCross {
+    /// Index in the plan's list of raw pairs.
+    pub index: usize,
+    /// The sums.
+    pub moment: CrossCoMoment,
+    /// What was last said of each source dimension, `[d_source]`; empty unless the pair is matched by this.
+    said: Vec<BestPartners>,
+}
+
 /// What one worker holds.
 #[derive(Debug)]
 pub struct Fold {
@@ -50,8 +61,8 @@ pub struct Fold {
     pub spaces: Vec<OwnedSpace>,
     /// Own raw moments: (index in the plan's list, moments).
     pub moments: Vec<(usize, CoMoment)>,
-    /// Own raw cross moments.
-    pub cross_moments: Vec<(usize, CrossCoMoment)>,
+    /// Own raw cross moments, in order of index.
+    pub cross_moments: Vec<OwnedCross>,
     /// What was last said of each pair's targets, `[n_pairs][d_target]`.
     said_backward: Vec<Vec<BestPartners>>,
 }
@@ -78,21 +89,27 @@ impl Fold {
                 said: vec![None; s.width],
             })
             .collect();
-        let moments = plan
-            .raw_sites
-            .iter()
-            .enumerate()
-            .filter(|(k, _)| mine(*k))
+        let moments = (plan.raw_sites.iter().enumerate())
+            .filter(|(k, _)| plan.scores_activations() && mine(*k))
             .map(|(k, s)| (k, CoMoment::new(s.width)))
             .collect();
-        let runs = plan.spec.estimate.null.activation_permutations as usize;
-        let cross_moments = (plan.raw_pairs.iter().enumerate())
+        let runs = plan.activation_nulls() as usize;
+        let cross_moments: Vec<OwnedCross> = (plan.raw_pairs.iter().enumerate())
             .filter(|(k, _)| mine(*k))
-            .map(|(k, &(a, b))| (k, CrossCoMoment::new(plan.raw_sites[a].width, plan.raw_sites[b].width, runs)))
+            .map(|(k, p)| {
+                let (d_source, d_target) = (plan.raw_sites[p.source].width, plan.raw_sites[p.target].width);
+                let n_said = if plan.is_raw(plan.pairs[p.pair]) { d_source } else { 0 };
+                OwnedCross {
+                    index: k,
+                    moment: CrossCoMoment::new(d_source, d_target, runs),
+                    said: vec![BestPartners::default(); n_said],
+                }
+            })
             .collect();
         let said_backward = (plan.pairs.iter().enumerate())
             .map(|(p, pair)| {
-                let any = tiles.iter().any(|t| t.pair == p);
+                let any = tiles.iter().any(|t| t.pair == p)
+                    || cross_moments.iter().any(|c| plan.raw_pairs[c.index].pair == p && plan.is_raw(*pair));
                 vec![BestPartners::default(); if any { plan.spaces[pair.target].width } else { 0 }]
             })
             .collect();
@@ -128,9 +145,7 @@ impl Fold {
         for (k, moments) in &mut self.moments {
             moments.merge(&batch.moments[*k]);
         }
-        for (k, moments) in &mut self.cross_moments {
-            moments.merge(&batch.cross_moments[*k]);
-        }
+        self.cross_moments.par_iter_mut().for_each(|c| c.moment.merge(&batch.cross_moments[c.index]));
         Ok(())
     }
 
@@ -138,21 +153,30 @@ impl Fold {
     pub fn snapshot(&mut self) -> Vec<Folded> {
         let keep = self.plan.spec.estimate.best;
         let standardised: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
-        let plan = self.plan.clone();
-        let found: Vec<TileMatches> = (self.tiles.par_iter())
+        let (plan, sums) = (self.plan.clone(), &self.sums);
+        // (pair, first source latent, what was found, what was last said of each source latent)
+        let mut found: Vec<(usize, usize, TileMatches, &mut Vec<BestPartners>)> = (self.tiles.par_iter_mut())
             .map(|owned| {
                 let pair = plan.pairs[owned.pair];
-                match_tile(&owned.tile, &standardised[pair.source], &standardised[pair.target], keep)
+                let found = match_tile(&owned.tile, &standardised[pair.source], &standardised[pair.target], keep);
+                (owned.pair, owned.tile.first_row(), found, &mut owned.said)
             })
             .collect();
+        found.par_extend(self.cross_moments.par_iter_mut().filter(|owned| !owned.said.is_empty()).map(|owned| {
+            let at = plan.raw_pairs[owned.index].pair;
+            let pair = plan.pairs[at];
+            let constant = |space: usize| move |i: usize| sums[space].is_constant(i);
+            let found = match_co_moment(&owned.moment, constant(pair.source), constant(pair.target), keep);
+            (at, 0, found, &mut owned.said)
+        }));
 
         let mut out = Vec::new();
         let mut backward: Vec<Vec<BestPartners>> =
             self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
-        for (owned, found) in self.tiles.iter_mut().zip(found) {
-            let pair = owned.pair as u32;
+        for (at, first, found, said) in found {
+            let pair = at as u32;
             for (i, partners) in found.forward.into_iter().enumerate() {
-                let source = (owned.tile.first_row() + i) as u32;
+                let source = (first + i) as u32;
                 let row = |rank: usize, p: &crate::matching::Partner| ViewInput::Forward {
                     pair,
                     source,
@@ -160,12 +184,12 @@ impl Fold {
                     target: p.latent,
                     correlation: p.correlation,
                 };
-                let old: Vec<ViewInput> = owned.said[i].as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
+                let old: Vec<ViewInput> = said[i].as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
                 let new: Vec<ViewInput> = partners.as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
                 say_changes(old, new, &mut out);
-                owned.said[i] = partners;
+                said[i] = partners;
             }
-            for (all, tile) in backward[owned.pair].iter_mut().zip(&found.backward) {
+            for (all, tile) in backward[at].iter_mut().zip(&found.backward) {
                 all.merge(tile, keep);
             }
         }
@@ -209,8 +233,11 @@ impl Fold {
                 }))
             })
             .collect();
-        notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
-        notes.extend(self.cross_moments.iter().map(|(k, m)| Note::CrossMoments(*k, Arc::new(m.clone()))));
+        if self.plan.scores_activations() {
+            notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
+            let crosses = self.cross_moments.iter();
+            notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
+        }
         notes
     }
 }

@@ -11,7 +11,7 @@ use crate::ids::{BatchIndex, Site};
 use crate::linalg::Matrix;
 use crate::matching::{Direction, Partner, Verdict};
 use crate::moments::{CoMoment, CrossCoMoment, LabelKey};
-use crate::plan::Plan;
+use crate::plan::{Plan, RawPair};
 use crate::similarity::{Moments, MomentsMeasure, Permutations, compare_rows, moments_scores};
 use crate::spec::{NullAt, Pairing};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, StateFile, StateLayout};
@@ -386,21 +386,21 @@ impl Publisher {
                 null_runs: score.null.map_or(0, |n| n.runs as u32),
                 p_value: score.null.map(|n| n.p_value),
             };
+            let saes = (&self.loaded.saes[pair.source], &self.loaded.saes[pair.target]);
             for &pairing in &estimate.pairings {
-                if estimate.measures.is_empty() {
-                    break;
-                }
+                // a hookpoint's own dimensions have no decoder rows
+                let (Some(a), Some(b), false) = (saes.0, saes.1, estimate.measures.is_empty()) else { break };
                 let (rows, columns): (Vec<usize>, Vec<usize>) = self.kept(p, pairing).into_iter().unzip();
-                let side = |space: usize, index: &[usize]| widened_rows(self.loaded.saes[space].decoder_rows(), index);
                 let stream = format!("null/rows {source} {target} {}", pairing.as_str());
-                let (p, q) = (side(pair.source, &rows), side(pair.target, &columns));
+                let (p, q) = (widened_rows(a.decoder_rows(), &rows), widened_rows(b.decoder_rows(), &columns));
                 let runs = if with_null { estimate.null.permutations as usize } else { 0 };
                 let nulls = Permutations::Seeded { seed: self.plan.spec.seed, stream: &stream, runs };
                 let scores = compare_rows(&p, &q, &estimate.measures, nulls)?;
                 out.extend(scores.into_iter().map(|s| row(pairing.into(), s)));
             }
             if !estimate.activation_measures.is_empty() {
-                let (a, b) = self.plan.raw_pairs[p];
+                // with activation measures there is one for every pair
+                let RawPair { source: a, target: b, .. } = self.plan.raw_pairs[p];
                 let cross = &cross_moments[&p];
                 let blocks =
                     Moments { n: cross.n_rows as usize, cxx: &moments[&a].c, cyy: &moments[&b].c, cxy: &cross.c };

@@ -67,16 +67,20 @@ pub fn save(
         file.put("c", m.c.as_slice())?;
         saved.push(file.finish()?.into());
     }
-    for (k, m) in &fold.cross_moments {
+    for (k, m) in fold.cross_moments.iter().map(|c| (c.index, &c.moment)) {
         let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
         let layout = StateLayout::new(json!({ "kind": "cross moments", "n_rows": m.n_rows }))
             .tensor::<f64>("mean_x", &[dx])
             .tensor::<f64>("mean_y", &[dy])
+            .tensor::<f64>("xx", &[dx])
+            .tensor::<f64>("yy", &[dy])
             .tensor::<f64>("c", &[dx, dy])
             .tensor::<f64>("nulls", &[m.nulls.len(), dx, dy]);
-        let mut file = run.write_state(next, &cross_moments_name(*k), layout)?;
+        let mut file = run.write_state(next, &cross_moments_name(k), layout)?;
         file.put("mean_x", &m.mean_x)?;
         file.put("mean_y", &m.mean_y)?;
+        file.put("xx", &m.xx)?;
+        file.put("yy", &m.yy)?;
         file.put("c", m.c.as_slice())?;
         for null in &m.nulls {
             file.put("nulls", null.as_slice())?;
@@ -163,8 +167,8 @@ pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: im
         let n_rows = number(file.metadata(), "n_rows", &name)?;
         *m = CoMoment { n_rows, mean: file.tensor("mean")?, c: matrix(file.tensor("c")?, d, d, &name)? };
     }
-    for (k, m) in &mut fold.cross_moments {
-        let name = cross_moments_name(*k);
+    for (k, m) in fold.cross_moments.iter_mut().map(|c| (c.index, &mut c.moment)) {
+        let name = cross_moments_name(k);
         let mut file = run.read_state(manifest, &name)?;
         let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
         let n_rows = number(file.metadata(), "n_rows", &name)?;
@@ -175,7 +179,12 @@ pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: im
             nulls.push(null);
         }
         let c = matrix(file.tensor("c")?, dx, dy, &name)?;
-        *m = CrossCoMoment { n_rows, mean_x: file.tensor("mean_x")?, mean_y: file.tensor("mean_y")?, c, nulls };
+        let mut vector = |tensor: &str, d: usize| -> Result<Vec<f64>> {
+            let values: Vec<f64> = file.tensor(tensor)?;
+            if values.len() == d { Ok(values) } else { Err(misfit(&name)) }
+        };
+        let (mean_x, mean_y) = (vector("mean_x", dx)?, vector("mean_y", dy)?);
+        *m = CrossCoMoment { n_rows, mean_x, mean_y, xx: vector("xx", dx)?, yy: vector("yy", dy)?, c, nulls };
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Each latent's best partners, from one tile of co-moments.
+//! Each latent's best partners, from one tile of sums or from the cross co-moment of two hookpoints.
 
 use crate::matching::{Correlation, Standardised};
-use crate::moments::CrossTile;
+use crate::moments::{CrossCoMoment, CrossTile};
 
 /// A partner and how well it correlates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,46 +62,98 @@ pub struct TileMatches {
 /// A latent without variance has no partner. A source latent that varies has fired, so its row is there; one whose only
 /// values were negative counts as fired too.
 pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
-    let d_target = tile.d_target();
-    let mut forward = vec![BestPartners::default(); tile.n_rows()];
-    let mut backward = vec![BestPartners::default(); d_target];
-    // the correlation that a target's list must beat; lists below `keep` accept anything
-    let mut bar = vec![f64::NEG_INFINITY; d_target];
+    let mut scan = Scan::new(tile.first_row(), tile.n_rows(), tile.d_target(), keep);
     let target_scale: Vec<f64> = target.scale.iter().map(|s| s.unwrap_or(f64::NAN)).collect();
-    let mut r = vec![0.0; d_target];
+    let mut r = vec![0.0; tile.d_target()];
     for (i, sums) in tile.alive() {
-        let latent = (tile.first_row() + i) as u32;
-        let Some(scale) = source.scale[latent as usize] else { continue };
-        let (n, sum) = (source.n_rows, source.sum[latent as usize]);
+        let latent = tile.first_row() + i;
+        let Some(scale) = source.scale[latent] else { continue };
+        let (n, sum) = (source.n_rows, source.sum[latent]);
         for (((r, &xy), &sum_y), &scale_y) in r.iter_mut().zip(sums).zip(&target.sum).zip(&target_scale) {
             *r = crate::matching::pearson(n, sum, scale, sum_y, scale_y, xy);
         }
+        scan.row(i, &r);
+    }
+    scan.found
+}
+
+/// Correlates every dimension of one hookpoint with every dimension of the other, r = c_xy / √(c_xx c_yy), clamped to
+/// [−1, 1], keeping the `keep` best both ways. The best is the largest: −1 is the worst, as between latents.
+///
+/// `source_constant` and `target_constant` say which dimensions had one value in all rows (rounding may leave them a
+/// variance); they and any without variance have no partner.
+pub fn match_co_moment(
+    cross: &CrossCoMoment,
+    source_constant: impl Fn(usize) -> bool,
+    target_constant: impl Fn(usize) -> bool,
+    keep: usize,
+) -> TileMatches {
+    let scale = |variance: f64, constant: bool| {
+        let scale = 1.0 / variance.sqrt();
+        if constant || !scale.is_finite() { f64::NAN } else { scale }
+    };
+    let (d_source, d_target) = (cross.c.n_rows(), cross.c.n_cols());
+    let mut scan = Scan::new(0, d_source, d_target, keep);
+    let target_scale: Vec<f64> = cross.yy.iter().enumerate().map(|(j, &yy)| scale(yy, target_constant(j))).collect();
+    let mut r = vec![0.0; d_target];
+    for (i, &xx) in cross.xx.iter().enumerate() {
+        let source_scale = scale(xx, source_constant(i));
+        if source_scale.is_nan() {
+            continue;
+        }
+        for ((r, &xy), &scale_y) in r.iter_mut().zip(cross.c.row(i)).zip(&target_scale) {
+            *r = (xy * source_scale * scale_y).clamp(-1.0, 1.0);
+        }
+        scan.row(i, &r);
+    }
+    scan.found
+}
+
+/// Rows of correlations in, sources ascending; best partners both ways out.
+struct Scan {
+    first_row: usize,
+    keep: usize,
+    found: TileMatches,
+    /// The correlation that a target's list must beat; lists below `keep` accept anything.
+    bar: Vec<f64>,
+}
+
+impl Scan {
+    fn new(first_row: usize, n_rows: usize, d_target: usize, keep: usize) -> Self {
+        let (forward, backward) = (vec![BestPartners::default(); n_rows], vec![BestPartners::default(); d_target]);
+        Scan { first_row, keep, found: TileMatches { forward, backward }, bar: vec![f64::NEG_INFINITY; d_target] }
+    }
+
+    /// Correlations of source `first_row + i` with every target; NaN where undefined.
+    fn row(&mut self, i: usize, r: &[f64]) {
+        let (latent, keep) = ((self.first_row + i) as u32, self.keep);
+        let (forward, backward) = (&mut self.found.forward[i], &mut self.found.backward);
         let mut row_bar = f64::NEG_INFINITY;
         for (j, &value) in r.iter().enumerate() {
             // NaN (a target without variance) fails both comparisons
             if value > row_bar {
                 let Some(correlation) = Correlation::new(value) else { continue };
-                forward[i].offer(Partner { latent: j as u32, correlation }, keep);
-                if forward[i].as_slice().len() == keep {
-                    row_bar = forward[i].as_slice()[keep - 1].correlation.value();
+                forward.offer(Partner { latent: j as u32, correlation }, keep);
+                if forward.as_slice().len() == keep {
+                    row_bar = forward.as_slice()[keep - 1].correlation.value();
                 }
             }
             // sources come in ascending order, so of equal ones the earlier stays
-            if value > bar[j] {
+            if value > self.bar[j] {
                 let Some(correlation) = Correlation::new(value) else { continue };
                 backward[j].offer(Partner { latent, correlation }, keep);
                 if backward[j].as_slice().len() == keep {
-                    bar[j] = backward[j].as_slice()[keep - 1].correlation.value();
+                    self.bar[j] = backward[j].as_slice()[keep - 1].correlation.value();
                 }
             }
         }
     }
-    TileMatches { forward, backward }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linalg::Matrix;
     use crate::moments::{ByLatent, LatentSums};
     use crate::sae::LatentBatch;
     use proptest::prelude::*;
@@ -165,6 +217,49 @@ mod tests {
             let mut whole = CrossTile::new(0, 5, 4);
             whole.fold(&ByLatent::new(&a), &b);
             prop_assert_eq!(backward, match_tile(&whole, &sa, &sb, keep).backward);
+        }
+    }
+
+    proptest! {
+        /// Co-moments of batches cut anywhere, against plain two-pass correlations; an offset of 1000 takes digits from no one.
+        #[test]
+        fn best_dimensions_are_the_plain_argmax(
+            rows in prop::collection::vec(prop::collection::vec(-4i8..4, 9), 3..14), cut in 0usize..14, keep in 1usize..4,
+        ) {
+            let rows: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().map(|&v| f32::from(v) + 1000.0).collect()).collect();
+            let part = |rows: &[Vec<f32>], from: usize, to: usize| {
+                Matrix::from_vec(rows.len(), to - from, rows.iter().flat_map(|r| r[from..to].to_vec()).collect())
+            };
+            let of = |rows: &[Vec<f32>]| CrossCoMoment::of_batch(&part(rows, 0, 5), &part(rows, 5, 9), &[]);
+            let (before, after) = rows.split_at(cut.min(rows.len()));
+            let mut cross = of(before);
+            cross.merge(&of(after));
+            let constant = |k: usize| rows.iter().all(|r| r[k] == rows[0][k]);
+            let got = match_co_moment(&cross, constant, |j| constant(5 + j), keep);
+            for (picker, partners) in got.forward.iter().enumerate().map(|(i, p)| ((i, true), p))
+                .chain(got.backward.iter().enumerate().map(|(j, p)| ((5 + j, false), p)))
+            {
+                let (k, forward) = picker;
+                let plain: Vec<Option<f64>> =
+                    (if forward { 5..9 } else { 0..5 }).map(|other| two_pass(&rows, k, other)).collect();
+                prop_assert_eq!(partners.as_slice().len(), plain.iter().flatten().count().min(keep));
+                for (rank, p) in partners.as_slice().iter().enumerate() {
+                    let r = plain[p.latent as usize].expect("a partner has a defined correlation");
+                    prop_assert!((r - p.correlation.value()).abs() < 1e-12, "{r} {}", p.correlation.value());
+                    prop_assert!(plain.iter().flatten().filter(|&&v| v > r + 1e-12).count() <= rank);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dimensions_that_are_copies_tie_and_the_lower_is_taken_and_a_constant_has_no_partner() {
+        let x = Matrix::from_vec(4, 3, vec![1., 1., 7., 2., 2., 7., 4., 4., 7., 9., 9., 7.]);
+        let cross = CrossCoMoment::of_batch(&x, &x, &[]);
+        let got = match_co_moment(&cross, |i| i == 2, |j| j == 2, 2);
+        for side in [&got.forward, &got.backward] {
+            assert_eq!(side[1].as_slice().iter().map(|p| p.latent).collect::<Vec<_>>(), [0, 1]);
+            assert_eq!(side[2], BestPartners::default());
         }
     }
 

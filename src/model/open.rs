@@ -7,6 +7,7 @@ use super::families;
 use super::gguf;
 use super::loader::Loader;
 use super::{Model, ModelShape};
+use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,23 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
             Ok(files)
         }
     }
+}
+
+/// The tokenizer of the model at `path`: of a folder its `tokenizer.json` with what stands beside it, of a GGUF file what
+/// its metadata describes.
+///
+/// # Errors
+/// `Request` when there is none or its kind is not supported; `Input` when it is damaged.
+pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
+    match layout(path)? {
+        Layout::Folder(folder) => Tokenizer::from_folder(folder),
+        Layout::Gguf(file) => gguf::tokenizer(file),
+    }
+}
+
+/// The file that holds the tokenizer of the model at `path` alone; a GGUF file holds its own.
+pub fn tokenizer_file(path: &Path) -> Option<PathBuf> {
+    path.is_dir().then(|| path.join("tokenizer.json"))
 }
 
 /// Bytes that an opened model holds: its parameters in f32, less the token table, which stays mapped. An upper bound

@@ -30,6 +30,10 @@ pub struct CrossCoMoment {
     pub mean_x: Vec<f64>,
     /// `[d_y]` f64.
     pub mean_y: Vec<f64>,
+    /// Σ(x−mean_x)² of each dimension, `[d_x]` f64.
+    pub xx: Vec<f64>,
+    /// Σ(y−mean_y)², `[d_y]` f64.
+    pub yy: Vec<f64>,
     /// Σ(x−mean_x)(y−mean_y)ᵀ, `[d_x, d_y]` f64.
     pub c: Matrix<f64>,
     /// The same with y's rows permuted inside each batch (what both share merely by batch is thus kept in the null).
@@ -80,6 +84,15 @@ fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Vec<usize>]) 
         Matrix::from_vec(dx, dy, c.into_iter().map(f64::from).collect())
     };
     permutations.par_iter().map(product).collect()
+}
+
+/// Σv² of each column, in order of rows.
+fn squares(x: &Matrix<f64>) -> Vec<f64> {
+    let mut out = vec![0.0; x.n_cols()];
+    for row in x.rows() {
+        out.iter_mut().zip(row).for_each(|(o, v)| *o += v * v);
+    }
+    out
 }
 
 /// C += (n₁n₂/(n₁+n₂)) δx δyᵀ.
@@ -138,6 +151,8 @@ impl CrossCoMoment {
             n_rows: 0,
             mean_x: vec![0.0; d_x],
             mean_y: vec![0.0; d_y],
+            xx: vec![0.0; d_x],
+            yy: vec![0.0; d_y],
             c: Matrix::zeros(d_x, d_y),
             nulls: vec![Matrix::zeros(d_x, d_y); n_nulls],
         }
@@ -152,7 +167,8 @@ impl CrossCoMoment {
             [] => Vec::new(),
             _ => null_products(&rows_x, &rows_y, permutations),
         };
-        CrossCoMoment { n_rows: x.n_rows() as u64, mean_x, mean_y, c: product(&rows_x, &rows_y), nulls }
+        let (xx, yy) = (squares(&rows_x), squares(&rows_y));
+        CrossCoMoment { n_rows: x.n_rows() as u64, mean_x, mean_y, xx, yy, c: product(&rows_x, &rows_y), nulls }
     }
 
     /// Adds the moments of other rows.
@@ -168,6 +184,10 @@ impl CrossCoMoment {
         for (mine, theirs) in std::iter::once((&mut self.c, &other.c)).chain(self.nulls.iter_mut().zip(&other.nulls)) {
             mine.as_mut_slice().iter_mut().zip(theirs.as_slice()).for_each(|(a, b)| *a += b);
             add_between(mine, self.n_rows, other.n_rows, &dx, &dy);
+        }
+        let w = self.n_rows as f64 * other.n_rows as f64 / (self.n_rows + other.n_rows) as f64;
+        for (mine, theirs, delta) in [(&mut self.xx, &other.xx, &dx), (&mut self.yy, &other.yy, &dy)] {
+            mine.iter_mut().zip(theirs).zip(delta).for_each(|((a, b), d)| *a += b + w * d * d);
         }
         move_mean(&mut self.mean_x, &dx, self.n_rows, other.n_rows);
         move_mean(&mut self.mean_y, &dy, self.n_rows, other.n_rows);
@@ -218,6 +238,11 @@ mod tests {
             }
             for (got, want) in cross.c.as_slice().iter().zip(plain_cross(&x, &y).as_slice()) {
                 prop_assert!((got - want).abs() < 1e-9, "{got} {want}");
+            }
+            for (got, matrix) in [(&cross.xx, plain_cross(&x, &x)), (&cross.yy, plain_cross(&y, &y))] {
+                for (i, got) in got.iter().enumerate() {
+                    prop_assert!((got - matrix.row(i)[i]).abs() < 1e-9, "{got} {}", matrix.row(i)[i]);
+                }
             }
             // the identity permutation is no permutation
             for (null, real) in cross.nulls[0].as_slice().iter().zip(cross.c.as_slice()) {

@@ -5,12 +5,11 @@ use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::moments::tile_rows;
 use crate::plan::fingerprint::{file_parts, spec_parts};
-use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawSite, Space, Tile};
+use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::report::human_bytes;
 use crate::spec::DataflowSpec;
-use crate::store::{FileRecord, digest_of};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Plan {
@@ -26,7 +25,8 @@ impl Plan {
         }
         if pairs.is_empty() {
             return Err(Error::request(
-                "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"]",
+                "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"], or \
+                 at least two places under compare.hookpoints",
             ));
         }
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
@@ -35,22 +35,21 @@ impl Plan {
         let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
         let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
         let mut tiles = Vec::new();
-        for (p, pair) in pairs.iter().enumerate() {
+        let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();
+        for (p, pair) in pairs.iter().enumerate().filter(|(_, pair)| !raw(pair)) {
             let (d_source, d_target) = (spaces[pair.source].width, spaces[pair.target].width);
             let height = tile_rows(d_source, d_target);
             for (number, first_row) in (0..d_source).step_by(height).enumerate() {
                 tiles.push(Tile { pair: p, number, first_row, n_rows: height.min(d_source - first_row) });
             }
         }
-        let (raw_sites, raw_pairs) = if spec.estimate.activation_measures.is_empty() {
-            (Vec::new(), Vec::new())
-        } else {
-            raw_sites(&spaces, &pairs, &models)
-        };
-        let tokenizer = Arc::new(Tokenizer::from_folder(&models[0].path)?);
-        let corpus = Corpus::open(spec.corpus.clone(), tokenizer)?;
+        let all = !spec.estimate.activation_measures.is_empty();
+        let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
+        let tokenizer = Arc::new(common_tokenizer(&models)?);
+        let corpus = Corpus::open(spec.corpus.clone(), tokenizer.clone())?;
         let corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
         let mut plan = Plan {
+            tokenizer,
             spec,
             models,
             spaces,
@@ -62,7 +61,6 @@ impl Plan {
             corpus_files,
             fingerprint_parts: BTreeMap::new(),
         };
-        plan.check_tokenizers()?;
         plan.costs = costs(&plan);
         Ok(plan)
     }
@@ -74,14 +72,14 @@ impl Plan {
     /// Those of reading.
     pub fn take_fingerprint(&mut self) -> Result<()> {
         let mut parts = spec_parts(&self.spec);
-        parts.insert("state".into(), "1".into());
+        parts.insert("state".into(), "2".into());
         for model in &self.models {
             let mut files = crate::model::files(&model.path)?;
-            files.push(model.path.join("tokenizer.json"));
+            files.extend(crate::model::tokenizer_file(&model.path));
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
-        for space in &self.spaces {
-            let files = crate::sae::files(&space.sae.path, space.sae.format)?;
+        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+            let files = crate::sae::files(&sae.path, sae.format)?;
             file_parts(&format!("saes.\"{}\"", space.site), &files, &mut parts)?;
         }
         for (k, (path, size)) in self.corpus_files.iter().enumerate() {
@@ -90,11 +88,6 @@ impl Plan {
         }
         self.fingerprint_parts = parts;
         Ok(())
-    }
-
-    /// Folder whose tokenizer is used for all models.
-    pub fn tokenizer_folder(&self) -> &Path {
-        &self.models[0].path
     }
 
     /// Bytes of memory at most.
@@ -128,36 +121,39 @@ impl Plan {
             parts.join(", ")
         )))
     }
+}
 
-    fn check_tokenizers(&self) -> Result<()> {
-        let mut first: Option<(&str, FileRecord)> = None;
-        for model in &self.models {
-            let within = |e: Error| e.within(format!("model {:?}", model.name));
-            let tokenizer = Tokenizer::from_folder(&model.path).map_err(within)?;
-            if tokenizer.vocab_size() > model.shape.n_vocab {
+/// The tokenizer of the first model, after it is known that all cut texts alike.
+fn common_tokenizer(models: &[PlannedModel]) -> Result<Tokenizer> {
+    let mut first: Option<(&PlannedModel, Tokenizer)> = None;
+    for (k, model) in models.iter().enumerate() {
+        if models[..k].iter().any(|m| m.path == model.path) {
+            continue;
+        }
+        let tokenizer =
+            crate::model::tokenizer(&model.path).map_err(|e| e.within(format!("model {:?}", model.name)))?;
+        if tokenizer.vocab_size() > model.shape.n_vocab {
+            return Err(Error::request(format!(
+                "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was \
+                 trained with",
+                model.name,
+                tokenizer.vocab_size(),
+                model.shape.n_vocab
+            )));
+        }
+        match &first {
+            None => first = Some((model, tokenizer)),
+            Some((other, expected)) if !tokenizer.cuts_as(expected) => {
                 return Err(Error::request(format!(
-                    "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was \
-                     trained with",
-                    model.name,
-                    tokenizer.vocab_size(),
-                    model.shape.n_vocab
+                    "models {:?} and {:?} have different tokenizers, and align = \"token\" needs one for all: token i \
+                     must be the same text everywhere; give models of one tokenizer",
+                    other.name, model.name
                 )));
             }
-            let digest = digest_of(&model.path.join("tokenizer.json")).map_err(within)?;
-            match &first {
-                None => first = Some((&model.name, digest)),
-                Some((other, expected)) if *expected != digest => {
-                    return Err(Error::request(format!(
-                        "models {other:?} and {:?} have different tokenizers, and align = \"token\" needs one for all: token i \
-                         must be the same text everywhere; give models of one tokenizer",
-                        model.name
-                    )));
-                }
-                Some(_) => {}
-            }
+            Some(_) => {}
         }
-        Ok(())
     }
+    Ok(first.expect("a pair has models").1)
 }
 
 fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<PlannedModel>> {
@@ -190,16 +186,24 @@ fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<Planne
 fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
+    let width = models[model].shape.width(site.hookpoint)?;
     let Some(sae) = spec.saes.get(site) else {
-        let known: Vec<String> = spec.saes.keys().map(Site::to_string).collect();
-        return Err(Error::request(format!(
-            "compare.pairs names {site}, but there is no [saes.\"{site}\"]; SAEs here: {}",
-            if known.is_empty() { "none".into() } else { known.join(", ") }
-        )));
+        let entries = (spec.corpus.batch_contexts as u64)
+            .saturating_mul(spec.corpus.context_length as u64)
+            .saturating_mul(width as u64);
+        if entries > u64::from(u32::MAX) {
+            return Err(Error::request(format!(
+                "a batch of {} contexts of {} tokens is {entries} values at {site}, more than {} can be handed on at once; \
+                 lower corpus.batch_contexts",
+                spec.corpus.batch_contexts,
+                spec.corpus.context_length,
+                u32::MAX
+            )));
+        }
+        return Ok(Space { site: site.clone(), model, slot, width, sae: None });
     };
     let path = PathBuf::from(&sae.path);
     let shape = crate::sae::header(&path, sae.format).map_err(|e| e.within(format!("sae \"{site}\"")))?;
-    let width = models[model].shape.width(site.hookpoint)?;
     if shape.d_in != width {
         return Err(Error::request(format!(
             "sae \"{site}\": its encoder takes {} dimensions, hookpoint {} of model {:?} is {width} wide; check the SAE's path \
@@ -208,10 +212,15 @@ fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> 
         )));
     }
     let planned = PlannedSae { path, format: sae.format, shape: shape.clone(), encode: sae.encode };
-    Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: planned })
+    Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: Some(planned) })
 }
 
-fn raw_sites(spaces: &[Space], pairs: &[Pair], models: &[PlannedModel]) -> (Vec<RawSite>, Vec<(usize, usize)>) {
+fn raw_sites(
+    spaces: &[Space],
+    pairs: &[Pair],
+    models: &[PlannedModel],
+    wanted: impl Fn(&Pair) -> bool,
+) -> (Vec<RawSite>, Vec<RawPair>) {
     let mut sites: Vec<RawSite> = Vec::new();
     let mut index = |space: &Space| -> usize {
         if let Some(k) = sites.iter().position(|r| r.site == space.site) {
@@ -221,7 +230,9 @@ fn raw_sites(spaces: &[Space], pairs: &[Pair], models: &[PlannedModel]) -> (Vec<
         sites.push(RawSite { site: space.site.clone(), model: space.model, slot: space.slot, width });
         sites.len() - 1
     };
-    let raw_pairs = pairs.iter().map(|p| (index(&spaces[p.source]), index(&spaces[p.target]))).collect();
+    let raw_pairs = (pairs.iter().enumerate().filter(|(_, p)| wanted(p)))
+        .map(|(pair, p)| RawPair { pair, source: index(&spaces[p.source]), target: index(&spaces[p.target]) })
+        .collect();
     (sites, raw_pairs)
 }
 
@@ -243,14 +254,16 @@ fn costs(plan: &Plan) -> Vec<Cost> {
     for m in &plan.models {
         out.push(cost(format!("model {}", m.name), crate::model::memory_bytes(&m.shape), 0));
     }
-    for s in &plan.spaces {
-        out.push(cost(format!("sae {}", s.site), s.sae.shape.memory_bytes(), 0));
+    for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+        out.push(cost(format!("sae {}", s.site), sae.shape.memory_bytes(), 0));
     }
     for p in &plan.pairs {
         let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
         let cells = a.width as u64 * b.width as u64 * 8;
         let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
-        out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+        if !plan.is_raw(*p) {
+            out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+        }
         out.push(cost(
             format!("match views {} x {}", a.site, b.site),
             best * VIEW_ROW_BYTES,
@@ -265,18 +278,18 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         // twice in memory: once held, once on its way to the tables
         out.push(cost(format!("sums and top tokens {}", s.site), 2 * bytes, bytes));
     }
-    for r in &plan.raw_sites {
+    let mut moments = 0;
+    for r in plan.raw_sites.iter().filter(|_| plan.scores_activations()) {
         let bytes = (r.width * r.width * 8) as u64;
+        moments += bytes;
         out.push(cost(format!("raw moments {}", r.site), 2 * bytes, bytes));
     }
-    let runs = 1 + u64::from(spec.estimate.null.activation_permutations);
-    for &(a, b) in &plan.raw_pairs {
-        let bytes = (plan.raw_sites[a].width * plan.raw_sites[b].width * 8) as u64 * runs;
-        out.push(cost(
-            format!("raw cross moments {} x {}", plan.raw_sites[a].site, plan.raw_sites[b].site),
-            2 * bytes,
-            bytes,
-        ));
+    let runs = 1 + u64::from(plan.activation_nulls());
+    for p in &plan.raw_pairs {
+        let (a, b) = (&plan.raw_sites[p.source], &plan.raw_sites[p.target]);
+        let bytes = (a.width * b.width * 8) as u64 * runs;
+        moments += bytes;
+        out.push(cost(format!("raw cross moments {} x {}", a.site, b.site), 2 * bytes, bytes));
     }
     let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
     let threads = rayon::current_num_threads() as u64;
@@ -286,13 +299,8 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         .unwrap_or(0);
     let activations: u64 =
         plan.models.iter().map(|m| (m.hookpoints.len() * m.shape.d_model.max(m.shape.d_attn) * 4) as u64).sum();
-    let latents: u64 = plan.spaces.iter().map(|s| s.sae.shape.entries_per_row(s.sae.encode) as u64 * 8).sum();
-    let moments: u64 = plan.raw_sites.iter().map(|r| (r.width * r.width * 8) as u64).sum::<u64>()
-        + plan
-            .raw_pairs
-            .iter()
-            .map(|&(a, b)| (plan.raw_sites[a].width * plan.raw_sites[b].width * 8) as u64 * runs)
-            .sum::<u64>();
+    let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
+    let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows * 2 * latents + moments;
     out.push(cost("one batch in its forward".into(), rows * activations + threads * contexts, 0));
     out.push(cost(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded, 0));

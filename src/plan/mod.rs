@@ -7,6 +7,7 @@ mod cost;
 mod fingerprint;
 mod make;
 
+use crate::corpus::Tokenizer;
 use crate::ids::{Hookpoint, Site};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
@@ -14,6 +15,7 @@ use crate::sae::{Encode, Format, SaeShape};
 use crate::spec::DataflowSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use cost::{Cost, parse_bytes};
 pub use fingerprint::fingerprint;
@@ -33,8 +35,11 @@ pub struct Plan {
     pub tiles: Vec<Tile>,
     /// Hookpoints whose raw activations are compared.
     pub raw_sites: Vec<RawSite>,
-    /// Pairs of them, one for each of `pairs` when an activation measure is asked for.
-    pub raw_pairs: Vec<(usize, usize)>,
+    /// Pairs of them whose cross co-moments are kept: those of two raw spaces, or all of `pairs`, in their order, when an
+    /// activation measure is asked for.
+    pub raw_pairs: Vec<RawPair>,
+    /// The tokenizer of all models.
+    pub tokenizer: Arc<Tokenizer>,
     /// What is held in memory and on disk.
     pub costs: Vec<Cost>,
     /// Corpus files and their sizes.
@@ -56,7 +61,8 @@ pub struct PlannedModel {
     pub hookpoints: Vec<Hookpoint>,
 }
 
-/// A set of latents that is held against others: an SAE at its hookpoint.
+/// What is held against others: the latents of an SAE at its hookpoint, or the dimensions of a hookpoint as they are,
+/// which then stand wherever latents do.
 #[derive(Clone, Debug)]
 pub struct Space {
     /// Where its input is read.
@@ -67,8 +73,8 @@ pub struct Space {
     pub slot: usize,
     /// Number of latents.
     pub width: usize,
-    /// The SAE.
-    pub sae: PlannedSae,
+    /// The SAE; `None` for the hookpoint's own dimensions.
+    pub sae: Option<PlannedSae>,
 }
 
 /// An SAE to be loaded.
@@ -117,7 +123,40 @@ pub struct RawSite {
     pub width: usize,
 }
 
+/// Two hookpoints whose raw activations are held against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawPair {
+    /// Index into [`Plan::pairs`].
+    pub pair: usize,
+    /// The source: index into [`Plan::raw_sites`].
+    pub source: usize,
+    /// The target.
+    pub target: usize,
+}
+
+impl Space {
+    /// Whether it is a hookpoint's own dimensions.
+    pub fn is_raw(&self) -> bool {
+        self.sae.is_none()
+    }
+}
+
 impl Plan {
+    /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
+    pub fn is_raw(&self, pair: Pair) -> bool {
+        self.spaces[pair.source].is_raw() && self.spaces[pair.target].is_raw()
+    }
+
+    /// Whether hookpoints are scored, which takes their own co-moments and a null.
+    pub fn scores_activations(&self) -> bool {
+        !self.spec.estimate.activation_measures.is_empty()
+    }
+
+    /// Null versions kept of each cross co-moment.
+    pub fn activation_nulls(&self) -> u32 {
+        if self.scores_activations() { self.spec.estimate.null.activation_permutations } else { 0 }
+    }
+
     /// How strongest tokens are remembered.
     pub fn top_options(&self) -> TopOptions {
         let [before, after] = self.spec.estimate.top_context;

@@ -161,10 +161,15 @@ impl Summary {
     fn write_overview(&self, out: &mut String) -> std::fmt::Result {
         let name = |p: &PairSummary| format!("{} x {}", p.last.pair.source, p.last.pair.target);
         let width = self.pairs.iter().map(|p| name(p).chars().count()).max().unwrap_or(0);
-        let measures: Vec<(String, &'static str)> = (self.pairs.first().map(|p| &p.scores).into_iter().flatten())
-            .map(|s| (s.measure.clone(), s.pairing.as_str()))
-            .filter(|(_, pairing)| matches!(*pairing, "mutual" | "activations"))
-            .collect();
+        // a pair of raw hookpoints has no scores of decoder rows, so one pair does not tell of all
+        let mut measures: Vec<(String, &'static str)> = Vec::new();
+        for s in self.pairs.iter().flat_map(|p| &p.scores) {
+            let column = (s.measure.clone(), s.pairing.as_str());
+            if matches!(column.1, "mutual" | "activations") && !measures.contains(&column) {
+                measures.push(column);
+            }
+        }
+        measures.sort_by_key(|(_, pairing)| *pairing == "activations");
         write!(out, "\n{:<width$}   alive a, b   mean best r   kept  mutual", "pair")?;
         for (measure, pairing) in &measures {
             let header = if *pairing == "activations" { format!("{measure}*") } else { measure.clone() };

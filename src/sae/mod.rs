@@ -50,6 +50,30 @@ pub struct LatentBatch {
 }
 
 impl LatentBatch {
+    /// The dimensions of `x: [n_rows, d]` as they are, each in the place of a latent. Fewer than 2³² values.
+    ///
+    /// # Panics
+    /// When there are more.
+    pub fn of_dimensions(x: &Matrix<f32>) -> Self {
+        let d = x.n_cols();
+        assert!(x.as_slice().len() <= u32::MAX as usize, "a batch of {} values", x.as_slice().len());
+        let mut out = LatentBatch {
+            d_sae: d,
+            row_starts: Vec::with_capacity(x.n_rows() + 1),
+            latents: Vec::with_capacity(x.as_slice().len()),
+            values: Vec::with_capacity(x.as_slice().len()),
+        };
+        out.row_starts.push(0);
+        for r in 0..x.n_rows() {
+            for (j, &v) in x.row(r).iter().enumerate().filter(|(_, v)| **v != 0.0) {
+                out.latents.push(j as u32);
+                out.values.push(v);
+            }
+            out.row_starts.push(out.latents.len() as u32);
+        }
+        out
+    }
+
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.row_starts.len().saturating_sub(1)

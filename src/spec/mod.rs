@@ -51,7 +51,7 @@ pub struct DataflowSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// A folder in Hugging Face layout.
+    /// A folder in Hugging Face layout, or a .gguf file.
     pub path: String,
     /// Number format of the computation.
     #[serde(default)]
@@ -85,8 +85,14 @@ pub struct SaeSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompareSpec {
-    /// Pairs of sites, source first; or `"all"`: every SAE of a model with every SAE of a model after it in the alphabet.
+    /// Pairs of sites, source first; or `"all"`: every SAE of a model with every SAE of a model after it in the alphabet,
+    /// and likewise the [`hookpoints`](Self::hookpoints). A listed site without an SAE stands for its hookpoint's
+    /// dimensions as they are.
     pub pairs: PairsSpec,
+    /// Sites without an SAE that `"all"` pairs: places of several models across models, as SAEs; places of one model each
+    /// with every later one of the list.
+    #[serde(default)]
+    pub hookpoints: Vec<Site>,
     /// How Σxy is kept.
     #[serde(default)]
     pub cross: Cross,
@@ -109,7 +115,7 @@ pub enum PairsSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AllPairs {
-    /// Every SAE of a model with every SAE of a later one.
+    /// Every SAE of a model with every SAE of a later one, and every listed hookpoint likewise.
     All,
 }
 
@@ -341,9 +347,36 @@ impl DataflowSpec {
         for site in self.saes.keys() {
             self.model_of(site, "saes", path)?;
         }
+        self.check_hookpoints(path)?;
         for (a, b) in self.listed_pairs() {
             for site in [a, b] {
                 self.model_of(site, "compare.pairs", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `compare.hookpoints` can have wrong.
+    fn check_hookpoints(&self, path: &Path) -> Result<()> {
+        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        let listed = &self.compare.hookpoints;
+        if !listed.is_empty() && !self.listed_pairs().is_empty() {
+            return fail(
+                "compare.hookpoints says what pairs = \"all\" is to pair, but the pairs are listed; write pairs = \"all\", or \
+                 leave hookpoints out: a listed pair may name any place"
+                    .into(),
+            );
+        }
+        for (k, site) in listed.iter().enumerate() {
+            self.model_of(site, "compare.hookpoints", path)?;
+            if listed[..k].contains(site) {
+                return fail(format!("compare.hookpoints names {site} twice; name it once"));
+            }
+            if self.saes.contains_key(site) {
+                return fail(format!(
+                    "compare.hookpoints names {site}, which has an SAE in [saes.\"{site}\"]; a place is compared by its SAE's \
+                     latents or as it is, not both: take one of them out"
+                ));
             }
         }
         Ok(())
@@ -374,14 +407,14 @@ impl DataflowSpec {
         match &self.compare.pairs {
             PairsSpec::Listed(pairs) => pairs.clone(),
             PairsSpec::All(_) => {
-                let sites: Vec<&Site> = self.saes.keys().collect();
-                let mut out = Vec::new();
-                for a in &sites {
-                    for b in &sites {
-                        if a.model < b.model {
-                            out.push(((*a).clone(), (*b).clone()));
-                        }
-                    }
+                let mut out = across_models(self.saes.keys());
+                let raw = &self.compare.hookpoints;
+                if raw.iter().any(|site| site.model != raw[0].model) {
+                    out.extend(across_models(raw.iter()));
+                } else {
+                    out.extend(
+                        (0..raw.len()).flat_map(|k| raw[k + 1..].iter().map(move |b| (raw[k].clone(), b.clone()))),
+                    );
                 }
                 out
             }
@@ -392,6 +425,12 @@ impl DataflowSpec {
     pub fn default_directory(&self) -> PathBuf {
         Path::new("runs").join(&self.name)
     }
+}
+
+/// Every site of a model with every site of a model after it in the alphabet.
+fn across_models<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Vec<(Site, Site)> {
+    let later = |a: &'a Site| sites.clone().filter(|b| a.model < b.model).map(move |b| (a.clone(), b.clone()));
+    sites.clone().flat_map(later).collect()
 }
 
 #[cfg(test)]

@@ -53,8 +53,27 @@ fn values_that_cannot_be_are_refused_by_name() {
         ("[saes.\"a/layers.2\"]", "[saes.\"z/layers.2\"]", "no [models.z]"),
         ("[saes.\"a/layers.2\"]", "[saes.\"a/layer.2\"]", "hookpoint"),
         ("[estimate]", "[estimate]\nbest = 0", "estimate.best"),
+        ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"c/embed\"]", "no [models.c]"),
+        ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/embed\", \"a/embed\"]", "a/embed twice"),
+        ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/layers.2\"]", "take one of them out"),
+        ("pairs = \"all\"", "pairs = [[\"a/embed\", \"b/embed\"]]\nhookpoints = [\"a/embed\"]", "leave hookpoints out"),
     ] {
         let error = DataflowSpec::parse(&GOOD.replace(from, to), Path::new("t.toml")).unwrap_err();
         assert!(error.to_string().contains(expect), "{to}: {error}");
     }
+}
+
+#[test]
+fn all_pairs_hookpoints_of_one_model_in_order_and_of_several_across_them() {
+    let pairs = |listed: &str| -> Vec<String> {
+        let text = GOOD.replace("pairs = \"all\"", &format!("pairs = \"all\"\nhookpoints = {listed}"));
+        let spec = DataflowSpec::parse(&text, Path::new("t.toml")).unwrap();
+        spec.pairs().iter().skip(1).map(|(a, b)| format!("{a} {b}")).collect()
+    };
+    assert_eq!(
+        pairs("[\"a/resid_post.5\", \"a/embed\", \"a/layers.3.mlp\"]"),
+        ["a/resid_post.5 a/embed", "a/resid_post.5 a/mlp_out.3", "a/embed a/mlp_out.3"]
+    );
+    assert_eq!(pairs("[\"b/embed\", \"a/resid_post.5\", \"a/embed\"]"), ["a/resid_post.5 b/embed", "a/embed b/embed"]);
+    assert_eq!(pairs("[\"a/embed\"]"), Vec::<String>::new());
 }

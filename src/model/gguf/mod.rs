@@ -10,7 +10,7 @@ mod quant;
 mod tests;
 mod tokenizer;
 
-pub use tokenizer::tokenizer_json;
+pub use tokenizer::{tokenizer, tokenizer_json};
 
 use self::file::{GgufFile, Tensor, Value};
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@
 //! with the longer left part; the piece that comes out is the same.
 
 use super::file::{GgufFile, Value};
+use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -21,6 +22,21 @@ const USER_DEFINED: i128 = 4;
 /// # Errors
 /// `Request` for a tokenizer or pre-tokenizer that is not supported; `Input` for a damaged file.
 pub fn tokenizer_json(path: &Path) -> Result<String> {
+    Ok(read(path)?.1)
+}
+
+/// The tokenizer of the model at `path`, with BOS, EOS and padding as its metadata names them.
+///
+/// # Errors
+/// As [`tokenizer_json`].
+pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
+    let (vocabulary, json) = read(path)?;
+    let id = |id: Option<usize>| id.and_then(|id| u32::try_from(id).ok());
+    let tokenizer = Tokenizer::from_bytes(&path.display().to_string(), json.as_bytes())?;
+    Ok(tokenizer.with_special_ids(id(vocabulary.bos), id(vocabulary.eos), id(vocabulary.padding)))
+}
+
+fn read(path: &Path) -> Result<(Vocabulary, String)> {
     let file = GgufFile::open(path)?;
     let vocabulary = Vocabulary::read(&file)?;
     let json = match text(&file, "tokenizer.ggml.model") {
@@ -34,7 +50,8 @@ pub fn tokenizer_json(path: &Path) -> Result<String> {
             )));
         }
     };
-    Ok(json.to_string())
+    let json = json.to_string();
+    Ok((vocabulary, json))
 }
 
 fn text<'a>(file: &'a GgufFile, key: &str) -> Option<&'a str> {
@@ -57,6 +74,7 @@ struct Vocabulary {
     bos: Option<usize>,
     eos: Option<usize>,
     unknown: Option<usize>,
+    padding: Option<usize>,
     add_bos: bool,
     add_eos: bool,
 }
@@ -87,12 +105,12 @@ impl Vocabulary {
                 Some(_) => Err(wrong(&key)),
             }
         };
-        let (bos, eos, unknown) = (id("bos")?, id("eos")?, id("unknown")?);
+        let (bos, eos, unknown, padding) = (id("bos")?, id("eos")?, id("unknown")?, id("padding")?);
         // SentencePiece models put BOS first unless told otherwise, byte-level ones do not.
         let default = text(file, "tokenizer.ggml.model") == Some("llama");
         let add_bos = flag(file, "tokenizer.ggml.add_bos_token", default);
         let add_eos = flag(file, "tokenizer.ggml.add_eos_token", false);
-        Ok(Vocabulary { tokens, types, bos, eos, unknown, add_bos, add_eos })
+        Ok(Vocabulary { tokens, types, bos, eos, unknown, padding, add_bos, add_eos })
     }
 
     /// Whether a token is found in the text before anything else is done.
