@@ -1,6 +1,7 @@
 //! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
 
 use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,18 @@ fn kills() -> u64 {
 #[test]
 fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let flow = small_demo(folder.path(), &[]);
-    let whole = folder.path().join("whole");
+    killed_and_taken_up(folder.path(), &small_demo(folder.path(), &[]), kills());
+}
+
+/// Runs `flow` in `folder` undisturbed, then again with so many kills, and compares.
+pub fn killed_and_taken_up(folder: &Path, flow: &Path, kills: u64) {
+    let whole = folder.join("whole");
     let started = Instant::now();
-    run(&flow, &whole, &["--quiet"]);
+    run(flow, &whole, &["--quiet"]);
     let took = started.elapsed();
     let expected = tables(&whole);
 
-    let out = folder.path().join("killed");
+    let out = folder.join("killed");
     // splitmix64, so that a failure can be repeated
     let mut state = 11u64;
     let mut random = move || {
@@ -30,12 +35,12 @@ fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
         z ^ (z >> 31)
     };
     let (mut killed, mut finished) = (0, 0);
-    while killed < kills() {
+    while killed < kills {
         let workers = 1 + random() % 3;
         let mut child = cognate()
             .args(["run", "--quiet", "--workers", &workers.to_string(), "--out"])
             .arg(&out)
-            .arg(&flow)
+            .arg(flow)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -52,7 +57,7 @@ fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
             std::fs::remove_dir_all(&out).unwrap();
         }
     }
-    run(&flow, &out, &["--quiet", "--workers", "2"]);
+    run(flow, &out, &["--quiet", "--workers", "2"]);
     same_tables(&expected, &out, &format!("after {killed} kills"));
     println!("{killed} kills, {} runs brought to their end", finished + 1);
 }

@@ -6,4 +6,5 @@ mod determinism;
 mod e2e;
 mod kill;
 mod limits;
+mod raw;
 mod refusals;
