@@ -53,6 +53,7 @@ fn goes_on(model: &dyn Model, tokenizer: &Tokenizer, prompt: &str, n: usize) -> 
 fn smollm2_goes_on_as_a_language_model_does() {
     let Some(path) = real("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let tokenizer = model::tokenizer(&path).unwrap();
+    assert_eq!((tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()), (Some(1), Some(2), Some(2)));
     let model = model::open(&path).unwrap();
     let paris = goes_on(model.as_ref(), &tokenizer, "The capital of France is", 6);
     assert!(paris.contains("Paris"), "{paris:?}");
@@ -65,8 +66,10 @@ fn gemma_3_goes_on_as_a_language_model_does() {
     let Some(path) = real("gemma-3-270m-q4_k_m.gguf") else { return };
     let tokenizer = model::tokenizer(&path).unwrap();
     let model = model::open(&path).unwrap();
-    let paris = goes_on(model.as_ref(), &tokenizer, "The capital of France is", 1);
-    assert!(paris.contains("Paris"), "{paris:?}");
+    let counted = goes_on(model.as_ref(), &tokenizer, "one, two, three, four, five, six,", 2);
+    assert!(counted.contains("seven"), "{counted:?}");
+    let france = goes_on(model.as_ref(), &tokenizer, "Paris is the capital of", 1);
+    assert!(france.contains("France"), "{france:?}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ enum Command {
     },
     /// Write what one model holds at hookpoints, for given token ids
     Activations {
-        /// Model folder
+        /// Model folder, or a .gguf file
         #[arg(long)]
         model: PathBuf,
         /// Safetensors file with integer tensors named input_ids or NAME.input_ids

@@ -15,9 +15,9 @@ use std::sync::Arc;
 pub struct LatentRow {
     /// Where it lives.
     pub site: Arc<Site>,
-    /// Its number in the SAE, from 0.
+    /// Its number in the SAE, or that of the hookpoint's dimension, from 0.
     pub latent: u32,
-    /// Rows on which it fired (activation above 0).
+    /// Rows on which it fired (activation not 0).
     pub n_active: u64,
     /// `n_active` over the rows counted.
     pub frequency: f64,
@@ -86,8 +86,13 @@ impl Row for LatentRow {
         let mut fields = vec![
             field("model", DataType::Utf8, false, "model by its name in the dataflow file"),
             field("hookpoint", DataType::Utf8, false, "where in the model the latents live, for example resid_post.3"),
-            field("latent", DataType::UInt32, false, "number of the latent in its SAE, from 0"),
-            field("n_active", DataType::UInt64, false, "rows on which it fired (activation above 0)"),
+            field(
+                "latent",
+                DataType::UInt32,
+                false,
+                "number of the latent in its SAE, or of the hookpoint's dimension, from 0",
+            ),
+            field("n_active", DataType::UInt64, false, "rows on which it fired (activation not 0)"),
             field("frequency", DataType::Float64, false, "n_active over the rows counted"),
             field("mean", DataType::Float64, false, "mean activation over all rows, zeros included"),
             field(
