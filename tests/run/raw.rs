@@ -205,7 +205,7 @@ fn a_gguf_file_is_a_model_with_its_own_tokenizer() {
     let (sites, rows) = (["q/embed", "q/resid_post.1"], matches(&out));
     assert_eq!(rows.iter().filter(|m| m.rank == 1).count(), 3 * 2 * 32, "three pairs, both ways, 32 dimensions");
     let tokenizer = cognate::model::tokenizer(&project().join("tests/fixtures/qwen2_f16.gguf")).unwrap();
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (Some(365), Some(365)), "as the metadata has them");
+    assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (None, Some(365)), "the metadata names no BOS");
     let x = rows_of(&flow, &sites);
     let latents = latents(&out);
     assert_eq!(x[0].n_rows() as f64, (latents[0].n_active as f64 / latents[0].frequency).round());
