@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 16] = [
 const HOMES: &[(&str, &[&str])] = &[
     ("timely", &["engine"]),
     ("differential_dataflow", &["engine"]),
+    ("libc", &["engine"]),
     ("candle_core", &["model"]),
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),

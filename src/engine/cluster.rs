@@ -3,6 +3,7 @@
 use crate::corpus::Corpus;
 use crate::engine::encode::encode_batch;
 use crate::engine::fold::Fold;
+use crate::engine::memory;
 use crate::engine::message::{Encoded, Folded, Note, ViewRow, Work};
 use crate::engine::publish::{Due, Publisher};
 use crate::engine::schedule::Schedule;
@@ -323,6 +324,7 @@ fn build(
                             let (_, (_held, due)) = first.remove_entry();
                             if let Some(publisher) = &mut publisher {
                                 keep_or_fail(&of_job.shared, publisher.settle(t, due));
+                                memory::give_back();
                             }
                         }
                     }
@@ -379,6 +381,9 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
     }
     if index == 0 && (control.snapshot.is_some() || control.checkpoint) {
         out.push(Folded::Note(Note::Due(control.clone())));
+    }
+    if control.checkpoint {
+        memory::give_back();
     }
     Ok(out)
 }

@@ -12,6 +12,7 @@
 mod cluster;
 mod encode;
 mod fold;
+mod memory;
 mod message;
 mod publish;
 mod schedule;
