@@ -128,7 +128,7 @@ fn six_ways_of_cutting_give_the_chunks_of_the_reference() {
             for (c, context) in batch.contexts.iter().enumerate() {
                 assert_eq!(context.documents.len(), 1);
                 let document = batch.document_of(c, 0);
-                assert_eq!(document.name, document.number.to_string(), "ids of the file are its line numbers");
+                assert_eq!(*document.name, document.number.to_string(), "ids of the file are its line numbers");
                 let leading = context.counted.iter().filter(|counted| !**counted).count() as u64;
                 found.push((document.number, leading, context.ids.clone()));
             }

@@ -2,6 +2,7 @@
 
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A batch of contexts; `index` is its timestamp for the rest of its life.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,8 +34,8 @@ pub struct Context {
 pub struct Document {
     /// Running number over the whole corpus, from 0.
     pub number: u64,
-    /// Its `id` field where it has one, else `FILE:RECORD` (record from 1).
-    pub name: String,
+    /// Its `id` field where it has one, else `FILE:RECORD` (record from 1); shared with what remembers it.
+    pub name: Arc<str>,
     /// Values of the label fields, in the order of `labels` in the options; `None` where the record has none.
     pub labels: Vec<Option<String>>,
 }

@@ -232,7 +232,7 @@ impl Corpus {
                             let number = now.documents;
                             now.documents += 1;
                             now.split_documents += u64::from(piece.split);
-                            let (name, labels) = (opening.name.clone(), opening.labels.clone());
+                            let (name, labels) = (opening.name.as_str().into(), opening.labels.clone());
                             self.cutter.open(Document { number, name, labels });
                         }
                         self.cutter.push(&piece, &mut cuts);

@@ -258,7 +258,7 @@ impl Publisher {
             token: self.tokenizer.token_text(t.token()),
             value: t.value,
             context: self.tokenizer.decode(&t.context).unwrap_or_default(),
-            document: t.document.clone(),
+            document: t.document.to_string(),
         };
         let label = |key| known.labels.get(key).map(|c| LabelSum { n_active: c.n_active[i], sum: c.sum[i] });
         LatentRow {

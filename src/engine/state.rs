@@ -223,8 +223,8 @@ fn restore_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -
         let span = next_context..next_context + lengths[k] as usize;
         let name = next_name..next_name + name_lengths[k] as usize;
         (next_context, next_name) = (span.end, name.end);
-        let document = String::from_utf8_lossy(&names[name]).into_owned();
-        TopToken { value: values[k], row: rows[k], context: context[span].to_vec(), at: at[k], document }
+        let document = String::from_utf8_lossy(&names[name]).into();
+        TopToken { value: values[k], row: rows[k], context: context[span].into(), at: at[k], document }
     });
     let tops = counts.iter().map(|&c| entries.by_ref().take(c as usize).collect()).collect();
     if !space.top.restore(tops) {

@@ -3,6 +3,7 @@
 use crate::corpus::TokenBatch;
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How many strongest tokens are kept and how much around them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,12 +23,12 @@ pub struct TopToken {
     pub value: f32,
     /// Number of the row over the whole corpus.
     pub row: u64,
-    /// Token ids around it, the token itself at `at`.
-    pub context: Vec<u32>,
+    /// Token ids around it, the token itself at `at`. Shared, so that a snapshot copies no contexts.
+    pub context: Arc<[u32]>,
     /// Where in `context` the token stands.
     pub at: u32,
-    /// Name of the document.
-    pub document: String,
+    /// Name of the document, shared with the other firings in it.
+    pub document: Arc<str>,
 }
 
 impl TopToken {
@@ -96,7 +97,7 @@ impl TopTokens {
                 let entry = TopToken {
                     value,
                     row,
-                    context: context[from..to].to_vec(),
+                    context: context[from..to].into(),
                     at: (p - from) as u32,
                     document: tokens.document_of(c, p).name.clone(),
                 };
@@ -147,7 +148,7 @@ mod tests {
         let mut top = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
         top.fold(&tokens, &latents);
         let got: Vec<(f32, u64, u32, Vec<u32>)> =
-            top.latent(0).iter().map(|t| (t.value, t.row, t.token(), t.context.clone())).collect();
+            top.latent(0).iter().map(|t| (t.value, t.row, t.token(), t.context.to_vec())).collect();
         assert_eq!(
             got,
             [(3.0, 101, 12, vec![11, 12, 13]), (2.0, 103, 14, vec![13, 14]), (1.0, 100, 11, vec![0, 11, 12])]

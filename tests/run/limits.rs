@@ -1,41 +1,51 @@
 //! The machine's limits: memory that does not grow with the corpus, a disk that is full.
 
-use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
 use std::path::Path;
 use std::process::Command;
 
-/// Peak resident memory of a run over the same text `times` times, in bytes, from its JSON summary. One snapshot, at the
-/// end: what many of them add is told in ARCHITECTURE.md.
-fn peak(folder: &Path, times: usize) -> f64 {
-    let files = vec!["\"data/demo/corpus.jsonl\""; times].join(", ");
-    let tokens = format!("max_tokens = {}", 60_000 * times);
+/// Peak resident memory of a run over the corpus in `text` listed `times` times, in bytes, from its JSON summary.
+fn peak(folder: &Path, text: &Path, times: usize) -> f64 {
+    let files = vec![format!("{:?}", text.to_str().unwrap()); times].join(", ");
     let files = format!("files = [{files}]");
     let changes = [
         ("files = [\"data/demo/corpus.jsonl\"]", files.as_str()),
-        ("max_tokens = 12_000", tokens.as_str()),
-        ("snapshot_every = 3_000", "snapshot_every = 1_000_000"),
-        ("\nevery = 1_000", "\nevery = 1_000_000"),
+        ("max_tokens = 12_000", "max_tokens = 0"),
+        ("snapshot_every = 3_000", "snapshot_every = 20_000"),
+        ("\nevery = 1_000", "\nevery = 100_000"),
     ];
     let flow = small_demo(folder, &changes);
-    let output = run(&flow, &folder.join(format!("run-{times}")), &["--json"]);
+    let output = run(&flow, &folder.join("run"), &["--json", "--fresh"]);
     let summary: serde_json::Value = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|l| serde_json::from_str(l).ok())
         .find(|v: &serde_json::Value| v["event"] == "summary")
         .expect("a summary is printed");
-    assert!(summary["tokens"].as_f64().unwrap() >= 60_000.0 * times as f64);
+    assert!(summary["tokens"].as_f64().unwrap() > 50_000.0 * times as f64);
     summary["speed"]["peak_bytes"].as_f64().expect("this machine tells")
 }
 
+/// The same text again brings no new latents to life, so what more there is would have grown with the corpus. The system
+/// and the threads' timing only ever add to a peak: the least of a few runs counts.
 #[test]
 fn memory_does_not_grow_with_the_corpus() {
     if !cfg!(target_os = "linux") {
         return println!("skipped: peak memory is read where Linux keeps it");
     }
     let folder = tempfile::tempdir().unwrap();
-    let (once, four) = (peak(folder.path(), 1), peak(folder.path(), 4));
-    println!("peak memory: {:.1} MB once, {:.1} MB four times", once / 1e6, four / 1e6);
-    assert!(four < once * 1.05, "{once} and {four}");
+    let whole = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    let text = folder.path().join("corpus.jsonl");
+    std::fs::write(&text, whole.split_inclusive('\n').take(100).collect::<String>()).unwrap();
+    let (mut once, mut four) = (f64::MAX, f64::MAX);
+    for attempt in 1..=4 {
+        once = once.min(peak(folder.path(), &text, 1));
+        four = four.min(peak(folder.path(), &text, 4));
+        println!("peak memory, least of {attempt}: {:.1} MB once, {:.1} MB four times", once / 1e6, four / 1e6);
+        if four < once * 1.05 {
+            return;
+        }
+    }
+    panic!("the corpus four times over takes {:.1} % more", (four / once - 1.0) * 100.0);
 }
 
 #[test]

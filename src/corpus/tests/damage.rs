@@ -175,7 +175,7 @@ fn parquet_that_is_damaged_or_lacks_a_column() {
     let labelled = CorpusOptions { labels: vec!["n".into()], text: "bytes".into(), id: "text".into(), ..base.clone() };
     let skip = CorpusOptions { on_bad_record: OnBadRecord::Skip, ..labelled };
     let (batches, _) = read(skip, Limits::default()).unwrap();
-    let found: Vec<_> = batches[0].documents.iter().map(|d| (d.name.clone(), d.labels[0].clone())).collect();
+    let found: Vec<_> = batches[0].documents.iter().map(|d| (d.name.to_string(), d.labels[0].clone())).collect();
     assert_eq!(found, [("a".to_string(), Some("1".to_string())), ("c".to_string(), Some("3".to_string()))]);
     for (bad, part) in [
         (CorpusOptions { text: "body".into(), ..base.clone() }, "no column \"body\""),
