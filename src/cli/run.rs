@@ -5,7 +5,7 @@ use crate::cli::machine;
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
-use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic};
+use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, fingerprint};
 use crate::report::{Speed, Summary, thousands};
@@ -24,6 +24,7 @@ use std::time::Instant;
 /// Whatever stops a run; its directory then holds the last checkpoint.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let started = Instant::now();
+    bound_arenas();
     let voice = Voice::new(args.quiet, args.json);
     let cluster = cluster(args)?;
     let (mut spec, text) = DataflowSpec::read(&args.flow)?;

@@ -88,6 +88,6 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { record_bytes: 256 << 20, piece_bytes: 1 << 20, piece_ids: 1 << 20, look_ahead_bytes: 8 << 20 }
+        Limits { record_bytes: 256 << 20, piece_bytes: 1 << 20, piece_ids: 1 << 20, look_ahead_bytes: 1 << 20 }
     }
 }

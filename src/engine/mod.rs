@@ -7,7 +7,8 @@
 //!
 //! A batch's number is its timestamp. The fold waits until the frontier has passed t and applies batches in order, so no
 //! number depends on how many workers, threads or processes there are, or on how many batches are in the air. What timely
-//! does not give is durable state: at a checkpoint the source lets nothing in until the publisher has committed.
+//! does not give is durable state: at a checkpoint the source lets nothing in until the publisher has committed (nor, for
+//! memory's sake, at a snapshot until it is published).
 
 mod cluster;
 mod encode;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use cluster::{Cluster, abort_on_panic};
 pub use encode::Loaded;
+pub use memory::bound_arenas;
 pub use shared::{Shared, Stage};
 
 /// What happened, for whoever watches.

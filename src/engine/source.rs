@@ -111,6 +111,10 @@ pub fn batches<'scope>(
                     debug_assert_eq!(fed.tokens.index, next, "batches come in order");
                     if control.checkpoint {
                         control.cursor = Some(fed.cursor);
+                    }
+                    // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does not
+                    // stand beside that of batches in the air
+                    if control.checkpoint || control.snapshot.is_some() {
                         held_until = Some(next);
                     }
                     capability.downgrade(&next);
