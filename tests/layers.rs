@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("thiserror", &["error"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("console", &["cli"]),
     ("signal_hook", &["cli"]),
     ("cpu_time", &["cli"]),
     ("rayon", EVERYWHERE),

@@ -7,6 +7,8 @@ mod machine;
 mod plan;
 mod progress;
 mod run;
+mod show;
+mod status;
 
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -41,6 +43,24 @@ enum Command {
         /// Refuse a plan over this much memory, for example 16GiB
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
+    },
+    /// Say how a run stands, from any terminal, while it goes on or after; nothing is written
+    Status {
+        /// The run directory
+        run: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one latent of a run: statistics, strongest tokens in context, partners
+    Show {
+        /// The run directory
+        run: PathBuf,
+        /// MODEL/HOOKPOINT/LATENT, for example small-a/resid_post.2/129
+        latent: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Compare the tables of two runs (exit code 1 when their numbers differ)
     Diff {
@@ -142,6 +162,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan { flow, json, memory_limit } => plan::plan(&flow, json, memory_limit.as_deref()),
+        Command::Status { run, json } => status::status(&run, json),
+        Command::Show { run, latent, json } => show::show(&run, &latent, json),
         Command::Diff { a, b } => {
             let same = diff::diff(&a, &b, &mut std::io::stdout())?;
             Ok(ExitCode::from(u8::from(!same)))

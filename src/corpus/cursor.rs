@@ -69,6 +69,11 @@ impl Cursor {
         self.rows
     }
 
+    /// Bytes of the corpus behind it.
+    pub fn bytes_done(&self) -> u64 {
+        self.bytes_before + self.standing.file_bytes.min(self.size_bytes)
+    }
+
     /// Refuses a corpus that is not the one it was taken in, as far as names and sizes tell.
     ///
     /// # Errors

@@ -157,6 +157,13 @@ impl Summary {
         writeln!(out, "\ntables    {}", self.tables.display())
     }
 
+    /// One line a pair, whatever their number.
+    pub fn overview(&self) -> String {
+        let mut out = String::new();
+        self.write_overview(&mut out).expect("a string takes all");
+        out
+    }
+
     /// One line a pair.
     fn write_overview(&self, out: &mut String) -> std::fmt::Result {
         let name = |p: &PairSummary| format!("{} x {}", p.last.pair.source, p.last.pair.target);

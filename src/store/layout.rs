@@ -8,7 +8,7 @@
 //! ```
 
 use super::fs::{create_dir_all, write_atomic};
-use super::lock::Lock;
+use super::lock::{Holder, Lock};
 use super::manifest::Manifest;
 use super::reader::StateReader;
 use super::writer::{StateLayout, StateWriter};
@@ -68,6 +68,16 @@ impl RunDir {
             return Err(Error::request(format!("{} is not a run directory; give the --out of a run", root.display())));
         }
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
+    }
+
+    /// The process that took the directory last, and whether it still holds it. For those who only look.
+    pub fn holder(&self) -> Option<(Holder, bool)> {
+        super::lock::look(&self.root.join("lock"))
+    }
+
+    /// The state files of the checkpoint before `next_batch`, as a folder.
+    pub fn generation(&self, next_batch: BatchIndex) -> PathBuf {
+        self.root.join(STATE).join(format!("{next_batch:012}"))
     }
 
     /// The directory itself.

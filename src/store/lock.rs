@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Tries, and the time between them: somebody who only looks who is there has the lock for an instant.
+const TRIES: usize = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// The process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +41,28 @@ impl Lock {
         // Never truncated before the lock is ours: it names the holder.
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held_by_another(path, &mut file)),
-            Err(TryLockError::Error(e)) => return Err(fail(e)),
+        let mut left = TRIES;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if left > 1 => std::thread::sleep(BETWEEN_TRIES),
+                Err(TryLockError::WouldBlock) => return Err(held_by_another(path, &mut file)),
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+            }
+            left -= 1;
         }
         let text = serde_json::to_string(&Holder::this_process()).expect("a plain struct is JSON");
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(fail)?;
         Ok(Lock { _file: file })
     }
+}
+
+/// Who took the lock at `path` last, and whether it is held now; `None` where there is none or it names nobody. Nothing is
+/// written; the lock is shared for an instant to see whether it is free.
+pub(super) fn look(path: &Path) -> Option<(Holder, bool)> {
+    let mut file = File::open(path).ok()?;
+    let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    Some((holder_in(&mut file)?, held))
 }
 
 impl Holder {
@@ -65,10 +82,7 @@ fn now_unix() -> u64 {
 }
 
 fn held_by_another(path: &Path, file: &mut File) -> Error {
-    let mut text = String::new();
-    let holder: Option<Holder> =
-        file.take(4096).read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok());
-    let who = match holder {
+    let who = match holder_in(file) {
         Some(h) => format!("process {} on {} (for {} s)", h.pid, h.host, now_unix().saturating_sub(h.started_unix)),
         None => "another process".to_string(),
     };
@@ -77,6 +91,12 @@ fn held_by_another(path: &Path, file: &mut File) -> Error {
         "run directory {} is in use by {who}; wait for it, stop it, or choose another --out",
         dir.display()
     ))
+}
+
+fn holder_in(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 #[cfg(test)]
@@ -90,7 +110,10 @@ mod tests {
         let held = Lock::take(&path).unwrap();
         let refused = Lock::take(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(look(&path).is_some_and(|(who, held)| held && who.pid == std::process::id()));
         drop(held);
+        assert!(look(&path).is_some_and(|(who, held)| !held && who.pid == std::process::id()));
+        assert!(look(&dir.path().join("none")).is_none());
         Lock::take(&path).unwrap();
     }
 }

@@ -1,0 +1,265 @@
+//! `cognate status`: how does a run stand? Read from the lock, the manifest and the tables; nothing is written.
+//!
+//! The checkpoint's figures are those of the manifest, the answers those of the newest tables, which may be further.
+
+use crate::corpus::Cursor;
+use crate::error::{Error, Result};
+use crate::report::{Summary, duration, human_bytes, thousands};
+use crate::store::{Holder, Manifest, RunDir};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// A process holds the directory.
+    Running,
+    /// The corpus was read to its end, or to the number of tokens asked for.
+    Finished,
+    /// Nobody holds it; the same command goes on from the last checkpoint.
+    Stopped,
+}
+
+/// The last commit.
+#[derive(Clone, Debug, Serialize)]
+struct Checkpoint {
+    tokens: u64,
+    batches: u64,
+    /// Share of the corpus in bytes, or of the tokens asked for where that is further; `None` where neither is known.
+    share: Option<f64>,
+    seconds_ago: Option<u64>,
+    /// Between the last two checkpoints, when the process that wrote the last wrote both.
+    tokens_per_second: Option<f64>,
+    fingerprint: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Status {
+    run: String,
+    state: State,
+    /// Who holds it, or held it last.
+    holder: Option<Holder>,
+    seconds_held: Option<u64>,
+    checkpoint: Option<Checkpoint>,
+    /// Seconds since the newest tables were written.
+    tables_seconds_ago: Option<u64>,
+    disk_bytes: u64,
+    /// As at the end of `cognate run --json`; `None` before the first snapshot.
+    newest: Option<serde_json::Value>,
+}
+
+/// Says how the run in `directory` stands.
+///
+/// # Errors
+/// `Request` when there is no run, `State` when its manifest is damaged, those of reading its tables.
+pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
+    let run = RunDir::at(directory)?;
+    let now = SystemTime::now();
+    let (status, summary) = gather(&run, now)?;
+    if json {
+        println!("{}", serde_json::to_string(&status).expect("a status is JSON"));
+    } else {
+        print!("{}", as_text(&status, summary.as_ref()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
+    let holder = run.holder();
+    let manifest = if run.manifest().exists() { Some(Manifest::read(&run.manifest())?) } else { None };
+    if holder.is_none() && manifest.is_none() {
+        return Err(Error::request(format!(
+            "{} holds no run (neither lock nor manifest.json); give the --out of a run",
+            run.root().display()
+        )));
+    }
+    let held = holder.as_ref().is_some_and(|h| h.1);
+    let state = match &manifest {
+        _ if held => State::Running,
+        Some(m) if m.finished => State::Finished,
+        _ => State::Stopped,
+    };
+    let history = run.history("history");
+    let summary = if history.exists() { Some(Summary::read(&run.tables(), &history, None)?) } else { None };
+    let started = holder.as_ref().map(|h| UNIX_EPOCH + Duration::from_secs(h.0.started_unix));
+    let status = Status {
+        run: run.root().display().to_string(),
+        state,
+        seconds_held: started.filter(|_| held).and_then(|s| now.duration_since(s).ok()).map(|d| d.as_secs()),
+        holder: holder.map(|h| h.0),
+        checkpoint: manifest.map(|m| checkpoint(run, &m, started, now)),
+        tables_seconds_ago: written(&history).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
+        disk_bytes: bytes_under(run.root()),
+        newest: summary.as_ref().map(Summary::as_json),
+    };
+    Ok((status, summary))
+}
+
+fn checkpoint(run: &RunDir, manifest: &Manifest, started: Option<SystemTime>, now: SystemTime) -> Checkpoint {
+    let at = written(&run.manifest());
+    let before = Manifest::read(&run.previous_manifest()).ok();
+    let rate = before.filter(|b| b.rows < manifest.rows).and_then(|b| {
+        // the folder of a generation is as old as its last file
+        let [from, to] = [&b, manifest].map(|m| written(&run.generation(m.next_batch)));
+        let (from, to) = (from.filter(|f| started.is_some_and(|s| *f >= s))?, to?);
+        let seconds = to.duration_since(from).ok()?.as_secs_f64();
+        (seconds > 0.0).then(|| (manifest.rows - b.rows) as f64 / seconds)
+    });
+    Checkpoint {
+        tokens: manifest.rows,
+        batches: manifest.next_batch,
+        share: share(manifest),
+        seconds_ago: at.and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
+        tokens_per_second: rate,
+        fingerprint: manifest.fingerprint.clone(),
+    }
+}
+
+/// How much is done, in [0, 1].
+fn share(manifest: &Manifest) -> Option<f64> {
+    let size = |text: &String| text.strip_suffix(" bytes")?.rsplit_once(' ')?.1.parse::<u64>().ok();
+    let files = manifest.parts.iter().filter(|(name, _)| name.starts_with("corpus file "));
+    let total = files.map(|(_, text)| size(text)).sum::<Option<u64>>().filter(|n| *n > 0);
+    let done = serde_json::from_value::<Cursor>(manifest.cursor.clone()).ok().map(|c| c.bytes_done());
+    let of_bytes = done.zip(total).map(|(done, total)| done as f64 / total as f64);
+    let asked = manifest.extra.get("max_tokens").and_then(serde_json::Value::as_u64).filter(|n| *n > 0);
+    let of_tokens = asked.map(|n| manifest.rows as f64 / n as f64);
+    let share = match (of_bytes, of_tokens) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    };
+    share.map(|s| if manifest.finished { 1.0 } else { s.min(1.0) })
+}
+
+fn as_text(status: &Status, summary: Option<&Summary>) -> String {
+    let mut out = String::new();
+    write(status, summary, &mut out).expect("a string takes all");
+    out
+}
+
+fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::fmt::Result {
+    let ago = |seconds: Option<u64>| seconds.map_or(String::new(), |s| format!(", {} ago", duration(s as f64)));
+    match (status.state, &status.holder) {
+        (State::Running, Some(h)) => {
+            let since = status.seconds_held.map_or(String::new(), |s| format!(" for {}", duration(s as f64)));
+            writeln!(out, "{}: running{since}, process {} on {}", status.run, h.pid, h.host)?;
+        }
+        (State::Running, None) => writeln!(out, "{}: running", status.run)?,
+        (State::Finished, _) => writeln!(out, "{}: finished", status.run)?,
+        (State::Stopped, _) => {
+            writeln!(out, "{}: stopped; the same `cognate run` goes on from the last checkpoint", status.run)?;
+        }
+    }
+    match &status.checkpoint {
+        Some(c) => {
+            let share = c.share.map_or(String::new(), |s| format!(" ({:.1} %)", 100.0 * s));
+            let rate = c
+                .tokens_per_second
+                .map_or(String::new(), |r| format!("; {} tokens/s between the last two", thousands(r as u64)));
+            writeln!(out, "checkpoint  {} tokens{share}{}{rate}", thousands(c.tokens), ago(c.seconds_ago))?;
+        }
+        None => writeln!(out, "checkpoint  none yet")?,
+    }
+    writeln!(out, "disk        {}", human_bytes(status.disk_bytes))?;
+    match (summary, &status.newest) {
+        (Some(summary), Some(newest)) => {
+            let figure = |name: &str| thousands(newest[name].as_u64().unwrap_or(0));
+            writeln!(
+                out,
+                "snapshot    {} at {} tokens{}",
+                figure("snapshots"),
+                figure("tokens"),
+                ago(status.tables_seconds_ago)
+            )?;
+            out.push_str(&summary.overview());
+            Ok(())
+        }
+        _ => writeln!(out, "snapshot    none yet"),
+    }
+}
+
+fn written(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+/// Bytes of all files below; what vanishes meanwhile is not counted.
+fn bytes_under(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes_under(&entry.path()),
+            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |m| m.len()),
+            _ => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{HistoryRow, Pair, SimilarityRow, write_table};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_run_is_empty_running_stopped_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now() + Duration::from_secs(5);
+        let refused = gather(&RunDir::at(dir.path()).unwrap(), now).unwrap_err();
+        assert!(refused.to_string().contains("holds no run"), "{refused}");
+
+        let run = RunDir::open_or_create(dir.path()).unwrap();
+        let (status, summary) = gather(&run, now).unwrap();
+        assert_eq!((status.state, status.checkpoint.is_none(), summary.is_none()), (State::Running, true, true));
+        let text = as_text(&status, None);
+        assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("none yet"), "{text}");
+
+        let mut manifest =
+            Manifest::new("f".into(), [("corpus file 000000".into(), "a b.txt 200 bytes".into())].into());
+        manifest.rows = 50;
+        manifest.extra = json!({ "max_tokens": 200 });
+        run.commit(&manifest).unwrap();
+        drop(run);
+        let run = RunDir::at(dir.path()).unwrap();
+        let (status, _) = gather(&run, now).unwrap();
+        assert_eq!(status.state, State::Stopped);
+        let checkpoint = status.checkpoint.unwrap();
+        assert_eq!((checkpoint.tokens, checkpoint.share), (50, Some(0.25)));
+        assert!(
+            checkpoint.seconds_ago.is_some_and(|s| (4..600).contains(&s)) && checkpoint.tokens_per_second.is_none()
+        );
+
+        manifest.finished = true;
+        RunDir::open_or_create(dir.path()).unwrap().commit(&manifest).unwrap();
+        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let row = HistoryRow {
+            snapshot: 3,
+            tokens: 1234,
+            pair,
+            mean_best_correlation_forward: Some(0.5),
+            mean_best_correlation_backward: None,
+            n_alive_source: 7,
+            n_alive_target: 8,
+            n_mutual: 2,
+            n_kept: 4,
+            churn: None,
+            measures: vec![],
+        };
+        let about = Default::default();
+        write_table(&run.history("history"), vec![], &about, [row]).unwrap();
+        write_table(&run.table("similarities"), (), &about, std::iter::empty::<SimilarityRow>()).unwrap();
+        write_table(&run.table("matches"), (), &about, std::iter::empty::<crate::table::MatchRow>()).unwrap();
+        write_table(&run.table("latents"), vec![], &about, std::iter::empty::<crate::table::LatentRow>()).unwrap();
+        let (status, summary) = gather(&run, now).unwrap();
+        let text = as_text(&status, summary.as_ref());
+        assert!(text.contains(": finished") && text.contains("50 tokens (100.0 %)"), "{text}");
+        assert!(text.contains("snapshot    3 at 1 234 tokens") && text.contains("a/embed x b/embed"), "{text}");
+        assert!(status.disk_bytes > 1000);
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!((&json["state"], &json["newest"]["pairs"][0]["n_mutual"]), (&json!("finished"), &json!(2)));
+    }
+}

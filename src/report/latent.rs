@@ -1,0 +1,335 @@
+//! One latent, as its run knows it: statistics, labels, strongest tokens in context, partners both ways.
+
+use super::context::Marker;
+use super::words::{shown_token, thousands};
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::matching::Direction;
+use crate::table::{LabelColumn, LatentRow, MatchRow, TableReader, TopToken};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Contexts shown, and tokens of a partner.
+const CONTEXTS_SHOWN: usize = 10;
+const TOKENS_SHOWN: usize = 4;
+
+/// What is known of one latent.
+#[derive(Clone, Debug)]
+pub struct LatentCard {
+    row: LatentRow,
+    labels: Vec<LabelColumn>,
+    partners: Vec<Partner>,
+}
+
+#[derive(Clone, Debug)]
+struct Partner {
+    site: Site,
+    latent: Option<u32>,
+    /// The latent shown picks; otherwise it is picked.
+    picks: bool,
+    row: MatchRow,
+    top: Vec<TopToken>,
+}
+
+impl LatentCard {
+    /// Reads latent `latent` of `site` from the folder of a run's newest tables.
+    ///
+    /// # Errors
+    /// `Request` naming what there is, when the run has no such site or latent; those of reading a table.
+    pub fn read(tables: &Path, site: &Site, latent: u32) -> Result<LatentCard> {
+        let path = tables.join("latents.parquet");
+        let mut reader: TableReader<LatentRow> = TableReader::open(&path)?;
+        let labels = reader.shape().clone();
+        let (mut found, mut sites, mut width) = (None, BTreeSet::new(), 0);
+        while let Some(rows) = reader.next_rows()? {
+            for row in rows {
+                if *row.site == *site {
+                    width += 1;
+                    if row.latent == latent {
+                        found = Some(row);
+                    }
+                } else if !sites.contains(row.site.as_ref()) {
+                    sites.insert(row.site.as_ref().clone());
+                }
+            }
+        }
+        let Some(row) = found else {
+            let known: Vec<String> = sites.iter().map(Site::to_string).collect();
+            return Err(Error::request(match width {
+                0 => format!("this run has no {site}; it has {}", known.join(", ")),
+                _ => format!("{site} has {width} latents, 0 to {}; {latent} is none of them", width - 1),
+            }));
+        };
+        let mut partners = partners(tables, site, latent)?;
+        let mut wanted: BTreeMap<(Site, u32), Vec<TopToken>> =
+            partners.iter().filter_map(|p| Some(((p.site.clone(), p.latent?), Vec::new()))).collect();
+        let mut reader: TableReader<LatentRow> = TableReader::open(&path)?;
+        while let Some(rows) = reader.next_rows()? {
+            for row in rows {
+                if let Some(top) = wanted.get_mut(&(row.site.as_ref().clone(), row.latent)) {
+                    *top = row.top;
+                }
+            }
+        }
+        for p in &mut partners {
+            let top = p.latent.and_then(|latent| wanted.get(&(p.site.clone(), latent)));
+            p.top = top.cloned().unwrap_or_default();
+        }
+        Ok(LatentCard { row, labels, partners })
+    }
+
+    /// For people, in lines of at most `width` characters.
+    pub fn as_text(&self, marker: &Marker, width: usize) -> String {
+        let mut out = String::new();
+        self.write(marker, width.max(40), &mut out).expect("a string takes all");
+        out
+    }
+
+    fn write(&self, marker: &Marker, width: usize, out: &mut String) -> std::fmt::Result {
+        let r = &self.row;
+        writeln!(out, "{}/{}", r.site, r.latent)?;
+        if !r.alive {
+            writeln!(out, "dead: it fired on no token, so it has no strongest tokens and no partners")?;
+            return Ok(());
+        }
+        writeln!(out, "fired on   {} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency)?;
+        let max = r.max.map_or("-".into(), |m| format!("{m:.4}"));
+        let figures = [format!("max {max}"), format!("mean {:.4e}", r.mean), format!("std {:.4e}", r.std)];
+        let over_all = "over all tokens".to_string();
+        write_wrapped(out, "activation ", &[figures.as_slice(), &[over_all]].concat(), width)?;
+        for (field, shares) in self.shares() {
+            let shares: Vec<String> = shares.iter().map(|(v, s)| format!("{} {:.1} %", plain(v), 100.0 * s)).collect();
+            write_wrapped(out, &format!("{:<10} ", plain(&field)), &shares, width)?;
+        }
+        writeln!(out, "\nstrongest tokens")?;
+        for top in r.top.iter().take(CONTEXTS_SHOWN) {
+            let room = width.saturating_sub(14);
+            writeln!(out, "{:>10.3}   {}", top.value, marked(top, marker, room))?;
+        }
+        for (picks, title) in [(true, "picks"), (false, "is the best partner of")] {
+            let rows: Vec<&Partner> = self.partners.iter().filter(|p| p.picks == picks).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            writeln!(out, "\n{title}")?;
+            for p in rows {
+                let head = match p.latent {
+                    Some(latent) => format!("  {}/{latent}  ", p.site),
+                    None => format!("  {}: nothing  ", p.site),
+                };
+                let verdict = match &p.row.dropped_by {
+                    _ if p.row.kept => Some("kept".to_string()),
+                    Some(by) if by != "rank" => Some(format!("dropped by {by}")),
+                    _ => None,
+                };
+                let mut items: Vec<String> = p.row.correlation.map(|r| format!("r {r:.4}")).into_iter().collect();
+                items.extend(picks.then(|| format!("rank {}", p.row.rank)));
+                items.extend(p.row.mutual.then(|| "mutual".to_string()));
+                items.extend(verdict);
+                let mut tokens: Vec<String> = Vec::new();
+                for t in p.top.iter().map(|t| shown_token(&t.token)) {
+                    if !tokens.contains(&t) && tokens.len() < TOKENS_SHOWN {
+                        tokens.push(t);
+                    }
+                }
+                items.append(&mut tokens);
+                write_wrapped(out, &head, &items, width)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Per label field, shares of this latent's labelled firings, largest first; ties by value.
+    fn shares(&self) -> Vec<(String, Vec<(String, f64)>)> {
+        let mut fields: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+        for (column, sum) in self.labels.iter().zip(&self.row.labels) {
+            fields.entry(&column.field).or_default().push((&column.value, sum.map_or(0, |s| s.n_active)));
+        }
+        let share = |(field, mut values): (&str, Vec<(&str, u64)>)| {
+            let total: u64 = values.iter().map(|v| v.1).sum();
+            values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+            let shown = values.iter().filter(|v| v.1 > 0);
+            let shares = shown.map(|v| (v.0.to_string(), v.1 as f64 / total as f64)).collect();
+            (field.to_string(), shares)
+        };
+        fields.into_iter().map(share).collect()
+    }
+
+    /// For programs; `strong` is the byte range of the token in its context.
+    pub fn as_json(&self, marker: &Marker) -> Value {
+        let r = &self.row;
+        let top = |t: &TopToken| {
+            json!({ "token": t.token, "value": t.value, "context": t.context, "document": t.document,
+                    "strong": marker.place(t).map(|p| [p.start, p.end]) })
+        };
+        json!({
+            "site": r.site.to_string(), "latent": r.latent, "alive": r.alive, "n_active": r.n_active,
+            "frequency": r.frequency, "mean": r.mean, "std": r.std, "max": r.max,
+            "labels": self.shares().into_iter().map(|(f, s)| (f, json!(s))).collect::<serde_json::Map<_, _>>(),
+            "top": r.top.iter().map(top).collect::<Vec<_>>(),
+            "partners": self.partners.iter().map(|p| json!({
+                "site": p.site.to_string(), "latent": p.latent, "picks": p.picks,
+                "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "rank": p.row.rank,
+                "mutual": p.row.mutual, "kept": p.row.kept, "dropped_by": p.row.dropped_by,
+                "top": p.top.iter().map(|t| &t.token).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The rows in which the latent picks, and those of rank 1 in which it is picked; in the table's order.
+fn partners(tables: &Path, site: &Site, latent: u32) -> Result<Vec<Partner>> {
+    let mut out = Vec::new();
+    let mut reader: TableReader<MatchRow> = TableReader::open(&tables.join("matches.parquet"))?;
+    while let Some(rows) = reader.next_rows()? {
+        for row in rows {
+            let sides = [(&row.pair.source, row.source_latent), (&row.pair.target, row.target_latent)];
+            for (own, other, picks_when) in [(0, 1, Direction::Forward), (1, 0, Direction::Backward)] {
+                let picks = row.direction == picks_when;
+                let is_it = sides[own].0 == site && sides[own].1 == Some(latent);
+                if is_it && (picks || row.rank == 1) {
+                    let (site, latent) = (sides[other].0.clone(), sides[other].1);
+                    out.push(Partner { site, latent, picks, row: row.clone(), top: Vec::new() });
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The context with the strong token in brackets, cut to `room` characters around it.
+fn marked(top: &TopToken, marker: &Marker, room: usize) -> String {
+    let Some(place) = marker.place(top) else {
+        let text: String = plain(&top.context).chars().take(room.saturating_sub(30).max(10)).collect();
+        return format!("{} in {text}", shown_token(&top.token));
+    };
+    let (before, after) = (plain(&top.context[..place.start]), plain(&top.context[place.end..]));
+    let strong = plain(&top.context[place]);
+    let left = room.saturating_sub(strong.chars().count() + 2);
+    let n_before = before.chars().count();
+    let keep = n_before.min((left * 2 / 3).max(left.saturating_sub(after.chars().count())));
+    let before: String = before.chars().skip(n_before - keep).collect();
+    let after: String = after.chars().take(left - keep).collect();
+    format!("{before}[{strong}]{after}")
+}
+
+/// Text that a terminal may be given: control characters and those that turn the direction of writing spelt out.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' => out.push('⏎'),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(c.escape_unicode());
+            }
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Items behind a head, on as many lines as they need.
+fn write_wrapped(out: &mut String, head: &str, items: &[String], width: usize) -> std::fmt::Result {
+    let mut line = head.to_string();
+    let mut is_empty = true;
+    for item in items {
+        if !is_empty && line.chars().count() + item.chars().count() + 1 > width {
+            writeln!(out, "{}", line.trim_end())?;
+            line = " ".repeat(head.chars().count().min(width / 2));
+        }
+        line.push_str(item);
+        line.push_str("  ");
+        is_empty = false;
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{LabelSum, Pair, write_table};
+    use std::sync::Arc;
+
+    fn tables(dir: &Path) {
+        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let latent = |site: &Site, latent: u32, alive: bool, token: &str| LatentRow {
+            site: Arc::new(site.clone()),
+            latent,
+            n_active: 4 * u64::from(alive),
+            frequency: 0.5,
+            mean: 1.0,
+            std: 2.0,
+            max: alive.then_some(3.0),
+            alive,
+            top: if alive {
+                vec![TopToken {
+                    token: token.into(),
+                    value: 3.0,
+                    context: format!("left\x1b[31m{token}\u{202e}right"),
+                    document: "d".into(),
+                }]
+            } else {
+                vec![]
+            },
+            labels: vec![Some(LabelSum { n_active: 1, sum: 1.0 }), Some(LabelSum { n_active: 3, sum: 1.0 })],
+        };
+        let labels = ["de", "en"].map(|v| LabelColumn { field: "lang".into(), value: v.into() }).to_vec();
+        let rows =
+            [(&pair.source, 0, true), (&pair.source, 1, false), (&pair.target, 0, true), (&pair.target, 1, true)]
+                .map(|(s, l, alive)| latent(s, l, alive, &format!(" w{}{l}", s.model)));
+        write_table(&dir.join("latents.parquet"), labels, &Default::default(), rows).unwrap();
+        let row = |s, t, r, rank, direction, dropped: Option<&str>| MatchRow {
+            pair: pair.clone(),
+            source_latent: s,
+            target_latent: t,
+            correlation: r,
+            rank,
+            direction,
+            mutual: rank == 1 && t == Some(1) && s == Some(0),
+            kept: dropped.is_none(),
+            dropped_by: dropped.map(String::from),
+        };
+        let rows = [
+            row(Some(0), Some(1), Some(0.75), 1, Direction::Forward, None),
+            row(Some(0), Some(0), Some(0.25), 2, Direction::Forward, Some("rank")),
+            row(Some(1), None, None, 1, Direction::Forward, Some("dead")),
+            row(Some(0), Some(0), Some(0.25), 1, Direction::Backward, Some("min_correlation")),
+            row(Some(0), Some(1), Some(0.75), 1, Direction::Backward, None),
+        ];
+        write_table(&dir.join("matches.parquet"), (), &Default::default(), rows).unwrap();
+    }
+
+    #[test]
+    fn a_card_has_both_directions_and_nothing_that_drives_a_terminal() {
+        let dir = tempfile::tempdir().unwrap();
+        tables(dir.path());
+        let (site, marker) = ("a/embed".parse().unwrap(), Marker::new(None, [12, 4]));
+        let card = LatentCard::read(dir.path(), &site, 0).unwrap();
+        let text = card.as_text(&marker, 80);
+        for part in [
+            "fired on   4 tokens",
+            "lang       en 75.0 %  de 25.0 %",
+            "left\\u{1b}[31m[ wa0]\\u{202e}right",
+            "b/embed/1  r 0.7500  rank 1  mutual  kept  \" wb1\"",
+            "b/embed/0  r 0.2500  rank 2  \" wb0\"",
+            "is the best partner of\n  b/embed/0  r 0.2500  dropped by min_correlation",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains('\x1b') && !text.contains('\u{202e}'));
+        let narrow = card.as_text(&marker, 48);
+        assert!(narrow.lines().all(|l| l.chars().count() <= 48) && narrow.lines().count() >= text.lines().count());
+        let json = card.as_json(&marker);
+        assert_eq!(json["top"][0]["strong"], json!([9, 13]));
+        assert_eq!(json["partners"].as_array().unwrap().len(), 4);
+
+        assert!(LatentCard::read(dir.path(), &site, 1).unwrap().as_text(&marker, 80).contains("dead: it fired on no"));
+        let far = LatentCard::read(dir.path(), &site, 2).unwrap_err().to_string();
+        assert!(far.contains("has 2 latents, 0 to 1"), "{far}");
+        let none = LatentCard::read(dir.path(), &"c/embed".parse().unwrap(), 0).unwrap_err().to_string();
+        assert!(none.contains("this run has no c/embed; it has a/embed, b/embed"), "{none}");
+    }
+}
