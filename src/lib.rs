@@ -21,6 +21,7 @@ pub mod similarity;
 pub mod table;
 
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod plan;
 pub mod spec;

@@ -21,6 +21,7 @@ path = "b"
 [saes."a/resid_post.0"]
 path = "a"
 format = "sparsify"
+subtract_b_dec = true
 [saes."b/resid_post.0"]
 path = "b"
 [compare]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms in order of their layer. A room imports from itself and from lower layers; rooms of one layer do not know each
 /// other.
-const LAYERS: [&[&str]; 16] = [
+const LAYERS: [&[&str]; 17] = [
     &["error"],
     &["ids"],
     &["linalg", "store"],
@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 16] = [
     &["report"],
     &["spec"],
     &["plan"],
+    &["doctor"],
     &["engine"],
     &["cli"],
     // the crate's root names every room

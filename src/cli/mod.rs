@@ -2,6 +2,7 @@
 
 pub mod activations;
 pub mod diff;
+mod doctor;
 pub mod encode;
 mod machine;
 mod plan;
@@ -58,6 +59,17 @@ enum Command {
         run: PathBuf,
         /// MODEL/HOOKPOINT/LATENT, for example small-a/resid_post.2/129
         latent: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try every SAE at its hookpoint and at its neighbours (exit code 1 when another reading is clearly better)
+    Doctor {
+        /// The dataflow file
+        flow: PathBuf,
+        /// Counted tokens to read, rounded up to a whole batch
+        #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
+        tokens: u64,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -164,6 +176,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Plan { flow, json, memory_limit } => plan::plan(&flow, json, memory_limit.as_deref()),
         Command::Status { run, json } => status::status(&run, json),
         Command::Show { run, latent, json } => show::show(&run, &latent, json),
+        Command::Doctor { flow, tokens, json } => doctor::doctor(&flow, tokens, json),
         Command::Diff { a, b } => {
             let same = diff::diff(&a, &b, &mut std::io::stdout())?;
             Ok(ExitCode::from(u8::from(!same)))

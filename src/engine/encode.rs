@@ -20,14 +20,14 @@ impl Loaded {
     /// Opens what the plan names.
     ///
     /// # Errors
-    /// Those of [`crate::model::open`] and [`crate::sae::open`].
+    /// Those of [`crate::model::open`] and [`PlannedSae::open`].
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models.iter())
             .map(|m| crate::model::open(&m.path).map_err(|e| e.within(format!("model {:?}", m.name))))
             .collect::<Result<_>>()?;
         let saes = (plan.spaces.iter())
             .map(|s| {
-                let open = |sae: &PlannedSae| crate::sae::open(&sae.path, sae.format).map(Arc::new);
+                let open = |sae: &PlannedSae| sae.open().map(Arc::new);
                 s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
             })
             .collect::<Result<_>>()?;

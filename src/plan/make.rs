@@ -211,7 +211,13 @@ fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> 
             shape.d_in, site.hookpoint, site.model, sae.path
         )));
     }
-    let planned = PlannedSae { path, format: sae.format, shape: shape.clone(), encode: sae.encode };
+    let planned = PlannedSae {
+        path,
+        format: sae.format,
+        shape: shape.clone(),
+        encode: sae.encode,
+        subtract_b_dec: sae.subtract_b_dec,
+    };
     Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: Some(planned) })
 }
 

@@ -8,10 +8,11 @@ mod fingerprint;
 mod make;
 
 use crate::corpus::Tokenizer;
+use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
-use crate::sae::{Encode, Format, SaeShape};
+use crate::sae::{Encode, Format, Sae, SaeShape};
 use crate::spec::DataflowSpec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -88,6 +89,27 @@ pub struct PlannedSae {
     pub shape: SaeShape,
     /// Which of its outputs is streamed.
     pub encode: Encode,
+    /// Whether the decoder bias is taken from the input, where the dataflow file insists.
+    pub subtract_b_dec: Option<bool>,
+}
+
+impl PlannedSae {
+    /// The SAE, read as the dataflow file wants it.
+    ///
+    /// # Errors
+    /// Those of [`crate::sae::open`]; `Request` where `subtract_b_dec` has no meaning.
+    pub fn open(&self) -> Result<Sae> {
+        let sae = crate::sae::open(&self.path, self.format)?;
+        match self.subtract_b_dec {
+            Some(subtract) if subtract != sae.subtracts_bias() => sae.with_bias_subtracted(subtract).ok_or_else(|| {
+                Error::request(
+                    "subtract_b_dec is set, but this is a transcoder: its decoder bias is in another space than its \
+                         input; take the key out",
+                )
+            }),
+            _ => Ok(sae),
+        }
+    }
 }
 
 /// Two spaces held against each other: indices into [`Plan::spaces`].

@@ -79,6 +79,9 @@ pub struct SaeSpec {
     /// Which of its outputs is streamed.
     #[serde(default)]
     pub encode: Encode,
+    /// Whether the decoder bias is taken from the input before encoding, whatever the format says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtract_b_dec: Option<bool>,
 }
 
 /// `[compare]`

@@ -3,6 +3,7 @@
 mod bench_rig;
 mod demo;
 mod determinism;
+mod doctor;
 mod e2e;
 mod kill;
 mod limits;

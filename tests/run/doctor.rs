@@ -1,0 +1,83 @@
+//! `cognate doctor` over the demo: the right readings pass, moved hookpoints and a bias read the wrong way are named.
+
+use crate::bench_rig::{cognate, project};
+use serde_json::Value;
+use std::path::Path;
+
+/// The demo's six SAEs: model, block.
+const SAES: [(&str, usize); 6] =
+    [("small-a", 1), ("small-a", 2), ("small-a", 3), ("small-b", 1), ("small-b", 3), ("small-b", 5)];
+
+fn doctor(flow: &Path) -> (Option<i32>, Value, String) {
+    let output = cognate().args(["doctor", "--json", "--tokens", "2000"]).arg(flow).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let found = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    (output.status.code(), found, said)
+}
+
+/// A copy of the demo's file with each SAE declared elsewhere, or with a key more.
+fn changed(folder: &Path, hookpoint: impl Fn(&str, usize) -> usize, more: &str) -> std::path::PathBuf {
+    let mut text = std::fs::read_to_string(project().join("dataflows/demo.toml")).unwrap();
+    for (model, block) in SAES {
+        let path = format!("path = \"data/demo/saes/{model}/layers.{block}\"\n");
+        let old = format!("[saes.\"{model}/resid_post.{block}\"]\n{path}");
+        assert!(text.contains(&old), "{old}");
+        // a mark keeps a site that was just written from being taken for the next one
+        text =
+            text.replace(&old, &format!("[saes.\"{model}/@resid_post.{}\"]\n{path}{more}\n", hookpoint(model, block)));
+    }
+    let flow = folder.join("flow.toml");
+    std::fs::write(&flow, text.replace('@', "")).unwrap();
+    flow
+}
+
+#[test]
+fn the_demo_is_read_as_it_was_trained() {
+    let (code, found, said) = doctor(&project().join("dataflows/demo.toml"));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(found["saes"].as_array().unwrap().len(), SAES.len());
+    for sae in found["saes"].as_array().unwrap() {
+        let readings = sae["readings"].as_array().unwrap();
+        let fvu = |r: &Value| r["fvu"].as_f64().unwrap();
+        let declared = readings.iter().find(|r| r["declared"] == true).unwrap();
+        assert!(readings.len() >= 4 && readings.iter().all(|r| fvu(r) >= fvu(declared)), "{sae:#}");
+        assert!(fvu(declared) < 0.6 && declared["l0"].as_f64().unwrap() <= 16.0, "{declared:#}");
+        assert!(sae["better"].is_null() && sae["n_tokens"].as_u64().unwrap() >= 2000);
+    }
+}
+
+#[test]
+fn a_hookpoint_one_block_off_is_refused_and_the_right_one_named() {
+    let folder = tempfile::tempdir().unwrap();
+    // the last blocks have none behind them: those two stand far off, where no neighbour is the right one
+    let far = [("small-a", 3, 1), ("small-b", 5, 0)];
+    for by in [-1isize, 1] {
+        let moved = |model: &str, block: usize| {
+            let far = far.iter().find(|f| by == 1 && (f.0, f.1) == (model, block));
+            far.map_or(block.checked_add_signed(by).unwrap(), |f| f.2)
+        };
+        let (code, found, said) = doctor(&changed(folder.path(), moved, ""));
+        println!("{said}");
+        assert_eq!(code, Some(1), "{said}");
+        let of = |site: &str| found["saes"].as_array().unwrap().iter().find(|s| s["site"] == site).unwrap().clone();
+        for (model, block) in SAES.into_iter().filter(|s| by == -1 || far.iter().all(|f| (f.0, f.1) != *s)) {
+            let sae = of(&format!("{model}/resid_post.{}", moved(model, block)));
+            assert_eq!(sae["better"]["hookpoint"], format!("resid_post.{block}"), "{sae:#}");
+            assert!(said.contains(&format!("write [saes.\"{model}/resid_post.{block}\"]")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_bias_read_the_wrong_way_is_refused_and_the_key_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, found, said) = doctor(&changed(folder.path(), |_, block| block, "subtract_b_dec = false"));
+    println!("{said}");
+    assert_eq!(code, Some(1), "{said}");
+    for sae in found["saes"].as_array().unwrap() {
+        assert_eq!(sae["better"]["subtract_b_dec"], true, "{sae:#}");
+        let (_, hookpoint) = sae["site"].as_str().unwrap().split_once('/').unwrap();
+        assert_eq!(sae["better"]["hookpoint"], hookpoint, "{sae:#}");
+    }
+    assert!(said.contains("write subtract_b_dec = true"), "{said}");
+}
