@@ -26,6 +26,8 @@ subtract_b_dec = true
 path = "b"
 [compare]
 pairs = [["a/resid_post.0", "b/resid_post.0"]]
+[estimate]
+stop_when = { churn_below = 0.01 }
 "#;
 
 #[test]
@@ -89,6 +91,7 @@ fn defaults_in_the_document_are_the_programs() {
         ("## `[compare]`", "/compare"),
         ("## `[estimate]`", "/estimate"),
         ("### `filters`", "/estimate/filters"),
+        ("### `stop_when`", "/estimate/stop_when"),
         ("### `null`", "/estimate/null"),
         ("## `[checkpoint]`", "/checkpoint"),
     ] {

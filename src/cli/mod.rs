@@ -5,6 +5,7 @@ pub mod diff;
 mod doctor;
 pub mod encode;
 mod machine;
+mod merge;
 mod plan;
 mod progress;
 mod run;
@@ -80,6 +81,24 @@ enum Command {
         a: PathBuf,
         /// Another
         b: PathBuf,
+    },
+    /// Add runs over disjoint shards of a corpus up to one
+    ///
+    /// The runs must have been asked for the same, but for the corpus files. DIR gets sums, tables and nulls as of one run over
+    /// all shards; it can be shown, compared and merged again.
+    Merge {
+        /// Run directories, in the order of their shards
+        #[arg(required = true, num_args = 2..)]
+        runs: Vec<PathBuf>,
+        /// Run directory to write; must not hold a run yet
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Refuse to need more than this much memory [default: what the machine has free]
+        #[arg(long, value_name = "SIZE")]
+        memory_limit: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Write what one model holds at hookpoints, for given token ids
     Activations {
@@ -181,6 +200,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let same = diff::diff(&a, &b, &mut std::io::stdout())?;
             Ok(ExitCode::from(u8::from(!same)))
         }
+        Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),
         Command::Activations { model, tokens, hookpoints, out } => {
             activations::activations(&model, &tokens, &hookpoints, &out)?;
             Ok(ExitCode::SUCCESS)

@@ -1,16 +1,17 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
 use super::RunArgs;
-use crate::cli::machine;
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
+use crate::cli::{machine, merge};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
 use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, fingerprint};
+use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
-use crate::spec::DataflowSpec;
+use crate::spec::{DataflowSpec, StopRule};
 use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, inspect, write_atomic};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,12 +47,19 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     if leads && resume.is_none() {
         write_atomic(&run.dataflow(), text.as_bytes())?;
     }
-    if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, plan.spec.corpus.max_tokens)) {
+    if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
         voice.summary(&summary(&run, None)?);
         return Ok(ExitCode::SUCCESS);
     }
 
+    if resume.as_ref().is_some_and(|m| !merge::parts_of(m).is_empty()) {
+        return Err(Error::state(format!(
+            "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
+             another --out",
+            directory.display()
+        )));
+    }
     let tokenizer = plan.tokenizer.clone();
     let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
     let shared = Arc::new(Shared::default());
@@ -71,6 +79,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         cluster,
         shared: shared.clone(),
         observer: Arc::new(move |event: Event| teller.tell(&event)),
+        extra: extra(&args.flow, &plan)?,
     };
     let outcome = crate::engine::run(job, corpus);
     watch.stop();
@@ -104,6 +113,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
 }
 
+/// What the manifest says beside: how far it was to go, where the dataflow file lies (paths that begin with `./` are
+/// relative to it), and what tells the corpus files from others, for `merge`.
+fn extra(flow: &Path, plan: &Plan) -> Result<serde_json::Value> {
+    let marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
+    Ok(json!({ "max_tokens": plan.spec.corpus.max_tokens, "flow": flow, "corpus_marks": marks }))
+}
+
 /// Says which records were left out.
 fn warn_of_skips(shared: &Shared, voice: Voice) {
     let n = shared.skipped_records.load(Ordering::Relaxed);
@@ -118,17 +134,37 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
 }
 
 fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
-    Summary::read(&run.tables(), &run.history("history"), speed)
+    let summary = Summary::read(&run.tables(), &run.history("history"), speed)?;
+    Ok(summary.with_ending(Manifest::read(&run.manifest()).ok().and_then(|m| ending(&m))))
 }
 
 fn reached_end(run: &RunDir) -> bool {
     Manifest::read(&run.manifest()).is_ok_and(|m| m.finished)
 }
 
-/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now.
-fn is_done(manifest: &Manifest, max_tokens: u64) -> bool {
+/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
+/// settled by the rule that is asked for now.
+fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
     let asked_then = manifest.extra["max_tokens"].as_u64().unwrap_or(0);
-    manifest.finished && (asked_then == 0 || (max_tokens != 0 && max_tokens <= manifest.rows))
+    let max_tokens = plan.spec.corpus.max_tokens;
+    let enough = max_tokens != 0 && max_tokens <= manifest.rows;
+    manifest.finished
+        && match settled(manifest) {
+            Some(rule) => enough || plan.spec.estimate.stop_when == Some(rule),
+            None => enough || asked_then == 0,
+        }
+}
+
+/// Why a finished run ended before its corpus did, in words.
+pub fn ending(manifest: &Manifest) -> Option<String> {
+    let rule = settled(manifest).filter(|_| manifest.finished)?;
+    let (share, n) = (rule.churn_below, rule.snapshots);
+    Some(format!("settled: churn below {share} in {n} snapshot{} on end", if n == 1 { "" } else { "s" }))
+}
+
+/// The stop rule by which a run ended before its corpus.
+fn settled(manifest: &Manifest) -> Option<StopRule> {
+    serde_json::from_value(manifest.extra["settled"].clone()).ok()
 }
 
 fn cluster(args: &RunArgs) -> Result<Cluster> {

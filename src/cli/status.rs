@@ -2,6 +2,8 @@
 //!
 //! The checkpoint's figures are those of the manifest, the answers those of the newest tables, which may be further.
 
+use crate::cli::merge::{Merged, parts_of};
+use crate::cli::run::ending;
 use crate::corpus::Cursor;
 use crate::error::{Error, Result};
 use crate::report::{Summary, duration, human_bytes, thousands};
@@ -22,6 +24,8 @@ enum State {
     Finished,
     /// Nobody holds it; the same command goes on from the last checkpoint.
     Stopped,
+    /// It was made of other runs.
+    Merge,
 }
 
 /// The last commit.
@@ -48,6 +52,10 @@ struct Status {
     /// Seconds since the newest tables were written.
     tables_seconds_ago: Option<u64>,
     disk_bytes: u64,
+    /// Why it ended before its corpus did.
+    ending: Option<String>,
+    /// The runs that it was made of.
+    merged: Vec<Merged>,
     /// As at the end of `cognate run --json`; `None` before the first snapshot.
     newest: Option<serde_json::Value>,
 }
@@ -80,6 +88,7 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     let held = holder.as_ref().is_some_and(|h| h.1);
     let state = match &manifest {
         _ if held => State::Running,
+        Some(m) if !parts_of(m).is_empty() => State::Merge,
         Some(m) if m.finished => State::Finished,
         _ => State::Stopped,
     };
@@ -91,6 +100,8 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         state,
         seconds_held: started.filter(|_| held).and_then(|s| now.duration_since(s).ok()).map(|d| d.as_secs()),
         holder: holder.map(|h| h.0),
+        ending: manifest.as_ref().and_then(ending),
+        merged: manifest.as_ref().map(parts_of).unwrap_or_default(),
         checkpoint: manifest.map(|m| checkpoint(run, &m, started, now)),
         tables_seconds_ago: written(&history).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
         disk_bytes: bytes_under(run.root()),
@@ -149,7 +160,17 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             writeln!(out, "{}: running{since}, process {} on {}", status.run, h.pid, h.host)?;
         }
         (State::Running, None) => writeln!(out, "{}: running", status.run)?,
-        (State::Finished, _) => writeln!(out, "{}: finished", status.run)?,
+        (State::Finished, _) => {
+            let ending = status.ending.as_ref().map_or(String::new(), |why| format!(", {why}"));
+            writeln!(out, "{}: finished{ending}", status.run)?;
+        }
+        (State::Merge, _) => {
+            writeln!(out, "{}: a merge of {} runs", status.run, status.merged.len())?;
+            for m in &status.merged {
+                let end = if m.finished { "" } else { ", not at its end" };
+                writeln!(out, "  {}: {} tokens{end}", m.run.display(), thousands(m.tokens))?;
+            }
+        }
         (State::Stopped, _) => {
             writeln!(out, "{}: stopped; the same `cognate run` goes on from the last checkpoint", status.run)?;
         }

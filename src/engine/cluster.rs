@@ -242,7 +242,7 @@ fn build(
                     let plan = of_job.plan.clone();
                     keep_or_fail(
                         &of_job.shared,
-                        state::restore(&mut fold, &of_job.run, manifest, |k| plan.tile_name(k)),
+                        state::add(&mut fold, &of_job.run, manifest, 0, |k| plan.tile_name(k)),
                     );
                 }
                 let mut expected = of_resume.as_ref().map_or(0, |m| m.next_batch);
@@ -279,12 +279,7 @@ fn build(
             },
         );
 
-        let rules = ViewRules {
-            pairs: job.plan.pairs.iter().map(|p| (p.source as u32, p.target as u32)).collect(),
-            best: job.plan.spec.estimate.best,
-            filters: job.plan.spec.estimate.filters.clone(),
-        };
-        let maintained = views(folded.clone(), rules).inner;
+        let maintained = views(folded.clone(), ViewRules::of(&job.plan)).inner;
         let notes = folded.flat_map(|(out, t)| match out {
             Folded::Note(note) => Some((note, t)),
             Folded::Delta(..) => None,
@@ -352,6 +347,7 @@ fn publisher(job: &Job) -> Option<Publisher> {
         job.run.clone(),
         job.shared.clone(),
         job.observer.clone(),
+        job.extra.clone(),
     );
     match &job.resume {
         Some(manifest) => keep_or_fail(&job.shared, publisher.restore(manifest)).map(|()| publisher),

@@ -5,7 +5,7 @@ use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward};
 use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
-use crate::plan::{Plan, PlannedSae, RawPair};
+use crate::plan::{Plan, PlannedSae, RawPair, Space};
 use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -32,6 +32,19 @@ impl Loaded {
             })
             .collect::<Result<_>>()?;
         Ok(Loaded { models, saes })
+    }
+
+    /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
+    ///
+    /// # Errors
+    /// Those of [`PlannedSae::open`].
+    pub fn for_publishing(plan: &Plan) -> Result<Loaded> {
+        let wanted = !plan.spec.estimate.measures.is_empty();
+        let open = |s: &Space| {
+            let sae = s.sae.as_ref().filter(|_| wanted).map(PlannedSae::open).transpose();
+            sae.map(|sae| sae.map(Arc::new)).map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+        };
+        Ok(Loaded { models: Vec::new(), saes: plan.spaces.iter().map(open).collect::<Result<_>>()? })
     }
 }
 

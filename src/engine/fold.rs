@@ -117,6 +117,11 @@ impl Fold {
         Fold { plan, sums, tiles, spaces, moments, cross_moments, said_backward }
     }
 
+    /// What it was made for.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Adds a batch. Must be called in order of batch index.
     ///
     /// # Errors

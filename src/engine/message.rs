@@ -22,8 +22,10 @@ pub struct Control {
     pub snapshot: Option<u32>,
     /// Whether state is saved after this batch.
     pub checkpoint: bool,
-    /// Whether this is the last batch of the corpus.
+    /// Whether this is the last batch of the run.
     pub last: bool,
+    /// Whether it is so because the stop rule is met, with more of the corpus to come.
+    pub settled: bool,
     /// Where the corpus stands after this batch, as JSON; only with `checkpoint`.
     pub cursor: Option<String>,
 }

@@ -14,6 +14,7 @@ mod cluster;
 mod encode;
 mod fold;
 mod memory;
+mod merge;
 mod message;
 mod publish;
 mod schedule;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 pub use cluster::{Cluster, abort_on_panic};
 pub use encode::Loaded;
 pub use memory::bound_arenas;
+pub use merge::{Part, merge};
 pub use shared::{Shared, Stage};
 
 /// What happened, for whoever watches.
@@ -70,12 +72,14 @@ pub struct Job {
     pub in_flight: u64,
     pub shared: Arc<Shared>,
     pub observer: Observer,
+    /// What the manifest is to say beside.
+    pub extra: serde_json::Value,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The corpus was read to its end.
+    /// The corpus was read to its end, or the stop rule was met.
     Finished,
     /// A stop was asked for; the run can be resumed.
     Stopped,

@@ -13,7 +13,7 @@ use crate::matching::{Direction, Partner, Verdict};
 use crate::moments::{CoMoment, CrossCoMoment, LabelKey};
 use crate::plan::{Plan, RawPair};
 use crate::similarity::{Moments, MomentsMeasure, Permutations, compare_rows, moments_scores};
-use crate::spec::{NullAt, Pairing};
+use crate::spec::{NullAt, Pairing, StopRule};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, StateFile, StateLayout};
 use crate::table::{HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Row, SimilarityRow, TopToken, write_table};
 use rayon::prelude::*;
@@ -46,6 +46,8 @@ pub struct Publisher {
     mutual: Vec<BTreeMap<u32, u32>>,
     history: Vec<HistoryRow>,
     parts: (String, BTreeMap<String, String>),
+    /// What the manifest says beside.
+    extra: serde_json::Value,
 }
 
 const FORWARD: usize = 0;
@@ -90,6 +92,7 @@ impl Publisher {
         run: Arc<RunDir>,
         shared: Arc<Shared>,
         observer: Observer,
+        extra: serde_json::Value,
     ) -> Self {
         let views = (plan.pairs.iter())
             .map(|pair| {
@@ -105,7 +108,7 @@ impl Publisher {
             .collect();
         let mutual = vec![BTreeMap::new(); plan.pairs.len()];
         let parts = (crate::plan::fingerprint(&plan.fingerprint_parts), plan.fingerprint_parts.clone());
-        Publisher { plan, loaded, tokenizer, run, shared, observer, views, mutual, history: Vec::new(), parts }
+        Publisher { plan, loaded, tokenizer, run, shared, observer, views, mutual, history: Vec::new(), parts, extra }
     }
 
     /// Reads back what a checkpoint holds of the publisher.
@@ -136,6 +139,7 @@ impl Publisher {
             })?;
             *number = Some(saved).filter(|n| !n.is_nan());
         }
+        self.look_whether_settled();
         Ok(())
     }
 
@@ -216,6 +220,7 @@ impl Publisher {
         write_table(&self.run.table("similarities"), (), &origin, similarities.iter().cloned())?;
         let rows = self.history_rows(snapshot, control.rows, spaces, &similarities);
         self.history.extend(rows.iter().cloned());
+        self.look_whether_settled();
         write_table(&self.run.history("history"), self.history_measures(), &origin, self.history.iter().cloned())?;
         let facts = SnapshotFacts { snapshot, tokens: control.rows, pairs: rows };
         (self.observer)(Event::Snapshot(facts));
@@ -467,6 +472,12 @@ impl Publisher {
         out
     }
 
+    fn look_whether_settled(&self) {
+        if self.plan.spec.estimate.stop_when.is_some_and(|rule| has_settled(&self.history, rule)) {
+            self.shared.settle();
+        }
+    }
+
     fn commit(&mut self, control: &Control, saved: Vec<SavedFile>) -> Result<()> {
         let next = control.t + 1;
         // decimal text does not bring every f64 back, so numbers are saved as they are; here alone NaN stands for none
@@ -495,7 +506,10 @@ impl Publisher {
             .expect("the source sends a cursor with every checkpoint");
         manifest.snapshot = self.history.last().map_or(0, |h| h.snapshot);
         manifest.finished = control.last;
-        manifest.extra = json!({ "max_tokens": self.plan.spec.corpus.max_tokens });
+        manifest.extra = self.extra.clone();
+        if let (true, Some(rule)) = (control.settled, self.plan.spec.estimate.stop_when) {
+            manifest.extra["settled"] = json!(rule);
+        }
         manifest.environment = Environment::here();
         manifest.files = (saved.into_iter())
             .map(|f| (f.path, FileRecord { size: f.size, blake3: f.digest }))
@@ -552,6 +566,13 @@ fn churn(views: &[View; 2]) -> Option<f64> {
         }
     }
     (known > 0).then(|| changed as f64 / known as f64)
+}
+
+/// Whether every pair's churn was below the rule's share in each of the last snapshots that it asks for.
+fn has_settled(history: &[HistoryRow], rule: StopRule) -> bool {
+    let last = history.last().map_or(0, |row| row.snapshot);
+    let asked: Vec<&HistoryRow> = history.iter().filter(|row| row.snapshot + rule.snapshots > last).collect();
+    last >= rule.snapshots && asked.iter().all(|row| row.churn.is_some_and(|churn| churn < rule.churn_below))
 }
 
 /// Every (field, value) seen in any space, in order of field as listed and value.

@@ -32,7 +32,7 @@ impl Schedule {
             self.snapshots
         });
         let checkpoint = crossed(self.checkpoint_every) || last || stop;
-        Control { t, rows: self.rows, snapshot, checkpoint, last, cursor: None }
+        Control { t, rows: self.rows, snapshot, checkpoint, last, ..Control::default() }
     }
 }
 

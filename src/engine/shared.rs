@@ -52,6 +52,7 @@ impl Stage {
 pub struct Shared {
     stop: AtomicBool,
     failed: AtomicBool,
+    settled: AtomicBool,
     error: Mutex<Option<Error>>,
     stage_ns: [AtomicU64; 8],
     /// Counted rows folded so far, those before a resume included.
@@ -79,6 +80,17 @@ impl Shared {
     /// Whether it was asked to.
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Relaxed)
+    }
+
+    /// Says that the stop rule is met: the next batch is the last. The publisher says so before the source may let that
+    /// batch in, at the snapshot itself or where a run is taken up again.
+    pub fn settle(&self) {
+        self.settled.store(true, Relaxed);
+    }
+
+    /// Whether the stop rule is met.
+    pub fn settled(&self) -> bool {
+        self.settled.load(Relaxed)
     }
 
     /// Notes a failure; the first one is the one reported.

@@ -106,9 +106,11 @@ pub fn batches<'scope>(
                 }
                 Ok(Ok(fed)) => {
                     let stop = shared.stop_requested() || (parts.stop_requested)();
+                    let last = fed.last || shared.settled();
                     let n_rows = fed.tokens.n_rows() as u64;
-                    let mut control: Control = parts.schedule.next(next, n_rows, fed.last, stop);
+                    let mut control: Control = parts.schedule.next(next, n_rows, last, stop);
                     debug_assert_eq!(fed.tokens.index, next, "batches come in order");
+                    control.settled = last && !fed.last;
                     if control.checkpoint {
                         control.cursor = Some(fed.cursor);
                     }
@@ -120,7 +122,7 @@ pub fn batches<'scope>(
                     capability.downgrade(&next);
                     output.session(&*capability).give(Work { control, tokens: Arc::new(fed.tokens) });
                     next += 1;
-                    if fed.last || stop {
+                    if last || stop {
                         state = None;
                     } else {
                         capability.downgrade(&next);

@@ -7,7 +7,7 @@ use crate::engine::message::SavedFile;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
-use crate::moments::{CoMoment, CrossCoMoment, LabelCount, TopToken};
+use crate::moments::{CoMoment, CrossCoMoment, LabelCount, LabelSums, LatentSums, TopToken};
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
 use serde_json::json;
 
@@ -139,11 +139,18 @@ fn save_space(fold: &Fold, s: usize, run: &RunDir, next: BatchIndex) -> Result<S
     file.finish()
 }
 
-/// Reads back what this worker owns, and the sums of every space.
+/// Adds what a checkpoint holds of what this worker owns, and the sums of every space: into an empty memory it is read
+/// back bit by bit, into one that holds other rows both add up. Row numbers of strongest tokens are moved up by `first_row`.
 ///
 /// # Errors
 /// `State` naming the file that does not hold what the plan expects.
-pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: impl Fn(usize) -> String) -> Result<()> {
+pub fn add(
+    fold: &mut Fold,
+    run: &RunDir,
+    manifest: &Manifest,
+    first_row: u64,
+    tile_name: impl Fn(usize) -> String,
+) -> Result<()> {
     for owned in &mut fold.tiles {
         let name = tile_name(owned.index);
         let mut file = run.read_state(manifest, &name)?;
@@ -152,20 +159,24 @@ pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: im
         let mut sums = vec![0.0f64; d];
         for (k, &i) in rows.iter().enumerate() {
             file.read_at("sums", k * d, &mut sums)?;
-            if !owned.tile.restore_row(i as usize, &sums) {
+            if !owned.tile.add_row(i as usize, &sums) {
                 return Err(misfit(&name));
             }
         }
     }
     for s in 0..fold.sums.len() {
-        restore_space(fold, s, run, manifest)?;
+        add_space(fold, s, run, manifest, first_row)?;
     }
     for (k, m) in &mut fold.moments {
         let name = moments_name(*k);
         let mut file = run.read_state(manifest, &name)?;
         let d = m.mean.len();
         let n_rows = number(file.metadata(), "n_rows", &name)?;
-        *m = CoMoment { n_rows, mean: file.tensor("mean")?, c: matrix(file.tensor("c")?, d, d, &name)? };
+        let mean: Vec<f64> = file.tensor("mean")?;
+        if mean.len() != d {
+            return Err(misfit(&name));
+        }
+        m.merge(&CoMoment { n_rows, mean, c: matrix(file.tensor("c")?, d, d, &name)? });
     }
     for (k, m) in fold.cross_moments.iter_mut().map(|c| (c.index, &mut c.moment)) {
         let name = cross_moments_name(k);
@@ -184,16 +195,17 @@ pub fn restore(fold: &mut Fold, run: &RunDir, manifest: &Manifest, tile_name: im
             if values.len() == d { Ok(values) } else { Err(misfit(&name)) }
         };
         let (mean_x, mean_y) = (vector("mean_x", dx)?, vector("mean_y", dy)?);
-        *m = CrossCoMoment { n_rows, mean_x, mean_y, xx: vector("xx", dx)?, yy: vector("yy", dy)?, c, nulls };
+        m.merge(&CrossCoMoment { n_rows, mean_x, mean_y, xx: vector("xx", dx)?, yy: vector("yy", dy)?, c, nulls });
     }
     Ok(())
 }
 
-fn restore_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -> Result<()> {
+fn add_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest, first_row: u64) -> Result<()> {
     let name = space_name(s);
+    let fields = &fold.plan().spec.corpus.labels.clone();
     let mut file = run.read_state(manifest, &name)?;
-    let sums = &mut fold.sums[s];
-    let d = sums.d_sae();
+    let d = fold.sums[s].d_sae();
+    let mut sums = LatentSums::new(0);
     sums.n_rows = number(file.metadata(), "n_rows", &name)?;
     sums.n_active = file.tensor("n_active")?;
     sums.sum = file.tensor("sum")?;
@@ -203,6 +215,7 @@ fn restore_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -
     if [sums.n_active.len(), sums.sum.len(), sums.sum_sq.len(), sums.max.len(), sums.min.len()] != [d; 5] {
         return Err(misfit(&name));
     }
+    fold.sums[s].merge(&sums);
     let Some(space) = fold.spaces.iter_mut().find(|o| o.index == s) else { return Ok(()) };
 
     let counts: Vec<u32> = file.tensor("top.counts")?;
@@ -224,24 +237,25 @@ fn restore_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -
         let name = next_name..next_name + name_lengths[k] as usize;
         (next_context, next_name) = (span.end, name.end);
         let document = String::from_utf8_lossy(&names[name]).into();
-        TopToken { value: values[k], row: rows[k], context: context[span].into(), at: at[k], document }
+        TopToken { value: values[k], row: first_row + rows[k], context: context[span].into(), at: at[k], document }
     });
     let tops = counts.iter().map(|&c| entries.by_ref().take(c as usize).collect()).collect();
-    if !space.top.restore(tops) {
+    if !space.top.add(tops) {
         return Err(misfit(&name));
     }
 
+    let mut known = LabelSums::new(d);
     let labels = file.metadata()["labels"].as_array().cloned().unwrap_or_default();
     for (k, label) in labels.iter().enumerate() {
         let mut count = LabelCount { n_rows: number(label, "n_rows", &name)?, n_active: vec![0; d], sum: vec![0.0; d] };
         file.read_at("labels.n_active", k * d, &mut count.n_active)?;
         file.read_at("labels.sum", k * d, &mut count.sum)?;
         let key = (number(label, "field", &name)? as usize, label["value"].as_str().unwrap_or_default().to_string());
-        if !space.labels.restore(key, count) {
+        if !known.restore(key, count) {
             return Err(misfit(&name));
         }
     }
-    Ok(())
+    space.labels.merge(&known, fields)
 }
 
 fn number(json: &serde_json::Value, key: &str, name: &str) -> Result<u64> {

@@ -10,6 +10,7 @@
 use crate::engine::message::{Folded, ViewInput, ViewRow};
 use crate::ids::BatchIndex;
 use crate::matching::{Correlation, Direction, Filters, LatentFlags, Verdict};
+use crate::plan::Plan;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::{AsCollection, VecCollection};
@@ -25,6 +26,17 @@ pub struct ViewRules {
     pub best: usize,
     /// The filters.
     pub filters: Filters,
+}
+
+impl ViewRules {
+    /// Those of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        ViewRules {
+            pairs: plan.pairs.iter().map(|p| (p.source as u32, p.target as u32)).collect(),
+            best: plan.spec.estimate.best,
+            filters: plan.spec.estimate.filters.clone(),
+        }
+    }
 }
 
 type Key = [u32; 3];

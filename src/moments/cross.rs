@@ -119,12 +119,8 @@ impl CrossTile {
             (self.first_row, self.rows.len(), self.d_target),
             (other.first_row, other.rows.len(), other.d_target)
         );
-        for (mine, theirs) in self.rows.iter_mut().zip(&other.rows) {
-            let Some(theirs) = theirs else { continue };
-            match mine {
-                Some(mine) => mine.iter_mut().zip(theirs).for_each(|(a, b)| *a += b),
-                None => *mine = Some(theirs.clone()),
-            }
+        for (i, theirs) in other.alive() {
+            assert!(self.add_row(i, theirs), "the same tile");
         }
     }
 
@@ -133,13 +129,16 @@ impl CrossTile {
         self.rows.iter().enumerate().filter_map(|(i, r)| r.as_deref().map(|r| (i, r)))
     }
 
-    /// Puts a row in place, as read from a state file. `false` when it does not fit the tile.
+    /// Adds a row's sums, as read from a state file. `false` when it does not fit the tile.
     #[must_use]
-    pub fn restore_row(&mut self, i: usize, sums: &[f64]) -> bool {
+    pub fn add_row(&mut self, i: usize, sums: &[f64]) -> bool {
         if i >= self.rows.len() || sums.len() != self.d_target {
             return false;
         }
-        self.rows[i] = Some(sums.into());
+        match &mut self.rows[i] {
+            Some(mine) => mine.iter_mut().zip(sums).for_each(|(a, b)| *a += b),
+            none => *none = Some(sums.into()),
+        }
         true
     }
 }

@@ -97,11 +97,21 @@ impl LabelSums {
         Ok(())
     }
 
-    /// Adds the sums of other rows of the same space.
-    pub fn merge(&mut self, other: &LabelSums) {
+    /// Adds the sums of other rows of the same space; `fields` names the label fields.
+    ///
+    /// # Errors
+    /// `Input` when a field takes more than [`MAX_LABEL_VALUES`] values.
+    pub fn merge(&mut self, other: &LabelSums, fields: &[String]) -> Result<()> {
         for (key, theirs) in &other.labels {
             match self.labels.get_mut(key) {
                 None => {
+                    if self.labels.keys().filter(|k| k.0 == key.0).count() == MAX_LABEL_VALUES {
+                        return Err(Error::input(format!(
+                            "label {:?} takes more than {MAX_LABEL_VALUES} values in all (one is {:?}); leave it out of \
+                             [corpus] labels",
+                            fields[key.0], key.1
+                        )));
+                    }
                     self.labels.insert(key.clone(), theirs.clone());
                 }
                 Some(mine) => {
@@ -111,5 +121,6 @@ impl LabelSums {
                 }
             }
         }
+        Ok(())
     }
 }

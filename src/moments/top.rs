@@ -61,15 +61,15 @@ impl TopTokens {
         &self.latents[i]
     }
 
-    /// Puts entries in place, as read from a state file; `false` when they do not fit.
+    /// Takes in entries of other rows, as read from a state file; `false` when they do not fit.
     #[must_use]
-    pub fn restore(&mut self, latents: Vec<Vec<TopToken>>) -> bool {
+    pub fn add(&mut self, latents: Vec<Vec<TopToken>>) -> bool {
         let fits = latents.len() == self.latents.len()
             && latents
                 .iter()
                 .all(|l| l.len() <= self.options.keep && l.iter().all(|t| (t.at as usize) < t.context.len()));
         if fits {
-            self.latents = latents;
+            self.merge(&TopTokens { options: self.options, latents });
         }
         fits
     }

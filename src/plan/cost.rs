@@ -11,6 +11,8 @@ pub struct Cost {
     pub memory_bytes: u64,
     /// Bytes on disk per checkpoint at most; two checkpoints are kept.
     pub disk_bytes: u64,
+    /// Whether it is needed only while batches stream, not for what is published from sums.
+    pub only_streaming: bool,
 }
 
 /// Reads `512MiB`, `16G`, `2_000_000` …: K, M, G, T are powers of 1024, with or without `i` and `B`; `KB` … `TB` too.

@@ -1,11 +1,13 @@
 //! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::spec::DataflowSpec;
 use crate::store::digest_of;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// Digest of all parts, hexadecimal.
 pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
@@ -20,14 +22,16 @@ pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 }
 
 /// The parts that stand in the dataflow file: one per key, by its path. What says only how long to read
-/// (`corpus.max_tokens`), when to save (`checkpoint`) or what the run is called is left out; paths are, too, for what
+/// (`corpus.max_tokens`, `estimate.stop_when`), when to save (`checkpoint`) or what the run is called is left out; paths are, too, for what
 /// they point at has a digest.
 pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let value = serde_json::to_value(spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
     parts.retain(|key, _| {
-        let left_out = ["name", "corpus.max_tokens", "checkpoint.", "corpus.files"].iter().any(|k| key.starts_with(k));
+        let left_out = ["name", "corpus.max_tokens", "estimate.stop_when", "checkpoint.", "corpus.files"]
+            .iter()
+            .any(|k| key.starts_with(k));
         !left_out && !key.ends_with(".path")
     });
     parts
@@ -46,6 +50,27 @@ fn flatten(path: &str, value: &Value, parts: &mut BTreeMap<String, String>) {
             parts.insert(path.to_string(), value.to_string());
         }
     }
+}
+
+/// Bytes at either end of a corpus file that tell it from another of the same size.
+const MARK_BYTES: u64 = 64 << 10;
+
+/// What tells a corpus file from another without reading it through: size, and a digest of its first and last bytes.
+///
+/// # Errors
+/// Those of reading.
+pub fn corpus_mark(path: &Path) -> Result<String> {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut hasher = blake3::Hasher::new();
+        for start in [0, size.saturating_sub(MARK_BYTES)] {
+            file.seek(SeekFrom::Start(start))?;
+            hasher.update_reader((&mut file).take(MARK_BYTES))?;
+        }
+        Ok(format!("{size} {}", hasher.finalize().to_hex()))
+    };
+    read().map_err(|e| Error::io("read the corpus file", path, &e))
 }
 
 /// Digests of files, whole; `name` is how a refusal calls them.

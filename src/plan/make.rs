@@ -18,6 +18,17 @@ impl Plan {
     /// # Errors
     /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
     pub fn new(spec: DataflowSpec) -> Result<Plan> {
+        let mut plan = Plan::without_corpus(spec)?;
+        let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer.clone())?;
+        plan.corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
+        Ok(plan)
+    }
+
+    /// The same for who reads saved sums: the corpus is not looked for.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn without_corpus(spec: DataflowSpec) -> Result<Plan> {
         let mut pairs = spec.pairs();
         pairs.sort();
         if let Some(w) = pairs.windows(2).find(|w| w[0] == w[1]) {
@@ -46,8 +57,6 @@ impl Plan {
         let all = !spec.estimate.activation_measures.is_empty();
         let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
         let tokenizer = Arc::new(common_tokenizer(&models)?);
-        let corpus = Corpus::open(spec.corpus.clone(), tokenizer.clone())?;
-        let corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
         let mut plan = Plan {
             tokenizer,
             spec,
@@ -58,7 +67,7 @@ impl Plan {
             raw_sites,
             raw_pairs,
             costs: Vec::new(),
-            corpus_files,
+            corpus_files: Vec::new(),
             fingerprint_parts: BTreeMap::new(),
         };
         plan.costs = costs(&plan);
@@ -255,10 +264,16 @@ const PROGRAM_BYTES: u64 = 64 << 20;
 /// What is held, at most. Tiles are counted with every row alive.
 fn costs(plan: &Plan) -> Vec<Cost> {
     let spec = &plan.spec;
-    let cost = |what: String, memory_bytes: u64, disk_bytes: u64| Cost { what, memory_bytes, disk_bytes };
+    let cost = |what: String, memory_bytes: u64, disk_bytes: u64| Cost {
+        what,
+        memory_bytes,
+        disk_bytes,
+        only_streaming: false,
+    };
+    let streaming = |what: String, memory_bytes: u64| Cost { what, memory_bytes, disk_bytes: 0, only_streaming: true };
     let mut out = Vec::new();
     for m in &plan.models {
-        out.push(cost(format!("model {}", m.name), crate::model::memory_bytes(&m.shape), 0));
+        out.push(streaming(format!("model {}", m.name), crate::model::memory_bytes(&m.shape)));
     }
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
         out.push(cost(format!("sae {}", s.site), sae.shape.memory_bytes(), 0));
@@ -308,8 +323,8 @@ fn costs(plan: &Plan) -> Vec<Cost> {
     let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows * 2 * latents + moments;
-    out.push(cost("one batch in its forward".into(), rows * activations + threads * contexts, 0));
-    out.push(cost(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded, 0));
+    out.push(streaming("one batch in its forward".into(), rows * activations + threads * contexts));
+    out.push(streaming(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded));
     out.push(cost("program, reader, tokenizer, table writers".into(), PROGRAM_BYTES, 0));
     out
 }

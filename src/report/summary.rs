@@ -38,6 +38,8 @@ pub struct Summary {
     tokens: u64,
     snapshots: u32,
     pairs: Vec<PairSummary>,
+    /// Why it ended before its corpus did.
+    ending: Option<String>,
     speed: Option<Speed>,
 }
 
@@ -130,7 +132,14 @@ impl Summary {
                 b.target_top = wanted[&(pair.target.to_string(), b.target)].clone();
             }
         }
-        Ok(Summary { tables: tables.to_path_buf(), tokens, snapshots, pairs: pairs.into_values().collect(), speed })
+        let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
+        Ok(Summary { tables, tokens, snapshots, pairs, ending: None, speed })
+    }
+
+    /// The same with the reason why the run ended before its corpus did.
+    #[must_use]
+    pub fn with_ending(self, ending: Option<String>) -> Summary {
+        Summary { ending, ..self }
     }
 
     /// For people.
@@ -141,7 +150,8 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "\n{} tokens, {} snapshots", thousands(self.tokens), self.snapshots)?;
+        let ending = self.ending.as_ref().map_or(String::new(), |why| format!("; {why}"));
+        writeln!(out, "\n{} tokens, {} snapshots{ending}", thousands(self.tokens), self.snapshots)?;
         if self.pairs.len() > 1 {
             self.write_overview(out)?;
         }
@@ -208,6 +218,7 @@ impl Summary {
             "event": "summary",
             "tokens": self.tokens,
             "snapshots": self.snapshots,
+            "ending": self.ending,
             "tables": self.tables,
             "pairs": self.pairs.iter().map(PairSummary::as_json).collect::<Vec<_>>(),
             "speed": self.speed.as_ref().map(Speed::as_json),

@@ -164,6 +164,24 @@ pub struct EstimateSpec {
     pub top_tokens: usize,
     /// Tokens of context remembered before and after each.
     pub top_context: [usize; 2],
+    /// End the run before the corpus does, when the matches have settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_when: Option<StopRule>,
+}
+
+/// `[estimate] stop_when = {…}`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopRule {
+    /// The churn of every pair must be below this.
+    pub churn_below: f64,
+    /// In so many snapshots on end.
+    #[serde(default = "one")]
+    pub snapshots: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 impl Default for EstimateSpec {
@@ -178,6 +196,7 @@ impl Default for EstimateSpec {
             null: NullSpec::default(),
             top_tokens: 10,
             top_context: [12, 4],
+            stop_when: None,
         }
     }
 }
@@ -299,6 +318,11 @@ impl DataflowSpec {
         Ok(spec)
     }
 
+    /// The file's text, paths as resolved.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a dataflow file is plain data with text keys")
+    }
+
     /// What a value alone can have wrong.
     fn check(&self, path: &Path) -> Result<()> {
         let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
@@ -332,6 +356,14 @@ impl DataflowSpec {
         if let Some(m) = self.estimate.activation_measures.iter().find(|m| MomentsMeasure::of(**m).is_none()) {
             return fail(format!(
                 "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca… or cka"
+            ));
+        }
+        if let Some(rule) = self.estimate.stop_when
+            && (rule.snapshots == 0 || rule.churn_below.is_nan() || rule.churn_below <= 0.0)
+        {
+            return fail(format!(
+                "estimate.stop_when is churn_below = {}, snapshots = {}; expected a share above 0 and at least 1 snapshot",
+                rule.churn_below, rule.snapshots
             ));
         }
         if self.checkpoint.every == 0 {

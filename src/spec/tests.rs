@@ -29,6 +29,7 @@ fn reads_paths_aliases_and_defaults() {
     let pairs: Vec<String> = spec.pairs().iter().map(|(a, b)| format!("{a} {b}")).collect();
     assert_eq!(pairs, ["a/resid_post.2 b/resid_post.3"]);
     assert_eq!(spec.estimate.best, 5);
+    assert_eq!(DataflowSpec::parse(&spec.to_toml(), Path::new("elsewhere/u.toml")).unwrap(), spec);
     assert_eq!(spec.default_directory(), Path::new("runs/t"));
 }
 
@@ -53,6 +54,8 @@ fn values_that_cannot_be_are_refused_by_name() {
         ("[saes.\"a/layers.2\"]", "[saes.\"z/layers.2\"]", "no [models.z]"),
         ("[saes.\"a/layers.2\"]", "[saes.\"a/layer.2\"]", "hookpoint"),
         ("[estimate]", "[estimate]\nbest = 0", "estimate.best"),
+        ("[estimate]", "[estimate]\nstop_when = { churn_below = 0.0 }", "estimate.stop_when"),
+        ("[estimate]", "[estimate]\nstop_when = { churn_below = 0.1, snapshots = 0 }", "estimate.stop_when"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"c/embed\"]", "no [models.c]"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/embed\", \"a/embed\"]", "a/embed twice"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/layers.2\"]", "take one of them out"),

@@ -31,7 +31,7 @@ pub use layout::RunDir;
 pub use lock::{Holder, Lock};
 pub use manifest::{Environment, MANIFEST_FORMAT, Manifest};
 pub use reader::StateReader;
-pub use recover::{Damage, Decision, Found, FoundManifest, Wanted, decide, inspect};
+pub use recover::{Damage, Decision, Found, FoundManifest, Wanted, decide, differing_parts, inspect};
 pub use writer::{Element, StateFile, StateLayout, StateWriter};
 
 #[cfg(test)]

@@ -199,20 +199,8 @@ fn resume(found: &Found, manifest: &Manifest, wanted: &Wanted, mut warnings: Vec
 
 /// The refusal of another run's directory, naming every part that differs.
 fn another_run(found: &Found, manifest: &Manifest, wanted: &Wanted) -> Error {
-    let names: BTreeSet<&String> = manifest.parts.keys().chain(wanted.parts.keys()).collect();
-    let differing: Vec<&String> =
-        names.into_iter().filter(|n| manifest.parts.get(*n) != wanted.parts.get(*n)).collect();
-    let side =
-        |parts: &BTreeMap<String, String>, name: &str| parts.get(name).map_or("nothing".to_string(), |v| shorten(v));
-    let mut said: Vec<String> = differing
-        .iter()
-        .take(MAX_NAMED)
-        .map(|name| format!("{name} is {} there, {} here", side(&manifest.parts, name), side(&wanted.parts, name)))
-        .collect();
-    if differing.len() > MAX_NAMED {
-        said.push(format!("and {} more", differing.len() - MAX_NAMED));
-    }
-    if differing.is_empty() {
+    let mut said = differing_parts(&manifest.parts, &wanted.parts);
+    if said.is_empty() {
         let (there, here) = (shorten(&manifest.fingerprint), shorten(&wanted.fingerprint));
         said.push(format!("fingerprint is {there} there, {here} here"));
     }
@@ -221,6 +209,23 @@ fn another_run(found: &Found, manifest: &Manifest, wanted: &Wanted) -> Error {
         found.root.display(),
         said.join("; ")
     ))
+}
+
+/// Every part in which two fingerprints differ, in words (`there` first), the first few of them.
+pub fn differing_parts(there: &BTreeMap<String, String>, here: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    let differing: Vec<&String> = names.into_iter().filter(|n| there.get(*n) != here.get(*n)).collect();
+    let side =
+        |parts: &BTreeMap<String, String>, name: &str| parts.get(name).map_or("nothing".to_string(), |v| shorten(v));
+    let mut said: Vec<String> = differing
+        .iter()
+        .take(MAX_NAMED)
+        .map(|name| format!("{name} is {} there, {} here", side(there, name), side(here, name)))
+        .collect();
+    if differing.len() > MAX_NAMED {
+        said.push(format!("and {} more", differing.len() - MAX_NAMED));
+    }
+    said
 }
 
 fn describe(found: &FoundManifest) -> String {

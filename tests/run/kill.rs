@@ -62,6 +62,20 @@ pub fn killed_and_taken_up(folder: &Path, flow: &Path, kills: u64) {
     println!("{killed} kills, {} runs brought to their end", finished + 1);
 }
 
+/// Starts `flow` and kills it once a checkpoint at so many tokens is there (it may come to its end before).
+pub fn kill_after(flow: &Path, out: &Path, tokens: u64) {
+    let mut child = cognate().args(["run", "--quiet", "--out"]).arg(out).arg(flow).spawn().unwrap();
+    let saved = || {
+        let text = std::fs::read(out.join("manifest.json")).ok()?;
+        serde_json::from_slice::<serde_json::Value>(&text).ok()?["rows"].as_u64()
+    };
+    while child.try_wait().unwrap().is_none() && saved().is_none_or(|rows| rows < tokens) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_term_signal_saves_the_state_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();

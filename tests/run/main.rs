@@ -7,5 +7,6 @@ mod doctor;
 mod e2e;
 mod kill;
 mod limits;
+mod merge;
 mod raw;
 mod refusals;

@@ -1,0 +1,177 @@
+//! `cognate merge`: runs over disjoint shards of a corpus become one run directory.
+
+use crate::cli::plan::limit;
+use crate::engine::{Loaded, Part, bound_arenas};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::report::{Summary, thousands};
+use crate::spec::DataflowSpec;
+use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, differing_parts, inspect, write_atomic};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A run in a merge, as the merge's manifest names it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Merged {
+    pub run: PathBuf,
+    pub tokens: u64,
+    /// Whether it had come to its end.
+    pub finished: bool,
+}
+
+/// The runs that a merge was made of; none for a run that streamed.
+pub fn parts_of(manifest: &Manifest) -> Vec<Merged> {
+    serde_json::from_value(manifest.extra["merged"].clone()).unwrap_or_default()
+}
+
+/// Merges `runs` into `out`.
+///
+/// # Errors
+/// `Request` for runs that do not fit together (what differs is named) or an `out` that holds a run, `State` for a damaged
+/// run, `Machine` for too little memory or disk.
+pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: bool) -> Result<ExitCode> {
+    bound_arenas();
+    let parts = runs.iter().map(|path| open(path)).collect::<Result<Vec<Part>>>()?;
+    check_same(&parts)?;
+    check_disjoint(&parts)?;
+    let mut specs = parts.iter().map(spec_of).collect::<Result<Vec<DataflowSpec>>>()?;
+    let files = specs.iter().flat_map(|s| s.corpus.files.clone()).collect();
+    let mut spec = specs.swap_remove(0);
+    spec.corpus.files = files;
+    let text = spec.to_toml();
+    let mut plan = Plan::without_corpus(spec)?;
+    plan.costs.retain(|c| !c.only_streaming);
+    plan.check_memory(limit(memory_limit)?)?;
+    plan.fingerprint_parts = merged_parts(&parts);
+    let plan = Arc::new(plan);
+
+    let run = RunDir::open_or_create(out)?;
+    if run.manifest().exists() || run.previous_manifest().exists() {
+        return Err(Error::request(format!("{} holds a run already; choose another --out", out.display())));
+    }
+    run.settle(&Decision::Fresh)?;
+    write_atomic(&run.dataflow(), text.as_bytes())?;
+    let merged: Vec<Merged> = (parts.iter())
+        .map(|p| Merged { run: p.run.root().to_path_buf(), tokens: p.manifest.rows, finished: p.manifest.finished })
+        .collect();
+    let marks: Vec<String> = parts.iter().flat_map(|p| marks_of(&p.manifest)).collect();
+    let flow = &parts[0].manifest.extra["flow"];
+    let extra = json!({ "max_tokens": 0, "flow": flow, "corpus_marks": marks, "merged": merged });
+    let run = Arc::new(run);
+    crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, extra)?;
+    let summary = Summary::read(&run.tables(), &run.history("history"), None)?;
+    if json {
+        println!("{}", summary.as_json());
+    } else {
+        say(&merged, out);
+        print!("{}", summary.as_text());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(merged: &[Merged], out: &Path) {
+    for m in merged {
+        let end = if m.finished { "" } else { ", not at its end" };
+        println!("{}: {} tokens{end}", m.run.display(), thousands(m.tokens));
+    }
+    println!("merged into {}\n", out.display());
+}
+
+/// The newest whole checkpoint of a run that nobody is writing.
+fn open(path: &Path) -> Result<Part> {
+    let run = RunDir::at(path)?;
+    if let Some((holder, true)) = run.holder() {
+        return Err(Error::request(format!(
+            "{} is running (process {} on {}); stop it with Ctrl-C first",
+            path.display(),
+            holder.pid,
+            holder.host
+        )));
+    }
+    let found = inspect(&run)?;
+    let known = [run.manifest(), run.previous_manifest()].into_iter().find_map(|m| Manifest::read(&m).ok());
+    let known = known.ok_or_else(|| {
+        Error::request(format!("{} holds no checkpoint to merge; give the --out of a run", path.display()))
+    })?;
+    let wanted =
+        Wanted { fingerprint: known.fingerprint.clone(), parts: known.parts.clone(), environment: Environment::here() };
+    match decide(&found, &wanted) {
+        Decision::Resume { manifest, warnings } => {
+            warnings.iter().for_each(|w| eprintln!("warning: {w}"));
+            Ok(Part { run, manifest: *manifest })
+        }
+        Decision::Refuse(e) => Err(e),
+        Decision::Fresh => Err(Error::request(format!("{} holds no checkpoint to merge", path.display()))),
+    }
+}
+
+/// The dataflow file that a run keeps, read as where it was given.
+fn spec_of(part: &Part) -> Result<DataflowSpec> {
+    let kept = part.run.dataflow();
+    let text = std::fs::read_to_string(&kept).map_err(|e| Error::io("read the run's dataflow file", &kept, &e))?;
+    let given = part.manifest.extra["flow"].as_str().map_or(kept, PathBuf::from);
+    DataflowSpec::parse(&text, &given)
+}
+
+const CORPUS_FILE: &str = "corpus file ";
+
+fn split(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<String>) {
+    let (files, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        manifest.parts.clone().into_iter().partition(|(name, _)| name.starts_with(CORPUS_FILE));
+    (asked, files.into_values().collect())
+}
+
+fn check_same(parts: &[Part]) -> Result<()> {
+    let (first, _) = split(&parts[0].manifest);
+    for part in &parts[1..] {
+        let differ = differing_parts(&split(&part.manifest).0, &first);
+        if !differ.is_empty() {
+            return Err(Error::request(format!(
+                "{} and {} were asked for different things and cannot be added: {} (here: {})",
+                part.run.root().display(),
+                parts[0].run.root().display(),
+                differ.join("; "),
+                parts[0].run.root().display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn marks_of(manifest: &Manifest) -> Vec<String> {
+    serde_json::from_value(manifest.extra["corpus_marks"].clone()).unwrap_or_default()
+}
+
+/// Refuses runs that read the same file: one of the same size with the same first and last bytes, whatever its name; where
+/// a run does not know these, one of the same name and size.
+fn check_disjoint(parts: &[Part]) -> Result<()> {
+    for (k, b) in parts.iter().enumerate() {
+        for a in &parts[..k] {
+            let [(files, marks), (others, other_marks)] = [b, a].map(|p| (split(&p.manifest).1, marks_of(&p.manifest)));
+            let known = marks.len() == files.len() && other_marks.len() == others.len();
+            let shared = (0..files.len())
+                .find(|&i| if known { other_marks.contains(&marks[i]) } else { others.contains(&files[i]) });
+            if let Some(i) = shared {
+                return Err(Error::request(format!(
+                    "{} and {} both read the corpus file {}; its tokens would count twice: merge runs over different files",
+                    a.run.root().display(),
+                    b.run.root().display(),
+                    files[i]
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the merge was asked for: the same, over the files of all.
+fn merged_parts(parts: &[Part]) -> BTreeMap<String, String> {
+    let (mut asked, _) = split(&parts[0].manifest);
+    let files = parts.iter().flat_map(|p| split(&p.manifest).1);
+    asked.extend(files.enumerate().map(|(k, text)| (format!("{CORPUS_FILE}{k:06}"), text)));
+    asked
+}

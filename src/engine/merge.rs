@@ -1,0 +1,77 @@
+//! Runs over disjoint shards of a corpus, added up: states in, one run directory out. No batch is read.
+//!
+//! Counts, extremes and strongest tokens are those of one run over all shards, bit by bit. Sums are partial sums added up,
+//! which rounds elsewhere than a sum from the first row to the last: equal to some 1e-15 of the sum's size, not to the last
+//! bit. The runs are added from left to right, so merging a merge gives the bits of merging all at once.
+
+use crate::engine::encode::Loaded;
+use crate::engine::fold::Fold;
+use crate::engine::message::{Control, Folded, ViewRow};
+use crate::engine::publish::{Due, Publisher};
+use crate::engine::views::{ViewRules, views};
+use crate::engine::{Shared, state};
+use crate::error::Result;
+use crate::ids::BatchIndex;
+use crate::plan::Plan;
+use crate::store::{Manifest, RunDir};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::operators::vec::ToStream;
+use timely::dataflow::operators::{Inspect, Probe};
+
+/// A run to be added.
+pub struct Part {
+    pub run: RunDir,
+    pub manifest: Manifest,
+}
+
+/// Adds `parts` up and publishes them in `out` as one snapshot and one finished checkpoint. `plan` carries the merge's
+/// fingerprint; `extra` is for the manifest.
+///
+/// # Errors
+/// `State` when a part does not hold what the plan expects, `Machine` when the disk refuses, those of scoring.
+pub fn merge(
+    plan: &Arc<Plan>,
+    loaded: Loaded,
+    parts: &[Part],
+    out: &Arc<RunDir>,
+    extra: serde_json::Value,
+) -> Result<()> {
+    let mut fold = Fold::new(plan.clone(), 0, 1);
+    let (mut rows, mut batches) = (0, 0);
+    for part in parts {
+        state::add(&mut fold, &part.run, &part.manifest, rows, |k| plan.tile_name(k))?;
+        rows += part.manifest.rows;
+        batches += part.manifest.next_batch;
+    }
+    let mut due = Due { deltas: settled_views(fold.snapshot(), ViewRules::of(plan)), ..Due::default() };
+    fold.notes().into_iter().for_each(|note| due.note(note));
+    due.saved = state::save(&fold, out, batches, |k| plan.tile_name(k))?;
+    let t = batches.saturating_sub(1);
+    let cursor = Some("null".to_string());
+    due.control = Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, settled: false, cursor });
+    let (tokenizer, shared) = (plan.tokenizer.clone(), Arc::new(Shared::default()));
+    let mut publisher =
+        Publisher::new(plan.clone(), Arc::new(loaded), tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
+    publisher.settle(t, due)
+}
+
+/// The rows of the views that follow from what a fold says of all it holds.
+fn settled_views(said: Vec<Folded>, rules: ViewRules) -> Vec<(ViewRow, isize)> {
+    timely::execute_directly(move |worker| {
+        let rows: Rc<RefCell<Vec<(ViewRow, isize)>>> = Rc::default();
+        let sink = rows.clone();
+        let probe = worker.dataflow::<BatchIndex, _, _>(|scope| {
+            let said = said.into_iter().map(|s| (s, 0)).to_stream(scope);
+            let seen =
+                views(said, rules).inner.inspect(move |(row, _, diff)| sink.borrow_mut().push((row.clone(), *diff)));
+            let (probe, _) = seen.probe();
+            probe
+        });
+        while !probe.done() {
+            worker.step();
+        }
+        rows.take()
+    })
+}
