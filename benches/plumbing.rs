@@ -5,7 +5,7 @@ use cognate::corpus::{Corpus, CorpusOptions, TokenBatch, Tokenizer};
 use cognate::ids::{Hookpoint, Site};
 use cognate::linalg::gemm::gemm_f32;
 use cognate::linalg::{Matrix, Stream};
-use cognate::matching::{Direction, Standardised, match_tile};
+use cognate::matching::{Chance, Direction, Standardised, match_tile};
 use cognate::moments::{ByLatent, CrossTile, LatentSums};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
@@ -196,6 +196,7 @@ fn publish(c: &mut Criterion) {
             source_latent: Some(i / best),
             target_latent: Some(i.wrapping_mul(2_654_435_761) % n),
             correlation: Some(f64::from(r[i as usize])),
+            chance: Chance::default(),
             rank: i % best + 1,
             direction: Direction::Forward,
             mutual: false,

@@ -28,6 +28,7 @@ path = "b"
 pairs = [["a/resid_post.0", "b/resid_post.0"]]
 [estimate]
 stop_when = { churn_below = 0.01 }
+categories = "data/categories.toml"
 "#;
 
 #[test]

@@ -1,11 +1,19 @@
 //! Correlations from streamed sums against numpy's two-pass ones (`fixtures/matching`) and METHOD's check vectors.
 
 use cognate::linalg::Matrix;
-use cognate::matching::{BestPartners, Standardised, match_tile};
+use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
+use cognate::matching::{
+    BestPartners, Filters, LatentFacts, NonConcept, OneToOne, Partner, Rules, Side, Standardised, judge, kept,
+    match_tile,
+};
 use cognate::moments::{ByLatent, CrossTile, LatentSums};
 use cognate::sae::LatentBatch;
 use safetensors::{Dtype, SafeTensors};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[path = "fixtures/matching/read.rs"]
+mod read;
 
 /// Rows `from..to` as entries that are not 0.
 fn sparse(x: &Matrix<f32>, from: usize, to: usize) -> LatentBatch {
@@ -67,12 +75,8 @@ impl Streamed {
     }
 }
 
-fn fixture() -> Option<std::path::PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures/matching");
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-    }
-    path.exists().then_some(path)
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/matching")
 }
 
 fn numbers(bytes: &[u8], name: &str) -> Vec<f64> {
@@ -89,17 +93,11 @@ fn numbers(bytes: &[u8], name: &str) -> Vec<f64> {
     }
 }
 
-fn matrix(bytes: &[u8], name: &str, n_rows: usize) -> Matrix<f32> {
-    let values = numbers(bytes, name);
-    Matrix::from_vec(n_rows, values.len() / n_rows, values.into_iter().map(|v| v as f32).collect())
-}
-
 #[test]
 fn correlations_of_the_fixture_to_1e_9_dead_constant_tied_and_huge_mean_latents_included() {
-    let Some(folder) = fixture() else { return };
-    let activations = std::fs::read(folder.join("activations.safetensors")).unwrap();
+    let folder = folder();
     let reference = std::fs::read(folder.join("reference.safetensors")).unwrap();
-    let (a, b) = (matrix(&activations, "A", 4000), matrix(&activations, "B", 4000));
+    let [a, b] = read::activations();
     assert_eq!((a.n_cols(), b.n_cols()), (300, 260));
     let expected = numbers(&reference, "corr");
     let streamed = stream(&a, &b, 137, 64);
@@ -154,9 +152,7 @@ fn correlations_of_the_fixture_to_1e_9_dead_constant_tied_and_huge_mean_latents_
 
 #[test]
 fn batches_and_tiles_of_any_size_give_the_same_bits() {
-    let Some(folder) = fixture() else { return };
-    let activations = std::fs::read(folder.join("activations.safetensors")).unwrap();
-    let (a, b) = (matrix(&activations, "A", 4000), matrix(&activations, "B", 4000));
+    let [a, b] = read::activations();
     let whole = stream(&a, &b, 4000, 300);
     for (batch, height) in [(1, 300), (17, 7), (1000, 64)] {
         let other = stream(&a, &b, batch, height);
@@ -166,6 +162,234 @@ fn batches_and_tiles_of_any_size_give_the_same_bits() {
                 assert_eq!(other.correlation(i, j), whole.correlation(i, j));
             }
         }
+    }
+}
+
+/// What the filters know of each latent of a side; the labels are the strings of the five largest values, ties and what is
+/// missing by the lowest row, as the fixture says.
+fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[NonConcept]) -> Vec<LatentFacts> {
+    let numbers: BTreeMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
+    (0..x.n_cols())
+        .map(|j| {
+            let mut rows: Vec<usize> = (0..x.n_rows()).collect();
+            rows.sort_by(|&p, &q| x.row(q)[j].total_cmp(&x.row(p)[j]));
+            let strings: Vec<&str> = rows[..5].iter().map(|&r| tokens[r].as_str()).collect();
+            let mut top: Vec<u32> = strings.iter().map(|s| numbers[s]).collect();
+            top.sort_unstable();
+            LatentFacts {
+                dead: !sums.is_alive(j),
+                constant: sums.is_constant(j),
+                n_active: sums.n_active[j],
+                max: None,
+                non_concept: strings.iter().any(|s| lists.iter().any(|list| list.holds(s, false))),
+                top,
+            }
+        })
+        .collect()
+}
+
+/// The pairs (a, b) that are kept when B picks, with their mean correlation.
+fn kept_pairs(filters: &Filters, facts: [&[LatentFacts]; 2], partners: &[Vec<Partner>]) -> (Vec<[u64; 2]>, f64) {
+    let side = Side { pickers: facts[1], others: facts[0], partners, first_of_other: &vec![None; facts[0].len()] };
+    let verdicts = judge(filters, side).unwrap();
+    let found: Vec<(u64, &Partner)> = (verdicts.iter().zip(partners).zip(0..))
+        .filter_map(|((verdicts, listed), b)| Some((b, kept(verdicts, listed)?.1)))
+        .collect();
+    let mean = found.iter().map(|(_, p)| p.correlation.value()).sum::<f64>() / found.len() as f64;
+    (found.into_iter().map(|(b, p)| [u64::from(p.latent), b]).collect(), mean)
+}
+
+/// Each filtered set of the fixture, made with NumPy, and what the paper's own driver keeps and reports.
+#[test]
+fn filtered_sets_are_those_of_the_fixture_and_the_published_pairs_those_of_the_authors_code() {
+    let json = |file: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder().join(file)).unwrap()).unwrap()
+    };
+    let (matches, tokens) = (json("matches.json"), json("tokens.json"));
+    let tokens: Vec<String> = serde_json::from_value(tokens).unwrap();
+    let reference = std::fs::read(folder().join("reference.safetensors")).unwrap();
+    let [a, b] = read::activations();
+    let streamed = stream(&a, &b, 500, 64);
+    let list = [NonConcept::Pipeline];
+    let facts_a = facts(&a, &streamed.sums_a, &tokens, &list);
+    let facts_b = facts(&b, &streamed.sums_b, &tokens, &list);
+    let pairs = |value: &serde_json::Value| -> Vec<[u64; 2]> { serde_json::from_value(value.clone()).unwrap() };
+    let of_partners =
+        |best: Vec<BestPartners>| best.iter().map(|p| p.as_slice().to_vec()).collect::<Vec<Vec<Partner>>>();
+
+    let partners = of_partners(streamed.best(1).1);
+    let all = Filters { min_correlation: -2.0, ..Filters::default() };
+    let keyword = Filters { non_concept: list.to_vec(), shared_token: true, ..all.clone() };
+    let first = |filters: &Filters| Filters { one_to_one: OneToOne::AsPublished, ..filters.clone() };
+    let strong = |filters: Filters| Filters { min_correlation: 0.1, ..filters };
+    for (name, filters) in [
+        ("all_b_to_a", all.clone()),
+        ("keyword", keyword.clone()),
+        ("keyword_then_1to1_first", first(&keyword)),
+        ("1to1_first", first(&all)),
+        ("1to1_best", Filters { one_to_one: OneToOne::Best, ..all.clone() }),
+        ("1to1_first_corr_gt_0.1", strong(first(&all))),
+        ("keyword_1to1_first_corr_gt_0.1", strong(first(&keyword))),
+        ("many_to_1_corr_gt_0.1", strong(all.clone())),
+    ] {
+        let (found, mean) = kept_pairs(&filters, [&facts_a, &facts_b], &partners);
+        assert_eq!(found, pairs(&matches["filtered_sets"][name]), "{name}");
+        let expected = matches["filtered_set_mean_corr"][name].as_f64().unwrap();
+        assert!((mean - expected).abs() < 1e-9, "{name}: {mean} {expected}");
+    }
+
+    // the authors' code in float32: 4.5e-5 is what two such passes differ by
+    let (sa, sb) = (
+        Standardised::by(&streamed.sums_a, Rules::AsPublished),
+        Standardised::by(&streamed.sums_b, Rules::AsPublished),
+    );
+    let published = Streamed { a: sa, b: sb, ..streamed };
+    let (a_to_b, b_to_a) = published.best(1);
+    for (name, best) in [("paper_a_to_b", &a_to_b), ("paper_b_to_a", &b_to_a)] {
+        let (index, r) = (numbers(&reference, name), numbers(&reference, &format!("{name}_corr")));
+        for (k, best) in best.iter().enumerate() {
+            let found = best.as_slice()[0];
+            assert_eq!(f64::from(found.latent), index[k], "{name} {k}");
+            assert!((found.correlation.value() - r[k]).abs() < 4.6e-5, "{name} {k}: {found:?} {}", r[k]);
+        }
+    }
+    let driver = &matches["paper_run_expm_as_is"];
+    let number = |name: &str| driver[name].as_f64().unwrap();
+    let partners = of_partners(b_to_a);
+    let facts = [&facts_a[..], &facts_b[..]];
+    let mean = partners.iter().map(|p| p[0].correlation.value()).sum::<f64>() / 260.0;
+    assert!((mean - number("mean_actv_corr")).abs() < 1e-6, "{mean}");
+    // the driver at HEAD throws its keyword filter away
+    let as_run = Filters { non_concept: vec![], shared_token: false, ..Filters::as_published() };
+    let walk = Filters { min_correlation: -2.0, ..as_run.clone() };
+    assert_eq!(kept_pairs(&walk, facts, &partners).0.len() as f64, number("num_feat_1_to_1"));
+    let (found, mean) = kept_pairs(&as_run, facts, &partners);
+    assert_eq!(found, pairs(&matches["paper_run_expm_final_pairs"]));
+    assert_eq!(found.len() as f64, number("num_feat_after_rmv_lowCorr"));
+    assert!((mean - number("mean_actv_corr_filt")).abs() < 1e-6, "{mean}");
+    let decoders = std::fs::read(folder().join("decoders.safetensors")).unwrap();
+    let rows = |name: &str, n: usize, which: usize| {
+        let values = numbers(&decoders, name);
+        let whole = Matrix::from_vec(n, values.len() / n, values);
+        whole.gather_rows(&found.iter().map(|p| p[which] as usize).collect::<Vec<_>>())
+    };
+    let (p, q) = (rows("W_dec_A", 300, 0), rows("W_dec_B", 260, 1));
+    let score = cognate::similarity::svcca(&p, &q, cognate::similarity::SvccaRule::AsPublished).unwrap().unwrap();
+    assert!((score.value - number("svcca_paired")).abs() < 1e-7, "{}", score.value);
+}
+
+/// Two sides that know nothing of each other, each clustered by document: best correlations are high by chance, and the
+/// chance level says so. Then the same with a tenth of the latents copied: those are found.
+#[test]
+fn the_document_null_is_calibrated_and_finds_what_is_planted() {
+    let (n, d, batch) = (6000, 400, 500);
+    let side = |name: &str| {
+        let mut out = Matrix::zeros(n, d);
+        for j in 0..d {
+            let mut stream = cognate::linalg::Stream::new(11, name, j as u64);
+            let rate = 0.002 + 0.03 * (j as f64 / d as f64);
+            for document in 0..n / 50 {
+                // most documents hold none of it
+                let here = if stream.gaussian() > 0.7 { 4.0 * rate } else { 0.0 };
+                for r in document * 50..(document + 1) * 50 {
+                    let above = stream.gaussian().abs();
+                    if (above - above.floor()) < here {
+                        out.row_mut(r)[j] = (1.0 + above) as f32;
+                    }
+                }
+            }
+        }
+        out
+    };
+    let a = side("a");
+    for planted in [0, d / 10] {
+        let mut b = side("b");
+        for r in 0..n {
+            for j in 0..planted {
+                b.row_mut(r)[j * 7] = a.row(r)[j * 9];
+            }
+        }
+        let (mut sums_a, mut sums_b) = (LatentSums::new(d), LatentSums::new(d));
+        let (mut tile, mut null) = (CrossTile::new(0, d, d), CrossTile::new(0, d, d));
+        for from in (0..n).step_by(batch) {
+            let (x, y) = (sparse(&a, from, from + batch), sparse(&b, from, from + batch));
+            sums_a.fold(&x);
+            sums_b.fold(&y);
+            let by = ByLatent::new(&x);
+            tile.fold(&by, &y);
+            null.fold_rotated(&by, &y, cognate::moments::document_rotation(batch));
+        }
+        let (sa, sb) = (Standardised::new(&sums_a), Standardised::new(&sums_b));
+        let best = |tile: &CrossTile| -> Vec<Option<f64>> {
+            let found = match_tile(tile, &sa, &sb, 1).forward;
+            found.iter().map(|p| p.as_slice().first().map(|p| p.correlation.value())).collect()
+        };
+        let found = cognate::matching::chances(&best(&tile), &best(&null), &sums_a.n_active);
+        let p: Vec<f64> = found.iter().map(|c| c.p_value.unwrap()).collect();
+        let discoveries = found.iter().filter(|c| c.q_value.unwrap() < 0.1).count();
+        let low = p.iter().filter(|&&p| p < 0.1).count();
+        println!("{planted} planted: {discoveries} with q < 0.1, {low} of {d} with p < 0.1");
+        if planted == 0 {
+            // 40 are expected; four standard deviations of a binomial count are 24
+            assert!((16..=64).contains(&low) && discoveries == 0, "{low} {discoveries}");
+        } else {
+            assert!((0..planted).all(|j| found[j * 9].q_value.unwrap() < 0.1));
+            assert!(discoveries <= planted + planted / 4, "{discoveries}");
+        }
+    }
+}
+
+/// The optimum over latents that vary, against SciPy's total; single pairs are not unique.
+#[test]
+fn hungarian_reaches_the_total_of_scipy_dense_and_sparse() {
+    let matches: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder().join("matches.json")).unwrap()).unwrap();
+    let [a, b] = read::activations();
+    let streamed = stream(&a, &b, 4000, 300);
+    let live = |s: &Standardised| (0..s.scale.len()).filter(|&i| s.scale[i].is_some()).collect::<Vec<_>>();
+    let (rows, columns) = (live(&streamed.a), live(&streamed.b));
+    let r = |i: usize, j: usize| streamed.correlation(rows[i], columns[j]).unwrap();
+    let scores = Matrix::from_vec(
+        rows.len(),
+        columns.len(),
+        (0..rows.len()).flat_map(|i| (0..columns.len()).map(move |j| (i, j))).map(|(i, j)| r(i, j)).collect(),
+    );
+    let total: f64 = hungarian(&scores).unwrap().iter().map(|&(i, j)| r(i, j)).sum();
+    let expected = matches["hungarian_live"]["total"].as_f64().unwrap();
+    assert!((total - expected).abs() < 1e-9, "{total} {expected}");
+    // all candidates given: no pair is forced, so at least as much, and each a gain
+    let all = (0..rows.len()).map(|i| (0..columns.len() as u32).zip(scores.row(i).to_vec()).collect::<Vec<_>>());
+    let pairs = hungarian_sparse(&Candidates::from_rows(columns.len(), all).unwrap()).unwrap();
+    let sparse: f64 = pairs.iter().map(|&(i, j)| r(i as usize, j as usize)).sum();
+    assert!(sparse >= total - 1e-9 && pairs.iter().all(|&(i, j)| r(i as usize, j as usize) > 0.0), "{sparse} {total}");
+}
+
+/// `PART=50 cargo test --release --test matching how_long -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, not a check"]
+fn how_long_a_whole_dictionary_takes() {
+    let wanted = std::env::var("PART").unwrap_or_default();
+    let n = 32_768u32;
+    for candidates in [10, 50] {
+        let part = format!("hungarian, 32768 x 32768, {candidates} candidates");
+        if !part.contains(&wanted) {
+            continue;
+        }
+        let mut stream = cognate::linalg::Stream::new(1, "candidates", candidates);
+        let mut uniform = || {
+            let u = stream.gaussian().abs() * 1e6;
+            u - u.floor()
+        };
+        let mut row = |_| {
+            let named: BTreeMap<u32, f64> =
+                (0..candidates).map(|_| ((uniform() * f64::from(n)) as u32, uniform())).collect();
+            named.into_iter().collect::<Vec<_>>()
+        };
+        let rows: Vec<Vec<(u32, f64)>> = (0..n).map(&mut row).collect();
+        let clock = std::time::Instant::now();
+        let pairs = hungarian_sparse(&Candidates::from_rows(n as usize, rows).unwrap()).unwrap();
+        assert!(pairs.len() > 30_000);
+        println!("{}", serde_json::json!({ "part": part, "once_s": clock.elapsed().as_secs_f64(), "null_s": 0.0 }));
     }
 }
 
@@ -245,4 +469,18 @@ fn check_vector_v2() {
     let first = |b: &BestPartners| b.as_slice().first().map(|p| p.latent);
     assert_eq!(forward.iter().map(first).collect::<Vec<_>>(), [Some(2), Some(0), None, Some(0), Some(0)]);
     assert_eq!(backward.iter().map(first).collect::<Vec<_>>(), [Some(3), Some(3), Some(0), None]);
+
+    // as published, through the same sums: what is dead correlates at 0 with everyone, and the lowest is taken
+    let by = |sums: &LatentSums| Standardised::by(sums, Rules::AsPublished);
+    let streamed = Streamed { a: by(&streamed.sums_a), b: by(&streamed.sums_b), ..streamed };
+    for (i, row) in expected.iter().enumerate() {
+        for (j, &r) in row.iter().enumerate() {
+            assert!((streamed.correlation(i, j).unwrap() - r).abs() < 1e-6, "A{i} B{j}");
+        }
+    }
+    let (forward, backward) = streamed.best(1);
+    assert_eq!(forward.iter().map(first).collect::<Vec<_>>(), [Some(2), Some(0), Some(0), Some(0), Some(0)]);
+    assert_eq!(backward.iter().map(first).collect::<Vec<_>>(), [Some(3), Some(3), Some(0), Some(0)]);
+    let mean = backward.iter().map(|p| p.as_slice()[0].correlation.value()).sum::<f64>() / 4.0;
+    assert!((mean - 0.542973946098942).abs() < 1e-6, "{mean}");
 }

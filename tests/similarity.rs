@@ -13,15 +13,15 @@ fn folder() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/matching")).to_path_buf()
 }
 
-/// The activations `A: [4000, 300]` and `B: [4000, 260]`, too large to keep here; `None` with a word about it.
-fn activations() -> Option<(Matrix<f64>, Matrix<f64>)> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/matching"));
-    if !folder.exists() {
-        eprintln!("skipped: {} is not here", folder.display());
-        return None;
-    }
-    let file = "activations.safetensors";
-    Some((tensor(folder, file, "A"), tensor(folder, file, "B")))
+#[path = "fixtures/matching/read.rs"]
+mod read;
+
+/// The activations `A: [4000, 300]` and `B: [4000, 260]`.
+fn activations() -> [Matrix<f64>; 2] {
+    let wide = |m: &Matrix<f32>| {
+        Matrix::from_vec(m.n_rows(), m.n_cols(), m.as_slice().iter().map(|&v| f64::from(v)).collect())
+    };
+    read::activations().each_ref().map(wide)
 }
 
 fn tensor(folder: &Path, file: &str, name: &str) -> Matrix<f64> {
@@ -30,9 +30,6 @@ fn tensor(folder: &Path, file: &str, name: &str) -> Matrix<f64> {
     let view = tensors.tensor(name).unwrap();
     let data = view.data();
     let values: Vec<f64> = match view.dtype() {
-        safetensors::Dtype::F16 => {
-            data.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f64()).collect()
-        }
         safetensors::Dtype::F32 => {
             data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
         }
@@ -147,7 +144,7 @@ fn decoder_scores_are_those_of_python() {
 
 #[test]
 fn activation_scores_are_those_of_python() {
-    let Some((xa, xb)) = activations() else { return };
+    let [xa, xb] = activations();
     let folder = folder();
     for Set { a, b, expected, ranks } in sets(&folder) {
         let (p, q) = (columns(&xa, &a), columns(&xb, &b));
@@ -197,7 +194,7 @@ fn from_blocks<'a>(p: &Matrix<f64>, q: &Matrix<f64>, expected: impl Fn(Option<f6
 
 #[test]
 fn whole_dictionaries_agree_directly_and_from_blocks() {
-    let Some((xa, xb)) = activations() else { return };
+    let [xa, xb] = activations();
     let folder = folder();
     let expected = &json(&folder, "scores.json")["all_live_features_activations"];
     let kinds = json(&folder, "matches.json");
@@ -249,36 +246,39 @@ fn given_permutations_give_the_null_of_python() {
     }
 }
 
-/// `cargo test --release --test similarity -- --ignored --nocapture`: seconds for a layer pair of the paper's size.
+/// Seconds for a layer pair of the paper's size, one JSON line a part; `benches/peers/matching.py` runs it beside NumPy.
+/// `PART=rsa cargo test --release --test similarity how_long -- --ignored --nocapture` for the parts with that in their name.
 #[test]
 #[ignore = "a measurement, not a check"]
-fn how_long_a_layer_pair_takes() {
+fn how_long_scores_take() {
+    let wanted = std::env::var("PART").unwrap_or_default();
     let rows = |n: usize, d: usize, name| {
         let mut stream = cognate::linalg::Stream::new(1, name, 0);
         Matrix::from_vec(n, d, (0..n * d).map(|_| stream.gaussian()).collect())
     };
-    let (p, q) = (rows(7500, 512, "p"), rows(7500, 768, "q"));
-    for (name, runs) in [
-        ("svcca_as_published", 0),
-        ("svcca_as_published", 1000),
-        ("svcca_k10", 1000),
-        ("svcca", 20),
-        ("cka", 20),
-        ("procrustes", 20),
-        ("pwcca", 4),
-        ("rsa", 0),
-        ("rsa", 200),
-        ("mutual_knn10", 0),
-        ("mutual_knn10", 1000),
+    for (part, n, measure, runs) in [
+        ("svcca, 1 component, 1000 permutations", 7500, "svcca_as_published", 1000),
+        ("svcca_k10, 1000 permutations", 7500, "svcca_k10", 1000),
+        ("svcca, all components, 5 permutations", 7500, "svcca_k512", 5),
+        ("rsa, N = 7500, 10 permutations", 7500, "rsa", 10),
+        ("rsa, N = 20000", 20_000, "rsa", 0),
+        ("cka, 20 permutations", 7500, "cka", 20),
+        ("procrustes, 20 permutations", 7500, "procrustes", 20),
+        ("mutual_knn10, 1000 permutations", 7500, "mutual_knn10", 1000),
     ] {
-        let clock = std::time::Instant::now();
-        let nulls = Permutations::Seeded { seed: 0, stream: "null/bench", runs };
-        let score = &compare_rows(&p, &q, &[name.parse().unwrap()], nulls).unwrap()[0];
-        let seconds = clock.elapsed().as_secs_f64();
-        println!(
-            "{name:20} {runs:5} runs {seconds:7.2} s  value {:?} null {:?}",
-            score.value,
-            score.null.map(|n| n.mean)
-        );
+        if !part.contains(&wanted) {
+            continue;
+        }
+        let (p, q) = (rows(n, 512, "p"), rows(n, 768, "q"));
+        let seconds = |runs: usize| {
+            let clock = std::time::Instant::now();
+            let nulls = Permutations::Seeded { seed: 0, stream: "null/bench", runs };
+            let score = compare_rows(&p, &q, &[measure.parse().unwrap()], nulls).unwrap().remove(0);
+            assert_eq!((score.n_pairs, score.null.map_or(0, |n| n.runs)), (n, runs));
+            clock.elapsed().as_secs_f64()
+        };
+        let once = seconds(0);
+        let drawn = if runs > 0 { (seconds(runs) - once).max(0.0) } else { 0.0 };
+        println!("{}", serde_json::json!({ "part": part, "once_s": once, "null_s": drawn }));
     }
 }

@@ -1,7 +1,7 @@
 //! A run directory among real processes: killed at any moment, fought over, on a disk that fills up.
 
 use cognate::error::{ErrorKind, Result};
-use cognate::matching::Direction;
+use cognate::matching::{Chance, Direction};
 use cognate::store::{
     AtomicFile, Environment, Manifest, RunDir, StateFile, StateLayout, Wanted, inspect, write_atomic,
 };
@@ -179,6 +179,7 @@ fn write_matches(path: &Path, n: u32) -> Result<()> {
         source_latent: Some(i / 5),
         target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
         correlation: Some(f64::from(i).sin()),
+        chance: Chance::default(),
         rank: i % 5 + 1,
         direction: Direction::Forward,
         mutual: i.is_multiple_of(7),

@@ -142,7 +142,7 @@ fn say(out: &mut dyn Write, line: String) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matching::Direction;
+    use crate::matching::{Chance, Direction};
     use crate::table::{MatchRow, Pair, write_table};
     use std::sync::Arc;
 
@@ -154,6 +154,7 @@ mod tests {
             source_latent: Some(i),
             target_latent: Some(i),
             correlation: Some(correlation),
+            chance: Chance::default(),
             rank: 1,
             direction: Direction::Forward,
             mutual: true,

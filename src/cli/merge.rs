@@ -82,7 +82,7 @@ fn say(merged: &[Merged], out: &Path) {
 }
 
 /// The newest whole checkpoint of a run that nobody is writing.
-fn open(path: &Path) -> Result<Part> {
+pub fn open(path: &Path) -> Result<Part> {
     let run = RunDir::at(path)?;
     if let Some((holder, true)) = run.holder() {
         return Err(Error::request(format!(
@@ -95,7 +95,7 @@ fn open(path: &Path) -> Result<Part> {
     let found = inspect(&run)?;
     let known = [run.manifest(), run.previous_manifest()].into_iter().find_map(|m| Manifest::read(&m).ok());
     let known = known.ok_or_else(|| {
-        Error::request(format!("{} holds no checkpoint to merge; give the --out of a run", path.display()))
+        Error::request(format!("{} holds no checkpoint; give the --out of a run", path.display()))
     })?;
     let wanted =
         Wanted { fingerprint: known.fingerprint.clone(), parts: known.parts.clone(), environment: Environment::here() };
@@ -105,7 +105,7 @@ fn open(path: &Path) -> Result<Part> {
             Ok(Part { run, manifest: *manifest })
         }
         Decision::Refuse(e) => Err(e),
-        Decision::Fresh => Err(Error::request(format!("{} holds no checkpoint to merge", path.display()))),
+        Decision::Fresh => Err(Error::request(format!("{} holds no checkpoint", path.display()))),
     }
 }
 

@@ -9,6 +9,7 @@ mod merge;
 mod plan;
 mod progress;
 mod run;
+mod score;
 mod show;
 mod status;
 
@@ -63,6 +64,23 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Make matches and scores again from a run's saved sums, with other filters, measures, pairings, categories or nulls
+    ///
+    /// Nothing is streamed. The tables are those of a run that had these keys from its start, written elsewhere. Keys that
+    /// change sums are refused.
+    Score {
+        /// The run directory
+        run: PathBuf,
+        /// A key of the dataflow file and its value, for example estimate.filters.one_to_one=hungarian; repeat for more
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// Folder for the tables [default: RUN/scores/ and the settings]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Refuse a plan over this much memory [default: what the machine has free]
+        #[arg(long, value_name = "SIZE")]
+        memory_limit: Option<String>,
     },
     /// Try every SAE at its hookpoint and at its neighbours (exit code 1 when another reading is clearly better)
     Doctor {
@@ -195,6 +213,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Plan { flow, json, memory_limit } => plan::plan(&flow, json, memory_limit.as_deref()),
         Command::Status { run, json } => status::status(&run, json),
         Command::Show { run, latent, json } => show::show(&run, &latent, json),
+        Command::Score { run, settings, out, memory_limit } => {
+            score::score(&run, &settings, out.as_deref(), memory_limit.as_deref())
+        }
         Command::Doctor { flow, tokens, json } => doctor::doctor(&flow, tokens, json),
         Command::Diff { a, b } => {
             let same = diff::diff(&a, &b, &mut std::io::stdout())?;

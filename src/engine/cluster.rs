@@ -9,7 +9,7 @@ use crate::engine::publish::{Due, Publisher};
 use crate::engine::schedule::Schedule;
 use crate::engine::shared::{Shared, Stage};
 use crate::engine::source::{SourceParts, batches, feed};
-use crate::engine::views::{ViewRules, views};
+use crate::engine::views::views;
 use crate::engine::{Job, keep_or_fail, state};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -279,7 +279,7 @@ fn build(
             },
         );
 
-        let maintained = views(folded.clone(), ViewRules::of(&job.plan)).inner;
+        let maintained = views(folded.clone(), job.plan.spec.estimate.best).inner;
         let notes = folded.flat_map(|(out, t)| match out {
             Folded::Note(note) => Some((note, t)),
             Folded::Delta(..) => None,
@@ -342,7 +342,7 @@ fn hold(
 fn publisher(job: &Job) -> Option<Publisher> {
     let mut publisher = Publisher::new(
         job.plan.clone(),
-        job.loaded.clone(),
+        &job.loaded,
         job.tokenizer.clone(),
         job.run.clone(),
         job.shared.clone(),

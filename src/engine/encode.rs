@@ -4,8 +4,8 @@ use crate::engine::message::EncodedBatch;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward};
-use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
-use crate::plan::{Plan, PlannedSae, RawPair, Space};
+use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
+use crate::plan::{Plan, RawPair};
 use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -20,31 +20,22 @@ impl Loaded {
     /// Opens what the plan names.
     ///
     /// # Errors
-    /// Those of [`crate::model::open`] and [`PlannedSae::open`].
+    /// Those of [`crate::model::open`] and [`Plan::open_saes`].
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models.iter())
             .map(|m| crate::model::open(&m.path).map_err(|e| e.within(format!("model {:?}", m.name))))
             .collect::<Result<_>>()?;
-        let saes = (plan.spaces.iter())
-            .map(|s| {
-                let open = |sae: &PlannedSae| sae.open().map(Arc::new);
-                s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Loaded { models, saes })
+        Ok(Loaded { models, saes: plan.open_saes()? })
     }
 
     /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
     ///
     /// # Errors
-    /// Those of [`PlannedSae::open`].
+    /// Those of [`Plan::open_saes`].
     pub fn for_publishing(plan: &Plan) -> Result<Loaded> {
         let wanted = !plan.spec.estimate.measures.is_empty();
-        let open = |s: &Space| {
-            let sae = s.sae.as_ref().filter(|_| wanted).map(PlannedSae::open).transpose();
-            sae.map(|sae| sae.map(Arc::new)).map_err(|e| e.within(format!("sae \"{}\"", s.site)))
-        };
-        Ok(Loaded { models: Vec::new(), saes: plan.spaces.iter().map(open).collect::<Result<_>>()? })
+        let saes = if wanted { plan.open_saes()? } else { vec![None; plan.spaces.len()] };
+        Ok(Loaded { models: Vec::new(), saes })
     }
 }
 
@@ -85,11 +76,16 @@ pub fn encode_batch(
         let moments: Vec<CoMoment> = (0..own).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
         let runs = u64::from(plan.activation_nulls());
         let cross: Vec<CrossCoMoment> = (plan.raw_pairs.par_iter())
-            .map(|&RawPair { source: a, target: b, .. }| {
+            .map(|p| {
+                let &RawPair { source: a, target: b, .. } = p;
                 let stream = format!("activations {} {}", plan.raw_sites[a].site, plan.raw_sites[b].site);
                 let n = raw(a).n_rows();
-                let permutations: Vec<Vec<usize>> =
+                let mut permutations: Vec<Vec<usize>> =
                     (0..runs).map(|run| row_permutation(plan.spec.seed, &stream, tokens.index, run, n)).collect();
+                // behind those of the scores, where the pair's matches are made of it
+                if plan.co_moment_nulls(p) > permutations.len() {
+                    permutations.push((0..n).map(|r| (r + document_rotation(n)) % n).collect());
+                }
                 CrossCoMoment::of_batch(raw(a), raw(b), &permutations)
             })
             .collect();

@@ -4,10 +4,12 @@
 //! Tile k belongs to worker k mod peers, and so does everything else that is owned; nothing that is computed depends on
 //! who owns it. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
 
-use crate::engine::message::{EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
+use crate::engine::message::{ChanceSnapshot, EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::error::Result;
-use crate::matching::{BestPartners, LatentFlags, Standardised, TileMatches, match_co_moment, match_tile};
-use crate::moments::{ByLatent, CoMoment, CrossCoMoment, CrossTile, LabelSums, LatentSums, TopTokens};
+use crate::matching::{BestPartners, Standardised, TileMatches, match_co_moment, match_tile};
+use crate::moments::{
+    ByLatent, CoMoment, CrossCoMoment, CrossTile, LabelSums, LatentSums, TopTokens, document_rotation,
+};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ pub struct OwnedTile {
     pub pair: usize,
     /// The sums.
     pub tile: CrossTile,
+    /// The same with the target's rows turned to another document, for the chance level of a best match.
+    pub null: Option<CrossTile>,
     /// What was last said of each row.
     said: Vec<BestPartners>,
 }
@@ -34,8 +38,6 @@ pub struct OwnedSpace {
     pub top: TopTokens,
     /// Sums by label.
     pub labels: LabelSums,
-    /// What was last said of each latent.
-    said: Vec<Option<LatentFlags>>,
 }
 
 /// The cross co-moment of two hookpoints that this worker owns.
@@ -73,11 +75,10 @@ impl Fold {
         let mine = |k: usize| k % peers == index;
         let tiles: Vec<OwnedTile> = (plan.tiles.iter().enumerate())
             .filter(|(k, _)| mine(*k))
-            .map(|(k, t)| OwnedTile {
-                index: k,
-                pair: t.pair,
-                tile: CrossTile::new(t.first_row, t.n_rows, plan.spaces[plan.pairs[t.pair].target].width),
-                said: vec![BestPartners::default(); t.n_rows],
+            .map(|(k, t)| {
+                let tile = CrossTile::new(t.first_row, t.n_rows, plan.spaces[plan.pairs[t.pair].target].width);
+                let null = plan.spec.estimate.null.documents.then(|| tile.clone());
+                OwnedTile { index: k, pair: t.pair, tile, null, said: vec![BestPartners::default(); t.n_rows] }
             })
             .collect();
         let spaces = (plan.spaces.iter().enumerate())
@@ -86,14 +87,12 @@ impl Fold {
                 index: k,
                 top: TopTokens::new(s.width, plan.top_options()),
                 labels: LabelSums::new(s.width),
-                said: vec![None; s.width],
             })
             .collect();
         let moments = (plan.raw_sites.iter().enumerate())
             .filter(|(k, _)| plan.scores_activations() && mine(*k))
             .map(|(k, s)| (k, CoMoment::new(s.width)))
             .collect();
-        let runs = plan.activation_nulls() as usize;
         let cross_moments: Vec<OwnedCross> = (plan.raw_pairs.iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, p)| {
@@ -101,7 +100,7 @@ impl Fold {
                 let n_said = if plan.is_raw(plan.pairs[p.pair]) { d_source } else { 0 };
                 OwnedCross {
                     index: k,
-                    moment: CrossCoMoment::new(d_source, d_target, runs),
+                    moment: CrossCoMoment::new(d_source, d_target, plan.co_moment_nulls(p)),
                     said: vec![BestPartners::default(); n_said],
                 }
             })
@@ -138,7 +137,11 @@ impl Fold {
         self.tiles.par_iter_mut().for_each(|owned| {
             let pair = plan.pairs[owned.pair];
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
-            owned.tile.fold(source, &batch.latents[pair.target]);
+            let target = &batch.latents[pair.target];
+            owned.tile.fold(source, target);
+            if let Some(null) = &mut owned.null {
+                null.fold_rotated(source, target, document_rotation(target.n_rows()));
+            }
         });
         self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
         let fields = &plan.spec.corpus.labels;
@@ -157,7 +160,8 @@ impl Fold {
     /// Turns sums into correlations and says what changed since the last time.
     pub fn snapshot(&mut self) -> Vec<Folded> {
         let keep = self.plan.spec.estimate.best;
-        let standardised: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
+        let rules = self.plan.spec.estimate.rules;
+        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
         let (plan, sums) = (self.plan.clone(), &self.sums);
         // (pair, first source latent, what was found, what was last said of each source latent)
         let mut found: Vec<(usize, usize, TileMatches, &mut Vec<BestPartners>)> = (self.tiles.par_iter_mut())
@@ -171,7 +175,7 @@ impl Fold {
             let at = plan.raw_pairs[owned.index].pair;
             let pair = plan.pairs[at];
             let constant = |space: usize| move |i: usize| sums[space].is_constant(i);
-            let found = match_co_moment(&owned.moment, constant(pair.source), constant(pair.target), keep);
+            let found = match_co_moment(&owned.moment, constant(pair.source), constant(pair.target), rules, keep);
             (at, 0, found, &mut owned.said)
         }));
 
@@ -213,17 +217,48 @@ impl Fold {
                 *said = partners;
             }
         }
-        let min_active = self.plan.spec.estimate.filters.min_active;
-        for space in &mut self.spaces {
-            let sums = &self.sums[space.index];
-            for latent in 0..sums.d_sae() {
-                let flags = flags_of(sums, latent, min_active);
-                let row = |flags| ViewInput::Flags { space: space.index as u32, latent: latent as u32, flags };
-                say_changes(space.said[latent].map(row).into_iter().collect(), vec![row(flags)], &mut out);
-                space.said[latent] = Some(flags);
+        out
+    }
+
+    /// The chance level of best correlations, as far as this worker's tiles and co-moments give it.
+    fn chances(&self) -> Vec<Note> {
+        let (plan, rules) = (&self.plan, self.plan.spec.estimate.rules);
+        if !plan.spec.estimate.null.documents {
+            return Vec::new();
+        }
+        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
+        // (pair, first source latent, best under the null)
+        let mut found: Vec<(usize, usize, TileMatches)> = (self.tiles.par_iter())
+            .filter_map(|owned| {
+                let pair = plan.pairs[owned.pair];
+                let found = match_tile(owned.null.as_ref()?, &standardised[pair.source], &standardised[pair.target], 1);
+                Some((owned.pair, owned.tile.first_row(), found))
+            })
+            .collect();
+        found.extend(self.cross_moments.iter().filter(|owned| !owned.said.is_empty()).filter_map(|owned| {
+            let at = plan.raw_pairs[owned.index].pair;
+            let pair = plan.pairs[at];
+            let constant = |space: usize| move |i: usize| self.sums[space].is_constant(i);
+            let CrossCoMoment { n_rows, mean_x, mean_y, xx, yy, nulls, .. } = &owned.moment;
+            let (mean_x, mean_y, xx, yy) = (mean_x.clone(), mean_y.clone(), xx.clone(), yy.clone());
+            let c = nulls.last()?.clone();
+            let turned = CrossCoMoment { n_rows: *n_rows, mean_x, mean_y, xx, yy, c, nulls: Vec::new() };
+            Some((at, 0, match_co_moment(&turned, constant(pair.source), constant(pair.target), rules, 1)))
+        }));
+        let mut out: Vec<ChanceSnapshot> = Vec::new();
+        for (pair, first, found) in found {
+            if out.last().is_none_or(|last| last.pair != pair) {
+                out.push(ChanceSnapshot { pair, forward: vec![], backward: vec![None; found.backward.len()] });
+            }
+            let last = out.last_mut().expect("just pushed");
+            let best = |p: &BestPartners| p.as_slice().first().map(|p| p.correlation.value());
+            let forward = found.forward.iter().enumerate();
+            last.forward.extend(forward.filter_map(|(i, p)| Some(((first + i) as u32, best(p)?))));
+            for (all, tile) in last.backward.iter_mut().zip(&found.backward) {
+                *all = all.iter().copied().chain(best(tile)).max_by(f64::total_cmp);
             }
         }
-        out
+        out.into_iter().map(|c| Note::Chance(Arc::new(c))).collect()
     }
 
     /// Everything the publisher's tables need of what this worker owns.
@@ -243,16 +278,8 @@ impl Fold {
             let crosses = self.cross_moments.iter();
             notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
         }
+        notes.extend(self.chances());
         notes
-    }
-}
-
-/// What the filters need to know of a latent.
-pub fn flags_of(sums: &LatentSums, latent: usize, min_active: u64) -> LatentFlags {
-    LatentFlags {
-        dead: !sums.is_alive(latent),
-        constant: sums.is_constant(latent),
-        rare: sums.n_active[latent] < min_active,
     }
 }
 

@@ -6,19 +6,14 @@
 
 use crate::engine::encode::Loaded;
 use crate::engine::fold::Fold;
-use crate::engine::message::{Control, Folded, ViewRow};
+use crate::engine::message::Control;
 use crate::engine::publish::{Due, Publisher};
-use crate::engine::views::{ViewRules, views};
+use crate::engine::views::settled_views;
 use crate::engine::{Shared, state};
 use crate::error::Result;
-use crate::ids::BatchIndex;
 use crate::plan::Plan;
 use crate::store::{Manifest, RunDir};
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::operators::vec::ToStream;
-use timely::dataflow::operators::{Inspect, Probe};
 
 /// A run to be added.
 pub struct Part {
@@ -45,7 +40,7 @@ pub fn merge(
         rows += part.manifest.rows;
         batches += part.manifest.next_batch;
     }
-    let mut due = Due { deltas: settled_views(fold.snapshot(), ViewRules::of(plan)), ..Due::default() };
+    let mut due = Due { deltas: settled_views(fold.snapshot(), plan), ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));
     due.saved = state::save(&fold, out, batches, |k| plan.tile_name(k))?;
     let t = batches.saturating_sub(1);
@@ -53,25 +48,6 @@ pub fn merge(
     due.control = Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, settled: false, cursor });
     let (tokenizer, shared) = (plan.tokenizer.clone(), Arc::new(Shared::default()));
     let mut publisher =
-        Publisher::new(plan.clone(), Arc::new(loaded), tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
+        Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
     publisher.settle(t, due)
-}
-
-/// The rows of the views that follow from what a fold says of all it holds.
-fn settled_views(said: Vec<Folded>, rules: ViewRules) -> Vec<(ViewRow, isize)> {
-    timely::execute_directly(move |worker| {
-        let rows: Rc<RefCell<Vec<(ViewRow, isize)>>> = Rc::default();
-        let sink = rows.clone();
-        let probe = worker.dataflow::<BatchIndex, _, _>(|scope| {
-            let said = said.into_iter().map(|s| (s, 0)).to_stream(scope);
-            let seen =
-                views(said, rules).inner.inspect(move |(row, _, diff)| sink.borrow_mut().push((row.clone(), *diff)));
-            let (probe, _) = seen.probe();
-            probe
-        });
-        while !probe.done() {
-            worker.step();
-        }
-        rows.take()
-    })
 }

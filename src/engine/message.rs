@@ -5,7 +5,7 @@
 
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
-use crate::matching::{Correlation, Direction, LatentFlags, Verdict};
+use crate::matching::{Correlation, Direction};
 use crate::moments::{CoMoment, CrossCoMoment, LabelSums, LatentSums, TopToken};
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub enum Note {
     Moments(usize, Arc<CoMoment>),
     /// Raw cross moments.
     CrossMoments(usize, Arc<CrossCoMoment>),
+    /// What one worker's part of a pair gives by chance.
+    Chance(Arc<ChanceSnapshot>),
     /// A state file is on disk.
     Saved(SavedFile),
 }
@@ -100,6 +102,16 @@ pub struct SpaceSnapshot {
     pub labels: LabelSums,
 }
 
+/// Highest correlations of latents when the target's rows are another document's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChanceSnapshot {
+    pub pair: usize,
+    /// (source latent, highest correlation), of the sources at hand.
+    pub forward: Vec<(u32, f64)>,
+    /// Of each target latent with the sources at hand; `[d_target]`.
+    pub backward: Vec<Option<f64>>,
+}
+
 /// A row that the views are maintained from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ViewInput {
@@ -107,8 +119,6 @@ pub enum ViewInput {
     Forward { pair: u32, source: u32, rank: u8, target: u32, correlation: Correlation },
     /// One worker's candidate for a target latent.
     Backward { pair: u32, target: u32, source: u32, correlation: Correlation },
-    /// What the filters need to know of a latent.
-    Flags { space: u32, latent: u32, flags: LatentFlags },
 }
 
 /// A row of the maintained views.
@@ -118,6 +128,4 @@ pub enum ViewRow {
     Best { direction: Direction, pair: u32, latent: u32, rank: u8, partner: u32, correlation: Correlation },
     /// Each is the other's best.
     Mutual { pair: u32, source: u32, target: u32 },
-    /// What the filters say of the latent's best match.
-    Judged { direction: Direction, pair: u32, latent: u32, verdict: Verdict },
 }

@@ -12,15 +12,19 @@
 
 mod cluster;
 mod encode;
+mod facts;
 mod fold;
 mod memory;
 mod merge;
 mod message;
 mod publish;
+mod results;
 mod schedule;
+mod score;
 mod shared;
 mod source;
 mod state;
+mod subset;
 mod views;
 
 use crate::corpus::{Corpus, Tokenizer};
@@ -34,6 +38,7 @@ pub use cluster::{Cluster, abort_on_panic};
 pub use encode::Loaded;
 pub use memory::bound_arenas;
 pub use merge::{Part, merge};
+pub use score::score;
 pub use shared::{Shared, Stage};
 
 /// What happened, for whoever watches.

@@ -42,15 +42,22 @@ pub fn save(
     let mut saved = Vec::new();
     for owned in &fold.tiles {
         let alive: Vec<u32> = owned.tile.alive().map(|(i, _)| i as u32).collect();
-        let layout = StateLayout::new(
+        let mut layout = StateLayout::new(
             json!({ "kind": "tile", "first_row": owned.tile.first_row(), "n_rows": owned.tile.n_rows() }),
         )
         .tensor::<u32>("rows", &[alive.len()])
         .tensor::<f64>("sums", &[alive.len(), owned.tile.d_target()]);
+        if owned.null.is_some() {
+            layout = layout.tensor::<f64>("null", &[alive.len(), owned.tile.d_target()]);
+        }
         let mut file = run.write_state(next, &tile_name(owned.index), layout)?;
         file.put("rows", &alive)?;
         for (_, sums) in owned.tile.alive() {
             file.put("sums", sums)?;
+        }
+        // a row of the null comes alive with its row of the sums
+        for (_, sums) in owned.null.iter().flat_map(|null| null.alive()) {
+            file.put("null", sums)?;
         }
         saved.push(file.finish()?.into());
     }
@@ -161,6 +168,12 @@ pub fn add(
             file.read_at("sums", k * d, &mut sums)?;
             if !owned.tile.add_row(i as usize, &sums) {
                 return Err(misfit(&name));
+            }
+            if let Some(null) = &mut owned.null {
+                file.read_at("null", k * d, &mut sums)?;
+                if !null.add_row(i as usize, &sums) {
+                    return Err(misfit(&name));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Each latent's best partners, from one tile of sums or from the cross co-moment of two hookpoints.
 
-use crate::matching::{Correlation, Standardised};
+use crate::matching::correlation::PUBLISHED_EPSILON;
+use crate::matching::{Correlation, Rules, Standardised};
 use crate::moments::{CrossCoMoment, CrossTile};
 
 /// A partner and how well it correlates.
@@ -59,15 +60,16 @@ pub struct TileMatches {
 
 /// Correlates every latent of the tile with every target latent, keeping the `keep` best both ways.
 ///
-/// A latent without variance has no partner. A source latent that varies has fired, so its row is there; one whose only
-/// values were negative counts as fired too.
+/// A latent without variance has no partner, but by the published rule, where it correlates at 0 with everyone. A row that is
+/// not there is one of zeros: its latent never fired, in values of any sign.
 pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
     let mut scan = Scan::new(tile.first_row(), tile.n_rows(), tile.d_target(), keep);
     let target_scale: Vec<f64> = target.scale.iter().map(|s| s.unwrap_or(f64::NAN)).collect();
-    let mut r = vec![0.0; tile.d_target()];
-    for (i, sums) in tile.alive() {
+    let (mut r, zeros) = (vec![0.0; tile.d_target()], vec![0.0; tile.d_target()]);
+    for i in 0..tile.n_rows() {
         let latent = tile.first_row() + i;
         let Some(scale) = source.scale[latent] else { continue };
+        let sums = tile.row(i).unwrap_or(&zeros);
         let (n, sum) = (source.n_rows, source.sum[latent]);
         for (((r, &xy), &sum_y), &scale_y) in r.iter_mut().zip(sums).zip(&target.sum).zip(&target_scale) {
             *r = crate::matching::pearson(n, sum, scale, sum_y, scale_y, xy);
@@ -81,16 +83,25 @@ pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised
 /// [−1, 1], keeping the `keep` best both ways. The best is the largest: −1 is the worst, as between latents.
 ///
 /// `source_constant` and `target_constant` say which dimensions had one value in all rows (rounding may leave them a
-/// variance); they and any without variance have no partner.
+/// variance); they and any without variance have no partner, or 0 with everyone by the published rule.
 pub fn match_co_moment(
     cross: &CrossCoMoment,
     source_constant: impl Fn(usize) -> bool,
     target_constant: impl Fn(usize) -> bool,
+    rules: Rules,
     keep: usize,
 ) -> TileMatches {
+    let n = cross.n_rows as f64;
     let scale = |variance: f64, constant: bool| {
-        let scale = 1.0 / variance.sqrt();
-        if constant || !scale.is_finite() { f64::NAN } else { scale }
+        let scale = match rules {
+            Rules::Meant => 1.0 / variance.sqrt(),
+            Rules::AsPublished => 1.0 / (n.sqrt() * ((variance / (n - 1.0)).sqrt() + PUBLISHED_EPSILON)),
+        };
+        match (constant || !scale.is_finite() || variance <= 0.0, rules) {
+            (false, _) => scale,
+            (true, Rules::Meant) => f64::NAN,
+            (true, Rules::AsPublished) => 0.0,
+        }
     };
     let (d_source, d_target) = (cross.c.n_rows(), cross.c.n_cols());
     let mut scan = Scan::new(0, d_source, d_target, keep);
@@ -235,7 +246,7 @@ mod tests {
             let mut cross = of(before);
             cross.merge(&of(after));
             let constant = |k: usize| rows.iter().all(|r| r[k] == rows[0][k]);
-            let got = match_co_moment(&cross, constant, |j| constant(5 + j), keep);
+            let got = match_co_moment(&cross, constant, |j| constant(5 + j), Rules::Meant, keep);
             for (picker, partners) in got.forward.iter().enumerate().map(|(i, p)| ((i, true), p))
                 .chain(got.backward.iter().enumerate().map(|(j, p)| ((5 + j, false), p)))
             {
@@ -256,7 +267,7 @@ mod tests {
     fn dimensions_that_are_copies_tie_and_the_lower_is_taken_and_a_constant_has_no_partner() {
         let x = Matrix::from_vec(4, 3, vec![1., 1., 7., 2., 2., 7., 4., 4., 7., 9., 9., 7.]);
         let cross = CrossCoMoment::of_batch(&x, &x, &[]);
-        let got = match_co_moment(&cross, |i| i == 2, |j| j == 2, 2);
+        let got = match_co_moment(&cross, |i| i == 2, |j| j == 2, Rules::Meant, 2);
         for side in [&got.forward, &got.backward] {
             assert_eq!(side[1].as_slice().iter().map(|p| p.latent).collect::<Vec<_>>(), [0, 1]);
             assert_eq!(side[2], BestPartners::default());

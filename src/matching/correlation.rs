@@ -1,5 +1,6 @@
 //! Pearson correlation from sums.
 
+use super::Rules;
 use crate::moments::LatentSums;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -50,18 +51,29 @@ pub struct Standardised {
     pub n_rows: f64,
     /// Σx.
     pub sum: Vec<f64>,
-    /// 1/√(NΣx² − (Σx)²); `None` where the variance is 0.
+    /// 1/√(NΣx² − (Σx)²); `None` where the variance is 0. As published: 1/(N (s + 1e-8)) with s by N − 1, and 0 where the
+    /// variance is 0, so that such a latent's correlations are all 0.
     pub scale: Vec<Option<f64>>,
 }
 
+/// What the published code adds to a standard deviation.
+pub(super) const PUBLISHED_EPSILON: f64 = 1e-8;
+
 impl Standardised {
-    /// Of all latents of a space.
+    /// Of all latents of a space, for Pearson's r.
     pub fn new(sums: &LatentSums) -> Self {
-        Standardised {
-            n_rows: sums.n_rows as f64,
-            sum: sums.sum.clone(),
-            scale: (0..sums.d_sae()).map(|i| sums.scaled_variance(i).map(|v| 1.0 / v.sqrt())).collect(),
-        }
+        Self::by(sums, Rules::Meant)
+    }
+
+    /// Of all latents of a space, for the correlation of `rules`.
+    pub fn by(sums: &LatentSums, rules: Rules) -> Self {
+        let n = sums.n_rows as f64;
+        let published = |v: f64| 1.0 / (n * ((v / (n * (n - 1.0))).sqrt() + PUBLISHED_EPSILON));
+        let scale = |i: usize| match rules {
+            Rules::Meant => sums.scaled_variance(i).map(|v| 1.0 / v.sqrt()),
+            Rules::AsPublished => Some(sums.scaled_variance(i).map_or(0.0, published)),
+        };
+        Standardised { n_rows: n, sum: sums.sum.clone(), scale: (0..sums.d_sae()).map(scale).collect() }
     }
 
     /// Correlation of latent `i` here with latent `j` of `other`, given Σxy; `None` when a variance is 0.

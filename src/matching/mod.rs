@@ -1,14 +1,27 @@
 //! Who corresponds to whom? Sums in, matches out.
 //!
 //! [`pearson`] turns sums into a correlation; [`best`] finds each latent's best partners in a tile, or each dimension's in a
-//! cross co-moment; [`Verdict`] says why a match is kept or dropped. Ties go to the lower latent; undefined correlations (a
-//! variance of 0) are `None` and match nobody. [`assignment`] pairs whole dictionaries one to one.
+//! cross co-moment; [`judge`] says of each listed partner why it is kept or dropped, [`chances`] how far above chance the
+//! best one is. Ties go to the lower latent; undefined correlations (a variance of 0) are `None` and match nobody, but under
+//! [`Rules::AsPublished`]. [`assignment`] pairs whole dictionaries one to one.
 
 pub mod assignment;
 mod best;
+mod category;
+mod chance;
+mod concept;
 mod correlation;
+mod discovery;
+mod filters;
+mod judge;
 mod verdict;
 
 pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile};
+pub use category::{AROUND, Categories, Category, CategoryRule, Lexicon, Shown};
+pub use chance::{Chance, MIN_POOL, chances};
+pub use concept::NonConcept;
 pub use correlation::{Correlation, Standardised, pearson};
-pub use verdict::{Direction, Filters, LatentFlags, Verdict};
+pub use discovery::benjamini_hochberg;
+pub use filters::{Filters, OneToOne, TOP_STRINGS};
+pub use judge::{Side, TRANSPORT_POOL, judge, kept};
+pub use verdict::{Direction, LatentFacts, Rules, Verdict};

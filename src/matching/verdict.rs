@@ -1,5 +1,6 @@
-//! Which matches are kept, and why the others are not.
+//! Why a match is kept or not, and what was asked of it.
 
+use super::filters::{Filters, OneToOne};
 use serde::{Deserialize, Serialize};
 
 /// Who picks whom.
@@ -22,40 +23,37 @@ impl Direction {
     }
 }
 
-/// The filters of a dataflow file, applied in the order of the fields to the best match of each latent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Filters {
-    /// Both latents must have been active in at least this many rows.
-    #[serde(default)]
-    pub min_active: u64,
-    /// The correlation must be greater than this (strictly, as published).
-    #[serde(default)]
-    pub min_correlation: f64,
-    /// Of matches that share a partner only the one with the highest correlation stays (ties: the lower latent).
-    #[serde(default)]
-    pub one_to_one: bool,
-}
-
-impl Default for Filters {
-    fn default() -> Self {
-        Filters { min_active: 0, min_correlation: 0.0, one_to_one: false }
-    }
+/// Which reading of the paper correlations, filters and p-values follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rules {
+    /// What was meant: Pearson's r, undefined without variance; p-values that count the observed pairing.
+    #[default]
+    Meant,
+    /// What the authors' code computes (METHOD §4 to §7): r times (N − 1)/N with 1e-8 added to each standard deviation, 0
+    /// without variance, so that a dead latent's partner is latent 0; p-values that may be 0.
+    AsPublished,
 }
 
 /// What the filters need to know of a latent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LatentFlags {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatentFacts {
     /// Never active.
     pub dead: bool,
     /// The same value in every row.
     pub constant: bool,
-    /// Active in fewer rows than `min_active`.
-    pub rare: bool,
+    /// Rows in which it was active.
+    pub n_active: u64,
+    /// Largest activation, as a sortable key.
+    pub max: Option<super::Correlation>,
+    /// One of its strongest tokens is no concept.
+    pub non_concept: bool,
+    /// Numbers of the strings of its strongest tokens, ascending; two latents share a string when they share a number.
+    pub top: Vec<u32>,
 }
 
 /// Why a match is kept or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// It passes every filter.
     Kept,
@@ -71,23 +69,17 @@ pub enum Verdict {
     MinActive,
     /// The correlation is too low.
     MinCorrelation,
-    /// Another match with the same partner is better.
+    /// One of the two stands for punctuation, space or the like.
+    NonConcept,
+    /// The strongest tokens of the two have no string in common.
+    SharedToken,
+    /// The partner prefers another.
+    Mutual,
+    /// The partner goes to another match.
     OneToOne,
 }
 
 impl Verdict {
-    /// All of them, in order of their discriminants; a kept one sorts first.
-    pub const ALL: [Verdict; 8] = [
-        Verdict::Kept,
-        Verdict::Rank,
-        Verdict::Dead,
-        Verdict::Constant,
-        Verdict::NoPartner,
-        Verdict::MinActive,
-        Verdict::MinCorrelation,
-        Verdict::OneToOne,
-    ];
-
     /// Name of the filter in tables; `None` when kept.
     pub fn dropped_by(self) -> Option<&'static str> {
         Some(match self {
@@ -98,31 +90,46 @@ impl Verdict {
             Verdict::NoPartner => "no_partner",
             Verdict::MinActive => "min_active",
             Verdict::MinCorrelation => "min_correlation",
+            Verdict::NonConcept => "non_concept",
+            Verdict::SharedToken => "shared_token",
+            Verdict::Mutual => "mutual",
             Verdict::OneToOne => "one_to_one",
         })
     }
 }
 
-impl Filters {
-    /// Verdict on the best match of a latent, before `one_to_one`, which needs the others.
-    pub fn judge(&self, a: LatentFlags, b: LatentFlags, correlation: f64) -> Verdict {
-        if a.rare || b.rare {
-            Verdict::MinActive
-        } else if correlation <= self.min_correlation {
-            Verdict::MinCorrelation
-        } else {
-            Verdict::Kept
+impl LatentFacts {
+    /// Verdict on a latent that has no partner.
+    pub fn without_partner(&self) -> Verdict {
+        match self {
+            LatentFacts { dead: true, .. } => Verdict::Dead,
+            LatentFacts { constant: true, .. } => Verdict::Constant,
+            _ => Verdict::NoPartner,
         }
+    }
+
+    /// Whether the strongest tokens of both hold one string.
+    pub fn shares_token(&self, other: &LatentFacts) -> bool {
+        self.top.iter().any(|token| other.top.binary_search(token).is_ok())
     }
 }
 
-impl LatentFlags {
-    /// Verdict on a latent that has no partner.
-    pub fn without_partner(self) -> Verdict {
-        match self {
-            LatentFlags { dead: true, .. } => Verdict::Dead,
-            LatentFlags { constant: true, .. } => Verdict::Constant,
-            _ => Verdict::NoPartner,
+impl Filters {
+    /// Verdict on two latents by themselves: everything but `mutual` and `one_to_one`, which need the others. With the
+    /// published one-to-one rule `min_correlation` is not judged here, because it comes after that rule.
+    pub fn judge(&self, a: &LatentFacts, b: &LatentFacts, correlation: f64) -> Verdict {
+        if self.dead && (a.dead || b.dead) {
+            Verdict::Dead
+        } else if a.n_active < self.min_active || b.n_active < self.min_active {
+            Verdict::MinActive
+        } else if self.one_to_one != OneToOne::AsPublished && correlation <= self.min_correlation {
+            Verdict::MinCorrelation
+        } else if !self.non_concept.is_empty() && (a.non_concept || b.non_concept) {
+            Verdict::NonConcept
+        } else if self.shared_token && !a.shares_token(b) {
+            Verdict::SharedToken
+        } else {
+            Verdict::Kept
         }
     }
 }

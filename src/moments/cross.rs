@@ -16,6 +16,13 @@ pub fn tile_rows(d_source: usize, d_target: usize) -> usize {
     fit.min(d_source.div_ceil(4)).max(1)
 }
 
+/// How far a batch of `n_rows` rows is turned, so that each row lies beside one of another document: half of it. As long as
+/// no document holds more than half of the rows there is no row beside its own document; of a batch that one document
+/// fills, the rows beside each other are half a batch apart.
+pub fn document_rotation(n_rows: usize) -> usize {
+    n_rows / 2
+}
+
 /// A batch turned round: for every latent its rows and values, rows ascending.
 #[derive(Clone, Debug)]
 pub struct ByLatent {
@@ -96,6 +103,12 @@ impl CrossTile {
 
     /// Adds the products of one batch: for each source latent in order, its rows in order.
     pub fn fold(&mut self, source: &ByLatent, target: &LatentBatch) {
+        self.fold_rotated(source, target, 0);
+    }
+
+    /// The same with row r of the source beside row r + `by` of the target, round the end.
+    pub fn fold_rotated(&mut self, source: &ByLatent, target: &LatentBatch, by: usize) {
+        let n_rows = target.n_rows();
         assert_eq!(target.d_sae, self.d_target, "a tile is fed with its own pair");
         for (i, slot) in self.rows.iter_mut().enumerate() {
             let (rows, values) = source.latent(self.first_row + i);
@@ -105,7 +118,8 @@ impl CrossTile {
             let sums = slot.get_or_insert_with(|| vec![0.0; self.d_target].into_boxed_slice());
             for (&r, &x) in rows.iter().zip(values) {
                 let x = f64::from(x);
-                let (latents, y) = target.row(r as usize);
+                let beside = r as usize + by;
+                let (latents, y) = target.row(if beside < n_rows { beside } else { beside - n_rows });
                 for (&j, &y) in latents.iter().zip(y) {
                     sums[j as usize] += x * f64::from(y);
                 }
@@ -184,6 +198,17 @@ mod tests {
                     prop_assert!((plain - got).abs() < 1e-12, "{i} {j}: {plain} {got}");
                 }
             }
+            for turn in 0..a.len() {
+                let mut turned = CrossTile::new(0, 7, 6);
+                turned.fold_rotated(&by, &target, turn);
+                let beside = |r: usize| &b[(r + turn) % b.len()];
+                for i in 0..7 {
+                    for j in 0..6 {
+                        let plain: f64 = (0..a.len()).map(|r| f64::from(a[r][i]) * f64::from(beside(r)[j])).sum();
+                        prop_assert!((plain - turned.row(i).map_or(0.0, |row| row[j])).abs() < 1e-12);
+                    }
+                }
+            }
             for first in (0..7).step_by(height) {
                 let n = height.min(7 - first);
                 let mut tile = CrossTile::new(first, n, 6);
@@ -211,6 +236,19 @@ mod tests {
             fold(&rows[cut..], &mut right);
             left.merge(&right);
             prop_assert_eq!(left, whole);
+        }
+    }
+
+    proptest! {
+        /// Documents that lie together and hold at most half of the rows each: no row is beside its own document.
+        #[test]
+        fn the_rotation_leaves_no_row_beside_its_own_document(lengths in prop::collection::vec(1usize..9, 2..12)) {
+            let documents: Vec<usize> =
+                lengths.iter().enumerate().flat_map(|(d, &n)| std::iter::repeat_n(d, n)).collect();
+            let n = documents.len();
+            prop_assume!(lengths.iter().all(|&l| 2 * l <= n));
+            let by = document_rotation(n);
+            prop_assert!((0..n).all(|r| documents[r] != documents[(r + by) % n]));
         }
     }
 

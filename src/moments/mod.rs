@@ -11,7 +11,7 @@ mod latent;
 mod top;
 
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
-pub use cross::{ByLatent, CrossTile, tile_rows};
+pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
 pub use latent::LatentSums;
 pub(crate) use latent::product_difference;

@@ -29,11 +29,16 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     let value = serde_json::to_value(spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
     parts.retain(|key, _| {
-        let left_out = ["name", "corpus.max_tokens", "estimate.stop_when", "checkpoint.", "corpus.files"]
+        let left_out =
+            ["name", "corpus.max_tokens", "estimate.stop_when", "checkpoint.", "corpus.files", "estimate.categories"]
             .iter()
             .any(|k| key.starts_with(k));
         !left_out && !key.ends_with(".path")
     });
+    if let Some(lists) = &spec.estimate.lists {
+        let text = serde_json::to_string(lists).expect("word lists are plain data");
+        parts.insert("estimate.categories".into(), blake3::hash(text.as_bytes()).to_hex().to_string());
+    }
     parts
 }
 

@@ -3,10 +3,12 @@
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
 use crate::ids::Site;
+use crate::matching::{OneToOne, TRANSPORT_POOL};
 use crate::moments::tile_rows;
 use crate::plan::fingerprint::{file_parts, spec_parts};
 use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::report::human_bytes;
+use crate::sae::Sae;
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -81,22 +83,59 @@ impl Plan {
     /// Those of reading.
     pub fn take_fingerprint(&mut self) -> Result<()> {
         let mut parts = spec_parts(&self.spec);
-        parts.insert("state".into(), "2".into());
+        parts.insert("state".into(), STATE.into());
         for model in &self.models {
             let mut files = crate::model::files(&model.path)?;
             files.extend(crate::model::tokenizer_file(&model.path));
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
-        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
-            let files = crate::sae::files(&sae.path, sae.format)?;
-            file_parts(&format!("saes.\"{}\"", space.site), &files, &mut parts)?;
-        }
+        self.sae_parts(&mut parts)?;
         for (k, (path, size)) in self.corpus_files.iter().enumerate() {
             let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
             parts.insert(format!("corpus file {k:06}"), format!("{name} {size} bytes"));
         }
         self.fingerprint_parts = parts;
         Ok(())
+    }
+
+    /// Takes over what `saved` says of artifacts, for a plan over the sums of a run that `was` asked for; only the SAEs, whose
+    /// decoders are read again, are looked at. Fills [`Plan::fingerprint_parts`] with what a run of this plan would have.
+    ///
+    /// # Errors
+    /// `State` naming an SAE that is not what it was.
+    pub fn adopt_fingerprint(&mut self, was: &DataflowSpec, saved: &BTreeMap<String, String>) -> Result<()> {
+        let mut saes = BTreeMap::new();
+        self.sae_parts(&mut saes)?;
+        if let Some((name, _)) = saes.iter().find(|(name, digest)| saved.get(*name) != Some(digest)) {
+            return Err(Error::state(format!(
+                "{name} is not what it was when the run's sums were made; put the file back, or make another run"
+            )));
+        }
+        let asked = spec_parts(was);
+        let mut parts = spec_parts(&self.spec);
+        parts.extend(saved.iter().filter(|(k, _)| !asked.contains_key(*k)).map(|(k, v)| (k.clone(), v.clone())));
+        self.fingerprint_parts = parts;
+        Ok(())
+    }
+
+    fn sae_parts(&self, parts: &mut BTreeMap<String, String>) -> Result<()> {
+        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+            let files = crate::sae::files(&sae.path, sae.format)?;
+            file_parts(&format!("saes.\"{}\"", space.site), &files, parts)?;
+        }
+        Ok(())
+    }
+
+    /// Opens every SAE: one per space, `None` for a raw one.
+    ///
+    /// # Errors
+    /// Those of [`PlannedSae::open`].
+    pub fn open_saes(&self) -> Result<Vec<Option<Arc<Sae>>>> {
+        let open = |s: &Space| {
+            let open = |sae: &PlannedSae| sae.open().map(Arc::new);
+            s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+        };
+        self.spaces.iter().map(open).collect()
     }
 
     /// Bytes of memory at most.
@@ -131,6 +170,9 @@ impl Plan {
         )))
     }
 }
+
+/// Number of what state files hold; another one makes another run.
+const STATE: &str = "2";
 
 /// The tokenizer of the first model, after it is known that all cut texts alike.
 fn common_tokenizer(models: &[PlannedModel]) -> Result<Tokenizer> {
@@ -284,6 +326,9 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
         if !plan.is_raw(*p) {
             out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+            if spec.estimate.null.documents {
+                out.push(cost(format!("their chance level (null.documents) {} x {}", a.site, b.site), cells, cells));
+            }
         }
         out.push(cost(
             format!("match views {} x {}", a.site, b.site),
@@ -305,12 +350,16 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         moments += bytes;
         out.push(cost(format!("raw moments {}", r.site), 2 * bytes, bytes));
     }
-    let runs = 1 + u64::from(plan.activation_nulls());
     for p in &plan.raw_pairs {
         let (a, b) = (&plan.raw_sites[p.source], &plan.raw_sites[p.target]);
-        let bytes = (a.width * b.width * 8) as u64 * runs;
+        let bytes = (a.width * b.width * 8 * (1 + plan.co_moment_nulls(p))) as u64;
         moments += bytes;
         out.push(cost(format!("raw cross moments {} x {}", a.site, b.site), 2 * bytes, bytes));
+    }
+    if spec.estimate.filters.one_to_one == OneToOne::Transport {
+        let pool = |s: usize| plan.spaces[s].width.min(TRANSPORT_POOL) as u64;
+        let largest = plan.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
+        out.push(cost("transport of one pool".into(), 2 * 8 * largest, 0));
     }
     let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
     let threads = rayon::current_num_threads() as u64;

@@ -179,6 +179,13 @@ impl Plan {
         if self.scores_activations() { self.spec.estimate.null.activation_permutations } else { 0 }
     }
 
+    /// Null versions kept of one cross co-moment: those of the scores, and behind them the one turned to other documents
+    /// when the pair's matches are made of it.
+    pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
+        let turned = self.spec.estimate.null.documents && self.is_raw(self.pairs[raw.pair]);
+        self.activation_nulls() as usize + usize::from(turned)
+    }
+
     /// How strongest tokens are remembered.
     pub fn top_options(&self) -> TopOptions {
         let [before, after] = self.spec.estimate.top_context;

@@ -125,6 +125,7 @@ impl LatentCard {
                     _ => None,
                 };
                 let mut items: Vec<String> = p.row.correlation.map(|r| format!("r {r:.4}")).into_iter().collect();
+                items.extend(p.row.chance.q_value.map(|q| format!("q {q:.1e}")));
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
                 items.extend(p.row.mutual.then(|| "mutual".to_string()));
                 items.extend(verdict);
@@ -171,7 +172,9 @@ impl LatentCard {
             "top": r.top.iter().map(top).collect::<Vec<_>>(),
             "partners": self.partners.iter().map(|p| json!({
                 "site": p.site.to_string(), "latent": p.latent, "picks": p.picks,
-                "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "rank": p.row.rank,
+                "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "null_correlation": p.row.chance.null_correlation,
+                "p_value": p.row.chance.p_value, "q_value": p.row.chance.q_value, "margin": p.row.chance.margin,
+                "rank": p.row.rank,
                 "mutual": p.row.mutual, "kept": p.row.kept, "dropped_by": p.row.dropped_by,
                 "top": p.top.iter().map(|t| &t.token).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
@@ -250,6 +253,7 @@ fn write_wrapped(out: &mut String, head: &str, items: &[String], width: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::Chance;
     use crate::table::{LabelSum, Pair, write_table};
     use std::sync::Arc;
 
@@ -286,6 +290,7 @@ mod tests {
             source_latent: s,
             target_latent: t,
             correlation: r,
+            chance: Chance::default(),
             rank,
             direction,
             mutual: rank == 1 && t == Some(1) && s == Some(0),

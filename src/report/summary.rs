@@ -88,7 +88,7 @@ impl Summary {
             })
             .collect();
         let similarities: Vec<SimilarityRow> = TableReader::open(&tables.join("similarities.parquet"))?.read_all()?;
-        for row in similarities {
+        for row in similarities.into_iter().filter(|s| s.subset == "all") {
             if let Some(pair) = pairs.get_mut(&row.pair) {
                 pair.scores.push(row);
             }

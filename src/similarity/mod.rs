@@ -9,7 +9,6 @@
 //! `14 N²` bytes more ([`rsa_bytes`]).
 
 mod compare;
-mod discovery;
 mod measure;
 mod moments;
 mod neighbours;
@@ -22,7 +21,6 @@ mod space;
 mod svcca;
 
 pub use compare::compare_rows;
-pub use discovery::benjamini_hochberg;
 pub use measure::{Measure, PwccaRule, RsaRule};
 pub use moments::{Moments, MomentsMeasure, moments_scores};
 pub use null::Permutations;

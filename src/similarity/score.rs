@@ -42,6 +42,8 @@ pub struct Null {
     pub sd: Option<f64>,
     /// Number of random pairings.
     pub runs: usize,
+    /// Of them at least as close as the observed one.
+    pub as_close: usize,
     /// `(c + 1) / (runs + 1)` with `c` the runs at least as close as the observed pairing, so never 0. Values within 1e-10
     /// are equally close: where no pairing matters, all values are 1 but for rounding, and p is 1.
     pub p_value: f64,
@@ -62,6 +64,7 @@ impl Null {
             mean,
             sd: (runs > 1).then(|| (squares / (runs - 1) as f64).sqrt()),
             runs,
+            as_close: count,
             p_value: (count + 1) as f64 / (runs + 1) as f64,
         })
     }

@@ -3,13 +3,14 @@
 
 mod names;
 mod path;
+mod set;
 
 use crate::corpus::CorpusOptions;
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::matching::Filters;
+use crate::matching::{AROUND, Categories, Filters, Rules, TOP_STRINGS};
 use crate::sae::{Encode, Format};
-use crate::similarity::{Measure, MomentsMeasure};
+use crate::similarity::{Measure, MomentsMeasure, RsaRule, SvccaRule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -148,6 +149,9 @@ pub struct EstimateSpec {
     pub snapshot_every: u64,
     /// Partners kept per latent and direction.
     pub best: usize,
+    /// Which reading of the paper is followed; sets other defaults for filters, measures and pairings (see
+    /// [`EstimateSpec::fill_published`]).
+    pub rules: Rules,
     /// Which best matches are kept for the scores.
     pub filters: Filters,
     /// Scores of the kept matches' decoder rows.
@@ -158,6 +162,11 @@ pub struct EstimateSpec {
     pub activation_measures: Vec<Measure>,
     /// Which kept matches are scored.
     pub pairings: Vec<Pairing>,
+    /// A file of word lists; every row measure is made for each besides.
+    pub categories: Option<String>,
+    /// What stands in that file.
+    #[serde(skip)]
+    pub lists: Option<Categories>,
     /// Permutation nulls.
     pub null: NullSpec,
     /// Strongest tokens remembered per latent.
@@ -189,14 +198,49 @@ impl Default for EstimateSpec {
         EstimateSpec {
             snapshot_every: 50_000,
             best: 5,
+            rules: Rules::Meant,
             filters: Filters::default(),
             measures: Vec::new(),
             activation_measures: Vec::new(),
             pairings: vec![Pairing::Mutual],
+            categories: None,
+            lists: None,
             null: NullSpec::default(),
             top_tokens: 10,
             top_context: [12, 4],
             stop_when: None,
+        }
+    }
+}
+
+impl EstimateSpec {
+    /// Under `rules = "as_published"`: what the authors' code does stands for every key that `written`, the file's
+    /// `[estimate]`, leaves out.
+    fn fill_published(&mut self, written: &toml::Table) {
+        let has = |key: &str| written.contains_key(key);
+        let has_filter = |key: &str| written.get("filters").and_then(|f| f.get(key)).is_some();
+        let published = Filters::as_published();
+        let filters = &mut self.filters;
+        if !has_filter("dead") {
+            filters.dead = published.dead;
+        }
+        if !has_filter("min_correlation") {
+            filters.min_correlation = published.min_correlation;
+        }
+        if !has_filter("non_concept") {
+            filters.non_concept = published.non_concept;
+        }
+        if !has_filter("shared_token") {
+            filters.shared_token = published.shared_token;
+        }
+        if !has_filter("one_to_one") {
+            filters.one_to_one = published.one_to_one;
+        }
+        if !has("measures") {
+            self.measures = vec![Measure::Svcca(SvccaRule::AsPublished), Measure::Rsa(RsaRule::Centred)];
+        }
+        if !has("pairings") {
+            self.pairings = vec![Pairing::Backward];
         }
     }
 }
@@ -244,6 +288,9 @@ pub struct NullSpec {
     pub activation_permutations: u32,
     /// When the matched rows' null is computed.
     pub at: NullAt,
+    /// Whether the chance level of best matches is counted: the sums once more, with the target's rows beside those of
+    /// another document.
+    pub documents: bool,
 }
 
 /// When a null is computed.
@@ -259,7 +306,7 @@ pub enum NullAt {
 
 impl Default for NullSpec {
     fn default() -> Self {
-        NullSpec { permutations: 1000, activation_permutations: 9, at: NullAt::End }
+        NullSpec { permutations: 1000, activation_permutations: 9, at: NullAt::End, documents: true }
     }
 }
 
@@ -304,6 +351,11 @@ impl DataflowSpec {
                 path.display()
             ))
         })?;
+        if spec.estimate.rules == Rules::AsPublished {
+            let file: toml::Table = toml::from_str(text).expect("it was read above");
+            let written = file.get("estimate").and_then(|e| e.as_table());
+            spec.estimate.fill_published(written.expect("it names rules"));
+        }
         spec.check(path)?;
         let home = path.parent().unwrap_or(Path::new(""));
         for file in &mut spec.corpus.files {
@@ -314,6 +366,10 @@ impl DataflowSpec {
         }
         for sae in spec.saes.values_mut() {
             sae.path = resolve(&sae.path, home);
+        }
+        if let Some(file) = &mut spec.estimate.categories {
+            *file = resolve(file, home);
+            spec.estimate.lists = Some(read_categories(Path::new(file))?);
         }
         Ok(spec)
     }
@@ -349,6 +405,20 @@ impl DataflowSpec {
         }
         if self.estimate.best == 0 || self.estimate.best > 250 {
             return fail(format!("estimate.best is {}, expected 1 to 250 partners per latent", self.estimate.best));
+        }
+        let (estimate, top) = (&self.estimate, self.estimate.top_tokens);
+        if (estimate.filters.reads_tokens() || estimate.categories.is_some()) && top < TOP_STRINGS {
+            return fail(format!(
+                "estimate.top_tokens is {top}, but categories and the filters non_concept and shared_token look at the \
+                 {TOP_STRINGS} strongest tokens; remember at least {TOP_STRINGS}"
+            ));
+        }
+        let [before, after] = estimate.top_context;
+        if estimate.categories.is_some() && (before < AROUND[0] || after < AROUND[1]) {
+            return fail(format!(
+                "estimate.top_context is [{before}, {after}], but categories look at {} tokens before a strongest one and {} after",
+                AROUND[0], AROUND[1]
+            ));
         }
         if self.estimate.snapshot_every == 0 {
             return fail("estimate.snapshot_every is 0, expected a number of tokens such as 50_000".into());
@@ -460,6 +530,21 @@ impl DataflowSpec {
     pub fn default_directory(&self) -> PathBuf {
         Path::new("runs").join(&self.name)
     }
+}
+
+/// The word lists of a file.
+///
+/// # Errors
+/// `Request` naming file and key.
+fn read_categories(path: &Path) -> Result<Categories> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read estimate.categories", path, &e))?;
+    toml::from_str(&text).map_err(|e| {
+        let what = e.message().replace('\n', " ");
+        Error::request(format!(
+            "estimate.categories {}: {what}; expected rule = \"word\" or \"substring\" and tables [categories.NAME] with words",
+            path.display()
+        ))
+    })
 }
 
 /// Every site of a model with every site of a model after it in the alphabet.

@@ -56,6 +56,9 @@ fn values_that_cannot_be_are_refused_by_name() {
         ("[estimate]", "[estimate]\nbest = 0", "estimate.best"),
         ("[estimate]", "[estimate]\nstop_when = { churn_below = 0.0 }", "estimate.stop_when"),
         ("[estimate]", "[estimate]\nstop_when = { churn_below = 0.1, snapshots = 0 }", "estimate.stop_when"),
+        ("[estimate]", "[estimate]\nfilters = { one_to_one = \"first\" }", "as_published"),
+        ("[estimate]", "[estimate]\nfilters = { non_concept = \"junk\" }", "punctuation"),
+        ("[estimate]", "[estimate]\ntop_tokens = 4\nfilters = { shared_token = true }", "top_tokens is 4"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"c/embed\"]", "no [models.c]"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/embed\", \"a/embed\"]", "a/embed twice"),
         ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/layers.2\"]", "take one of them out"),
@@ -79,4 +82,21 @@ fn all_pairs_hookpoints_of_one_model_in_order_and_of_several_across_them() {
     );
     assert_eq!(pairs("[\"b/embed\", \"a/resid_post.5\", \"a/embed\"]"), ["a/resid_post.5 b/embed", "a/embed b/embed"]);
     assert_eq!(pairs("[\"a/embed\"]"), Vec::<String>::new());
+}
+
+#[test]
+fn published_rules_bring_their_filters_measures_and_direction_but_what_is_written_stands() {
+    let parse = |estimate: &str| {
+        let text = GOOD.replace("[estimate]\nmeasures = [\"svcca\", \"cka\"]", &format!("[estimate]\n{estimate}"));
+        DataflowSpec::parse(&text, Path::new("t.toml")).unwrap().estimate
+    };
+    let published = parse("rules = \"as_published\"");
+    assert_eq!(published.filters, Filters::as_published());
+    let names: Vec<String> = published.measures.iter().map(Measure::to_string).collect();
+    assert_eq!((names, published.pairings), (vec!["svcca_as_published".into(), "rsa".into()], vec![Pairing::Backward]));
+    let mixed =
+        parse("rules = \"as_published\"\nmeasures = [\"cka\"]\nfilters = { one_to_one = \"best\", min_active = 3 }");
+    let expected = Filters { one_to_one: crate::matching::OneToOne::Best, min_active: 3, ..Filters::as_published() };
+    assert_eq!((mixed.filters, mixed.measures), (expected, vec![Measure::Cka]));
+    assert_eq!(parse("").filters, Filters::default());
 }

@@ -70,6 +70,21 @@ impl RunDir {
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
     }
 
+    /// A folder that holds tables beside a run: made where it is missing, no lock.
+    ///
+    /// # Errors
+    /// `Machine` when it cannot be written.
+    pub fn for_tables(root: &Path) -> Result<RunDir> {
+        let folder = RunDir { root: root.to_path_buf(), _lock: None };
+        create_dir_all(&folder.tables())?;
+        Ok(folder)
+    }
+
+    /// Where tables that were made again lie, each in a folder of its name.
+    pub fn scores(&self) -> PathBuf {
+        self.root.join("scores")
+    }
+
     /// The process that took the directory last, and whether it still holds it. For those who only look.
     pub fn holder(&self) -> Option<(Holder, bool)> {
         super::lock::look(&self.root.join("lock"))

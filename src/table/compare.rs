@@ -3,7 +3,7 @@
 //! Works on any table of ours by its key columns (on a foreign one by row number). Rows are met batch by batch; only
 //! rows whose partner has not come yet are held, so two tables with the same keys are compared in little memory.
 
-use super::reader::{Opened, damaged, open};
+use super::reader::{Opened, next_batch, open};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, UInt32Type, UInt64Type};
@@ -81,11 +81,7 @@ pub fn compare(a: &Path, b: &Path) -> Result<TableDiff> {
     let mut meeting = Meeting { diff, common, waiting: [HashMap::new(), HashMap::new()] };
     let mut n_read = [0u64; 2];
     loop {
-        let mut next = |side: usize, path: &Path| match sides[side].batches.next() {
-            None => Ok(None),
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(e)) => Err(damaged(path, &e.to_string())),
-        };
+        let mut next = |side: usize, path: &Path| next_batch(&mut sides[side].batches, path);
         let batches = [next(0, a)?, next(1, b)?];
         if batches.iter().all(Option::is_none) {
             break;

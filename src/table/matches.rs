@@ -3,7 +3,7 @@
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
-use crate::matching::Direction;
+use crate::matching::{Chance, Direction};
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type};
 use std::cmp::Ordering;
@@ -23,6 +23,8 @@ pub struct MatchRow {
     pub target_latent: Option<u32>,
     /// Pearson's r of their activations over the rows counted; `None` where a variance is 0.
     pub correlation: Option<f64>,
+    /// How far above chance it is; all `None` but at rank 1.
+    pub chance: Chance,
     /// 1 = the best partner; ties go to the lower latent.
     pub rank: u32,
     /// Who picks.
@@ -81,6 +83,25 @@ impl Row for MatchRow {
                 "Pearson's r of the two activations over all rows; null where undefined",
             ),
             field(
+                "null_correlation",
+                DataType::Float64,
+                true,
+                "highest r of the picking latent when the target's rows are another document's: the chance level; rank 1 only",
+            ),
+            field(
+                "p_value",
+                DataType::Float64,
+                true,
+                "(c + 1) / (n + 1), c of n chance levels among latents that fire about as often reaching this r; rank 1 only",
+            ),
+            field(
+                "q_value",
+                DataType::Float64,
+                true,
+                "false-discovery rate (Benjamini-Hochberg) over all best matches of the pair and direction; rank 1 only",
+            ),
+            field("margin", DataType::Float64, true, "r less the runner-up's; rank 1 only, null without a runner-up"),
+            field(
                 "rank",
                 DataType::UInt32,
                 false,
@@ -110,6 +131,10 @@ impl Row for MatchRow {
             optional::<UInt32Type>(rows.iter().map(|r| r.source_latent)),
             optional::<UInt32Type>(rows.iter().map(|r| r.target_latent)),
             optional::<Float64Type>(rows.iter().map(|r| r.correlation)),
+            optional::<Float64Type>(rows.iter().map(|r| r.chance.null_correlation)),
+            optional::<Float64Type>(rows.iter().map(|r| r.chance.p_value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.chance.q_value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.chance.margin)),
             numbers::<UInt32Type>(rows.iter().map(|r| r.rank)),
             texts(rows.iter().map(|r| r.direction.as_str())),
             flags(rows.iter().map(|r| r.mutual)),
@@ -125,7 +150,10 @@ impl Row for MatchRow {
         let pairs = pairs(columns)?;
         let source = columns.numbers::<UInt32Type>("source_latent")?;
         let target = columns.numbers::<UInt32Type>("target_latent")?;
-        let correlation = columns.numbers::<Float64Type>("correlation")?;
+        let float = |name: &str| columns.numbers::<Float64Type>(name);
+        let (correlation, null_correlation, margin) =
+            (float("correlation")?, float("null_correlation")?, float("margin")?);
+        let (p_value, q_value) = (float("p_value")?, float("q_value")?);
         let rank = columns.numbers::<UInt32Type>("rank")?;
         let direction = columns.texts("direction")?;
         let (mutual, kept) = (columns.flags("mutual")?, columns.flags("kept")?);
@@ -136,6 +164,12 @@ impl Row for MatchRow {
                 source_latent: at(source, i),
                 target_latent: at(target, i),
                 correlation: at(correlation, i),
+                chance: Chance {
+                    null_correlation: at(null_correlation, i),
+                    p_value: at(p_value, i),
+                    q_value: at(q_value, i),
+                    margin: at(margin, i),
+                },
                 rank: rank.value(i),
                 direction: match direction.value(i) {
                     "forward" => Direction::Forward,

@@ -3,6 +3,7 @@
 use super::column::Columns;
 use super::row::{Row, TABLE_FORMAT};
 use crate::error::{Error, Result};
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::collections::BTreeMap;
@@ -68,11 +69,8 @@ impl<R: Row> TableReader<R> {
     /// # Errors
     /// `Input` naming file and column.
     pub fn next_rows(&mut self) -> Result<Option<Vec<R>>> {
-        match self.batches.next() {
-            None => Ok(None),
-            Some(Err(e)) => Err(damaged(&self.path, &e.to_string())),
-            Some(Ok(batch)) => R::from_columns(&Columns { batch: &batch, path: &self.path }, &self.shape).map(Some),
-        }
+        let Some(batch) = next_batch(&mut self.batches, &self.path)? else { return Ok(None) };
+        R::from_columns(&Columns { batch: &batch, path: &self.path }, &self.shape).map(Some)
     }
 
     /// All rows, in order.
@@ -105,6 +103,15 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     let (schema, n_rows) = (builder.schema().as_ref().clone(), u64::try_from(metadata.num_rows()).unwrap_or(0));
     let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(path, &e.to_string()))?;
     Ok(Opened { batches, schema, about, n_rows })
+}
+
+/// The next batch; `None` at the end. A damaged length inside a page makes the parquet crate panic, which is damage too.
+pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
+    let next = std::panic::AssertUnwindSafe(|| batches.next());
+    match std::panic::catch_unwind(next) {
+        Ok(next) => next.transpose().map_err(|e| damaged(path, &e.to_string())),
+        Err(_) => Err(damaged(path, "a page does not hold what it says")),
+    }
 }
 
 pub(super) fn damaged(path: &Path, why: &str) -> Error {

@@ -64,6 +64,8 @@ pub struct SimilarityRow {
     pub null_runs: u32,
     /// Share of shuffles at least as high as the value, itself counted in.
     pub p_value: Option<f64>,
+    /// `p_value` adjusted over all rows of the table that have one and any power (Benjamini and Hochberg).
+    pub q_value: Option<f64>,
 }
 
 impl Row for SimilarityRow {
@@ -113,6 +115,12 @@ impl Row for SimilarityRow {
                 true,
                 "share of shuffled pairings at least as high, the real one counted in",
             ),
+            field(
+                "q_value",
+                DataType::Float64,
+                true,
+                "false-discovery rate (Benjamini-Hochberg) over all scores of the run that have a p-value and power",
+            ),
         ]);
         fields
     }
@@ -132,6 +140,7 @@ impl Row for SimilarityRow {
             optional::<Float64Type>(rows.iter().map(|r| r.null_sd)),
             numbers::<UInt32Type>(rows.iter().map(|r| r.null_runs)),
             optional::<Float64Type>(rows.iter().map(|r| r.p_value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.q_value)),
         ]);
         arrays
     }
@@ -165,6 +174,7 @@ impl Row for SimilarityRow {
                 null_sd: at(null_sd, i),
                 null_runs: null_runs.value(i),
                 p_value: at(p_value, i),
+                q_value: at(columns.numbers::<Float64Type>("q_value")?, i),
             })
         };
         pairs.into_iter().enumerate().map(row).collect()

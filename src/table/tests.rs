@@ -2,7 +2,7 @@ use super::reader::open;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::Site;
-use crate::matching::Direction;
+use crate::matching::{Chance, Direction};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,6 +67,12 @@ fn matches(n: u32) -> Vec<MatchRow> {
                     source_latent,
                     target_latent,
                     correlation: partner.map(|q| f64::from(q).sin()),
+                    chance: Chance {
+                        null_correlation: partner.map(|q| f64::from(q).cos()),
+                        p_value: partner.map(|q| 1.0 / f64::from(q + 1)),
+                        q_value: partner.map(|q| 1.0 / f64::from(q + 2)),
+                        margin: (rank == 1 && partner.is_some()).then_some(0.125),
+                    },
                     rank,
                     direction,
                     mutual: i.is_multiple_of(2),
@@ -102,6 +108,7 @@ fn similarities() -> Vec<SimilarityRow> {
                     null_sd: None,
                     null_runs: 1000,
                     p_value: value.map(|v| v / 1000.0),
+                    q_value: value.map(|v| v / 500.0),
                 });
             }
         }
@@ -177,6 +184,7 @@ proptest! {
             source_latent: Some(i as u32),
             target_latent: *partner,
             correlation: partner.map(|_| *x),
+            chance: Chance { margin: partner.map(|_| -*x), ..Chance::default() },
             rank: 1,
             direction: Direction::Forward,
             mutual: *x > 0.0,

@@ -1,6 +1,7 @@
 //! `cognate run` as a person starts it: the binary, a dataflow file, the tables it leaves.
 
 mod bench_rig;
+mod controls;
 mod demo;
 mod determinism;
 mod doctor;
@@ -10,3 +11,4 @@ mod limits;
 mod merge;
 mod raw;
 mod refusals;
+mod score;

@@ -14,7 +14,7 @@ fn correlation(tenths: i8) -> Correlation {
     Correlation::new(f64::from(tenths) / 10.0).unwrap()
 }
 
-fn inputs(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2], workers: usize) -> Vec<BTreeSet<ViewInput>> {
+fn inputs(grid: &Grid, best: usize, workers: usize) -> Vec<BTreeSet<ViewInput>> {
     let mut out = vec![BTreeSet::new(); workers];
     let n_targets = grid[0].len();
     for (w, out) in out.iter_mut().enumerate() {
@@ -22,8 +22,8 @@ fn inputs(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2], workers: usize
         for (s, row) in grid.iter().enumerate().filter(|(s, _)| s % workers == w) {
             let mut forward = BestPartners::default();
             for (t, &c) in row.iter().enumerate() {
-                forward.offer(Partner { latent: t as u32, correlation: correlation(c) }, rules.best);
-                backward[t].offer(Partner { latent: s as u32, correlation: correlation(c) }, rules.best);
+                forward.offer(Partner { latent: t as u32, correlation: correlation(c) }, best);
+                backward[t].offer(Partner { latent: s as u32, correlation: correlation(c) }, best);
             }
             for (rank, p) in forward.as_slice().iter().enumerate() {
                 out.insert(ViewInput::Forward {
@@ -46,17 +46,11 @@ fn inputs(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2], workers: usize
             }
         }
     }
-    for (space, rare) in flags.iter().enumerate() {
-        for (latent, &rare) in rare.iter().enumerate() {
-            let flags = LatentFlags { rare, ..Default::default() };
-            out[space % workers].insert(ViewInput::Flags { space: space as u32, latent: latent as u32, flags });
-        }
-    }
     out
 }
 
-/// The same views by looking at everything.
-fn scan(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2]) -> BTreeSet<ViewRow> {
+/// The same views by looking at every correlation.
+fn plain(grid: &Grid, best: usize) -> BTreeSet<ViewRow> {
     let mut out = BTreeSet::new();
     let (n_sources, n_targets) = (grid.len(), grid[0].len());
     let ranked = |direction: Direction, latent: usize| -> Vec<(u32, i8)> {
@@ -68,11 +62,9 @@ fn scan(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2]) -> BTreeSet<View
         all
     };
     for (direction, n) in [(Direction::Forward, n_sources), (Direction::Backward, n_targets)] {
-        let mut claims: Vec<(u32, i8, u32)> = Vec::new();
-        let mut verdicts = Vec::new();
         for latent in 0..n {
             let all = ranked(direction, latent);
-            for (rank, &(partner, c)) in all.iter().take(rules.best).enumerate() {
+            for (rank, &(partner, c)) in all.iter().take(best).enumerate() {
                 out.insert(ViewRow::Best {
                     direction,
                     pair: 0,
@@ -82,33 +74,16 @@ fn scan(grid: &Grid, rules: &ViewRules, flags: &[Vec<bool>; 2]) -> BTreeSet<View
                     correlation: correlation(c),
                 });
             }
-            let (partner, c) = all[0];
-            let (s, t) =
-                if direction == Direction::Forward { (latent, partner as usize) } else { (partner as usize, latent) };
-            let verdict = if flags[0][s] || flags[1][t] {
-                Verdict::MinActive
-            } else if f64::from(c) / 10.0 <= rules.filters.min_correlation {
-                Verdict::MinCorrelation
-            } else {
-                claims.push((partner, c, latent as u32));
-                Verdict::Kept
-            };
-            verdicts.push(verdict);
-            if direction == Direction::Forward && ranked(Direction::Backward, t)[0].0 == s as u32 {
-                out.insert(ViewRow::Mutual { pair: 0, source: s as u32, target: t as u32 });
+            let t = all[0].0 as usize;
+            if direction == Direction::Forward && ranked(Direction::Backward, t)[0].0 == latent as u32 {
+                out.insert(ViewRow::Mutual { pair: 0, source: latent as u32, target: t as u32 });
             }
-        }
-        for (latent, verdict) in verdicts.into_iter().enumerate() {
-            let mine = claims.iter().find(|c| c.2 == latent as u32);
-            let beaten = mine.is_some_and(|m| claims.iter().any(|c| c.0 == m.0 && (-c.1, c.2) < (-m.1, m.2)));
-            let verdict = if rules.filters.one_to_one && beaten { Verdict::OneToOne } else { verdict };
-            out.insert(ViewRow::Judged { direction, pair: 0, latent: latent as u32, verdict });
         }
     }
     out
 }
 
-fn maintained(snapshots: Vec<Vec<BTreeSet<ViewInput>>>, rules: ViewRules, workers: usize) -> Vec<BTreeSet<ViewRow>> {
+fn maintained(snapshots: Vec<Vec<BTreeSet<ViewInput>>>, best: usize, workers: usize) -> Vec<BTreeSet<ViewRow>> {
     let n = snapshots.len();
     let deltas: Arc<Mutex<Vec<(ViewRow, u64, isize)>>> = Arc::default();
     let (sink, snapshots) = (deltas.clone(), Arc::new(snapshots));
@@ -123,10 +98,10 @@ fn maintained(snapshots: Vec<Vec<BTreeSet<ViewInput>>>, rules: ViewRules, worker
             changes.extend(now.difference(&said).map(|r| (Folded::Delta(r.clone(), 1), t as u64)));
             said.clone_from(now);
         }
-        let (sink, rules) = (sink.clone(), rules.clone());
+        let sink = sink.clone();
         worker.dataflow::<u64, _, _>(|scope| {
             let stream = changes.to_stream(scope);
-            views(stream, rules).inspect(move |(row, t, diff)| sink.lock().unwrap().push((row.clone(), *t, *diff)));
+            views(stream, best).inspect(move |(row, t, diff)| sink.lock().unwrap().push((row.clone(), *t, *diff)));
         });
     })
     .unwrap();
@@ -154,21 +129,16 @@ proptest! {
     #[test]
     fn views_are_what_a_scan_finds_at_every_snapshot(
         grids in prop::collection::vec(prop::collection::vec(prop::collection::vec(-3i8..6, 5), 6), 1..4),
-        rare in (prop::collection::vec(any::<bool>(), 6), prop::collection::vec(prop::bool::weighted(0.2), 5)),
         best in 1usize..4,
-        one_to_one in any::<bool>(),
         workers in 1usize..4,
     ) {
-        let rules = ViewRules {
-            pairs: vec![(0, 1)],
-            best,
-            filters: Filters { min_active: 1, min_correlation: 0.1, one_to_one },
-        };
-        let flags = [rare.0, rare.1];
-        let snapshots = grids.iter().map(|g| inputs(g, &rules, &flags, workers)).collect();
-        let got = maintained(snapshots, rules.clone(), workers);
-        for (grid, got) in grids.iter().zip(got) {
-            prop_assert_eq!(got, scan(grid, &rules, &flags));
+        let snapshots: Vec<_> = grids.iter().map(|g| inputs(g, best, workers)).collect();
+        let got = maintained(snapshots.clone(), best, workers);
+        for ((grid, got), inputs) in grids.iter().zip(got).zip(snapshots) {
+            let expected = plain(grid, best);
+            let found: BTreeSet<ViewRow> = scan(inputs.into_iter().flatten(), best).into_iter().collect();
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(got, expected);
         }
     }
 }

@@ -1,0 +1,434 @@
+//! What is known of matches at a snapshot, made into rows of tables: judged by the filters, held against chance, scored.
+//! Views, sums and notes come in from a run as it goes on, or from saved sums; no dataflow here, and nothing is written.
+
+use crate::corpus::Tokenizer;
+use crate::engine::facts::{facts_of, members_of};
+use crate::engine::message::{ChanceSnapshot, SpaceSnapshot, ViewRow};
+use crate::engine::subset::SavedTiles;
+use crate::error::Result;
+use crate::ids::Site;
+use crate::linalg::Matrix;
+use crate::matching::assignment::first_one_to_one;
+use crate::matching::{
+    Chance, Direction, LatentFacts, Partner, Rules, Side, Verdict, benjamini_hochberg, chances, judge, kept,
+};
+use crate::moments::{CoMoment, CrossCoMoment, LabelKey};
+use crate::plan::{Plan, RawPair};
+use crate::sae::Sae;
+use crate::similarity::{Moments, MomentsMeasure, Permutations, Score, compare_rows, moments_scores};
+use crate::spec::Pairing;
+use crate::table::{LabelColumn, LabelSum, LatentRow, MatchRow, Row, SimilarityRow, TopToken};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One pair in one direction.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// `[n_latents][rank]`
+    pub best: Vec<Vec<Option<Partner>>>,
+    /// On each listed partner, `[n_latents][rank]`; one where there is no partner.
+    verdicts: Vec<Vec<Verdict>>,
+    /// `[n_latents]`
+    chance: Vec<Chance>,
+}
+
+/// Every space as a snapshot tells it, by its index in the plan.
+pub type Spaces = BTreeMap<usize, Arc<SpaceSnapshot>>;
+
+/// The co-moments of raw activations that a snapshot tells, by their index in the plan.
+#[derive(Default)]
+pub struct RawMoments {
+    pub own: BTreeMap<usize, Arc<CoMoment>>,
+    pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
+}
+
+/// What is known of matches.
+pub struct Results {
+    plan: Arc<Plan>,
+    /// One per space, `None` for a raw one.
+    saes: Vec<Option<Arc<Sae>>>,
+    tokenizer: Arc<Tokenizer>,
+    /// `[n_pairs]`, for each direction.
+    pub views: Vec<[View; 2]>,
+    /// Mutual best: `[n_pairs][source] -> target`.
+    pub mutual: Vec<BTreeMap<u32, u32>>,
+    /// Latents of each category of a space, ascending: by space, then in order of the categories' names.
+    members: BTreeMap<usize, Vec<Vec<u32>>>,
+}
+
+const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Backward];
+
+impl Results {
+    /// Nothing is known yet.
+    pub fn new(plan: Arc<Plan>, saes: Vec<Option<Arc<Sae>>>, tokenizer: Arc<Tokenizer>) -> Self {
+        let view = |space: usize| View {
+            best: vec![vec![None; plan.spec.estimate.best]; plan.spaces[space].width],
+            ..View::default()
+        };
+        let views = plan.pairs.iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
+        let mutual = vec![BTreeMap::new(); plan.pairs.len()];
+        Results { plan, saes, tokenizer, views, mutual, members: BTreeMap::new() }
+    }
+
+    /// Brings the views up to date.
+    pub fn update(&mut self, deltas: Vec<(ViewRow, isize)>) {
+        let mut net: BTreeMap<ViewRow, isize> = BTreeMap::new();
+        for (row, diff) in deltas {
+            *net.entry(row).or_default() += diff;
+        }
+        // what is gone first, so that a row that changed ends with its new value
+        for wanted in [-1, 1] {
+            for (row, _) in net.iter().filter(|(_, diff)| diff.signum() == wanted) {
+                self.apply(row, wanted > 0);
+            }
+        }
+    }
+
+    fn apply(&mut self, row: &ViewRow, come: bool) {
+        match *row {
+            ViewRow::Best { direction, pair, latent, rank, partner, correlation } => {
+                self.views[pair as usize][side(direction)].best[latent as usize][rank as usize] =
+                    come.then_some(Partner { latent: partner, correlation });
+            }
+            ViewRow::Mutual { pair, source, target } => {
+                let mutual = &mut self.mutual[pair as usize];
+                if come {
+                    mutual.insert(source, target);
+                } else {
+                    mutual.remove(&source);
+                }
+            }
+        }
+    }
+
+    /// Judges every match and holds it against chance; to be called when the views are up to date.
+    ///
+    /// # Errors
+    /// Those of the one-to-one rules.
+    pub fn judge(&mut self, spaces: &Spaces, chance: &[Arc<ChanceSnapshot>]) -> Result<()> {
+        let filters = &self.plan.spec.estimate.filters;
+        let facts = facts_of(spaces, filters, &self.tokenizer);
+        if let Some(lists) = &self.plan.spec.estimate.lists {
+            self.members = members_of(spaces, lists, &self.tokenizer);
+        }
+        let pairs = self.plan.pairs.clone();
+        (self.views.par_iter_mut().zip(&pairs).enumerate()).try_for_each(|(p, (views, pair))| {
+            let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
+            let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
+            let first =
+                [0, 1].map(|d: usize| partners[d].iter().map(|l| l.first().map(|p| p.latent)).collect::<Vec<_>>());
+            let null = chance_maxima(chance.iter().filter(|c| c.pair == p), [facts[0].len(), facts[1].len()]);
+            for (d, null) in null.into_iter().enumerate() {
+                let side = Side {
+                    pickers: facts[d],
+                    others: facts[1 - d],
+                    partners: &partners[d],
+                    first_of_other: &first[1 - d],
+                };
+                views[d].verdicts = judge(filters, side)?;
+                let best: Vec<Option<f64>> =
+                    partners[d].iter().map(|l| l.first().map(|p| p.correlation.value())).collect();
+                let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
+                views[d].chance = chances(&best, &null, &n_active);
+                for (chance, listed) in views[d].chance.iter_mut().zip(&partners[d]) {
+                    if let [first, second, ..] = listed.as_slice() {
+                        chance.margin = Some(first.correlation.value() - second.correlation.value());
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Kept matches in which the source picks.
+    pub fn n_kept(&self, pair: usize) -> u64 {
+        self.views[pair][0].verdicts.iter().filter(|v| v.contains(&Verdict::Kept)).count() as u64
+    }
+
+    fn is_mutual(&self, pair: usize, direction: Direction, latent: u32, partner: u32) -> bool {
+        let (source, target) = match direction {
+            Direction::Forward => (latent, partner),
+            Direction::Backward => (partner, latent),
+        };
+        self.mutual[pair].get(&source) == Some(&target)
+    }
+
+    /// Rows of `latents`.
+    pub fn latent_rows<'a>(&'a self, spaces: &'a Spaces) -> impl Iterator<Item = LatentRow> + 'a {
+        let columns = label_columns(&self.plan, spaces);
+        let fields = &self.plan.spec.corpus.labels;
+        let keys: Vec<LabelKey> = (columns.iter())
+            .map(|c| (fields.iter().position(|f| *f == c.field).expect("a column of a field"), c.value.clone()))
+            .collect();
+        spaces.iter().flat_map(move |(s, known)| {
+            let site = Arc::new(self.plan.spaces[*s].site.clone());
+            let keys = keys.clone();
+            let n = known.sums.d_sae();
+            // decoding the contexts is most of the work, so a stretch of latents is done by all threads at once
+            (0..n).step_by(LATENTS_AT_ONCE).flat_map(move |from| {
+                let stretch = from..(from + LATENTS_AT_ONCE).min(n);
+                stretch.into_par_iter().map(|i| self.latent_row(&site, known, i, &keys)).collect::<Vec<LatentRow>>()
+            })
+        })
+    }
+
+    fn latent_row(&self, site: &Arc<Site>, known: &SpaceSnapshot, i: usize, labels: &[LabelKey]) -> LatentRow {
+        let sums = &known.sums;
+        let top = |t: &crate::moments::TopToken| TopToken {
+            token: self.tokenizer.token_text(t.token()),
+            value: t.value,
+            context: self.tokenizer.decode(&t.context).unwrap_or_default(),
+            document: t.document.to_string(),
+        };
+        let label = |key| known.labels.get(key).map(|c| LabelSum { n_active: c.n_active[i], sum: c.sum[i] });
+        LatentRow {
+            site: site.clone(),
+            latent: i as u32,
+            n_active: sums.n_active[i],
+            frequency: sums.n_active[i] as f64 / sums.n_rows.max(1) as f64,
+            mean: sums.mean(i).unwrap_or(0.0),
+            std: sums.std(i).unwrap_or(0.0),
+            max: sums.is_alive(i).then(|| sums.max[i]),
+            alive: sums.is_alive(i),
+            top: known.top[i].iter().map(top).collect(),
+            labels: labels.iter().map(label).collect(),
+        }
+    }
+
+    /// Rows of `matches`.
+    pub fn match_rows(&self) -> impl Iterator<Item = MatchRow> + '_ {
+        (0..self.plan.pairs.len()).flat_map(move |p| {
+            let pair = Arc::new(self.table_pair(p));
+            DIRECTIONS.into_iter().flat_map(move |direction| {
+                let pair = pair.clone();
+                let n = self.views[p][side(direction)].best.len() as u32;
+                (0..n).flat_map(move |latent| self.matches_of(&pair, p, direction, latent))
+            })
+        })
+    }
+
+    /// A pair as tables name it.
+    pub fn table_pair(&self, p: usize) -> crate::table::Pair {
+        let (source, target) = self.plan.pair_sites(p);
+        crate::table::Pair { source: source.clone(), target: target.clone() }
+    }
+
+    /// The rows of one picking latent.
+    fn matches_of(&self, pair: &Arc<crate::table::Pair>, p: usize, direction: Direction, latent: u32) -> Vec<MatchRow> {
+        let view = &self.views[p][side(direction)];
+        let partners = &view.best[latent as usize];
+        let row = |(rank, &verdict): (usize, &Verdict)| {
+            let partner = partners[rank];
+            let other = partner.map(|p| p.latent);
+            let (source_latent, target_latent) = match direction {
+                Direction::Forward => (Some(latent), other),
+                Direction::Backward => (other, Some(latent)),
+            };
+            MatchRow {
+                pair: pair.clone(),
+                source_latent,
+                target_latent,
+                correlation: partner.map(|p| p.correlation.value()),
+                chance: if rank == 0 { view.chance[latent as usize] } else { Chance::default() },
+                rank: rank as u32 + 1,
+                direction,
+                mutual: rank == 0 && other.is_some_and(|o| self.is_mutual(p, direction, latent, o)),
+                kept: verdict == Verdict::Kept,
+                dropped_by: verdict.dropped_by().map(str::to_string),
+            }
+        };
+        view.verdicts[latent as usize].iter().enumerate().map(row).collect()
+    }
+
+    /// Kept matches of a pair as (source, target), in order of the picking latent.
+    fn kept(&self, pair: usize, pairing: Pairing) -> Vec<(usize, usize)> {
+        let direction = if pairing == Pairing::Backward { Direction::Backward } else { Direction::Forward };
+        let view = &self.views[pair][side(direction)];
+        let partners = listed(view);
+        (view.verdicts.iter().zip(&partners).enumerate())
+            .filter_map(|(i, (verdicts, listed))| Some((i as u32, kept(verdicts, listed)?.1.latent)))
+            .filter(|&(i, j)| pairing != Pairing::Mutual || self.is_mutual(pair, direction, i, j))
+            .map(|(i, j)| match direction {
+                Direction::Forward => (i as usize, j as usize),
+                Direction::Backward => (j as usize, i as usize),
+            })
+            .collect()
+    }
+
+    /// Rows of `similarities`, sorted; `with_null` says whether the matched rows' null is computed. A category's own pairing
+    /// (see [`Results::pairs_within`]) is made where its sums are at hand.
+    ///
+    /// # Errors
+    /// `Input` or `State` from a score that meets a non-finite number, `State` from sums that cannot be read.
+    pub fn scores(
+        &self,
+        spaces: &Spaces,
+        raw: &RawMoments,
+        with_null: bool,
+        mut saved: Option<SavedTiles<'_>>,
+    ) -> Result<Vec<SimilarityRow>> {
+        let estimate = &self.plan.spec.estimate;
+        let mut out = Vec::new();
+        for p in 0..self.plan.pairs.len() {
+            let pair = self.plan.pairs[p];
+            let (source, target) = self.plan.pair_sites(p);
+            let saes = (&self.saes[pair.source], &self.saes[pair.target]);
+            for &pairing in &estimate.pairings {
+                // a hookpoint's own dimensions have no decoder rows
+                let (Some(a), Some(b), false) = (saes.0, saes.1, estimate.measures.is_empty()) else { break };
+                let kept = self.kept(p, pairing);
+                let mut subsets = vec![("all", kept.clone())];
+                let names = estimate.lists.iter().flat_map(|l| l.categories.keys());
+                for (k, name) in names.enumerate() {
+                    subsets.extend(
+                        self.pairs_within(p, pairing, k, &kept, spaces, saved.as_mut())?.map(|s| (name.as_str(), s)),
+                    );
+                }
+                for (subset, pairs) in subsets {
+                    let (rows, columns): (Vec<usize>, Vec<usize>) = pairs.into_iter().unzip();
+                    let mut stream = format!("null/rows {source} {target} {}", pairing.as_str());
+                    if subset != "all" {
+                        stream = format!("{stream} {subset}");
+                    }
+                    let (x, y) = (widened_rows(a.decoder_rows(), &rows), widened_rows(b.decoder_rows(), &columns));
+                    let runs = if with_null { estimate.null.permutations as usize } else { 0 };
+                    let nulls = Permutations::Seeded { seed: self.plan.spec.seed, stream: &stream, runs };
+                    let scores = compare_rows(&x, &y, &estimate.measures, nulls)?;
+                    out.extend(scores.into_iter().map(|s| self.similarity(p, subset, pairing.into(), s)));
+                }
+            }
+            if !estimate.activation_measures.is_empty() {
+                // with activation measures there is one for every pair
+                let RawPair { source: a, target: b, .. } = self.plan.raw_pairs[p];
+                let cross = &raw.cross[&p];
+                let blocks =
+                    Moments { n: cross.n_rows as usize, cxx: &raw.own[&a].c, cyy: &raw.own[&b].c, cxy: &cross.c };
+                let measures: Vec<MomentsMeasure> =
+                    estimate.activation_measures.iter().filter_map(|m| MomentsMeasure::of(*m)).collect();
+                let nulls = &cross.nulls[..self.plan.activation_nulls() as usize];
+                let scores = moments_scores(&blocks, &measures, nulls)?;
+                out.extend(
+                    scores.into_iter().map(|s| self.similarity(p, "all", crate::table::Pairing::Activations, s)),
+                );
+            }
+        }
+        out.sort_by(Row::order);
+        // where any two spaces reach the same value nothing was tested
+        let tested: Vec<Option<f64>> = out.iter().map(|r| r.p_value.filter(|_| !r.no_power)).collect();
+        for (row, q_value) in out.iter_mut().zip(benjamini_hochberg(&tested)) {
+            row.q_value = q_value;
+        }
+        Ok(out)
+    }
+
+    /// The pairs of a pair of SAEs inside category `k`: kept matches with both latents in it. As published (METHOD §8.2), but
+    /// for `mutual`: each member picks among the members of the other side, the lowest picker of each keeps it, and no other
+    /// filter is asked; `None` until the sums are saved, at the end.
+    fn pairs_within(
+        &self,
+        p: usize,
+        pairing: Pairing,
+        k: usize,
+        kept: &[(usize, usize)],
+        spaces: &Spaces,
+        saved: Option<&mut SavedTiles<'_>>,
+    ) -> Result<Option<Vec<(usize, usize)>>> {
+        let pair = self.plan.pairs[p];
+        let (sources, targets) = (&self.members[&pair.source][k], &self.members[&pair.target][k]);
+        if self.plan.spec.estimate.rules == Rules::Meant || pairing == Pairing::Mutual {
+            let within = |list: &[u32], latent: usize| list.binary_search(&(latent as u32)).is_ok();
+            let inside = |&&(i, j): &&(usize, usize)| within(sources, i) && within(targets, j);
+            return Ok(Some(kept.iter().filter(inside).copied().collect()));
+        }
+        let Some(saved) = saved else { return Ok(None) };
+        if sources.len() <= 2 || targets.len() <= 2 {
+            return Ok(Some(Vec::new()));
+        }
+        let r = saved.correlations(p, sources, targets, spaces)?;
+        let best =
+            |n: usize, of: &dyn Fn(usize) -> f64| (1..n).fold(0, |b, i| if of(i) > of(b) { i } else { b }) as u32;
+        let (n_sources, n_targets) = (sources.len(), targets.len());
+        let picks: Vec<u32> = match pairing {
+            Pairing::Forward => (0..n_sources).map(|i| best(n_targets, &|j| r.row(i)[j])).collect(),
+            _ => (0..n_targets).map(|j| best(n_sources, &|i| r.row(i)[j])).collect(),
+        };
+        let pairs = first_one_to_one(&picks, &vec![true; picks.len()]);
+        let latents = |(picked, picker): (u32, u32)| {
+            let (i, j) = if pairing == Pairing::Forward { (picker, picked) } else { (picked, picker) };
+            (sources[i as usize] as usize, targets[j as usize] as usize)
+        };
+        Ok(Some(pairs.into_iter().map(latents).collect()))
+    }
+
+    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::Pairing, score: Score) -> SimilarityRow {
+        let rules = self.plan.spec.estimate.rules;
+        SimilarityRow {
+            pair: Arc::new(self.table_pair(p)),
+            subset: subset.to_string(),
+            pairing,
+            measure: score.measure.to_string(),
+            value: score.value,
+            n_pairs: score.n_pairs as u64,
+            components_source: score.components.map(|c| c.0 as u32),
+            components_target: score.components.map(|c| c.1 as u32),
+            no_power: score.no_power,
+            null_mean: score.null.map(|n| n.mean),
+            null_sd: score.null.and_then(|n| n.sd),
+            null_runs: score.null.map_or(0, |n| n.runs as u32),
+            p_value: score.null.map(|n| match rules {
+                Rules::Meant => n.p_value,
+                Rules::AsPublished => n.as_close as f64 / n.runs as f64,
+            }),
+            q_value: None,
+        }
+    }
+}
+
+/// Latents whose rows are made together.
+const LATENTS_AT_ONCE: usize = 4096;
+
+/// Index of a direction.
+pub fn side(direction: Direction) -> usize {
+    match direction {
+        Direction::Forward => 0,
+        Direction::Backward => 1,
+    }
+}
+
+/// Partners of each latent, best first.
+fn listed(view: &View) -> Vec<Vec<Partner>> {
+    view.best.iter().map(|ranks| ranks.iter().map_while(|p| *p).collect()).collect()
+}
+
+/// Both sides' chance maxima, put together from the workers' parts; `None` where nothing was counted.
+fn chance_maxima<'a>(
+    parts: impl Iterator<Item = &'a Arc<ChanceSnapshot>>,
+    widths: [usize; 2],
+) -> [Vec<Option<f64>>; 2] {
+    let mut out = widths.map(|n| vec![None; n]);
+    for part in parts {
+        for &(latent, r) in &part.forward {
+            out[0][latent as usize] = Some(r);
+        }
+        for (all, r) in out[1].iter_mut().zip(&part.backward) {
+            *all = all.iter().chain(r).copied().max_by(f64::total_cmp);
+        }
+    }
+    out
+}
+
+/// The rows named by `index`, in f64.
+fn widened_rows(rows: &Matrix<f32>, index: &[usize]) -> Matrix<f64> {
+    let data = index.iter().flat_map(|&i| rows.row(i).iter().map(|&v| f64::from(v))).collect();
+    Matrix::from_vec(index.len(), rows.n_cols(), data)
+}
+
+/// Every (field, value) seen in any space, in order of field as listed and value.
+pub fn label_columns(plan: &Plan, spaces: &Spaces) -> Vec<LabelColumn> {
+    let keys: std::collections::BTreeSet<_> =
+        spaces.values().flat_map(|s| s.labels.labels().map(|(k, _)| k.clone())).collect();
+    keys.into_iter()
+        .map(|(field, value)| LabelColumn { field: plan.spec.corpus.labels[field].clone(), value })
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! Correlations of a few latents with a few others, from the tiles that a checkpoint holds: what a category's own pairing
+//! needs, where each picks among the members alone.
+
+use crate::engine::message::SavedFile;
+use crate::engine::results::Spaces;
+use crate::error::Result;
+use crate::ids::BatchIndex;
+use crate::linalg::Matrix;
+use crate::matching::Standardised;
+use crate::plan::Plan;
+use crate::store::{FileRecord, Manifest, RunDir, StateReader};
+use std::collections::BTreeMap;
+
+/// The tiles of a checkpoint, opened when they are asked for.
+pub struct SavedTiles<'a> {
+    run: &'a RunDir,
+    plan: &'a Plan,
+    manifest: Manifest,
+    /// By index: a tile's file, and where in it each of its rows stands.
+    open: BTreeMap<usize, (StateReader, BTreeMap<u32, usize>)>,
+}
+
+impl<'a> SavedTiles<'a> {
+    /// Of a committed checkpoint.
+    pub fn of_manifest(run: &'a RunDir, plan: &'a Plan, manifest: &Manifest) -> Self {
+        SavedTiles { run, plan, manifest: manifest.clone(), open: BTreeMap::new() }
+    }
+
+    /// Of the checkpoint before `next` that is about to be committed.
+    pub fn of_files(run: &'a RunDir, plan: &'a Plan, next: BatchIndex, files: &[SavedFile]) -> Self {
+        let mut manifest = Manifest::new(String::new(), BTreeMap::new());
+        manifest.next_batch = next;
+        manifest.files =
+            (files.iter()).map(|f| (f.path.clone(), FileRecord { size: f.size, blake3: f.digest.clone() })).collect();
+        SavedTiles { run, plan, manifest, open: BTreeMap::new() }
+    }
+
+    /// Correlations of `sources` with `targets` of a pair of SAEs, `[n_sources, n_targets]`, by the plan's rules; 0 where one
+    /// is undefined.
+    ///
+    /// # Errors
+    /// `State` for a file that is not there or damaged.
+    pub fn correlations(
+        &mut self,
+        pair: usize,
+        sources: &[u32],
+        targets: &[u32],
+        spaces: &Spaces,
+    ) -> Result<Matrix<f64>> {
+        let (plan, rules) = (self.plan, self.plan.spec.estimate.rules);
+        let at = plan.pairs[pair];
+        let [a, b] = [at.source, at.target].map(|s| Standardised::by(&spaces[&s].sums, rules));
+        let mut out = Matrix::zeros(sources.len(), targets.len());
+        for (i, &source) in sources.iter().enumerate() {
+            let row = self.row(pair, source)?;
+            for (r, &target) in out.row_mut(i).iter_mut().zip(targets) {
+                let sum_xy = row.as_ref().map_or(0.0, |row| row[target as usize]);
+                *r = a.correlate(source as usize, &b, target as usize, sum_xy).unwrap_or(0.0);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Σxy of one source latent; `None` when it never fired.
+    fn row(&mut self, pair: usize, source: u32) -> Result<Option<Vec<f64>>> {
+        let tiles = self.plan.tiles.iter().enumerate();
+        let (k, tile) = (tiles.into_iter())
+            .find(|(_, t)| t.pair == pair && (t.first_row..t.first_row + t.n_rows).contains(&(source as usize)))
+            .expect("every source latent of a pair of SAEs lies in a tile");
+        if !self.open.contains_key(&k) {
+            let mut file = self.run.read_state(&self.manifest, &self.plan.tile_name(k))?;
+            let rows: Vec<u32> = file.tensor("rows")?;
+            self.open.insert(k, (file, rows.into_iter().zip(0..).collect()));
+        }
+        let (file, rows) = self.open.get_mut(&k).expect("opened above");
+        let Some(&place) = rows.get(&(source - tile.first_row as u32)) else { return Ok(None) };
+        let mut sums = vec![0.0; self.plan.spaces[self.plan.pairs[pair].target].width];
+        file.read_at("sums", place * sums.len(), &mut sums)?;
+        Ok(Some(sums))
+    }
+}

@@ -1,0 +1,142 @@
+use super::*;
+use crate::matching::NonConcept;
+use proptest::prelude::*;
+
+fn partner(latent: u32, r: f64) -> Partner {
+    Partner { latent, correlation: Correlation::new(r).unwrap() }
+}
+
+fn live(n: usize) -> Vec<LatentFacts> {
+    vec![LatentFacts { n_active: 100, top: vec![1], ..Default::default() }; n]
+}
+
+fn first_verdicts(
+    filters: &Filters,
+    pickers: &[LatentFacts],
+    others: &[LatentFacts],
+    partners: &[Vec<Partner>],
+) -> Vec<Verdict> {
+    let first_of_other = vec![None; others.len()];
+    let side = Side { pickers, others, partners, first_of_other: &first_of_other };
+    judge(filters, side).unwrap().iter().map(|v| v[0]).collect()
+}
+
+/// METHOD §15 V3: what the keyword filter passes, the published walk, then r > 0.1.
+#[test]
+fn check_vector_v3() {
+    let best = [3, 3, 0, 0, 5, 7, 7, 7, 2];
+    let r = [0.9, 0.8, 0.05, 0.7, 0.3, 0.2, 0.6, 0.4, 0.1];
+    let partners: Vec<Vec<Partner>> = best.iter().zip(r).map(|(&a, r)| vec![partner(a, r)]).collect();
+    let mut pickers = live(9);
+    pickers[4].top = vec![2];
+    pickers[5].top = vec![2];
+    let published = Filters { non_concept: vec![], ..Filters::as_published() };
+    let found = first_verdicts(&published, &pickers, &live(8), &partners);
+    assert_eq!(
+        found,
+        [
+            Verdict::Kept,
+            Verdict::OneToOne,
+            Verdict::MinCorrelation,
+            Verdict::OneToOne,
+            Verdict::SharedToken,
+            Verdict::SharedToken,
+            Verdict::Kept,
+            Verdict::OneToOne,
+            Verdict::MinCorrelation
+        ]
+    );
+    // before the last step (3,0), (0,2), (7,6), (2,8)
+    let walk = Filters { min_correlation: -2.0, ..published.clone() };
+    let kept: Vec<usize> =
+        (0..9).filter(|&b| first_verdicts(&walk, &pickers, &live(8), &partners)[b] == Verdict::Kept).collect();
+    assert_eq!(kept, [0, 2, 6, 8]);
+    // what was meant keeps (0, 3), whose correlation is 0.7
+    let meant = Filters { one_to_one: OneToOne::Best, ..published };
+    let found = first_verdicts(&meant, &pickers, &live(8), &partners);
+    assert_eq!((found[2], found[3]), (Verdict::MinCorrelation, Verdict::Kept));
+}
+
+#[test]
+fn each_filter_gives_its_reason_and_the_first_that_fails_is_named() {
+    let fact = |change: fn(&mut LatentFacts)| {
+        let mut facts = live(1).remove(0);
+        change(&mut facts);
+        facts
+    };
+    let filters = Filters {
+        min_active: 10,
+        min_correlation: 0.1,
+        non_concept: vec![NonConcept::Digits],
+        shared_token: true,
+        mutual: true,
+        ..Filters::default()
+    };
+    let pickers = [
+        fact(|f| f.dead = true),
+        fact(|f| f.constant = true),
+        fact(|_| ()),
+        fact(|f| f.n_active = 9),
+        fact(|_| ()),
+        fact(|f| f.non_concept = true),
+        fact(|f| f.top = vec![0, 7]),
+        fact(|_| ()),
+        fact(|_| ()),
+    ];
+    let mut partners = vec![vec![]; 3];
+    partners.extend([0.9, 0.1, 0.9, 0.9, 0.9, 0.9].map(|r| vec![partner(0, r), partner(1, 0.05)]));
+    let others = live(2);
+    let side = Side { pickers: &pickers, others: &others, partners: &partners, first_of_other: &[Some(8), None] };
+    let found = judge(&filters, side).unwrap();
+    let first: Vec<Verdict> = found.iter().map(|v| v[0]).collect();
+    let names: Vec<Option<&str>> = first.iter().map(|v| v.dropped_by()).collect();
+    let expected = "dead constant no_partner min_active min_correlation non_concept shared_token mutual";
+    assert_eq!(names[..8].iter().flatten().copied().collect::<Vec<_>>().join(" "), expected);
+    assert_eq!(first[8], Verdict::Kept);
+    assert!(found[3..].iter().all(|v| v[1..] == [Verdict::Rank]));
+    assert_eq!(kept(&found[8], &partners[8]).map(|k| (k.0, k.1.latent)), Some((0, 0)));
+    assert_eq!(kept(&found[7], &partners[7]), None);
+}
+
+#[test]
+fn a_second_choice_is_kept_where_that_gives_more_in_all() {
+    // both want 0; the loser's second choice is nearly as good
+    let partners = vec![vec![partner(0, 0.9), partner(1, 0.85)], vec![partner(0, 0.8)]];
+    let facts = (live(2), live(3));
+    for one_to_one in [OneToOne::Hungarian, OneToOne::Transport] {
+        let filters = Filters { one_to_one, ..Filters::default() };
+        let side = Side { pickers: &facts.0, others: &facts.1, partners: &partners, first_of_other: &[None; 3] };
+        let found = judge(&filters, side).unwrap();
+        let expected = [vec![Verdict::OneToOne, Verdict::Kept], vec![Verdict::Kept]];
+        assert_eq!(found, expected, "{one_to_one:?}");
+    }
+}
+
+proptest! {
+    /// Each one-to-one rule against what it says in words, by looking at all pairs of claims.
+    #[test]
+    fn one_to_one_rules_are_what_they_say(
+        picks in prop::collection::vec((0u32..6, -2i8..6, any::<bool>()), 1..14), bar in 0i8..3,
+    ) {
+        let r = |v: i8| f64::from(v) / 10.0;
+        let mut pickers = live(picks.len());
+        for (facts, pick) in pickers.iter_mut().zip(&picks) {
+            facts.n_active = if pick.2 { 100 } else { 1 };
+        }
+        let partners: Vec<Vec<Partner>> = picks.iter().map(|p| vec![partner(p.0, r(p.1))]).collect();
+        let filters = |one_to_one| Filters { min_active: 2, min_correlation: r(bar), one_to_one, ..Filters::default() };
+        let passes = |p: &(u32, i8, bool)| p.2 && p.1 > bar;
+        let best = first_verdicts(&filters(OneToOne::Best), &pickers, &live(6), &partners);
+        let first = first_verdicts(&filters(OneToOne::AsPublished), &pickers, &live(6), &partners);
+        let hungarian = first_verdicts(&filters(OneToOne::Hungarian), &pickers, &live(6), &partners);
+        for (i, p) in picks.iter().enumerate() {
+            let beaten = picks.iter().enumerate().any(|(k, o)| passes(o) && o.0 == p.0 && (-o.1, k) < (-p.1, i));
+            prop_assert_eq!(best[i] == Verdict::Kept, passes(p) && !beaten);
+            let earlier = picks[..i].iter().any(|o| o.2 && o.0 == p.0);
+            prop_assert_eq!(first[i] == Verdict::Kept, passes(p) && !earlier);
+        }
+        // with one listed partner each the optimum is the best claim of each partner
+        let sum = |v: &[Verdict]| (0..picks.len()).filter(|&i| v[i] == Verdict::Kept).map(|i| picks[i].1 as i32).sum::<i32>();
+        prop_assert_eq!(sum(&hungarian), sum(&best));
+    }
+}

@@ -1,0 +1,47 @@
+//! A dataflow file with some keys set anew, as `cognate score --set` does.
+
+use super::DataflowSpec;
+use crate::error::{Error, Result};
+use std::path::Path;
+
+impl DataflowSpec {
+    /// The file `text` with each `key=value` of `settings` in its place, and the text it then is. A key is written with
+    /// dots, `estimate.filters.one_to_one`; a value as in TOML, or a bare word for a text.
+    ///
+    /// # Errors
+    /// `Request` for what is no `key=value`, and as [`DataflowSpec::parse`].
+    pub fn with_settings(text: &str, path: &Path, settings: &[String]) -> Result<(DataflowSpec, String)> {
+        let wrong = |what: String| Error::request(format!("dataflow file {}: {what}", path.display()));
+        let mut file: toml::Table = toml::from_str(text).map_err(|e| wrong(e.message().to_string()))?;
+        for setting in settings {
+            let Some((key, value)) = setting.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
+                return Err(Error::request(format!(
+                    "--set {setting:?} is no key=value; write for example --set estimate.filters.one_to_one=hungarian"
+                )));
+            };
+            put(&mut file, key.trim(), read_value(value.trim()))?;
+        }
+        let text = toml::to_string(&file).map_err(|e| wrong(e.to_string()))?;
+        Ok((Self::parse(&text, path)?, text))
+    }
+}
+
+fn read_value(text: &str) -> toml::Value {
+    let table: std::result::Result<toml::Table, _> = toml::from_str(&format!("value = {text}"));
+    match table {
+        Ok(mut table) if table.len() == 1 => table.remove("value").expect("the one key"),
+        _ => toml::Value::String(text.to_string()),
+    }
+}
+
+fn put(file: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().expect("a split gives one part at least");
+    let mut at = file;
+    for part in parts {
+        let next = at.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        at = next.as_table_mut().ok_or_else(|| Error::request(format!("--set {key}: {part} is no table")))?;
+    }
+    at.insert(last.to_string(), value);
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Controls: an SAE against itself is equal to itself, shuffled rows are chance, turned documents are chance.
+
+use crate::bench_rig::{latents, matches, project, run, small_demo};
+use cognate::linalg::{Matrix, Stream};
+use cognate::matching::Direction;
+use cognate::similarity::{Measure, Permutations, compare_rows};
+use cognate::table::{SimilarityRow, TableReader};
+
+const MEASURES: &str = "svcca svcca_k10 rsa rsa_cosine cka procrustes pwcca mutual_knn10";
+
+fn list(measures: &str) -> String {
+    let names: Vec<String> = measures.split(' ').map(|m| format!("\"{m}\"")).collect();
+    format!("measures = [{}]", names.join(", "))
+}
+
+#[test]
+fn an_sae_against_itself_is_equal_to_itself_and_far_above_chance() {
+    let folder = tempfile::tempdir().unwrap();
+    let measures = list(MEASURES);
+    let flow = small_demo(
+        folder.path(),
+        &[
+            ("data/demo/models/small-b", "data/demo/models/small-a"),
+            ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+            ("[saes.\"small-b/resid_post.3\"]", "[saes.\"small-b/resid_post.2\"]"),
+            ("data/demo/saes/small-b/layers.3", "data/demo/saes/small-a/layers.2"),
+            ("max_tokens = 12_000", "max_tokens = 6_000"),
+            ("filters = { min_correlation = 0.1, min_active = 3, one_to_one = true }", "filters = { min_active = 3 }"),
+            ("measures = [\"svcca_k10\", \"cka\"]\npairings", &format!("{measures}\npairings")),
+            ("activation_measures = [\"svcca_k10\", \"cka\"]", "activation_measures = []"),
+        ],
+    );
+    let out = folder.path().join("run");
+    run(&flow, &out, &["--quiet"]);
+    let n_active: Vec<u64> = latents(&out).iter().filter(|l| l.site.model == "small-a").map(|l| l.n_active).collect();
+    let mut n_live = 0;
+    let (mut n_common, mut n_found) = (0, 0);
+    for m in matches(&out).iter().filter(|m| m.rank == 1 && m.direction == Direction::Forward) {
+        let latent = m.source_latent.unwrap();
+        if n_active[latent as usize] == 0 {
+            assert_eq!((m.correlation, m.dropped_by.as_deref()), (None, Some("dead")));
+            continue;
+        }
+        n_live += 1;
+        assert!((m.correlation.unwrap() - 1.0).abs() < 1e-12, "{m:?}");
+        // two latents that fire on one token alone, the same one, are one latent here: the lower is taken
+        assert!(
+            m.target_latent <= m.source_latent && (m.target_latent == m.source_latent || m.chance.margin < Some(1e-9))
+        );
+        if n_active[latent as usize] >= 20 {
+            assert!(m.mutual && m.kept && m.chance.null_correlation.unwrap() < 0.9, "{m:?}");
+            n_common += 1;
+            n_found += usize::from(m.chance.q_value.unwrap() < 0.01);
+        }
+    }
+    assert!(n_live > 500 && n_found == n_common, "{n_live} {n_common} {n_found}");
+    let scores: Vec<SimilarityRow> =
+        TableReader::open(&out.join("tables/similarities.parquet")).unwrap().read_all().unwrap();
+    let mutual: Vec<&SimilarityRow> = scores.iter().filter(|s| s.pairing.as_str() == "mutual").collect();
+    assert_eq!(mutual.len(), 8);
+    for score in mutual {
+        assert!((score.value.unwrap() - 1.0).abs() < 1e-9, "{score:?}");
+        assert!(score.null_mean.unwrap() < 0.95 && score.p_value == Some(1.0 / 21.0), "{score:?}");
+        assert!(score.q_value.unwrap() < 0.05, "{score:?}");
+    }
+}
+
+#[test]
+fn shuffled_rows_of_real_decoders_score_within_their_null() {
+    let rows = |path: &str, name: &str| {
+        let sae = cognate::sae::open(&project().join(path), None).unwrap();
+        let mut order = Stream::new(3, name, 0).permutation(sae.decoder_rows().n_rows());
+        order.truncate(400);
+        let all = sae.decoder_rows();
+        let data = order.iter().flat_map(|&i| all.row(i as usize).iter().map(|&v| f64::from(v))).collect();
+        Matrix::from_vec(order.len(), all.n_cols(), data)
+    };
+    let p = rows("data/demo/saes/small-a/layers.2", "one");
+    let q = rows("data/demo/saes/small-b/layers.3", "another");
+    let measures: Vec<Measure> = format!("{MEASURES} svcca_as_published rsa_euclidean jaccard_knn10")
+        .split(' ')
+        .map(|m| m.parse().unwrap())
+        .collect();
+    let nulls = Permutations::Seeded { seed: 5, stream: "null/control", runs: 60 };
+    for score in compare_rows(&p, &q, &measures, nulls).unwrap() {
+        let (value, null) = (score.value.unwrap(), score.null.unwrap());
+        let distance = (value - null.mean).abs() / null.sd.unwrap();
+        assert!(null.p_value > 0.02 && distance < 3.5, "{}: {value} {null:?}", score.measure);
+    }
+}
