@@ -94,9 +94,8 @@ pub fn open(path: &Path) -> Result<Part> {
     }
     let found = inspect(&run)?;
     let known = [run.manifest(), run.previous_manifest()].into_iter().find_map(|m| Manifest::read(&m).ok());
-    let known = known.ok_or_else(|| {
-        Error::request(format!("{} holds no checkpoint; give the --out of a run", path.display()))
-    })?;
+    let known = known
+        .ok_or_else(|| Error::request(format!("{} holds no checkpoint; give the --out of a run", path.display())))?;
     let wanted =
         Wanted { fingerprint: known.fingerprint.clone(), parts: known.parts.clone(), environment: Environment::here() };
     match decide(&found, &wanted) {

@@ -31,8 +31,8 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     parts.retain(|key, _| {
         let left_out =
             ["name", "corpus.max_tokens", "estimate.stop_when", "checkpoint.", "corpus.files", "estimate.categories"]
-            .iter()
-            .any(|k| key.starts_with(k));
+                .iter()
+                .any(|k| key.starts_with(k));
         !left_out && !key.ends_with(".path")
     });
     if let Some(lists) = &spec.estimate.lists {
