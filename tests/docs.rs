@@ -16,6 +16,7 @@ ids = "ids"
 context_length = 8
 [models.a]
 path = "a"
+random_weights = 1
 [models.b]
 path = "b"
 [saes."a/resid_post.0"]

@@ -5,6 +5,7 @@ use cognate::cli::activations::activations;
 use cognate::corpus::{Context, Document, TokenBatch};
 use cognate::error::ErrorKind;
 use cognate::ids::Hookpoint;
+use cognate::linalg::Matrix;
 use cognate::linalg::gemm::gemm_f32;
 use cognate::model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -259,14 +260,32 @@ fn blocks_that_nobody_asked_for_are_not_needed() {
     let whole = model::open(&demo("small-a")).unwrap();
     let ids: Vec<u32> = (0..40).collect();
     for hookpoint in [Hookpoint::ResidPost(1), Hookpoint::ResidPre(2), Hookpoint::Embed, Hookpoint::FinalNorm] {
-        let part = model::open_for(&demo("small-a"), &[hookpoint]).unwrap();
+        let part = model::open_for(&demo("small-a"), None, &[hookpoint]).unwrap();
         let (a, b) = (whole.activations(&ids, &[hookpoint]).unwrap(), part.activations(&ids, &[hookpoint]).unwrap());
         assert!(bits(a[0].as_slice()) == bits(b[0].as_slice()), "{hookpoint}");
     }
-    let part = model::open_for(&demo("small-a"), &[Hookpoint::ResidPre(2)]).unwrap();
+    let part = model::open_for(&demo("small-a"), None, &[Hookpoint::ResidPre(2)]).unwrap();
     let error = part.activations(&ids, &[Hookpoint::MlpIn(2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Request);
     assert!(error.to_string().contains("needs 3 blocks, 2 were loaded"), "{error}");
+}
+
+#[test]
+fn random_weights_leave_what_enters_and_change_what_comes_out() {
+    let ids: Vec<u32> = (0..40).collect();
+    let hookpoints = [Hookpoint::Embed, Hookpoint::ResidPost(2)];
+    let read = |seed| model::open_redrawn(&demo("small-a"), seed).unwrap().activations(&ids, &hookpoints).unwrap();
+    let (own, drawn, again, other) = (read(None), read(Some(42)), read(Some(42)), read(Some(32)));
+    assert_eq!(own, model::open(&demo("small-a")).unwrap().activations(&ids, &hookpoints).unwrap());
+    assert_eq!(own[0], drawn[0], "the embedding is left alone");
+    assert!(bits(drawn[1].as_slice()) == bits(again[1].as_slice()), "a seed gives the same weights");
+    let distance = |a: &Matrix<f32>, b: &Matrix<f32>| {
+        let differences = a.as_slice().iter().zip(b.as_slice()).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
+        (differences / a.as_slice().iter().map(|x| x * x).sum::<f32>()).sqrt()
+    };
+    assert!(distance(&own[1], &drawn[1]) > 0.1 && distance(&other[1], &drawn[1]) > 0.1);
+    let part = model::open_for(&demo("small-a"), Some(42), &hookpoints[1..]).unwrap();
+    assert_eq!(part.activations(&ids, &hookpoints[1..]).unwrap()[0], drawn[1], "in part as in whole");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub fn activations(model: &Path, tokens: &Path, hookpoints: &[Hookpoint], out: &
         }
     }
     let sets = read_tokens(tokens)?;
-    let model = model::open_for(model, &wanted)?;
+    let model = model::open_for(model, None, &wanted)?;
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
     for set in sets {
         let read = run(model.as_ref(), &set, &wanted)

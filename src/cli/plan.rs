@@ -55,12 +55,13 @@ pub fn as_text(plan: &Plan) -> String {
     for m in &plan.models {
         let hooks: Vec<String> = m.hookpoints.iter().map(ToString::to_string).collect();
         line(format!(
-            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters, read at {}",
+            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}",
             m.name,
             m.shape.family,
             m.shape.n_layers,
             m.shape.d_model,
             m.shape.n_parameters as f64 / 1e6,
+            m.random_weights.map_or(String::new(), |seed| format!(" drawn at random (seed {seed})")),
             hooks.join(", ")
         ));
     }

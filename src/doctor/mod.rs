@@ -92,7 +92,7 @@ pub fn diagnose(plan: &Plan, tokens: u64) -> Result<Vec<Diagnosis>> {
     let mut models = Vec::new();
     for (planned, wanted) in plan.models.iter().zip(&wanted) {
         let within = |e: crate::error::Error| e.within(format!("model {:?}", planned.name));
-        models.push(crate::model::open_for(&planned.path, wanted).map_err(within)?);
+        models.push(crate::model::open_for(&planned.path, planned.random_weights, wanted).map_err(within)?);
     }
     while let Some(batch) = corpus.next_batch()? {
         for (k, model) in models.iter().enumerate().filter(|(k, _)| !wanted[*k].is_empty()) {

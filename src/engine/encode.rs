@@ -20,10 +20,13 @@ impl Loaded {
     /// Opens what the plan names.
     ///
     /// # Errors
-    /// Those of [`crate::model::open`] and [`Plan::open_saes`].
+    /// Those of [`crate::model::open_redrawn`] and [`Plan::open_saes`].
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models.iter())
-            .map(|m| crate::model::open(&m.path).map_err(|e| e.within(format!("model {:?}", m.name))))
+            .map(|m| {
+                crate::model::open_redrawn(&m.path, m.random_weights)
+                    .map_err(|e| e.within(format!("model {:?}", m.name)))
+            })
             .collect::<Result<_>>()?;
         Ok(Loaded { models, saes: plan.open_saes()? })
     }

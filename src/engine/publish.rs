@@ -260,11 +260,17 @@ impl Publisher {
 
 /// What the tables say of where they come from.
 pub fn origin(plan: &Plan, tokens: u64) -> BTreeMap<String, String> {
-    BTreeMap::from([
+    let mut origin = BTreeMap::from([
         ("run".to_string(), plan.spec.name.clone()),
         ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
         ("tokens".to_string(), tokens.to_string()),
-    ])
+    ]);
+    let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
+    let redrawn: Vec<String> = redrawn.collect();
+    if !redrawn.is_empty() {
+        origin.insert("random_weights".to_string(), redrawn.join(", "));
+    }
+    origin
 }
 
 /// Name of the publisher's own state file.

@@ -5,6 +5,7 @@ use super::checkpoint::Source;
 use super::layers::linear::Order;
 use super::layers::{Embedding, Linear, Norm, device_error};
 use crate::error::{Error, Result};
+use crate::linalg::Stream;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
@@ -18,12 +19,28 @@ pub struct Loader {
     device: Option<Device>,
     /// Blocks from this one on are checked, not loaded.
     n_blocks: usize,
+    /// Seed of the random weights that stand for the checkpoint's.
+    redraw: Option<u64>,
 }
 
 impl Loader {
     /// Over `source`; blocks from `n_blocks` on are only checked, and with `n_blocks == None` everything is.
     pub fn new(source: Arc<dyn Source>, n_blocks: Option<usize>) -> Self {
-        Loader { source, prefix: "", device: n_blocks.map(|_| Device::Cpu), n_blocks: n_blocks.unwrap_or(0) }
+        Loader {
+            source,
+            prefix: "",
+            device: n_blocks.map(|_| Device::Cpu),
+            n_blocks: n_blocks.unwrap_or(0),
+            redraw: None,
+        }
+    }
+
+    /// The same model with random weights: every tensor of a linear layer, weight or bias, is drawn anew from a Gaussian
+    /// with that tensor's own mean and standard deviation; embeddings and norms stay (the control of arXiv 2410.06981,
+    /// after Heap et al.). The same seed gives the same weights; tensors have independent streams by their names.
+    #[must_use]
+    pub fn redrawn(self, seed: Option<u64>) -> Self {
+        Loader { redraw: seed, ..self }
     }
 
     /// The same with the first of `prefixes` under which `probe` is found (the first one when none is).
@@ -67,8 +84,16 @@ impl Loader {
         }
     }
 
-    /// A tensor of this name and shape in f32, each value passed through `change`.
-    fn tensor(&self, name: &str, shape: &[usize], change: impl Fn(f32) -> f32) -> Result<Tensor> {
+    /// A tensor of a linear layer: as stored, or drawn anew.
+    fn weights(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match self.redraw {
+            None => self.tensor(name, shape, |_| {}),
+            Some(seed) => self.tensor(name, shape, |values| redraw(seed, &self.full(name), values)),
+        }
+    }
+
+    /// A tensor of this name and shape in f32, its values passed through `change`.
+    fn tensor(&self, name: &str, shape: &[usize], change: impl FnOnce(&mut [f32])) -> Result<Tensor> {
         let name = self.checked(name, shape)?;
         let mut values = vec![0.0; if self.device.is_some() { shape.iter().product() } else { 0 }];
         // With no device this still refuses a type that cannot be read.
@@ -76,30 +101,30 @@ impl Loader {
         let Some(device) = &self.device else {
             return Tensor::from_vec(values, 0, &Device::Cpu).map_err(device_error);
         };
-        values.iter_mut().for_each(|v| *v = change(*v));
+        change(&mut values);
         Tensor::from_vec(values, shape, device).map_err(device_error)
     }
 
     /// `NAME.weight: [n_out, n_in]` and, where `bias`, `NAME.bias: [n_out]`.
     pub fn linear(&self, name: &str, n_in: usize, n_out: usize, bias: bool) -> Result<Linear> {
-        let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in], |v| v)?;
+        let weight = self.weights(&format!("{name}.weight"), &[n_out, n_in])?;
         Ok(Linear::new(weight, self.bias(name, n_out, bias)?, Order::OutIn))
     }
 
     /// The same stored the other way round, `[n_in, n_out]`.
     pub fn conv1d(&self, name: &str, n_in: usize, n_out: usize) -> Result<Linear> {
-        let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out], |v| v)?;
+        let weight = self.weights(&format!("{name}.weight"), &[n_in, n_out])?;
         Ok(Linear::new(weight, self.bias(name, n_out, true)?, Order::InOut))
     }
 
     fn bias(&self, name: &str, n_out: usize, bias: bool) -> Result<Option<Tensor>> {
-        bias.then(|| self.tensor(&format!("{name}.bias"), &[n_out], |v| v)).transpose()
+        bias.then(|| self.weights(&format!("{name}.bias"), &[n_out])).transpose()
     }
 
     /// LayerNorm `NAME.weight`, `NAME.bias`: `[width]`.
     pub fn layer_norm(&self, name: &str, width: usize, eps: f64) -> Result<Norm> {
-        let weight = self.tensor(&format!("{name}.weight"), &[width], |v| v)?;
-        let bias = self.tensor(&format!("{name}.bias"), &[width], |v| v)?;
+        let weight = self.tensor(&format!("{name}.weight"), &[width], |_| {})?;
+        let bias = self.tensor(&format!("{name}.bias"), &[width], |_| {})?;
         Ok(Norm::Layer { weight, bias, eps: eps as f32 })
     }
 
@@ -112,7 +137,8 @@ impl Loader {
 
     /// RMSNorm `NAME.weight: [width]`, stored as weight minus `stored_less` (1 for Gemma, else 0).
     pub fn rms_norm(&self, name: &str, width: usize, eps: f64, stored_less: f32) -> Result<Norm> {
-        let weight = self.tensor(&format!("{name}.weight"), &[width], |v| v + stored_less)?;
+        let add = |values: &mut [f32]| values.iter_mut().for_each(|v| *v += stored_less);
+        let weight = self.tensor(&format!("{name}.weight"), &[width], add)?;
         Ok(Norm::Rms { weight, eps: eps as f32 })
     }
 
@@ -126,5 +152,42 @@ impl Loader {
     /// Number of values in the checkpoint.
     pub fn n_parameters(&self) -> u64 {
         self.source.n_parameters()
+    }
+}
+
+/// Puts Gaussian values of the same mean and standard deviation (ddof = 0) in the place of `values`.
+fn redraw(seed: u64, name: &str, values: &mut [f32]) {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let std = (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let mut stream = Stream::new(seed, &format!("random weights {name}"), 0);
+    values.iter_mut().for_each(|v| *v = (mean + std * stream.gaussian()) as f32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_weights_keep_mean_and_spread_and_nothing_else() {
+        let stored: Vec<f32> = (0..20_000).map(|i| 0.5 + (i % 7) as f32).collect();
+        let drawn = |seed, name| {
+            let mut values = stored.clone();
+            redraw(seed, name, &mut values);
+            values
+        };
+        let moments = |values: &[f32]| {
+            let n = values.len() as f64;
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            (mean, (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt())
+        };
+        let (of_stored, of_drawn) = (moments(&stored), moments(&drawn(42, "w")));
+        // the standard error of the mean is 2 / sqrt(20 000) = 0.014
+        assert!((of_stored.0 - of_drawn.0).abs() < 0.06 && (of_stored.1 - of_drawn.1).abs() < 0.06, "{of_drawn:?}");
+        assert_eq!(drawn(42, "w"), drawn(42, "w"));
+        assert!(drawn(42, "w") != drawn(32, "w") && drawn(42, "w") != drawn(42, "v"));
+        // Gaussian, not shuffled: some values lie beyond the stored range, none is a stored step
+        let least = drawn(42, "w").into_iter().fold(f32::INFINITY, f32::min);
+        assert!(least < 0.0, "{least}");
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// `Request` when there is no model or its architecture is not supported; `Input`, naming file and tensor, when the
 /// configuration or a checkpoint is damaged or they do not fit each other.
 pub fn header(path: &Path) -> Result<ModelShape> {
-    Ok(decoder(path, |_| None)?.shape)
+    Ok(decoder(path, None, |_| None)?.shape)
 }
 
 /// The model at `path`, all blocks loaded and widened to f32. The token table stays mapped; the output head is not read.
@@ -29,19 +29,28 @@ pub fn header(path: &Path) -> Result<ModelShape> {
 /// # Errors
 /// As [`header`].
 pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
-    Ok(Arc::new(decoder(path, |shape| Some(shape.n_layers))?))
+    open_redrawn(path, None)
 }
 
-/// The same with only the blocks that `hookpoints` need.
+/// The same with random weights in the place of the checkpoint's where a seed is given: linear layers are drawn anew, each
+/// tensor with its own mean and standard deviation, embeddings and norms stay.
+///
+/// # Errors
+/// As [`header`].
+pub fn open_redrawn(path: &Path, seed: Option<u64>) -> Result<Arc<dyn Model>> {
+    Ok(Arc::new(decoder(path, seed, |shape| Some(shape.n_layers))?))
+}
+
+/// The model at `path`, with random weights where a seed is given, with only the blocks that `hookpoints` need.
 ///
 /// # Errors
 /// As [`header`]; `Request` when the model has not got one of the hookpoints.
-pub fn open_for(path: &Path, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
+pub fn open_for(path: &Path, seed: Option<u64>, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
     let shape = header(path)?;
     for &hookpoint in hookpoints {
         shape.width(hookpoint).map_err(|e| e.within(format!("model {}", path.display())))?;
     }
-    Ok(Arc::new(decoder(path, |shape| Some(blocks_needed(shape, hookpoints)))?))
+    Ok(Arc::new(decoder(path, seed, |shape| Some(blocks_needed(shape, hookpoints)))?))
 }
 
 /// Every file that decides what the model computes: configuration, index, weights. For digests; in a fixed order.
@@ -110,8 +119,9 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
     Err(Error::request(format!("model {} {what}", path.display())))
 }
 
-/// The decoder at `path`; `keep` says how many blocks are loaded (`None`: only headers are read).
-fn decoder(path: &Path, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<Decoder> {
+/// The decoder at `path`; `keep` says how many blocks are loaded (`None`: only headers are read), `seed` whether with
+/// random weights.
+fn decoder(path: &Path, seed: Option<u64>, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<Decoder> {
     let (config, source) = match layout(path)? {
         Layout::Folder(folder) => {
             let source: Arc<dyn Source> = Arc::new(Checkpoint::open(folder)?);
@@ -121,7 +131,7 @@ fn decoder(path: &Path, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<D
     };
     let mut decoder = families::build(&config, Loader::new(source.clone(), None))?;
     if let Some(n_blocks) = keep(&decoder.shape) {
-        decoder = families::build(&config, Loader::new(source, Some(n_blocks)))?;
+        decoder = families::build(&config, Loader::new(source, Some(n_blocks)).redrawn(seed))?;
     }
     decoder.name = path.display().to_string();
     Ok(decoder)

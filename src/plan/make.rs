@@ -229,7 +229,8 @@ fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<Planne
         for &h in &hookpoints {
             shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
         }
-        out.push(PlannedModel { name: name.clone(), path, shape, hookpoints: hookpoints.into_iter().collect() });
+        let (random_weights, hookpoints) = (model.random_weights, hookpoints.into_iter().collect());
+        out.push(PlannedModel { name: name.clone(), path, random_weights, shape, hookpoints });
     }
     Ok(out)
 }

@@ -56,6 +56,8 @@ pub struct PlannedModel {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
+    /// Seed of the random weights that stand for its own; `None` for its own.
+    pub random_weights: Option<u64>,
     /// Its sizes.
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.

@@ -57,6 +57,9 @@ pub struct ModelSpec {
     /// Number format of the computation.
     #[serde(default)]
     pub dtype: Dtype,
+    /// Seed: the weights of linear layers are drawn anew, for a control; the model's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_weights: Option<u64>,
 }
 
 /// Number format of a model's computation; weights are stored as they come and widened.
