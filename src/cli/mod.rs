@@ -8,6 +8,7 @@ mod machine;
 mod merge;
 mod plan;
 mod progress;
+mod report;
 mod run;
 mod score;
 mod show;
@@ -81,6 +82,17 @@ enum Command {
         /// Refuse a plan over this much memory [default: what the machine has free]
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
+    },
+    /// Write a run as one HTML page that needs no network: scores beside nulls, matches in context, a map
+    Report {
+        /// The run directory
+        run: PathBuf,
+        /// File to write [default: RUN/report.html]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Another run of the same places, shown beside: a control with random weights, another seed
+        #[arg(long, value_name = "RUN")]
+        beside: Option<PathBuf>,
     },
     /// Try every SAE at its hookpoint and at its neighbours (exit code 1 when another reading is clearly better)
     Doctor {
@@ -216,6 +228,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Score { run, settings, out, memory_limit } => {
             score::score(&run, &settings, out.as_deref(), memory_limit.as_deref())
         }
+        Command::Report { run, out, beside } => report::report(&run, out.as_deref(), beside.as_deref()),
         Command::Doctor { flow, tokens, json } => doctor::doctor(&flow, tokens, json),
         Command::Diff { a, b } => {
             let same = diff::diff(&a, &b, &mut std::io::stdout())?;

@@ -3,7 +3,7 @@
 use super::RunArgs;
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
-use crate::cli::{machine, merge};
+use crate::cli::{machine, merge, report};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
 use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +49,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
+        write_report(&run, &plan, &text, voice);
         voice.summary(&summary(&run, None)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -99,6 +100,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         _ => {
             if leads {
+                write_report(&run, &plan, &text, voice);
                 let speed = Speed {
                     tokens: shared.rows.load(Ordering::Relaxed) - first_rows,
                     wall_seconds: started.elapsed().as_secs_f64(),
@@ -135,7 +137,15 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
 
 fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
     let summary = Summary::read(&run.tables(), &run.history("history"), speed)?;
-    Ok(summary.with_ending(Manifest::read(&run.manifest()).ok().and_then(|m| ending(&m))))
+    let summary = summary.with_ending(Manifest::read(&run.manifest()).ok().and_then(|m| ending(&m)));
+    Ok(if run.report().exists() { summary.with_report(run.report()) } else { summary })
+}
+
+/// The page is for people; a run whose page cannot be written is whole nevertheless.
+fn write_report(run: &RunDir, plan: &Plan, text: &str, voice: Voice) {
+    if let Err(e) = report::write(run, Some((&plan.spec, text)), None, &run.report()) {
+        voice.warn(&format!("the report was not written: {e}; `cognate report` tries again"));
+    }
 }
 
 fn reached_end(run: &RunDir) -> bool {

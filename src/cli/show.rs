@@ -33,8 +33,12 @@ pub fn show(directory: &Path, name: &str, json: bool) -> Result<ExitCode> {
 }
 
 /// Finds strong tokens with the run's own tokenizer, where its models are still at hand.
-pub(super) fn marker(run: &RunDir) -> Marker {
-    let Ok((spec, _)) = DataflowSpec::read(&run.dataflow()) else { return Marker::new(None, [0, 0]) };
+fn marker(run: &RunDir) -> Marker {
+    DataflowSpec::read(&run.dataflow()).map_or_else(|_| Marker::new(None, [0, 0]), |(spec, _)| marker_of(&spec))
+}
+
+/// The same of a dataflow file that is read already.
+pub(super) fn marker_of(spec: &DataflowSpec) -> Marker {
     let first = spec.models.values().next();
     let tokenizer = first.and_then(|m| model::tokenizer(Path::new(&m.path)).ok());
     Marker::new(tokenizer, spec.estimate.top_context)

@@ -125,7 +125,9 @@ impl LatentCard {
                     _ => None,
                 };
                 let mut items: Vec<String> = p.row.correlation.map(|r| format!("r {r:.4}")).into_iter().collect();
+                items.extend(p.row.chance.null_correlation.map(|r| format!("by chance {r:.4}")));
                 items.extend(p.row.chance.q_value.map(|q| format!("q {q:.1e}")));
+                items.extend(p.row.chance.margin.map(|m| format!("ahead by {m:.4}")));
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
                 items.extend(p.row.mutual.then(|| "mutual".to_string()));
                 items.extend(verdict);

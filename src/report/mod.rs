@@ -1,11 +1,13 @@
-//! What does a person see? The words and figures at the end of a run, one latent.
+//! What does a person see? The words and figures at the end of a run, one latent, a page for a browser.
 
 mod context;
 mod latent;
+mod page;
 mod summary;
 mod words;
 
 pub use context::Marker;
 pub use latent::LatentCard;
+pub use page::{Beside, Decoders, RunFacts, page};
 pub use summary::{Speed, Summary};
 pub use words::{duration, human_bytes, shown_token, thousands};

@@ -41,6 +41,7 @@ pub struct Summary {
     /// Why it ended before its corpus did.
     ending: Option<String>,
     speed: Option<Speed>,
+    report: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,13 +134,19 @@ impl Summary {
             }
         }
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
-        Ok(Summary { tables, tokens, snapshots, pairs, ending: None, speed })
+        Ok(Summary { tables, tokens, snapshots, pairs, ending: None, speed, report: None })
     }
 
     /// The same with the reason why the run ended before its corpus did.
     #[must_use]
     pub fn with_ending(self, ending: Option<String>) -> Summary {
         Summary { ending, ..self }
+    }
+
+    /// With the page that tells more.
+    #[must_use]
+    pub fn with_report(self, page: PathBuf) -> Summary {
+        Summary { report: Some(page), ..self }
     }
 
     /// For people.
@@ -164,7 +171,8 @@ impl Summary {
         if let Some(speed) = &self.speed {
             speed.write(out)?;
         }
-        writeln!(out, "\ntables    {}", self.tables.display())
+        writeln!(out, "\ntables    {}", self.tables.display())?;
+        self.report.iter().try_for_each(|page| writeln!(out, "report    {}", page.display()))
     }
 
     /// One line a pair, whatever their number.
@@ -220,6 +228,7 @@ impl Summary {
             "snapshots": self.snapshots,
             "ending": self.ending,
             "tables": self.tables,
+            "report": self.report,
             "pairs": self.pairs.iter().map(PairSummary::as_json).collect::<Vec<_>>(),
             "speed": self.speed.as_ref().map(Speed::as_json),
         })

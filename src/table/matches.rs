@@ -4,7 +4,7 @@ use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use crate::matching::{Chance, Direction};
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, PrimitiveArray, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -150,10 +150,12 @@ impl Row for MatchRow {
         let pairs = pairs(columns)?;
         let source = columns.numbers::<UInt32Type>("source_latent")?;
         let target = columns.numbers::<UInt32Type>("target_latent")?;
-        let float = |name: &str| columns.numbers::<Float64Type>(name);
-        let (correlation, null_correlation, margin) =
-            (float("correlation")?, float("null_correlation")?, float("margin")?);
-        let (p_value, q_value) = (float("p_value")?, float("q_value")?);
+        let correlation = columns.numbers::<Float64Type>("correlation")?;
+        // tables of before have no chance levels
+        let [null_correlation, p_value, q_value, margin] = ["null_correlation", "p_value", "q_value", "margin"]
+            .map(|name| columns.numbers_if_there::<Float64Type>(name));
+        let (null_correlation, p_value, q_value, margin) = (null_correlation?, p_value?, q_value?, margin?);
+        let chance = |column: Option<&PrimitiveArray<Float64Type>>, i| column.and_then(|c| at(c, i));
         let rank = columns.numbers::<UInt32Type>("rank")?;
         let direction = columns.texts("direction")?;
         let (mutual, kept) = (columns.flags("mutual")?, columns.flags("kept")?);
@@ -165,10 +167,10 @@ impl Row for MatchRow {
                 target_latent: at(target, i),
                 correlation: at(correlation, i),
                 chance: Chance {
-                    null_correlation: at(null_correlation, i),
-                    p_value: at(p_value, i),
-                    q_value: at(q_value, i),
-                    margin: at(margin, i),
+                    null_correlation: chance(null_correlation, i),
+                    p_value: chance(p_value, i),
+                    q_value: chance(q_value, i),
+                    margin: chance(margin, i),
                 },
                 rank: rank.value(i),
                 direction: match direction.value(i) {

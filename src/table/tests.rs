@@ -279,6 +279,39 @@ fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
     }
 }
 
+/// The table at `path` without some columns, as a version before them wrote it.
+fn without(path: &Path, columns: &[&str]) {
+    let opened = open(path).unwrap();
+    let keep: Vec<usize> = (0..opened.schema.fields().len())
+        .filter(|i| !columns.contains(&opened.schema.field(*i).name().as_str()))
+        .collect();
+    assert_eq!(keep.len() + columns.len(), opened.schema.fields().len());
+    let batches: Vec<_> = opened.batches.map(|b| b.unwrap().project(&keep).unwrap()).collect();
+    let about = opened.about.into_iter().map(|(k, v)| parquet::file::metadata::KeyValue::new(k, v)).collect();
+    let properties = parquet::file::properties::WriterProperties::builder().set_key_value_metadata(Some(about)).build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
+    batches.iter().for_each(|b| writer.write(b).unwrap());
+    writer.close().unwrap();
+}
+
+#[test]
+fn tables_of_before_chance_levels_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("matches.parquet");
+    write_table(&path, (), &origin(), matches(5)).unwrap();
+    without(&path, &["null_correlation", "p_value", "q_value", "margin"]);
+    let unknown = |m: MatchRow| MatchRow { chance: Chance::default(), ..m };
+    let expected: Vec<MatchRow> = matches(5).into_iter().map(unknown).collect();
+    assert_eq!(TableReader::<MatchRow>::open(&path).unwrap().read_all().unwrap(), expected);
+    let path = dir.path().join("similarities.parquet");
+    write_table(&path, (), &origin(), similarities()).unwrap();
+    without(&path, &["q_value"]);
+    let unknown = |s: SimilarityRow| SimilarityRow { q_value: None, ..s };
+    let expected: Vec<SimilarityRow> = similarities().into_iter().map(unknown).collect();
+    assert_eq!(TableReader::<SimilarityRow>::open(&path).unwrap().read_all().unwrap(), expected);
+}
+
 fn compared<R: Row>(shape: [R::Shape; 2], rows: [Vec<R>; 2]) -> TableDiff {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));

@@ -1,0 +1,265 @@
+//! What the page knows: the shapes of its JSON. Columns instead of rows, places in lists instead of repeated texts.
+
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// Everything the page's script reads.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct PageData {
+    pub sites: Vec<SiteData>,
+    /// Indices into `sites`, source first.
+    pub pairs: Vec<[usize; 2]>,
+    pub scores: Vec<ScoreData>,
+    pub history: HistoryData,
+    /// Of each pair: forward, backward.
+    pub matches: Vec<[MatchesData; 2]>,
+    /// Label fields and their values; sites hold firings in this order.
+    pub labels: Vec<LabelData>,
+    pub tokens: Texts,
+    pub contexts: Texts,
+    pub documents: Texts,
+    /// A run that is shown beside this one.
+    pub beside: Option<BesideData>,
+    /// The pair and the score that are shown first.
+    pub first_pair: usize,
+    pub first_score: Option<[String; 3]>,
+    /// Width of a bin of the histograms of correlations, which begin at −1.
+    pub bin: f64,
+}
+
+/// A place and its latents.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct SiteData {
+    pub model: String,
+    pub hookpoint: String,
+    /// Latents, and those of them that fired.
+    pub width: u64,
+    pub alive: u64,
+    /// The latents that are shown, ascending, and of each:
+    pub latent: Vec<u32>,
+    /// tokens on which it fired,
+    pub n_active: Vec<u64>,
+    /// its largest activation,
+    pub max: Vec<Option<f64>>,
+    /// firings per value of each label field, only where any are,
+    pub labels: Vec<Vec<u64>>,
+    /// up to five different strongest tokens,
+    pub tokens: Vec<Vec<u32>>,
+    /// its strongest firings.
+    pub top: Vec<Vec<TopData>>,
+    pub map: Option<MapData>,
+    /// Why there is no map.
+    pub no_map: Option<String>,
+}
+
+/// Context, document, activation, and where in the context the token stands, in UTF-16 units; from −1 where that is
+/// unknown.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TopData(pub u32, pub u32, pub f64, pub i64, pub i64);
+
+/// Decoder directions in the plane, on a grid of 1000 by 1000.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct MapData {
+    pub latent: Vec<u32>,
+    pub x: Vec<u16>,
+    pub y: Vec<u16>,
+}
+
+/// One score beside its null.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ScoreData {
+    pub pair: usize,
+    pub subset: String,
+    pub pairing: &'static str,
+    pub measure: String,
+    pub value: Option<f64>,
+    pub null_mean: Option<f64>,
+    pub null_sd: Option<f64>,
+    pub null_runs: u32,
+    pub p: Option<f64>,
+    pub q: Option<f64>,
+    pub n: u64,
+    pub no_power: bool,
+}
+
+/// What is told of a run beside: of each pair of this run that it has too, and its scores with this run's pair numbers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct BesideData {
+    pub name: String,
+    pub matches: Vec<Option<BesideMatches>>,
+    pub scores: Vec<ScoreData>,
+}
+
+/// Best matches of a pair in a run beside: forward, backward.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct BesideMatches {
+    pub mean: [Option<f64>; 2],
+    pub histogram: [Histogram; 2],
+    pub n_mutual: Option<f64>,
+}
+
+/// How everything moved while tokens streamed past: of each series, per pair, a value per snapshot.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct HistoryData {
+    pub tokens: Vec<u64>,
+    pub series: BTreeMap<String, Vec<Vec<Option<f64>>>>,
+}
+
+/// Best matches of one direction of a pair.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct MatchesData {
+    /// Latents that pick, and those of them with a partner.
+    pub total: u64,
+    pub matched: u64,
+    /// How many were kept and why the others were not.
+    pub verdicts: BTreeMap<String, u64>,
+    /// Mean best correlation, and mean of the null's.
+    pub mean: Option<f64>,
+    pub null_mean: Option<f64>,
+    /// Matches whose q-value is at most 0.05; `None` without q-values.
+    pub significant: Option<u64>,
+    pub histogram: Histogram,
+    pub null_histogram: Option<Histogram>,
+    /// The matches that are shown, kept ones first, by falling correlation.
+    pub source: Vec<u32>,
+    pub target: Vec<u32>,
+    pub r: Vec<f64>,
+    /// Distance to the second best.
+    pub margin: Vec<Option<f64>>,
+    pub null: Vec<Option<f64>>,
+    pub q: Vec<Option<f64>>,
+    /// 1 where the picked latent picks back.
+    pub mutual: Vec<u8>,
+    /// Index into `reasons`, −1 where kept.
+    pub dropped: Vec<i32>,
+    pub reasons: Vec<String>,
+}
+
+/// Counts from bin `first` on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Histogram {
+    pub first: usize,
+    pub counts: Vec<u64>,
+}
+
+/// A label field.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct LabelData {
+    pub field: String,
+    pub values: Vec<String>,
+}
+
+/// Texts, each once, in order of first appearance.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Texts {
+    all: Vec<String>,
+    index: HashMap<String, u32>,
+}
+
+impl Texts {
+    /// The number of `text`.
+    pub fn number(&mut self, text: &str) -> u32 {
+        if let Some(&k) = self.index.get(text) {
+            return k;
+        }
+        let k = self.all.len() as u32;
+        self.all.push(text.to_string());
+        self.index.insert(text.to_string(), k);
+        k
+    }
+}
+
+impl Serialize for Texts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.all.serialize(serializer)
+    }
+}
+
+/// Width of a bin; correlations go from −1 to 1.
+pub(super) const BIN: f64 = 0.02;
+
+/// Counts correlations.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    counts: [u64; 100],
+    sum: f64,
+    n: u64,
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Counter { counts: [0; 100], sum: 0.0, n: 0 }
+    }
+}
+
+impl Counter {
+    pub fn add(&mut self, r: f64) {
+        // the small part keeps 0.3, which is 65 bins less a hair, in the bin that it begins
+        let bin = ((r + 1.0) / BIN + 1e-9).floor().clamp(0.0, 99.0) as usize;
+        self.counts[bin] += 1;
+        self.sum += r;
+        self.n += 1;
+    }
+
+    pub fn n(&self) -> u64 {
+        self.n
+    }
+
+    /// `None` where nothing was counted.
+    pub fn mean(&self) -> Option<f64> {
+        (self.n > 0).then(|| digits(self.sum / self.n as f64, 4))
+    }
+
+    /// Without the empty bins at both ends.
+    pub fn histogram(&self) -> Histogram {
+        let first = self.counts.iter().position(|c| *c > 0).unwrap_or(0);
+        let last = self.counts.iter().rposition(|c| *c > 0).map_or(first, |k| k + 1);
+        Histogram { first, counts: self.counts[first..last].to_vec() }
+    }
+}
+
+/// Rounded to so many digits behind the point.
+pub(super) fn digits(x: f64, n: i32) -> f64 {
+    let scale = 10f64.powi(n);
+    let rounded = (x * scale).round() / scale;
+    // -0.0 would print a sign
+    if rounded == 0.0 { 0.0 } else { rounded }
+}
+
+/// Rounded to so many digits in all.
+pub(super) fn significant(x: f64, n: i32) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return 0.0;
+    }
+    let magnitude = x.abs().log10().floor() as i32;
+    // past the powers of ten that f64 divides by exactly the plain value is good enough
+    if magnitude.abs() > 12 { x } else { digits(x, n - 1 - magnitude) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correlations_fall_into_their_bins() {
+        let mut counter = Counter::default();
+        [-1.0, 0.3, 0.31, 0.32, 1.0].into_iter().for_each(|r| counter.add(r));
+        let all = counter.histogram();
+        assert_eq!((all.first, all.counts.len(), all.counts.iter().sum::<u64>()), (0, 100, 5));
+        assert_eq!(all.counts[65..67], [2, 1]);
+        let mut counter = Counter::default();
+        counter.add(0.5);
+        assert_eq!(counter.histogram(), Histogram { first: 75, counts: vec![1] });
+        assert_eq!(Counter::default().histogram(), Histogram { first: 0, counts: vec![] });
+        assert_eq!(Counter::default().mean(), None);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(digits(-0.00001, 4).to_string(), "0");
+        assert_eq!(digits(0.123_456, 4), 0.1235);
+        assert_eq!(significant(0.000_123_456, 3), 0.000_123);
+        assert_eq!(significant(123_456.0, 3), 123_000.0);
+        assert_eq!(significant(0.0, 3), 0.0);
+    }
+}

@@ -1,0 +1,444 @@
+//! From a run's tables to what the page knows. Tables are read row group by row group; what is kept is bounded, however wide
+//! the SAEs and however many the pairs, so that the page stays one that a browser opens at once.
+
+use super::data::{
+    BIN, BesideData, BesideMatches, Counter, HistoryData, LabelData, MapData, MatchesData, PageData, ScoreData,
+    SiteData, TopData, digits, significant,
+};
+use super::embedding::{embed, on_grid};
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::linalg::Matrix;
+use crate::matching::Direction;
+use crate::report::Marker;
+use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, SimilarityRow, TableReader, TopToken};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Matches shown, over all pairs and both directions.
+const MATCHES_SHOWN: usize = 20_000;
+/// False-discovery rate at which a match is said to stand above chance.
+const LEVEL: f64 = 0.05;
+/// Bytes of contexts, about.
+const CONTEXT_BYTES: usize = 2_200_000;
+/// Contexts of a latent at most.
+const CONTEXTS_SHOWN: usize = 5;
+/// Sum over sites of the square of their points on the map: the time it takes, half a second for a million on one core.
+const MAP_WORK: usize = 8_000_000;
+/// Label values kept apart in a field.
+const LABELS_SHOWN: usize = 12;
+
+/// Decoder rows of the latents given; `None` for a place without an SAE.
+pub type Decoders<'a> = &'a dyn Fn(&Site, &[usize]) -> Result<Option<Matrix<f32>>>;
+
+/// Another run, to be shown beside: a control, another seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The folder of its newest tables.
+    pub tables: &'a Path,
+    /// Its history file.
+    pub history: &'a Path,
+}
+
+/// The matches of one direction while they are read.
+struct Collector {
+    quota: usize,
+    observed: Counter,
+    null: Counter,
+    total: u64,
+    significant: Option<u64>,
+    verdicts: BTreeMap<String, u64>,
+    shown: Vec<MatchRow>,
+    margins: HashMap<u32, f64>,
+    /// The last row of rank 1.
+    first: Option<(u32, f64)>,
+}
+
+impl Collector {
+    fn new(quota: usize) -> Self {
+        let (observed, null) = (Counter::default(), Counter::default());
+        let (verdicts, margins) = (BTreeMap::new(), HashMap::new());
+        Collector {
+            quota,
+            observed,
+            null,
+            total: 0,
+            significant: None,
+            verdicts,
+            shown: Vec::new(),
+            margins,
+            first: None,
+        }
+    }
+
+    fn take(&mut self, row: MatchRow) {
+        let Some(picker) = row.picker() else { return };
+        if row.rank == 2 {
+            if let (Some((of, best)), Some(r)) = (self.first, row.correlation)
+                && of == picker
+            {
+                self.margins.insert(picker, best - r);
+            }
+            return;
+        }
+        if row.rank != 1 {
+            return;
+        }
+        self.total += 1;
+        let verdict = if row.kept { "kept" } else { row.dropped_by.as_deref().unwrap_or("not kept") };
+        *self.verdicts.entry(verdict.to_string()).or_default() += 1;
+        let Some(r) = row.correlation else { return };
+        self.first = Some((picker, r));
+        self.observed.add(r);
+        if let Some(null) = row.chance.null_correlation {
+            self.null.add(null);
+        }
+        if let Some(q) = row.chance.q_value {
+            *self.significant.get_or_insert(0) += u64::from(q <= LEVEL);
+        }
+        self.shown.push(row);
+        if self.shown.len() > 2 * self.quota.max(64) {
+            self.cut();
+        }
+    }
+
+    /// Keeps the best: kept before dropped, then by correlation, then by latent.
+    fn cut(&mut self) {
+        let r = |m: &MatchRow| m.correlation.unwrap_or(f64::NEG_INFINITY);
+        self.shown.sort_by(|a, b| b.kept.cmp(&a.kept).then(r(b).total_cmp(&r(a))).then(a.picker().cmp(&b.picker())));
+        self.shown.truncate(self.quota);
+    }
+
+    fn close(mut self) -> (MatchesData, Vec<MatchRow>) {
+        self.cut();
+        let mut out = MatchesData {
+            total: self.total,
+            matched: self.observed.n(),
+            verdicts: self.verdicts,
+            mean: self.observed.mean(),
+            null_mean: self.null.mean(),
+            significant: self.significant,
+            histogram: self.observed.histogram(),
+            null_histogram: (self.null.n() > 0).then(|| self.null.histogram()),
+            ..MatchesData::default()
+        };
+        for m in &self.shown {
+            let counted = m.picker().and_then(|p| self.margins.get(&p)).copied();
+            let margin = m.chance.margin.or(counted).map(|x| digits(x, 4));
+            out.source.push(m.source_latent.unwrap_or(0));
+            out.target.push(m.target_latent.unwrap_or(0));
+            out.r.push(digits(m.correlation.unwrap_or(0.0), 4));
+            out.margin.push(margin);
+            out.null.push(m.chance.null_correlation.map(|r| digits(r, 4)));
+            out.q.push(m.chance.q_value.map(|q| significant(q, 3)));
+            out.mutual.push(u8::from(m.mutual));
+            let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
+            out.dropped.push(reason.map_or(-1, |name| {
+                let known = out.reasons.iter().position(|r| r == name);
+                known.unwrap_or_else(|| {
+                    out.reasons.push(name.to_string());
+                    out.reasons.len() - 1
+                }) as i32
+            }));
+        }
+        (out, self.shown)
+    }
+}
+
+/// Reads everything. `tables` is the folder of the newest tables, `history` the history file.
+///
+/// # Errors
+/// Those of reading a table; a map that cannot be made is left out and said so in the data.
+pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: Decoders<'_>) -> Result<PageData> {
+    let mut data = PageData { bin: BIN, ..PageData::default() };
+    let pairs = read_history(history, &mut data)?;
+    let sites: Vec<Site> =
+        pairs.iter().flat_map(|p| [p.source.clone(), p.target.clone()]).collect::<BTreeSet<_>>().into_iter().collect();
+    let number = |site: &Site| sites.binary_search(site).ok();
+    data.sites = (sites.iter())
+        .map(|s| SiteData { model: s.model.clone(), hookpoint: s.hookpoint.to_string(), ..SiteData::default() })
+        .collect();
+    data.pairs =
+        pairs.iter().map(|p| [&p.source, &p.target].map(|s| number(s).expect("sites come of pairs"))).collect();
+    read_scores(&tables.join("similarities.parquet"), &pairs, &mut data)?;
+    let shown = read_matches(&tables.join("matches.parquet"), &pairs, &mut data)?;
+
+    // a latent's place in the order of its best correlation decides where room is short
+    let mut wanted: Vec<BTreeMap<u32, f64>> = vec![BTreeMap::new(); sites.len()];
+    for (pair, rows) in data.pairs.iter().zip(&shown) {
+        for m in rows {
+            for (site, latent) in [(pair[0], m.source_latent), (pair[1], m.target_latent)] {
+                if let (Some(latent), Some(r)) = (latent, m.correlation) {
+                    let best = wanted[site].entry(latent).or_insert(r);
+                    *best = best.max(r);
+                }
+            }
+        }
+    }
+    let alive = read_latents(&tables.join("latents.parquet"), &number, &wanted, marker, &mut data)?;
+    let n_points = ((MAP_WORK / sites.len().max(1)) as f64).sqrt() as usize;
+    for (s, site) in sites.iter().enumerate() {
+        let points = points(&alive[s], &wanted[s], n_points);
+        let index: Vec<usize> = points.iter().map(|l| *l as usize).collect();
+        match decoders(site, &index) {
+            Ok(Some(rows)) if rows.n_rows() == points.len() => {
+                let [x, y] = on_grid(&embed(&rows), 1000.0);
+                data.sites[s].map = Some(MapData { latent: points, x, y });
+            }
+            Ok(Some(_)) => data.sites[s].no_map = Some("its SAE has other latents than the tables".into()),
+            Ok(None) => data.sites[s].no_map = Some("it has no SAE, so no decoder directions".into()),
+            Err(e) => data.sites[s].no_map = Some(e.to_string()),
+        }
+    }
+    choose_first(&mut data);
+    Ok(data)
+}
+
+/// What a run beside has of the pairs of `data`.
+///
+/// # Errors
+/// Those of reading a table; `Request` when it has none of the pairs.
+pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<()> {
+    let mut theirs = PageData::default();
+    let pairs = read_history(beside.history, &mut theirs)?;
+    read_scores(&beside.tables.join("similarities.parquet"), &pairs, &mut theirs)?;
+    read_matches(&beside.tables.join("matches.parquet"), &pairs, &mut theirs)?;
+    let names = pairs.iter().map(|p| [p.source.to_string(), p.target.to_string()]);
+    let place: BTreeMap<[String; 2], usize> = names.enumerate().map(|(k, n)| (n, k)).collect();
+    let mut out = BesideData { name: beside.name.to_string(), ..BesideData::default() };
+    for (p, sites) in data.pairs.iter().enumerate() {
+        let name = sites.map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
+        let Some(&k) = place.get(&name) else {
+            out.matches.push(None);
+            continue;
+        };
+        let n_mutual = theirs.history.series.get("n_mutual").and_then(|s| s[k].last().copied().flatten());
+        let [forward, backward] = &theirs.matches[k];
+        out.matches.push(Some(BesideMatches {
+            mean: [forward.mean, backward.mean],
+            histogram: [forward.histogram.clone(), backward.histogram.clone()],
+            n_mutual,
+        }));
+        out.scores.extend(theirs.scores.iter().filter(|s| s.pair == k).map(|s| ScoreData { pair: p, ..s.clone() }));
+    }
+    if out.matches.iter().all(Option::is_none) {
+        return Err(Error::request(format!(
+            "run {:?} cannot stand beside this one: they have no pair of places in common",
+            beside.name
+        )));
+    }
+    data.beside = Some(out);
+    Ok(())
+}
+
+/// All living latents where they are few enough, else those that match best.
+fn points(alive: &[u32], wanted: &BTreeMap<u32, f64>, n_points: usize) -> Vec<u32> {
+    if alive.len() <= n_points {
+        return alive.to_vec();
+    }
+    let mut best: Vec<(u32, f64)> = wanted.iter().map(|(l, r)| (*l, *r)).collect();
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let mut out: Vec<u32> = best.iter().take(n_points).map(|b| b.0).collect();
+    out.sort_unstable();
+    out
+}
+
+/// Fills the history; gives the pairs of the last snapshot.
+fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
+    let reader: TableReader<HistoryRow> = TableReader::open(path)?;
+    let measures = reader.shape().clone();
+    let rows = reader.read_all()?;
+    let last = rows.last().map_or(0, |r| r.snapshot);
+    let pairs: Vec<Arc<Pair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();
+    let snapshots: BTreeMap<u32, u64> = rows.iter().map(|r| (r.snapshot, r.tokens)).collect();
+    let place: BTreeMap<u32, usize> = snapshots.keys().enumerate().map(|(i, s)| (*s, i)).collect();
+    let mut history = HistoryData { tokens: snapshots.values().copied().collect(), series: BTreeMap::new() };
+    for row in &rows {
+        let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
+        let mut put = |name: &str, value: Option<f64>| {
+            let empty = || vec![vec![None; place.len()]; pairs.len()];
+            let series = history.series.entry(name.to_string()).or_insert_with(empty);
+            series[pair][place[&row.snapshot]] = value.map(|v| digits(v, 4));
+        };
+        put("best_forward", row.mean_best_correlation_forward);
+        put("best_backward", row.mean_best_correlation_backward);
+        put("churn", row.churn);
+        put("n_mutual", Some(row.n_mutual as f64));
+        put("n_kept", Some(row.n_kept as f64));
+        for (name, value) in measures.iter().zip(&row.measures) {
+            put(&format!("score.{name}"), *value);
+        }
+    }
+    data.history = history;
+    Ok(pairs)
+}
+
+fn read_scores(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<()> {
+    let rows: Vec<SimilarityRow> = TableReader::open(path)?.read_all()?;
+    for row in rows {
+        let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
+        let short = |x: Option<f64>| x.map(|x| digits(x, 5));
+        data.scores.push(ScoreData {
+            pair,
+            subset: row.subset,
+            pairing: row.pairing.as_str(),
+            measure: row.measure,
+            value: short(row.value),
+            null_mean: short(row.null_mean),
+            null_sd: short(row.null_sd),
+            null_runs: row.null_runs,
+            p: row.p_value.map(|p| significant(p, 3)),
+            q: row.q_value.map(|q| significant(q, 3)),
+            n: row.n_pairs,
+            no_power: row.no_power,
+        });
+    }
+    Ok(())
+}
+
+/// Fills the matches; gives the shown ones of each pair, forward then backward.
+fn read_matches(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<Vec<Vec<MatchRow>>> {
+    let quota = (MATCHES_SHOWN / (2 * pairs.len().max(1))).max(10);
+    let mut collectors: Vec<[Collector; 2]> =
+        pairs.iter().map(|_| [Collector::new(quota), Collector::new(quota)]).collect();
+    let mut reader: TableReader<MatchRow> = TableReader::open(path)?;
+    while let Some(rows) = reader.next_rows()? {
+        let mut last: Option<(Arc<Pair>, Option<usize>)> = None;
+        for row in rows {
+            // neighbours share their pair
+            let pair = match &last {
+                Some((pair, k)) if Arc::ptr_eq(pair, &row.pair) => *k,
+                _ => {
+                    let k = pairs.iter().position(|p| *p == row.pair);
+                    last = Some((row.pair.clone(), k));
+                    k
+                }
+            };
+            if let Some(k) = pair {
+                collectors[k][usize::from(row.direction == Direction::Backward)].take(row);
+            }
+        }
+    }
+    let mut shown = Vec::new();
+    for [forward, backward] in collectors {
+        let ((forward, mut rows), (backward, more)) = (forward.close(), backward.close());
+        data.matches.push([forward, backward]);
+        rows.extend(more);
+        shown.push(rows);
+    }
+    Ok(shown)
+}
+
+/// Fills sites and texts; gives the living latents of each site.
+fn read_latents(
+    path: &Path,
+    number: &dyn Fn(&Site) -> Option<usize>,
+    wanted: &[BTreeMap<u32, f64>],
+    marker: &Marker,
+    data: &mut PageData,
+) -> Result<Vec<Vec<u32>>> {
+    let mut reader: TableReader<LatentRow> = TableReader::open(path)?;
+    let mut fields: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
+    for (k, column) in reader.shape().iter().enumerate() {
+        fields.entry(column.field.clone()).or_default().push((column.value.clone(), k));
+    }
+    fields.values_mut().for_each(|values| values.truncate(LABELS_SHOWN));
+    data.labels = (fields.iter())
+        .map(|(field, values)| LabelData { field: field.clone(), values: values.iter().map(|v| v.0.clone()).collect() })
+        .collect();
+    let mut alive = vec![Vec::new(); wanted.len()];
+    let mut tops: Vec<Vec<Vec<TopToken>>> = vec![Vec::new(); wanted.len()];
+    while let Some(rows) = reader.next_rows()? {
+        for mut row in rows {
+            let Some(s) = number(&row.site) else { continue };
+            let site = &mut data.sites[s];
+            site.width += 1;
+            site.alive += u64::from(row.alive);
+            if row.alive {
+                alive[s].push(row.latent);
+            }
+            if !wanted[s].contains_key(&row.latent) {
+                continue;
+            }
+            site.latent.push(row.latent);
+            site.n_active.push(row.n_active);
+            site.max.push(row.max.map(|m| significant(f64::from(m), 4)));
+            let firings = |k: usize| row.labels[k].map_or(0, |l| l.n_active);
+            site.labels.push(fields.values().flatten().map(|(_, k)| firings(*k)).collect());
+            site.tokens.push(different(&row.top, &mut data.tokens));
+            row.top.truncate(CONTEXTS_SHOWN);
+            tops[s].push(row.top);
+        }
+    }
+    let keep = contexts_that_fit(&tops);
+    for (site, tops) in data.sites.iter_mut().zip(&tops) {
+        let places: Vec<Vec<[i64; 2]>> =
+            tops.par_iter().map(|top| top.iter().take(keep).map(|t| place(marker, t)).collect()).collect();
+        for (top, places) in tops.iter().zip(places) {
+            let of = |(t, [from, to]): (&TopToken, [i64; 2])| {
+                let (context, document) = (data.contexts.number(&t.context), data.documents.number(&t.document));
+                TopData(context, document, significant(f64::from(t.value), 4), from, to)
+            };
+            site.top.push(top.iter().zip(places).map(of).collect());
+        }
+    }
+    Ok(alive)
+}
+
+/// The first few different tokens.
+fn different(top: &[TopToken], texts: &mut super::data::Texts) -> Vec<u32> {
+    let mut out: Vec<u32> = Vec::new();
+    for t in top {
+        let k = texts.number(&t.token);
+        if !out.contains(&k) && out.len() < CONTEXTS_SHOWN {
+            out.push(k);
+        }
+    }
+    out
+}
+
+/// How many contexts of each latent fit into the page; at least one.
+fn contexts_that_fit(tops: &[Vec<Vec<TopToken>>]) -> usize {
+    let bytes = |keep: usize| {
+        let shown = || tops.iter().flatten().flat_map(|top| top.iter().take(keep));
+        let texts: BTreeSet<&str> = shown().map(|t| t.context.as_str()).collect();
+        // 26: numbers and brackets of one firing
+        texts.iter().map(|t| t.len() + 3).sum::<usize>() + 26 * shown().count()
+    };
+    (1..=CONTEXTS_SHOWN).rev().find(|keep| *keep == 1 || bytes(*keep) <= CONTEXT_BYTES).unwrap_or(1)
+}
+
+/// The strong token's place in UTF-16 units, as a browser counts.
+fn place(marker: &Marker, top: &TopToken) -> [i64; 2] {
+    let units = |text: &str| text.encode_utf16().count() as i64;
+    match marker.place(top) {
+        Some(range) => [units(&top.context[..range.start]), units(&top.context[..range.end])],
+        None => [-1, -1],
+    }
+}
+
+/// The pair whose latents match best, and the score that tells most: of decoder rows, of a fixed number of components or
+/// invariant, with power.
+fn choose_first(data: &mut PageData) {
+    let mean = |p: usize| data.matches[p][0].mean.unwrap_or(f64::NEG_INFINITY);
+    let best = (0..data.pairs.len()).reduce(|a, b| if mean(b) > mean(a) { b } else { a });
+    data.first_pair = best.unwrap_or(0);
+    let rank = |s: &ScoreData| {
+        let measure = match s.measure.as_str() {
+            m if m.starts_with("svcca_k") => 0,
+            "rsa_cosine" => 1,
+            "cka" => 2,
+            m if m.starts_with("rsa") => 3,
+            m if m.ends_with("as_published") => 5,
+            _ => 4,
+        };
+        let pairing = ["mutual", "forward", "backward", "activations"].iter().position(|p| *p == s.pairing);
+        (s.subset != "all", pairing, s.null_mean.is_none(), measure)
+    };
+    let first = data.scores.iter().filter(|s| s.value.is_some()).min_by_key(|s| rank(s));
+    data.first_score = first.map(|s| [s.measure.clone(), s.pairing.to_string(), s.subset.clone()]);
+}

@@ -1,0 +1,287 @@
+//! The page of a small made-up run, whose corpus wants to do harm.
+
+use super::*;
+use crate::error::Error;
+use crate::ids::Site;
+use crate::linalg::{Matrix, Stream};
+use crate::matching::{Chance, Direction};
+use crate::table::{
+    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, Pairing, SimilarityRow, TopToken, write_table,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const HARM: [&str; 5] = [
+    "</script><script>alert(1)</script>",
+    "\" onclick='x' <b>&amp;",
+    "\u{202e}txt.exe\u{0007}\u{0000}",
+    "<!--",
+    "\u{2028}line",
+];
+
+struct Rig {
+    folder: tempfile::TempDir,
+    pair: Arc<Pair>,
+}
+
+fn site(name: &str) -> Site {
+    name.parse().unwrap()
+}
+
+impl Rig {
+    /// `n` latents a side; latent i of the source picks i of the target, the last of each is dead.
+    fn new(n: u32) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = Arc::new(Pair { source: site("a/resid_post.1"), target: site("b/resid_post.2") });
+        let rig = Rig { folder, pair };
+        let origin = BTreeMap::new();
+        let labels: Vec<LabelColumn> =
+            ["de", "en"].map(|v| LabelColumn { field: "lang".into(), value: v.into() }).to_vec();
+        let latents = [&rig.pair.source, &rig.pair.target].map(|s| Arc::new(s.clone())).into_iter().flat_map(|s| {
+            (0..n).map(move |latent| {
+                let harm = HARM[latent as usize % HARM.len()];
+                let alive = latent + 1 < n;
+                let top = |k: u32| TopToken {
+                    token: harm.to_string(),
+                    value: 3.5 - k as f32,
+                    context: format!("é🙂 {latent} {harm} behind {k}"),
+                    document: format!("doc {harm}"),
+                };
+                LatentRow {
+                    site: s.clone(),
+                    latent,
+                    n_active: if alive { 10 } else { 0 },
+                    frequency: if alive { 0.1 } else { 0.0 },
+                    mean: 0.2,
+                    std: 0.3,
+                    max: alive.then_some(3.5),
+                    alive,
+                    top: if alive { (0..3).map(top).collect() } else { Vec::new() },
+                    labels: vec![Some(LabelSum { n_active: u64::from(alive) * 2, sum: 1.0 }), None],
+                }
+            })
+        });
+        write_table(&rig.table("latents"), labels, &origin, latents).unwrap();
+        let matches = [Direction::Forward, Direction::Backward].into_iter().flat_map(|direction| {
+            let pair = rig.pair.clone();
+            (0..n).flat_map(move |i| {
+                let (pair, dead) = (pair.clone(), i + 1 == n);
+                let row = move |rank: u32| {
+                    let partner = if rank == 1 { i } else { (i + 1) % (n - 1) };
+                    let (source, target) = if direction == Direction::Forward { (i, partner) } else { (partner, i) };
+                    let picks = |own: Direction| direction == own;
+                    MatchRow {
+                        pair: pair.clone(),
+                        source_latent: (!dead || picks(Direction::Forward)).then_some(source),
+                        target_latent: (!dead || picks(Direction::Backward)).then_some(target),
+                        correlation: (!dead).then(|| 0.9 - 0.001 * f64::from(i) - 0.25 * f64::from(rank - 1)),
+                        chance: Chance {
+                            null_correlation: (rank == 1 && !dead).then_some(0.12),
+                            p_value: (rank == 1 && !dead).then_some(0.01),
+                            q_value: (rank == 1 && !dead).then_some(if i < 5 { 0.02 } else { 0.2 }),
+                            margin: None,
+                        },
+                        rank,
+                        direction,
+                        mutual: !dead && rank == 1,
+                        kept: !dead && rank == 1 && i % 3 != 2,
+                        dropped_by: match (dead, rank, i % 3) {
+                            (true, ..) => Some("dead".to_string()),
+                            (_, 2, _) => Some("rank".to_string()),
+                            (_, _, 2) => Some("one_to_one".to_string()),
+                            _ => None,
+                        },
+                    }
+                };
+                (1..=if dead { 1 } else { 2 }).map(row)
+            })
+        });
+        write_table(&rig.table("matches"), (), &origin, matches).unwrap();
+        let scores = [("cka", true), ("svcca_k3", false)].map(|(measure, no_power)| SimilarityRow {
+            pair: rig.pair.clone(),
+            subset: "all".into(),
+            pairing: Pairing::Mutual,
+            measure: measure.into(),
+            value: Some(0.5),
+            n_pairs: 7,
+            components_source: None,
+            components_target: None,
+            no_power,
+            null_mean: Some(0.25),
+            null_sd: Some(0.05),
+            null_runs: 99,
+            p_value: Some(0.01),
+            q_value: Some(0.015),
+        });
+        write_table(&rig.table("similarities"), (), &origin, scores).unwrap();
+        let history = (1..=3u32).map(|snapshot| HistoryRow {
+            snapshot,
+            tokens: 1000 * u64::from(snapshot),
+            pair: rig.pair.clone(),
+            mean_best_correlation_forward: Some(0.4 + 0.1 * f64::from(snapshot)),
+            mean_best_correlation_backward: Some(0.4),
+            n_alive_source: u64::from(n - 1),
+            n_alive_target: u64::from(n - 1),
+            n_mutual: u64::from(n - 1),
+            n_kept: 5,
+            churn: (snapshot > 1).then(|| 0.1 / f64::from(snapshot * snapshot)),
+            measures: vec![Some(0.5)],
+        });
+        write_table(&rig.table("history"), vec!["mutual.svcca_k3".into()], &origin, history).unwrap();
+        rig
+    }
+
+    fn table(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.parquet"))
+    }
+
+    fn page(&self, decoders: Decoders<'_>) -> String {
+        let facts = RunFacts {
+            name: "harm <i>".into(),
+            finished: true,
+            facts: vec![("Corpus".into(), HARM.join("\n"))],
+            dataflow: "name = \"</pre><script>\"".into(),
+        };
+        page(self.folder.path(), &self.table("history"), &facts, &Marker::new(None, [3, 3]), decoders, None).unwrap()
+    }
+}
+
+/// The data in a page, as the browser reads it.
+fn data_of(page: &str) -> Value {
+    let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+fn rows(_: &Site, latents: &[usize]) -> Result<Option<Matrix<f32>>> {
+    let mut stream = Stream::new(1, "rows", 0);
+    Ok(Some(Matrix::from_vec(latents.len(), 6, (0..latents.len() * 6).map(|_| stream.gaussian() as f32).collect())))
+}
+
+#[test]
+fn nothing_of_a_corpus_becomes_markup() {
+    let page = Rig::new(20).page(&rows);
+    assert_eq!(page.matches("<script").count(), 2, "the data's and the page's own");
+    assert_eq!(page.matches("</script").count(), 2);
+    assert!(
+        !page.contains("<!--") && !page.contains("<i>") && !page.contains("onclick='") && !page.contains("</pre><s")
+    );
+    for c in ['\u{202e}', '\u{0007}', '\u{0000}', '\u{2028}'] {
+        let outside = page.split("id=\"data\">").next().unwrap();
+        let may_be_in_data = c > ' ';
+        assert!(!outside.contains(c), "{:?} stands in the page", c.escape_unicode());
+        assert!(may_be_in_data || !page.contains(c), "{:?} stands in the data", c.escape_unicode());
+    }
+    for source in ["http://", "https://", "src=", "url(", "import(", "fetch("] {
+        let said = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!said.contains(source), "the page may ask for something: {source}");
+    }
+    // and the texts are all there, as they were
+    let tokens = data_of(&page)["tokens"].clone();
+    assert!(HARM.iter().all(|h| tokens.as_array().unwrap().iter().any(|t| t == h)), "{tokens}");
+}
+
+#[test]
+fn the_data_is_what_the_tables_say() {
+    let rig = Rig::new(20);
+    let page = rig.page(&rows);
+    assert_eq!(page, rig.page(&rows), "the same tables give the same bytes");
+    let data = data_of(&page);
+    let forward = &data["matches"][0][0];
+    assert_eq!((forward["total"].as_u64(), forward["matched"].as_u64()), (Some(20), Some(19)));
+    assert_eq!(forward["verdicts"], serde_json::json!({"dead": 1, "kept": 13, "one_to_one": 6}));
+    let list = |name: &str| forward[name].as_array().unwrap().clone();
+    // kept first, by falling correlation; then the dropped
+    assert_eq!(list("source")[..3], [0, 1, 3].map(Value::from));
+    assert_eq!(
+        (list("source")[13].as_u64(), list("dropped")[13].as_i64(), list("dropped")[0].as_i64()),
+        (Some(2), Some(0), Some(-1))
+    );
+    assert_eq!((list("r")[2].as_f64(), list("margin")[2].as_f64()), (Some(0.897), Some(0.25)));
+    let counts: u64 = forward["histogram"]["counts"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+    assert_eq!(counts, 19);
+    let null = &forward["null_histogram"];
+    assert_eq!((null["first"].as_u64(), &null["counts"]), (Some(56), &serde_json::json!([19])));
+    assert_eq!(
+        (list("null")[0].as_f64(), list("q")[4].as_f64(), forward["significant"].as_u64()),
+        (Some(0.12), Some(0.2), Some(5))
+    );
+    assert_eq!(data["scores"][0]["q"].as_f64(), Some(0.015));
+    let a = &data["sites"][0];
+    assert_eq!(
+        (a["width"].as_u64(), a["alive"].as_u64(), a["latent"].as_array().unwrap().len()),
+        (Some(20), Some(19), 19)
+    );
+    assert_eq!(a["labels"][0], serde_json::json!([2, 0]));
+    // where the token stands, as a browser counts: the smile has two units
+    let top = &a["top"][1][0];
+    let context = data["contexts"][top[0].as_u64().unwrap() as usize].as_str().unwrap();
+    let units: Vec<u16> = context.encode_utf16().collect();
+    let [from, to] = [3, 4].map(|k| top[k].as_u64().unwrap() as usize);
+    assert_eq!(String::from_utf16(&units[from..to]).unwrap(), HARM[1]);
+    assert_eq!(data["history"]["series"]["score.mutual.svcca_k3"][0], serde_json::json!([0.5, 0.5, 0.5]));
+    assert_eq!(data["first_score"], serde_json::json!(["svcca_k3", "mutual", "all"]));
+    assert_eq!(a["map"]["latent"].as_array().unwrap().len(), 19, "living latents only");
+}
+
+#[test]
+fn findings_say_what_the_figures_say() {
+    let page = Rig::new(20).page(&rows);
+    let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
+    for expected in [
+        "19 of 19 living latents of the first (100 %)",
+        "correlates at 0.891 on average",
+        "There a best match reaches 0.891 on average, where chance alone reaches 0.120.",
+        "5 of 19 best matches stand above chance at a false discovery rate of 5 %",
+        "All 1 scores with a null lie above it (q ≤ 0.05)",
+        "agree at 0.500 (svcca_k3), where shuffled pairings reach 0.250 ± 0.050",
+        "1 score say",
+        "13 (100 %) fire most often on the same “lang” on both sides; partners drawn at random would in 100 %",
+        "Between the last two snapshots 1.1 %",
+        "since 2\u{202f}000 tokens",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+    }
+}
+
+#[test]
+fn a_map_that_cannot_be_made_is_left_out_and_said() {
+    let rig = Rig::new(12);
+    let missing = |site: &Site, _: &[usize]| match site.model.as_str() {
+        "a" => Err(Error::request("open the SAE x: not there")),
+        _ => Ok(None),
+    };
+    let data = data_of(&rig.page(&missing));
+    assert!(data["sites"][0]["map"].is_null() && data["sites"][1]["map"].is_null());
+    assert!(data["sites"][0]["no_map"].as_str().unwrap().contains("not there"));
+    assert!(data["sites"][1]["no_map"].as_str().unwrap().contains("no SAE"));
+}
+
+#[test]
+fn a_wide_run_is_cut_to_its_strongest_matches() {
+    let rig = Rig::new(11_000);
+    let page = rig.page(&|_, _| Ok(None));
+    let forward = data_of(&page)["matches"][0][0].clone();
+    let sources = forward["source"].as_array().unwrap();
+    assert_eq!((forward["matched"].as_u64(), sources.len()), (Some(10_999), 10_000));
+    assert_eq!(sources[7332].as_u64(), Some(10_998), "kept ones first, whatever their correlation");
+    assert_eq!(sources[7333].as_u64(), Some(2), "then the strongest of the dropped");
+    assert!(page.len() < 5 << 20, "{} bytes", page.len());
+}
+
+#[test]
+fn a_run_beside_is_told_with_its_own_figures() {
+    let (rig, other) = (Rig::new(20), Rig::new(15));
+    let history = other.table("history");
+    let beside = Beside { name: "control <b>", tables: other.folder.path(), history: &history };
+    let facts = RunFacts::default();
+    let marker = Marker::new(None, [3, 3]);
+    let page = page(rig.folder.path(), &rig.table("history"), &facts, &marker, &rows, Some(beside)).unwrap();
+    let theirs = data_of(&page)["beside"].clone();
+    assert_eq!(theirs["matches"][0]["n_mutual"].as_f64(), Some(14.0));
+    assert_eq!(theirs["matches"][0]["mean"][0].as_f64(), Some(0.8935));
+    assert_eq!(theirs["scores"].as_array().unwrap().len(), 2);
+    let said = "In the run “control &lt;b&gt;” the best partner of a latent of the same places correlates at";
+    assert!(page.contains(said) && page.contains("14 pairs pick each other (here 19); svcca_k3 is 0.500, null 0.250"));
+}
