@@ -38,7 +38,10 @@ os.makedirs(args.work, exist_ok=True)
 WAYS = {
     "one": [("stream", "needed"), ("stream", "all"), ("dense", "all")],
     "nine": [("stream", "all"), ("dense", "all")],
+    "shapes": [("stream", "needed"), ("dense", "needed")],
 }
+# the dense way holds 256 KiB a token at 32768 latents a side: it is measured on fewer, its cost a token is the same
+DENSE_TOKENS = {"shapes": 8000}
 
 
 def run(command, threads):
@@ -75,7 +78,8 @@ def cognate(pairs, threads):
 def python(pairs, threads, way, blocks):
     out = f"{args.work}/{way}-{blocks}-{pairs}.npz"
     command = [sys.executable, f"{HERE}/demo.py", "--pairs", pairs, "--way", way, "--blocks", blocks, "--threads", str(threads)]
-    command += ["--max-tokens", str(args.max_tokens), "--out", out]
+    tokens = DENSE_TOKENS.get(pairs, args.max_tokens) if way == "dense" else args.max_tokens
+    command += ["--max-tokens", str(tokens), "--out", out]
     figures, text = run(command, threads)
     told = json.loads(text.strip().splitlines()[-1])
     return {
@@ -93,6 +97,8 @@ def agreement(pairs, way, blocks):
     table = parquet.read_table(f"{args.work}/cognate-{pairs}/tables/matches.parquet").to_pydict()
     other = np.load(f"{args.work}/{way}-{blocks}-{pairs}.npz")
     n, off, worst = 0, 0, 0.0
+    if pairs in DENSE_TOKENS:
+        return agreement_of_best(table, other)
     best = {name: (np.nan_to_num(other[name], nan=-2).max(1), np.nan_to_num(other[name], nan=-2).max(0)) for name in other}
     rs = {name: other[name] for name in other}
     for i, r in enumerate(table["correlation"]):
@@ -108,6 +114,26 @@ def agreement(pairs, way, blocks):
         difference = max(abs(theirs_best - r), abs(rs[name][a, b] - r))
         n += 1
         if difference > TOLERANCE or np.isnan(difference):
+            off += 1
+        else:
+            worst = max(worst, difference)
+    return n, off, worst
+
+
+def agreement_of_best(table, other):
+    """The same where only each latent's best correlation was kept."""
+    first, *more = other.files
+    assert not more, "one pair"
+    theirs, n, off, worst = other[first][0], 0, 0, 0.0
+    width = len(theirs) // 2
+    for i, r in enumerate(table["correlation"]):
+        if table["rank"][i] != 1 or r is None:
+            continue
+        forward = table["direction"][i] == "forward"
+        at = table["source_latent"][i] if forward else width + table["target_latent"][i]
+        n += 1
+        difference = abs(theirs[at] - r)
+        if difference > TOLERANCE:
             off += 1
         else:
             worst = max(worst, difference)
@@ -132,7 +158,7 @@ for pairs in args.pairs:
                 name = f"Python, {way}" + (", cut model" if blocks == "needed" else "")
                 found = python(pairs, threads, way, blocks)
                 figures.append({"pairs": pairs, "threads": threads, "turn": turn, "name": name, **found})
-                if found["tokens"] != ours["tokens"]:
+                if found["tokens"] != ours["tokens"] and not (way == "dense" and pairs in DENSE_TOKENS):
                     sys.exit(f"{name} counted {found['tokens']} tokens, Cognate {ours['tokens']}")
             if args.json:
                 with open(args.json, "w", encoding="utf-8") as file:
@@ -143,6 +169,8 @@ print("| pairs | against | best matches | differ by more than 1e-4 | largest dif
 agree = True
 for pairs in args.pairs:
     for way, blocks in WAYS[pairs]:
+        if way == "dense" and pairs in DENSE_TOKENS:
+            continue  # other tokens, other answers
         n, off, worst = agreement(pairs, way, blocks)
         agree &= off <= args.max_off * n
         print(f"| {pairs} | {way}, {blocks} blocks | {n:,} | {off} | {worst:.1e} |")

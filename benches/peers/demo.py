@@ -1,6 +1,6 @@
-"""The Python way of what Cognate does on the demo: transformers, torch, scipy, with the choices of one.toml and nine.toml.
+"""The Python way of what Cognate does: transformers, torch, scipy, with the choices of one.toml, nine.toml and shapes.toml.
 
-Contexts of 128 tokens, BOS before every context and not counted, contexts never cross documents, a short last one kept.
+Contexts of 128 tokens (256 for the true shapes), BOS before every context and not counted, contexts never cross documents, a short last one kept.
 Batches are padded on the right; causal attention then never sees the padding, so no mask is needed and torch takes its
 fastest causal kernel (sdpa). SAEs as sparsify encodes them: relu((x - b_dec) W + b), then torch.topk.
 
@@ -19,7 +19,7 @@ import time
 START = time.perf_counter()
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--pairs", choices=["one", "nine"], default="one")
+parser.add_argument("--pairs", choices=["one", "nine", "shapes"], default="one")
 parser.add_argument("--way", choices=["dense", "stream"], default="stream")
 parser.add_argument("--blocks", choices=["all", "needed"], default="all", help="run whole models, or cut behind the last block read")
 parser.add_argument("--threads", type=int, default=1)
@@ -41,11 +41,18 @@ from transformers import AutoModel  # noqa: E402
 torch.set_num_threads(args.threads)
 torch.set_grad_enabled(False)
 
-CONTEXT = 128
+CONTEXT = 256 if args.pairs == "shapes" else 128
 BOS = 0
-DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../data/demo")
-LAYERS = {"one": {"small-a": [2], "small-b": [3]}, "nine": {"small-a": [1, 2, 3], "small-b": [1, 3, 5]}}[args.pairs]
-PAIRS = [(f"small-a/resid_post.{a}", f"small-b/resid_post.{b}") for a in LAYERS["small-a"] for b in LAYERS["small-b"]]
+HOME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+CORPUS = f"{HOME}/data/demo/corpus.jsonl"
+DATA = f"{HOME}/runs/shapes" if args.pairs == "shapes" else f"{HOME}/data/demo"
+LAYERS = {
+    "one": {"small-a": [2], "small-b": [3]},
+    "nine": {"small-a": [1, 2, 3], "small-b": [1, 3, 5]},
+    "shapes": {"pythia-160m": [6], "pythia-70m": [3]},
+}[args.pairs]
+FIRST, SECOND = LAYERS
+PAIRS = [(f"{FIRST}/resid_post.{a}", f"{SECOND}/resid_post.{b}") for a in LAYERS[FIRST] for b in LAYERS[SECOND]]
 
 
 def cpu_seconds():
@@ -91,8 +98,8 @@ def encode(sae, x):
 
 def contexts():
     """Token ids of every context, in order."""
-    tokenizer = Tokenizer.from_file(f"{DATA}/models/small-a/tokenizer.json")
-    with open(f"{DATA}/corpus.jsonl", encoding="utf-8") as file:
+    tokenizer = Tokenizer.from_file(f"{DATA}/models/{FIRST}/tokenizer.json")
+    with open(CORPUS, encoding="utf-8") as file:
         while lines := file.readlines(1 << 18):
             with stage("read"):
                 encoded = tokenizer.encode_batch_fast([json.loads(line)["text"] for line in lines], add_special_tokens=False)
@@ -143,6 +150,8 @@ class Dense:
             x /= x.std(0, correction=0)
             self.rows[site] = x
         n = len(x)
+        if BEST_ONLY:
+            return {(a, b): best(self.rows[a][:, at].T @ self.rows[b] / n for at in strips(a)) for a, b in PAIRS}
         return {(a, b): (self.rows[a].T @ self.rows[b] / n).numpy() for a, b in PAIRS}
 
 
@@ -179,7 +188,9 @@ class Stream:
             product = turned[a] @ csr[b]
             if (a, b) not in self.cross:
                 self.cross[a, b] = np.zeros(product.shape)
-            self.cross[a, b] += product
+            # the fastest way found to add a sparse matrix to a dense one; every place stands once
+            product = product.tocoo()
+            self.cross[a, b].ravel()[product.row.astype(np.int64) * product.shape[1] + product.col] += product.data
         self.waiting = []
 
     def correlations(self):
@@ -187,10 +198,40 @@ class Stream:
         out = {}
         spread = {s: np.sqrt(self.n * self.squares[s] - self.sums[s] ** 2) for s in self.sums}
         for a, b in PAIRS:
+            if BEST_ONLY:
+                out[a, b] = best(self.strip(a, b, spread, at) for at in strips(a))
+                continue
             over = self.n * self.cross[a, b] - np.outer(self.sums[a], self.sums[b])
             with np.errstate(divide="ignore", invalid="ignore"):
                 out[a, b] = over / np.outer(spread[a], spread[b])
         return out
+
+    def strip(self, a, b, spread, at):
+        over = self.n * self.cross[a, b][at] - np.outer(self.sums[a][at], self.sums[b])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return torch.from_numpy(over / np.outer(spread[a][at], spread[b]))
+
+
+# at 32768 latents a side nobody holds all correlations: the best of each row and column are taken strip by strip
+BEST_ONLY = args.pairs == "shapes"
+
+
+def strips(site):
+    width = next(len(s[1]) for (name, layer), s in saes.items() if site == f"{name}/resid_post.{layer}")
+    return [slice(i, i + 1024) for i in range(0, width, 1024)]
+
+
+def best(parts):
+    """Best correlation and partner of every row, then of every column: [2, rows + columns]."""
+    rows, columns, first = [], None, 0
+    for part in parts:
+        part = part.nan_to_num(nan=-2.0)
+        rows.append(torch.stack([v.double() for v in part.max(1)]))
+        found = torch.stack([v.double() for v in part.max(0)])
+        found[1] += first
+        first += len(part)
+        columns = found if columns is None else torch.where(found[0] > columns[0], found, columns)
+    return torch.cat([*rows, columns], 1).numpy()
 
 
 with stage("load"):
