@@ -12,6 +12,9 @@ function zOf(s) {
   return s && known(s.value) && known(s.null_mean) && s.null_sd > 0 ? (s.value - s.null_mean) / s.null_sd : null;
 }
 
+// a spread of a few runs that is nearly 0 makes numbers that mean no more than "far above"
+const zWords = (z, digits) => (known(z) && Math.abs(z) >= 1000 ? (z > 0 ? "> 999" : "< −999") : fixed(z, digits));
+
 function setUpScores() {
   if (!state.score) {
     byId("scores").hidden = true;
@@ -81,12 +84,13 @@ function heat(title, what, rows, valueOf, digits, [low, high], note) {
     if (!s) return el("td", { class: "none" }, pair < 0 ? "" : "–");
     const value = valueOf(s);
     const weight = known(value) ? (100 * (value - low)) / (high - low || 1) : 0;
-    const words = `${pairName(pair)}: ${fixed(value, digits)}${s.no_power ? ", no power" : ""}`;
+    const shown = digits < 3 ? zWords(value, digits) : fixed(value, digits);
+    const words = `${pairName(pair)}: ${shown}${s.no_power ? ", no power" : ""}`;
     return el("td", null, el("button", {
       type: "button", style: { "--w": Math.max(0, Math.min(100, weight)) }, "aria-label": words, title: words, "data-pair": pair,
       class: "cell" + (weight > 71 ? " past-light" : "") + (weight > 53 ? " past-dark" : "") + (s.no_power ? " powerless" : ""),
       "aria-pressed": String(pair === state.pair), click: () => choosePair(pair),
-    }, fixed(value, digits)));
+    }, shown));
   };
   const corner = manyModels(1) ? "" : data.sites[across[0]].model + " →";
   const side = manyModels(0) ? "" : data.sites[down[0]].model;
@@ -97,7 +101,7 @@ function heat(title, what, rows, valueOf, digits, [low, high], note) {
   return el("div", { class: "heat-box" }, el("h3", null, title, note ? help(note) : null),
     el("p", { class: "what" }, what + (corner ? "; across: " + corner.replace(" →", "") : "")),
     el("div", { class: "scroll", tabindex: across.length > 5 ? 0 : null, role: across.length > 5 ? "region" : null, "aria-label": across.length > 5 ? title : null }, table),
-    el("div", { class: "scale" }, fixed(low, Math.min(digits, 2)), el("i"), fixed(high, Math.min(digits, 2))));
+    el("div", { class: "scale" }, zWords(low, Math.min(digits, 2)), el("i"), zWords(high, Math.min(digits, 2))));
 }
 
 function drawVerdict() {
@@ -106,7 +110,7 @@ function drawVerdict() {
   const z = zOf(s);
   const parts = [`${s.measure} ${fixed(s.value, 3)}`];
   parts.push(known(s.null_mean) ? `null ${fixed(s.null_mean, 3)}${known(s.null_sd) ? " ± " + fixed(s.null_sd, 3) : ""}` : "no null");
-  if (known(z)) parts.push(`${fixed(z, 1)} standard deviations above it`.replace("−", "minus "));
+  if (known(z)) parts.push(`${zWords(z, 1)} standard deviations above it`.replace("−", "minus "));
   if (known(s.p)) parts.push(`p = ${chance(s.p)} of ${thousands(s.null_runs)} runs`);
   if (known(s.q)) parts.push(`q = ${chance(s.q)}`);
   const other = besideOf(s);
@@ -141,7 +145,7 @@ function scoreTable(id, list, first, name, chosen) {
       el("td", null, fixed(s.value, 3)),
       el("td", null, known(s.null_mean) ? fixed(s.null_mean, 3) + (known(s.null_sd) ? " ± " + fixed(s.null_sd, 3) : "") : "–"),
       el("td", null, dotted(s, low, high)),
-      el("td", null, fixed(zOf(s), 1)),
+      el("td", null, zWords(zOf(s), 1)),
       el("td", null, chance(s.p)),
       hasQ ? el("td", null, chance(s.q)) : null,
       el("td", null, thousands(s.n)),
