@@ -103,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json")
     parser.add_argument("--part", help="theirs: run one part here")
-    parser.add_argument("--child", nargs="+", help="run a command and tell its peak memory")
+    parser.add_argument("--child", nargs=argparse.REMAINDER, help="run a command and tell its peak memory")
     parser.add_argument("--only", help="parts whose name holds this")
     args = parser.parse_args()
     if args.part:

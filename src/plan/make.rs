@@ -9,6 +9,7 @@ use crate::plan::fingerprint::{file_parts, spec_parts};
 use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::report::human_bytes;
 use crate::sae::Sae;
+use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -294,7 +295,7 @@ fn raw_sites(
     (sites, raw_pairs)
 }
 
-/// Bytes for each row of the match views: eight arrangements, twice over while old and new rows are brought together, and
+/// Bytes for each row of the match views: their arrangements, twice over while old and new rows are brought together, and
 /// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
 const VIEW_ROW_BYTES: u64 = 3000;
 
@@ -303,6 +304,15 @@ const BATCHES_IN_THE_AIR: u64 = 3;
 
 /// What the process holds before it holds anything of the run's (measured: 48 MiB), and some room.
 const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// What scoring the matched rows of a pair holds, if all latents of the narrower side are matched.
+fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
+    let sides = [pair.source, pair.target].map(|s| &plan.spaces[s]);
+    let widths = sides.map(|s| s.sae.as_ref().map_or(0, |sae| sae.shape.d_in) as u64);
+    let rows = sides.map(|s| s.width).into_iter().min().unwrap_or(0);
+    let ranks = plan.spec.estimate.measures.iter().any(|m| matches!(m, Measure::Rsa(_)));
+    4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
+}
 
 /// What is held, at most. Tiles are counted with every row alive.
 fn costs(plan: &Plan) -> Vec<Cost> {
@@ -356,6 +366,10 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         let bytes = (a.width * b.width * 8 * (1 + plan.co_moment_nulls(p))) as u64;
         moments += bytes;
         out.push(cost(format!("raw cross moments {} x {}", a.site, b.site), 2 * bytes, bytes));
+    }
+    if !spec.estimate.measures.is_empty() {
+        let scored = plan.pairs.iter().filter(|p| !plan.is_raw(**p)).map(|p| rows_bytes(plan, p)).max();
+        out.push(cost("scores of one pair's matched rows".into(), scored.unwrap_or(0), 0));
     }
     if spec.estimate.filters.one_to_one == OneToOne::Transport {
         let pool = |s: usize| plan.spaces[s].width.min(TRANSPORT_POOL) as u64;
