@@ -8,6 +8,7 @@
 pub mod error;
 pub mod ids;
 
+pub mod hub;
 pub mod linalg;
 pub mod store;
 

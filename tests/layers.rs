@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 17] = [
     &["error"],
     &["ids"],
-    &["linalg", "store"],
+    &["linalg", "hub", "store"],
     &["corpus"],
     &["model"],
     &["sae"],
@@ -34,6 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("timely", &["engine"]),
     ("differential_dataflow", &["engine"]),
     ("libc", &["engine"]),
+    ("hf_hub", &["hub"]),
     ("candle_core", &["model"]),
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),

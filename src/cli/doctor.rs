@@ -1,5 +1,7 @@
 //! `cognate doctor`: is every SAE read where, and as, it was trained?
 
+use crate::cli::fetch::fetch_all;
+use crate::cli::progress::Voice;
 use crate::doctor::{Diagnosis, Reading, diagnose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -14,7 +16,8 @@ use std::process::ExitCode;
 /// # Errors
 /// Those of reading and planning; `Gate`, naming the better readings, when a declared one is clearly not the best.
 pub fn doctor(flow: &Path, tokens: u64, json: bool) -> Result<ExitCode> {
-    let (spec, _) = DataflowSpec::read(flow)?;
+    let (mut spec, _) = DataflowSpec::read(flow)?;
+    fetch_all(&mut spec, if json { Voice::Quiet } else { Voice::new(false, false) })?;
     let found = diagnose(&Plan::new(spec)?, tokens)?;
     if json {
         let saes: Vec<_> = (found.iter())

@@ -4,6 +4,7 @@ pub mod activations;
 pub mod diff;
 mod doctor;
 pub mod encode;
+mod fetch;
 mod machine;
 mod merge;
 mod plan;
@@ -14,7 +15,9 @@ mod score;
 mod show;
 mod status;
 
+use crate::cli::progress::Voice;
 use crate::error::Result;
+use crate::hub::Want;
 use crate::ids::Hookpoint;
 use crate::sae::Format;
 use clap::{Args, Parser, Subcommand};
@@ -132,9 +135,9 @@ enum Command {
     },
     /// Write what one model holds at hookpoints, for given token ids
     Activations {
-        /// Model folder, or a .gguf file
+        /// Model folder, a .gguf file, or hf:owner/name[@revision]
         #[arg(long)]
-        model: PathBuf,
+        model: String,
         /// Safetensors file with integer tensors named input_ids or NAME.input_ids
         #[arg(long)]
         tokens: PathBuf,
@@ -147,9 +150,9 @@ enum Command {
     },
     /// Encode activations with an SAE
     Encode {
-        /// SAE folder or file
+        /// SAE folder or file, or hf:owner/name[@revision]/folder
         #[arg(long)]
-        sae: PathBuf,
+        sae: String,
         /// Safetensors file with the activations, [n, d_in]
         #[arg(long)]
         input: PathBuf,
@@ -236,10 +239,12 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),
         Command::Activations { model, tokens, hookpoints, out } => {
+            let model = fetch::fetch(&model, Want::Weights, Voice::new(false, false))?;
             activations::activations(&model, &tokens, &hookpoints, &out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Encode { sae, input, tensor, out, decode, format } => {
+            let sae = fetch::fetch(&sae, Want::Sae, Voice::new(false, false))?;
             encode::encode(&sae, &input, &tensor, &out, decode, format)?;
             Ok(ExitCode::SUCCESS)
         }

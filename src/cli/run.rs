@@ -1,6 +1,7 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
 use super::RunArgs;
+use crate::cli::fetch::fetch_all;
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
@@ -32,6 +33,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     if let Some(n) = args.max_tokens {
         spec.corpus.max_tokens = n;
     }
+    fetch_all(&mut spec, if cluster.process == 0 { voice } else { Voice::Quiet })?;
     let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
     let mut plan = Plan::new(spec)?;
     let leads = cluster.process == 0;

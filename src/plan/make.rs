@@ -2,6 +2,7 @@
 
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
+use crate::hub::{self, Want};
 use crate::ids::Site;
 use crate::matching::{OneToOne, TRANSPORT_POOL};
 use crate::moments::tile_rows;
@@ -12,7 +13,6 @@ use crate::sae::Sae;
 use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Plan {
@@ -217,7 +217,7 @@ fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<Planne
                 "[models.{name}] is in no pair; take it out, or name a site of it in compare.pairs"
             )));
         }
-        let path = PathBuf::from(&model.path);
+        let path = hub::local(&model.path, Want::Model).map_err(|e| e.within(format!("model {name:?}")))?;
         let shape = crate::model::header(&path).map_err(|e| e.within(format!("model {name:?}")))?;
         if let Some(max) = shape.max_context
             && spec.corpus.context_length > max
@@ -255,7 +255,7 @@ fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> 
         }
         return Ok(Space { site: site.clone(), model, slot, width, sae: None });
     };
-    let path = PathBuf::from(&sae.path);
+    let path = hub::local(&sae.path, Want::Sae).map_err(|e| e.within(format!("sae \"{site}\"")))?;
     let shape = crate::sae::header(&path, sae.format).map_err(|e| e.within(format!("sae \"{site}\"")))?;
     if shape.d_in != width {
         return Err(Error::request(format!(

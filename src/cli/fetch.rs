@@ -1,0 +1,65 @@
+//! Brings here what a request names by its repository, `hf:…`, before anything else begins.
+
+use crate::cli::progress::Voice;
+use crate::error::Result;
+use crate::hub::{self, Reference, Step, Want};
+use crate::ids::Site;
+use crate::report::human_bytes;
+use crate::spec::DataflowSpec;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Fetches every model and SAE that a pair of the dataflow file needs, and puts the place on this machine in its stead.
+///
+/// # Errors
+/// Those of [`hub::fetch`], with the model's or SAE's name.
+pub fn fetch_all(spec: &mut DataflowSpec, voice: Voice) -> Result<()> {
+    let used: BTreeSet<Site> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
+    for (name, model) in spec.models.iter_mut().filter(|(name, _)| used.iter().any(|site| site.model == **name)) {
+        let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
+        model.path = as_text(fetch(&model.path, Want::Model, voice).map_err(told)?);
+    }
+    for (site, sae) in spec.saes.iter_mut().filter(|(site, _)| used.contains(site)) {
+        sae.path = as_text(fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?);
+    }
+    Ok(())
+}
+
+fn as_text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The place of one of them, a bar or a word for each file on the way.
+///
+/// # Errors
+/// Those of [`hub::fetch`].
+pub fn fetch(path: &str, want: Want, voice: Voice) -> Result<PathBuf> {
+    let current: RefCell<Option<(String, ProgressBar)>> = RefCell::default();
+    let tell = |step: &Step| {
+        let mut current = current.borrow_mut();
+        if current.as_ref().is_none_or(|(file, _)| file != step.file) {
+            *current = Some((step.file.to_string(), begin(step, path, voice)));
+        }
+        if let Some((_, bar)) = &*current {
+            bar.set_position(step.done_bytes);
+            if step.done_bytes == step.size_bytes {
+                bar.finish_and_clear();
+            }
+        }
+    };
+    hub::fetch(path, want, &tell)
+}
+
+fn begin(step: &Step, path: &str, voice: Voice) -> ProgressBar {
+    let repository = Reference::parse(path).ok().flatten().map_or_else(String::new, |r| r.repository);
+    if voice != Voice::Terminal {
+        voice.say(&format!("fetching {} of {repository}, {}", step.file, human_bytes(step.size_bytes)));
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("fetching {msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    ProgressBar::new(step.size_bytes)
+        .with_style(style.expect("the template is right"))
+        .with_message(format!("{} of {repository}", step.file))
+}

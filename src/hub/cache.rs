@@ -1,0 +1,192 @@
+//! What does the cache hold? Its layout: `models--OWNER--NAME/refs/REVISION` names a commit, `snapshots/COMMIT/` holds its
+//! files, each a link into `blobs/`.
+
+use super::{Reference, Tell, Want};
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A cache and how it may be filled.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// The folder of all repositories.
+    pub cache: PathBuf,
+    /// Whether the network is left alone.
+    pub offline: bool,
+    /// Who asks; for closed repositories.
+    pub token: Option<String>,
+    /// Whom to ask; the hub itself when nothing is said.
+    pub endpoint: Option<String>,
+}
+
+/// What keeps a place from being whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// What was looked at: the snapshot's folder, or what should have named it.
+    pub place: PathBuf,
+    /// The file that is missing, as the repository names it; `None` when nothing of the revision is there.
+    pub file: Option<String>,
+}
+
+const CONFIG: &str = "config.json";
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// The only thing here that is read out of a file: which shards belong to a checkpoint.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Hub {
+    /// As the environment has it.
+    pub fn from_env() -> Hub {
+        Hub::of(|name| std::env::var(name).ok())
+    }
+
+    /// As `variable` has it.
+    pub fn of(variable: impl Fn(&str) -> Option<String>) -> Hub {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let user_cache = || match set("XDG_CACHE_HOME") {
+            Some(folder) => PathBuf::from(folder),
+            None => PathBuf::from(set("HOME").unwrap_or_default()).join(".cache"),
+        };
+        let home = set("HF_HOME").map_or_else(|| user_cache().join("huggingface"), PathBuf::from);
+        let cache = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE"));
+        let yes = |name: &str| {
+            set(name).is_some_and(|v| ["1", "true", "yes", "on"].contains(&v.to_ascii_lowercase().as_str()))
+        };
+        let token_file = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN"));
+        let token = token.or_else(|| std::fs::read_to_string(token_file).ok());
+        Hub {
+            cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
+            offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE"),
+            token: token.map(|t| t.trim().to_string()).filter(|t| !t.is_empty()),
+            endpoint: set("HF_ENDPOINT"),
+        }
+    }
+
+    /// The folder or file that `reference` means, when everything that is wanted of it is there.
+    pub(super) fn find(&self, reference: &Reference, want: Want) -> Result<PathBuf, Missing> {
+        let snapshot = self.snapshot(reference)?;
+        let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file) };
+        let path = if reference.inside.is_empty() { snapshot.clone() } else { snapshot.join(&reference.inside) };
+        if path.is_file() {
+            return Ok(path);
+        }
+        let there = |name: &str| path.join(name).is_file();
+        let missing = match want {
+            _ if names_a_file(&reference.inside) => Some(reference.inside.clone()),
+            Want::Config => (!there(CONFIG)).then(|| reference.within(CONFIG)),
+            Want::Weights | Want::Model => {
+                let mut needed = vec![CONFIG.to_string()];
+                if there(INDEX) {
+                    needed.extend(shards(&path.join(INDEX)))
+                } else {
+                    needed.push(SINGLE.into())
+                }
+                needed.extend((want == Want::Model).then(|| TOKENIZER.to_string()));
+                needed.into_iter().find(|name| !there(name)).map(|name| reference.within(&name))
+            }
+            Want::Sae => {
+                let listed = std::fs::read_dir(&path).into_iter().flatten().flatten();
+                let mut names: Vec<String> = listed.filter_map(|e| e.file_name().into_string().ok()).collect();
+                names.push(CHECKPOINT.into());
+                (!names.iter().any(|n| is_sae_weights(n) && there(n)))
+                    .then(|| reference.within("(the file of weights)"))
+            }
+        };
+        missing.map_or(Ok(path.clone()), |file| Err(lacks(file)))
+    }
+
+    /// The folder of a repository.
+    pub(super) fn folder(&self, repository: &str) -> PathBuf {
+        self.cache.join(format!("models--{}", repository.replace('/', "--")))
+    }
+
+    /// The folder of the revision.
+    fn snapshot(&self, reference: &Reference) -> Result<PathBuf, Missing> {
+        let repository = self.folder(&reference.repository);
+        let commit = if reference.is_commit() {
+            reference.revision.clone()
+        } else {
+            let named = repository.join("refs").join(&reference.revision);
+            match std::fs::read_to_string(&named) {
+                Ok(commit) => commit.trim().to_string(),
+                Err(_) => return Err(Missing { place: named, file: None }),
+            }
+        };
+        let folder = repository.join("snapshots").join(&commit);
+        // what a reference file holds is one name, never a way out of the cache
+        let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
+        if plain && folder.is_dir() { Ok(folder) } else { Err(Missing { place: folder, file: None }) }
+    }
+
+    /// Says what is not here, where it was looked for and how to get it.
+    pub(super) fn not_here(&self, reference: &Reference, want: Want, missing: &Missing) -> Error {
+        let place = missing.place.display();
+        let what = match &missing.file {
+            Some(file) => format!("the cache holds only part of it: {file} is missing in {place}"),
+            None => format!("it is not in the cache: there is no {place}"),
+        };
+        let why = if self.offline { " (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)" } else { "" };
+        Error::request(format!("{reference}: {what}{why}; fetch it with: {}", command(reference, want)))
+    }
+
+    /// The place, after downloading what is missing.
+    ///
+    /// # Errors
+    /// As [`super::fetch`].
+    pub fn fetch(&self, reference: &Reference, want: Want, tell: Tell) -> Result<PathBuf> {
+        match self.find(reference, want) {
+            Ok(path) => return Ok(path),
+            Err(missing) if self.offline => return Err(self.not_here(reference, want, &missing)),
+            Err(_) => self.download(reference, want, tell)?,
+        }
+        self.find(reference, want).map_err(|missing| self.not_here(reference, want, &missing))
+    }
+}
+
+/// How a person fetches it by hand.
+pub(super) fn command(reference: &Reference, want: Want) -> String {
+    let Reference { repository, revision, inside } = reference;
+    let mut out = format!("hf download {repository}");
+    if names_a_file(inside) {
+        out += &format!(" {inside}");
+    } else if want == Want::Sae && !inside.is_empty() {
+        out += &format!(" --include \"{inside}/*\"");
+    } else if want != Want::Sae {
+        out += " --include \"*.json\" \"*.safetensors\"";
+    }
+    if revision != "main" {
+        out += &format!(" --revision {revision}");
+    }
+    out
+}
+
+/// Endings of files that a reference may name by itself.
+pub(super) fn names_a_file(inside: &str) -> bool {
+    [".gguf", ".safetensors", ".npz", ".pt", ".pth"].iter().any(|ending| inside.ends_with(ending))
+}
+
+/// Where one format keeps its weights, one folder down.
+pub(super) const CHECKPOINT: &str = "checkpoints/final.safetensors";
+
+/// Whether a file beside an SAE's configuration may be its weights; some releases put examples and firing rates there.
+pub(super) fn is_sae_weights(name: &str) -> bool {
+    let other = ["examples.safetensors", "sparsity.safetensors"].contains(&name);
+    names_a_file(name) && !name.ends_with(".gguf") && !other && (!name.contains('/') || name == CHECKPOINT)
+}
+
+/// Files that an index names; none when it cannot be read, which whoever opens it will say.
+pub(super) fn shards(index: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(index).unwrap_or_default();
+    let Ok(index) = serde_json::from_str::<Index>(&text) else { return Vec::new() };
+    let mut files: Vec<String> = index.weight_map.into_values().collect();
+    files.sort();
+    files.dedup();
+    files
+}

@@ -1,0 +1,69 @@
+//! Where on this machine do weights lie that are named by their repository, `hf:owner/name[@revision][/inside]`?
+//!
+//! The Hugging Face cache is looked at first, in the layout that `huggingface_hub` keeps (`refs`, `snapshots`, `blobs`);
+//! what it lacks is downloaded, file by file and only what is needed, unless the environment says to stay offline. What is
+//! handed on is a path like any other: a folder of the snapshot, or a file in it. Nothing is known here of what is inside
+//! the files.
+//!
+//! The environment decides as for Python: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` where the
+//! cache is; `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` whether it is all there is; `HF_TOKEN`, or the token file that a login
+//! leaves, who asks; `HF_ENDPOINT` whom.
+
+mod cache;
+mod download;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+pub use cache::Hub;
+pub use reference::Reference;
+
+use crate::error::Result;
+use std::path::PathBuf;
+
+/// What is to be opened there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A model's configuration alone.
+    Config,
+    /// A model's configuration and weights.
+    Weights,
+    /// The same with its tokenizer.
+    Model,
+    /// One SAE: a folder with one file of weights, or that file.
+    Sae,
+}
+
+/// Part of a download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// The file, as the repository names it.
+    pub file: &'a str,
+    /// Its size.
+    pub size_bytes: u64,
+    /// How much of it is here.
+    pub done_bytes: u64,
+}
+
+/// Hears of every step.
+pub type Tell<'a> = &'a dyn Fn(&Step);
+
+/// Where `path` lies on this machine; a path that is no reference is handed back as it is. Nothing is downloaded.
+///
+/// # Errors
+/// `Request` for a malformed reference, and for one that the cache does not hold whole: the missing file is named.
+pub fn local(path: &str, want: Want) -> Result<PathBuf> {
+    let Some(reference) = Reference::parse(path)? else { return Ok(PathBuf::from(path)) };
+    let hub = Hub::from_env();
+    hub.find(&reference, want).map_err(|missing| hub.not_here(&reference, want, &missing))
+}
+
+/// The same, after downloading what the cache lacks.
+///
+/// # Errors
+/// `Request` for a malformed reference, for what the repository does not hold or hold open, and for what the cache lacks
+/// when the environment says to stay offline; `Machine` when the network or the disk says no.
+pub fn fetch(path: &str, want: Want, tell: Tell) -> Result<PathBuf> {
+    let Some(reference) = Reference::parse(path)? else { return Ok(PathBuf::from(path)) };
+    Hub::from_env().fetch(&reference, want, tell)
+}
