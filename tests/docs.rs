@@ -17,12 +17,14 @@ context_length = 8
 [models.a]
 path = "a"
 random_weights = 1
+sizes = {}
 [models.b]
 path = "b"
 [saes."a/resid_post.0"]
 path = "a"
 format = "sparsify"
 subtract_b_dec = true
+sizes = { d_in = 8, d_sae = 16, d_out = 8, k = 2 }
 [saes."b/resid_post.0"]
 path = "b"
 [compare]
@@ -96,6 +98,7 @@ fn defaults_in_the_document_are_the_programs() {
         ("### `stop_when`", "/estimate/stop_when"),
         ("### `null`", "/estimate/null"),
         ("## `[checkpoint]`", "/checkpoint"),
+        ("## `[check]`", "/check"),
     ] {
         let values = spec.pointer(pointer).unwrap_or_else(|| panic!("no {pointer}"));
         for line in between(&document, section, "\n#").lines().filter(|l| l.starts_with("| `")) {

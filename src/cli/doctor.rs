@@ -56,7 +56,7 @@ fn fvu(r: &Reading) -> String {
 }
 
 /// What is wrong with the declared reading and what to write instead; `None` when nothing is.
-fn complaint(d: &Diagnosis) -> Option<String> {
+pub(super) fn complaint(d: &Diagnosis) -> Option<String> {
     let (declared, better) = (d.declared()?, d.better()?);
     let mut write = Vec::new();
     if better.hookpoint != declared.hookpoint {

@@ -10,13 +10,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Prints the plan of the dataflow file `flow`.
+/// Prints the plan of the dataflow file `flow`, whose weights and corpus need not be here.
 ///
 /// # Errors
 /// Those of reading and planning; `Machine` when it is over `memory_limit`.
 pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
-    let plan = Plan::new(spec)?;
+    let plan = Plan::outline(spec)?;
     if json {
         println!("{}", as_json(&plan));
     } else {
@@ -102,6 +102,9 @@ pub fn as_text(plan: &Plan) -> String {
         line(format!("    {:>9}  {} smaller things", human_bytes(rest), costs.len() - 8));
     }
     line(format!("  disk      {} at most for two checkpoints", human_bytes(plan.disk_bytes())));
+    for assumption in &plan.assumptions {
+        line(format!("  assumed   {assumption}"));
+    }
     out
 }
 
@@ -126,6 +129,7 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
         "costs": plan.costs.iter().map(|c| json!({
             "what": c.what, "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
         })).collect::<Vec<_>>(),
+        "assumptions": plan.assumptions,
         "memory_bytes": plan.memory_bytes(),
         "disk_bytes": plan.disk_bytes(),
     })

@@ -1,16 +1,18 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
 use super::RunArgs;
+use crate::cli::doctor::complaint;
 use crate::cli::fetch::fetch_all;
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
+use crate::doctor::diagnose_open;
 use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
-use crate::spec::{DataflowSpec, StopRule};
+use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, inspect, write_atomic};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -63,12 +65,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             directory.display()
         )));
     }
-    let tokenizer = plan.tokenizer.clone();
+    let tokenizer = plan.tokenizer();
     let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
     let shared = Arc::new(Shared::default());
     listen(&shared, &run, leads)?;
     abort_on_panic();
     let loaded = Arc::new(Loaded::open(&plan)?);
+    if leads && resume.is_none() {
+        check(&plan, &loaded, voice)?;
+    }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let watch = Watch::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
@@ -122,6 +127,37 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 fn extra(flow: &Path, plan: &Plan) -> Result<serde_json::Value> {
     let marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
     Ok(json!({ "max_tokens": plan.spec.corpus.max_tokens, "flow": flow, "corpus_marks": marks }))
+}
+
+/// The doctor's check in short, over what is loaded anyway.
+///
+/// # Errors
+/// Those of reading and of the forward; `Gate`, naming the better readings, when a declared one is clearly not the best.
+fn check(plan: &Plan, loaded: &Loaded, voice: Voice) -> Result<()> {
+    let CheckSpec { doctor: rule, tokens } = plan.spec.check;
+    if rule == DoctorRule::Off || plan.spaces.iter().all(|s| s.is_raw()) {
+        return Ok(());
+    }
+    let found = diagnose_open(plan, &loaded.models, &loaded.saes, tokens)?;
+    let wrong: Vec<String> = found.iter().filter_map(complaint).collect();
+    match rule {
+        _ if wrong.is_empty() => {
+            let n_tokens = found.iter().map(|d| d.n_tokens).max().unwrap_or(0);
+            voice.say(&format!(
+                "{} SAEs tried on {} tokens: none reads clearly better elsewhere",
+                found.len(),
+                thousands(n_tokens)
+            ));
+        }
+        DoctorRule::Refuse => {
+            return Err(Error::new(
+                ErrorKind::Gate,
+                format!("{}; if it is meant so, write doctor = \"warn\" under [check]", wrong.join("\n       ")),
+            ));
+        }
+        _ => wrong.iter().for_each(|complaint| voice.warn(complaint)),
+    }
+    Ok(())
 }
 
 /// Says which records were left out.

@@ -62,7 +62,7 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let out = out.map_or_else(default, Path::to_path_buf);
     let target = RunDir::for_tables(&out)?;
     write_atomic(&target.dataflow(), text.as_bytes())?;
-    let (scores, kept) = crate::engine::score(&plan, saes, plan.tokenizer.clone(), &run, &manifest, &target)?;
+    let (scores, kept) = crate::engine::score(&plan, saes, plan.tokenizer(), &run, &manifest, &target)?;
     for (p, kept) in kept.into_iter().enumerate() {
         let (source, target) = plan.pair_sites(p);
         println!("{source} x {target}: {} forward matches kept", thousands(kept));

@@ -88,6 +88,20 @@ pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
     Ok(files)
 }
 
+/// The same of the patterns that match something, and the others.
+///
+/// # Errors
+/// As [`list`], but for patterns that match nothing.
+pub(super) fn list_here(patterns: &[String]) -> Result<(Vec<CorpusFile>, Vec<String>)> {
+    let nothing = |p: &&String| !Path::new(p).exists() && glob::glob(p).is_ok_and(|mut found| found.next().is_none());
+    let missing: Vec<String> = patterns.iter().filter(nothing).cloned().collect();
+    for pattern in &missing {
+        kind_of(Path::new(pattern))?;
+    }
+    let here: Vec<String> = patterns.iter().filter(|p| !missing.contains(p)).cloned().collect();
+    Ok((if here.is_empty() && !missing.is_empty() { Vec::new() } else { list(&here)? }, missing))
+}
+
 /// The files of one pattern, sorted. A path that exists is itself, whatever marks of a pattern its name holds.
 fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     if Path::new(pattern).is_file() {

@@ -6,7 +6,7 @@ use super::check::check_files;
 use super::cursor::{Cursor, Standing};
 use super::cutter::{Cut, Cutter};
 use super::facts::{CorpusFacts, Progress};
-use super::files::{CorpusFile, list};
+use super::files::{CorpusFile, list, list_here};
 use super::options::{CorpusOptions, OnBadRecord};
 use super::parse::Unit;
 use super::record::{Limits, Place};
@@ -49,6 +49,14 @@ impl Corpus {
     /// file unless bad records are skipped.
     pub fn open(options: CorpusOptions, tokenizer: Arc<Tokenizer>) -> Result<Corpus> {
         Self::open_within(options, tokenizer, Limits::default())
+    }
+
+    /// Files that are here, not opened, and the patterns for which there is none; an unknown ending is an error in both.
+    ///
+    /// # Errors
+    /// `Request` for a pattern that is malformed or an ending that says nothing.
+    pub fn list(options: &CorpusOptions) -> Result<(Vec<CorpusFile>, Vec<String>)> {
+        list_here(&options.files)
     }
 
     /// The same within other bounds of memory.

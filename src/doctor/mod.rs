@@ -6,19 +6,22 @@
 //! Thresholds stay as the file has them. The tokens decide the answer only in so far as they are few.
 
 use crate::corpus::Corpus;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site};
 use crate::linalg::Matrix;
-use crate::model::ModelShape;
+use crate::model::{Model, ModelShape};
 use crate::plan::{Plan, Space};
 use crate::sae::{Encode, LatentBatch, Sae};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Another reading is clearly better when its FVU is below this part of the declared one's …
 pub const CLEARLY_BELOW: f64 = 0.8;
-/// … and lower by at least this much, so that two readings that both explain nearly everything are not told apart.
+/// … and lower by at least this much, so that two readings that both explain nearly everything are not told apart …
 pub const CLEARLY_LOWER_BY: f64 = 0.02;
+/// … and at most this: an SAE that explains little anywhere, an untrained one above all, says nothing of where it belongs.
+pub const EXPLAINS: f64 = 0.7;
 
 /// What one way of reading an SAE gives.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,70 +63,122 @@ impl Diagnosis {
     }
 
     /// The reading that is clearly better than the declared one: the lowest FVU, the first of equals, when it is below
-    /// [`CLEARLY_BELOW`] of the declared FVU and lower by at least [`CLEARLY_LOWER_BY`].
+    /// [`CLEARLY_BELOW`] of the declared FVU, lower by at least [`CLEARLY_LOWER_BY`], and at most [`EXPLAINS`].
     pub fn better(&self) -> Option<&Reading> {
         let declared = self.declared()?.fvu?;
         let best = (self.readings.iter().filter_map(|r| Some((r, r.fvu?))))
             .reduce(|best, next| if next.1 < best.1 { next } else { best })?;
-        (best.1 < CLEARLY_BELOW * declared && declared - best.1 >= CLEARLY_LOWER_BY).then_some(best.0)
+        let clearly = best.1 < CLEARLY_BELOW * declared && declared - best.1 >= CLEARLY_LOWER_BY;
+        (clearly && best.1 <= EXPLAINS).then_some(best.0)
     }
 }
 
-/// Reads the first `tokens` counted tokens of the plan's corpus (to the end of their batch) and tries every SAE.
+/// Reads the first `tokens` counted tokens of the plan's corpus (to the end of their batch) and tries every SAE. One model
+/// and one SAE are in memory at a time, with what the hookpoints held.
 ///
 /// # Errors
 /// Those of opening and reading corpus, models and SAEs, and of forward and encode.
 pub fn diagnose(plan: &Plan, tokens: u64) -> Result<Vec<Diagnosis>> {
+    let model = |k: usize, wanted: &[Hookpoint]| {
+        crate::model::open_for(&plan.models[k].path, plan.models[k].random_weights, wanted)
+    };
+    let sae = |k: usize| plan.spaces[k].sae.as_ref().expect("raw spaces are left out").open().map(Arc::new);
+    try_all(plan, tokens, &model, &sae)
+}
+
+/// The same over models and SAEs that are open already, as in the plan: `saes` one per space. One SAE is copied at a time.
+///
+/// # Errors
+/// As [`diagnose`].
+pub fn diagnose_open(
+    plan: &Plan,
+    models: &[Arc<dyn Model>],
+    saes: &[Option<Arc<Sae>>],
+    tokens: u64,
+) -> Result<Vec<Diagnosis>> {
+    let sae = |k: usize| Ok(saes[k].clone().expect("raw spaces are left out"));
+    try_all(plan, tokens, &|k, _| Ok(models[k].clone()), &sae)
+}
+
+type OpenModel<'a> = &'a dyn Fn(usize, &[Hookpoint]) -> Result<Arc<dyn Model>>;
+type OpenSae<'a> = &'a dyn Fn(usize) -> Result<Arc<Sae>>;
+
+fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -> Result<Vec<Diagnosis>> {
     let mut options = plan.spec.corpus.clone();
     options.max_tokens = if options.max_tokens == 0 { tokens } else { tokens.min(options.max_tokens) };
     // a few long batches would read far more than was asked for
     let contexts = options.max_tokens.div_ceil(options.context_length as u64);
     options.batch_contexts = options.batch_contexts.min(usize::try_from(contexts).unwrap_or(usize::MAX)).max(1);
-    let mut corpus = Corpus::open(options, plan.tokenizer.clone())?;
-    let mut patients = Vec::new();
-    for space in plan.spaces.iter().filter(|s| !s.is_raw()) {
-        patients.push(Patient::open(plan, space).map_err(|e| e.within(format!("sae \"{}\"", space.site)))?);
-    }
-    let mut wanted: Vec<BTreeSet<Hookpoint>> = vec![BTreeSet::new(); plan.models.len()];
-    for patient in &patients {
-        wanted[patient.model].extend(patient.trials.iter().flat_map(|t| [t.input, t.target]));
-    }
-    let wanted: Vec<Vec<Hookpoint>> = wanted.into_iter().map(|w| w.into_iter().collect()).collect();
-    let mut models = Vec::new();
-    for (planned, wanted) in plan.models.iter().zip(&wanted) {
-        let within = |e: crate::error::Error| e.within(format!("model {:?}", planned.name));
-        models.push(crate::model::open_for(&planned.path, planned.random_weights, wanted).map_err(within)?);
-    }
+    let mut corpus = Corpus::open(options, plan.tokenizer())?;
+    let mut batches = Vec::new();
     while let Some(batch) = corpus.next_batch()? {
-        for (k, model) in models.iter().enumerate().filter(|(k, _)| !wanted[*k].is_empty()) {
-            let x: BTreeMap<Hookpoint, Matrix<f32>> = crate::model::forward(model.as_ref(), &batch, &wanted[k])
-                .map_err(|e| e.within(format!("model {:?}", plan.models[k].name)))?
-                .into_iter()
-                .map(|a| (a.hookpoint, a.x))
-                .collect();
-            for patient in patients.iter_mut().filter(|p| p.model == k) {
-                patient.read(&x).map_err(|e| e.within(format!("sae \"{}\"", patient.site)))?;
+        batches.push(batch);
+    }
+    let mut found = BTreeMap::new();
+    for (k, planned) in plan.models.iter().enumerate() {
+        let within = |e: Error| e.within(format!("model {:?}", planned.name));
+        let wanted = wanted(plan, k);
+        if wanted.is_empty() {
+            continue;
+        }
+        let model = open_model(k, &wanted).map_err(within)?;
+        let mut x: BTreeMap<Hookpoint, Vec<Matrix<f32>>> = BTreeMap::new();
+        for batch in &batches {
+            for read in crate::model::forward(model.as_ref(), batch, &wanted).map_err(within)? {
+                x.entry(read.hookpoint).or_default().push(read.x);
             }
         }
+        drop(model);
+        for (s, space) in plan.spaces.iter().enumerate().filter(|(_, s)| s.model == k && !s.is_raw()) {
+            let diagnosis = open_sae(s).and_then(|sae| one(plan, space, &sae, &x));
+            found.insert(s, diagnosis.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?);
+        }
     }
-    Ok(patients.into_iter().map(Patient::diagnosis).collect())
+    Ok(found.into_values().collect())
 }
 
-/// One SAE and what is tried with it.
-struct Patient {
-    site: Site,
-    model: usize,
-    /// Both ways of treating the bias, the declared one first; one for a transcoder.
-    ways: Vec<Sae>,
-    trials: Vec<Trial>,
+/// Every hookpoint that some SAE of model `k` is tried at, ascending.
+fn wanted(plan: &Plan, k: usize) -> Vec<Hookpoint> {
+    let spaces = plan.spaces.iter().filter(|s| s.model == k && !s.is_raw());
+    let all: BTreeSet<Hookpoint> =
+        spaces.flat_map(|s| places(plan, s)).flat_map(|(input, target)| [input, target]).collect();
+    all.into_iter().collect()
+}
+
+/// Where an SAE is tried: what it reads, what it predicts.
+fn places(plan: &Plan, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
+    let (shape, sae) = (&plan.models[space.model].shape, &space.sae.as_ref().expect("raw spaces are left out").shape);
+    let fits = |&target: &Hookpoint| shape.width(target).is_ok_and(|w| w == sae.d_out);
+    let target = |input| if sae.transcoder { predicted(input, shape) } else { Some(input) };
+    let inputs = neighbours(space.site.hookpoint, shape).into_iter();
+    inputs.filter_map(|input| Some((input, target(input).filter(fits)?))).collect()
+}
+
+/// All readings of one SAE over what the hookpoints held, batch by batch.
+fn one(plan: &Plan, space: &Space, sae: &Sae, x: &BTreeMap<Hookpoint, Vec<Matrix<f32>>>) -> Result<Diagnosis> {
+    let places = places(plan, space);
+    let mut readings = Vec::new();
+    let mut n_tokens = 0;
+    for declared in [true, false] {
+        let other = if declared { None } else { sae.with_bias_subtracted(!sae.subtracts_bias()) };
+        let Some(sae) = (if declared { Some(sae) } else { other.as_ref() }) else { continue };
+        for &(input, target) in &places {
+            let mut trial = Trial::new(sae);
+            for (x, y) in x[&input].iter().zip(&x[&target]) {
+                let latents = sae.encode(x, Encode::Sparse)?;
+                trial.add(&latents, &sae.decode(&latents, x)?, y);
+            }
+            n_tokens = trial.n;
+            readings.push(trial.reading(input, sae.subtracts_bias(), declared && input == space.site.hookpoint));
+        }
+    }
+    // hookpoints ascending, at each the format's own reading first
+    readings.sort_by_key(|r| places.iter().position(|p| p.0 == r.hookpoint));
+    Ok(Diagnosis { site: space.site.clone(), n_tokens, readings })
 }
 
 /// One reading, being summed.
 struct Trial {
-    way: usize,
-    input: Hookpoint,
-    target: Hookpoint,
-    declared: bool,
     n: u64,
     /// Σ‖y − ŷ‖²
     residual: f64,
@@ -140,55 +195,23 @@ struct Column {
     squares: f64,
 }
 
-impl Patient {
-    fn open(plan: &Plan, space: &Space) -> Result<Patient> {
-        let planned = space.sae.as_ref().expect("raw spaces are left out");
-        let declared = planned.open()?;
-        let other = declared.with_bias_subtracted(!declared.subtracts_bias());
-        let (shape, d_out) = (&plan.models[space.model].shape, declared.shape().d_out);
-        let transcoder = declared.shape().transcoder;
-        let ways: Vec<Sae> = std::iter::once(declared).chain(other).collect();
-        let mut trials = Vec::new();
-        for input in neighbours(space.site.hookpoint, shape) {
-            let target = if transcoder { predicted(input, shape) } else { Some(input) };
-            let Some(target) = target.filter(|&t| shape.width(t).is_ok_and(|w| w == d_out)) else { continue };
-            for (way, sae) in ways.iter().enumerate() {
-                let declared = way == 0 && input == space.site.hookpoint;
-                let fired = vec![false; sae.shape().d_sae];
-                let columns = Vec::with_capacity(d_out);
-                trials.push(Trial { way, input, target, declared, n: 0, residual: 0.0, columns, entries: 0, fired });
-            }
-        }
-        Ok(Patient { site: space.site.clone(), model: space.model, ways, trials })
-    }
-
-    fn read(&mut self, x: &BTreeMap<Hookpoint, Matrix<f32>>) -> Result<()> {
-        for trial in &mut self.trials {
-            let sae = &self.ways[trial.way];
-            let input = &x[&trial.input];
-            let latents = sae.encode(input, Encode::Sparse)?;
-            trial.add(&latents, &sae.decode(&latents, input)?, &x[&trial.target]);
-        }
-        Ok(())
-    }
-
-    fn diagnosis(self) -> Diagnosis {
-        let n_tokens = self.trials.first().map_or(0, |t| t.n);
-        let readings = (self.trials.iter())
-            .map(|t| Reading {
-                hookpoint: t.input,
-                subtract_b_dec: self.ways[t.way].subtracts_bias(),
-                declared: t.declared,
-                fvu: t.fvu(),
-                l0: t.entries as f64 / t.n.max(1) as f64,
-                dead_share: t.fired.iter().filter(|f| !**f).count() as f64 / t.fired.len().max(1) as f64,
-            })
-            .collect();
-        Diagnosis { site: self.site, n_tokens, readings }
-    }
-}
-
 impl Trial {
+    fn new(sae: &Sae) -> Self {
+        let columns = Vec::with_capacity(sae.shape().d_out);
+        Trial { n: 0, residual: 0.0, columns, entries: 0, fired: vec![false; sae.shape().d_sae] }
+    }
+
+    fn reading(&self, hookpoint: Hookpoint, subtract_b_dec: bool, declared: bool) -> Reading {
+        Reading {
+            hookpoint,
+            subtract_b_dec,
+            declared,
+            fvu: self.fvu(),
+            l0: self.entries as f64 / self.n.max(1) as f64,
+            dead_share: self.fired.iter().filter(|f| !**f).count() as f64 / self.fired.len().max(1) as f64,
+        }
+    }
+
     fn add(&mut self, latents: &LatentBatch, predicted: &Matrix<f32>, y: &Matrix<f32>) {
         self.entries += latents.latents.len() as u64;
         latents.latents.iter().for_each(|&l| self.fired[l as usize] = true);

@@ -46,7 +46,7 @@ pub fn merge(
     let t = batches.saturating_sub(1);
     let cursor = Some("null".to_string());
     due.control = Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, settled: false, cursor });
-    let (tokenizer, shared) = (plan.tokenizer.clone(), Arc::new(Shared::default()));
+    let (tokenizer, shared) = (plan.tokenizer(), Arc::new(Shared::default()));
     let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
     publisher.settle(t, due)
 }

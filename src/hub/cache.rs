@@ -132,7 +132,13 @@ impl Hub {
             Some(file) => format!("the cache holds only part of it: {file} is missing in {place}"),
             None => format!("it is not in the cache: there is no {place}"),
         };
-        let why = if self.offline { " (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)" } else { "" };
+        let why = match self.offline {
+            true => " (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)",
+            false if !cfg!(feature = "download") => {
+                " (this cognate was built without downloads, the cargo feature `download`)"
+            }
+            false => "",
+        };
         Error::request(format!("{reference}: {what}{why}; fetch it with: {}", command(reference, want)))
     }
 
@@ -143,10 +149,17 @@ impl Hub {
     pub fn fetch(&self, reference: &Reference, want: Want, tell: Tell) -> Result<PathBuf> {
         match self.find(reference, want) {
             Ok(path) => return Ok(path),
-            Err(missing) if self.offline => return Err(self.not_here(reference, want, &missing)),
+            Err(missing) if self.offline || !cfg!(feature = "download") => {
+                return Err(self.not_here(reference, want, &missing));
+            }
             Err(_) => self.download(reference, want, tell)?,
         }
         self.find(reference, want).map_err(|missing| self.not_here(reference, want, &missing))
+    }
+
+    #[cfg(not(feature = "download"))]
+    fn download(&self, _: &Reference, _: Want, _: Tell) -> Result<()> {
+        Ok(())
     }
 }
 

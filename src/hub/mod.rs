@@ -10,6 +10,7 @@
 //! leaves, who asks; `HF_ENDPOINT` whom.
 
 mod cache;
+#[cfg(feature = "download")]
 mod download;
 mod reference;
 #[cfg(test)]

@@ -3,10 +3,13 @@
 use super::*;
 use crate::error::ErrorKind;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+#[cfg(feature = "download")]
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -148,6 +151,7 @@ fn what_is_missing_is_named_with_its_place_and_a_remedy() {
     lacks(said("hf:a/b", Want::Config), &["there is no"]);
 }
 
+#[cfg(feature = "download")]
 /// A hub that answers from memory; what was asked for is written down.
 fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -200,6 +204,7 @@ fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<V
     (address, asked)
 }
 
+#[cfg(feature = "download")]
 #[test]
 fn what_the_cache_lacks_is_downloaded_once_and_nothing_more() {
     let (endpoint, asked) = serve(&[
@@ -256,6 +261,7 @@ fn what_the_cache_lacks_is_downloaded_once_and_nothing_more() {
     }
 }
 
+#[cfg(feature = "download")]
 #[test]
 fn a_hub_that_cannot_be_reached_is_the_machines_word() {
     let dir = tempfile::tempdir().unwrap();

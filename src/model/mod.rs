@@ -18,7 +18,10 @@ mod tests;
 
 pub use forward::forward;
 pub use gguf::tokenizer_json;
-pub use open::{context_bytes, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer, tokenizer_file};
+pub use open::{
+    context_bytes, described, described_by, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer,
+    tokenizer_file,
+};
 
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;

@@ -10,6 +10,7 @@ use super::{Model, ModelShape};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,23 @@ use std::sync::Arc;
 /// configuration or a checkpoint is damaged or they do not fit each other.
 pub fn header(path: &Path) -> Result<ModelShape> {
     Ok(decoder(path, None, |_| None)?.shape)
+}
+
+/// Sizes of the model that a configuration alone describes: `config.json` in the folder `path`, whose weights need not be
+/// there. Parameters are those that a forward needs.
+///
+/// # Errors
+/// As [`header`], of the configuration.
+pub fn described(path: &Path) -> Result<ModelShape> {
+    Ok(families::build(&Config::read(path)?, Loader::described())?.shape)
+}
+
+/// The same from keys of a `config.json` that stand elsewhere, in the file `place`.
+///
+/// # Errors
+/// As [`described`].
+pub fn described_by(keys: &Map<String, Value>, place: &Path) -> Result<ModelShape> {
+    Ok(families::build(&Config::from_values(place.to_path_buf(), keys.clone()), Loader::described())?.shape)
 }
 
 /// The model at `path`, all blocks loaded and widened to f32. The token table stays mapped; the output head is not read.

@@ -22,17 +22,27 @@ pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 }
 
 /// The parts that stand in the dataflow file: one per key, by its path. What says only how long to read
-/// (`corpus.max_tokens`, `estimate.stop_when`), when to save (`checkpoint`) or what the run is called is left out; paths are, too, for what
-/// they point at has a digest.
+/// (`corpus.max_tokens`, `estimate.stop_when`), when to save (`checkpoint`), what is tried before (`check`), what the run is
+/// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
 pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
-    let value = serde_json::to_value(spec).expect("a dataflow file is plain data");
+    let mut spec = spec.clone();
+    spec.models.values_mut().for_each(|model| model.sizes = None);
+    spec.saes.values_mut().for_each(|sae| sae.sizes = None);
+    let value = serde_json::to_value(&spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
     parts.retain(|key, _| {
-        let left_out =
-            ["name", "corpus.max_tokens", "estimate.stop_when", "checkpoint.", "corpus.files", "estimate.categories"]
-                .iter()
-                .any(|k| key.starts_with(k));
+        let left_out = [
+            "name",
+            "corpus.max_tokens",
+            "estimate.stop_when",
+            "checkpoint.",
+            "check.",
+            "corpus.files",
+            "estimate.categories",
+        ]
+        .iter()
+        .any(|k| key.starts_with(k));
         !left_out && !key.ends_with(".path")
     });
     if let Some(lists) = &spec.estimate.lists {

@@ -2,16 +2,16 @@
 
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
-use crate::hub::{self, Want};
 use crate::ids::Site;
 use crate::matching::{OneToOne, TRANSPORT_POOL};
 use crate::moments::tile_rows;
 use crate::plan::fingerprint::{file_parts, spec_parts};
+use crate::plan::sizes::{Sized, of_model, of_sae};
 use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::report::human_bytes;
 use crate::sae::Sae;
 use crate::similarity::{Measure, rsa_bytes};
-use crate::spec::DataflowSpec;
+use crate::spec::{DataflowSpec, DoctorRule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Plan {
     /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
     pub fn new(spec: DataflowSpec) -> Result<Plan> {
         let mut plan = Plan::without_corpus(spec)?;
-        let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer.clone())?;
+        let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
         plan.corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
         Ok(plan)
     }
@@ -32,6 +32,32 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn without_corpus(spec: DataflowSpec) -> Result<Plan> {
+        Plan::think(spec, false)
+    }
+
+    /// The same where weights, tokenizers and corpus need not be at hand: what is not there is taken at its word, and said
+    /// in [`Plan::assumptions`]. Such a plan can be shown, not run.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and `Request` for what is neither there nor described.
+    pub fn outline(spec: DataflowSpec) -> Result<Plan> {
+        let mut plan = Plan::think(spec, true)?;
+        let (here, missing) = Corpus::list(&plan.spec.corpus)?;
+        let files = match &plan.tokenizer {
+            Some(tokenizer) if missing.is_empty() => {
+                Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?.files().to_vec()
+            }
+            _ => here,
+        };
+        if !missing.is_empty() {
+            plan.assumptions.push(format!("the corpus is not here, or not all of it: {}", missing.join(", ")));
+        }
+        plan.corpus_files = files.into_iter().map(|f| (f.path, f.size_bytes)).collect();
+        Ok(plan)
+    }
+
+    fn think(spec: DataflowSpec, outline: bool) -> Result<Plan> {
+        let mut assumptions = Vec::new();
         let mut pairs = spec.pairs();
         pairs.sort();
         if let Some(w) = pairs.windows(2).find(|w| w[0] == w[1]) {
@@ -44,8 +70,11 @@ impl Plan {
             ));
         }
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
-        let mut models = plan_models(&spec, &sites)?;
-        let spaces = sites.iter().map(|site| plan_space(&spec, site, &mut models)).collect::<Result<Vec<_>>>()?;
+        let models = plan_models(&spec, &sites, outline, &mut assumptions)?;
+        let mut spaces = Vec::new();
+        for site in &sites {
+            spaces.push(plan_space(&spec, site, &models, outline, &mut assumptions)?);
+        }
         let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
         let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
         let mut tiles = Vec::new();
@@ -59,7 +88,7 @@ impl Plan {
         }
         let all = !spec.estimate.activation_measures.is_empty();
         let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
-        let tokenizer = Arc::new(common_tokenizer(&models)?);
+        let tokenizer = tokenizer(&models, outline, &mut assumptions)?.map(Arc::new);
         let mut plan = Plan {
             tokenizer,
             spec,
@@ -71,6 +100,7 @@ impl Plan {
             raw_pairs,
             costs: Vec::new(),
             corpus_files: Vec::new(),
+            assumptions,
             fingerprint_parts: BTreeMap::new(),
         };
         plan.costs = costs(&plan);
@@ -176,9 +206,9 @@ impl Plan {
 const STATE: &str = "2";
 
 /// The tokenizer of the first model, after it is known that all cut texts alike.
-fn common_tokenizer(models: &[PlannedModel]) -> Result<Tokenizer> {
+fn common_tokenizer(models: &[&PlannedModel]) -> Result<Tokenizer> {
     let mut first: Option<(&PlannedModel, Tokenizer)> = None;
-    for (k, model) in models.iter().enumerate() {
+    for (k, &model) in models.iter().enumerate() {
         if models[..k].iter().any(|m| m.path == model.path) {
             continue;
         }
@@ -208,7 +238,24 @@ fn common_tokenizer(models: &[PlannedModel]) -> Result<Tokenizer> {
     Ok(first.expect("a pair has models").1)
 }
 
-fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<PlannedModel>> {
+/// The common tokenizer; of an outline, of the models that have theirs at hand.
+fn tokenizer(models: &[PlannedModel], outline: bool, assumptions: &mut Vec<String>) -> Result<Option<Tokenizer>> {
+    let (here, not_here): (Vec<&PlannedModel>, Vec<&PlannedModel>) = models
+        .iter()
+        .partition(|m| !outline || crate::model::tokenizer_file(&m.path).map_or(m.path.is_file(), |f| f.is_file()));
+    for model in &not_here {
+        assumptions
+            .push(format!("the tokenizer of model {:?} is not here; it is taken to be that of the others", model.name));
+    }
+    if here.is_empty() { Ok(None) } else { common_tokenizer(&here).map(Some) }
+}
+
+fn plan_models(
+    spec: &DataflowSpec,
+    sites: &BTreeSet<Site>,
+    outline: bool,
+    assumptions: &mut Vec<String>,
+) -> Result<Vec<PlannedModel>> {
     let mut out = Vec::new();
     for (name, model) in &spec.models {
         let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == *name).map(|s| s.hookpoint).collect();
@@ -217,8 +264,10 @@ fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<Planne
                 "[models.{name}] is in no pair; take it out, or name a site of it in compare.pairs"
             )));
         }
-        let path = hub::local(&model.path, Want::Model).map_err(|e| e.within(format!("model {name:?}")))?;
-        let shape = crate::model::header(&path).map_err(|e| e.within(format!("model {name:?}")))?;
+        let Sized { path, shape, unverified } = of_model(name, model, outline)?;
+        if let Some(source) = unverified {
+            assumptions.push(format!("model {name:?} is not here ({}): its sizes are those of {source}", model.path));
+        }
         if let Some(max) = shape.max_context
             && spec.corpus.context_length > max
         {
@@ -236,7 +285,13 @@ fn plan_models(spec: &DataflowSpec, sites: &BTreeSet<Site>) -> Result<Vec<Planne
     Ok(out)
 }
 
-fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> Result<Space> {
+fn plan_space(
+    spec: &DataflowSpec,
+    site: &Site,
+    models: &[PlannedModel],
+    outline: bool,
+    assumptions: &mut Vec<String>,
+) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
     let width = models[model].shape.width(site.hookpoint)?;
@@ -255,8 +310,10 @@ fn plan_space(spec: &DataflowSpec, site: &Site, models: &mut [PlannedModel]) -> 
         }
         return Ok(Space { site: site.clone(), model, slot, width, sae: None });
     };
-    let path = hub::local(&sae.path, Want::Sae).map_err(|e| e.within(format!("sae \"{site}\"")))?;
-    let shape = crate::sae::header(&path, sae.format).map_err(|e| e.within(format!("sae \"{site}\"")))?;
+    let Sized { path, shape, unverified } = of_sae(site, sae, outline)?;
+    if let Some(source) = unverified {
+        assumptions.push(format!("sae \"{site}\" is not here ({}): its sizes are those of {source}", sae.path));
+    }
     if shape.d_in != width {
         return Err(Error::request(format!(
             "sae \"{site}\": its encoder takes {} dimensions, hookpoint {} of model {:?} is {width} wide; check the SAE's path \
@@ -314,6 +371,22 @@ fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
     4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
 }
 
+/// What the doctor's check takes beside the models and SAEs: a copy of the largest SAE, and what one model held at each
+/// place and its two neighbours.
+fn check_bytes(plan: &Plan) -> u64 {
+    let check = &plan.spec.check;
+    let saes = || plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?)));
+    if check.doctor == DoctorRule::Off {
+        return 0;
+    }
+    let rows = check.tokens + plan.spec.corpus.context_length as u64;
+    let held = plan.models.iter().enumerate().map(|(k, m)| {
+        let places = 3 * saes().filter(|(s, _)| s.model == k).count() as u64;
+        4 * rows * places * m.shape.d_model.max(m.shape.d_attn) as u64
+    });
+    saes().map(|(_, sae)| sae.shape.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
+}
+
 /// What is held, at most. Tiles are counted with every row alive.
 fn costs(plan: &Plan) -> Vec<Cost> {
     let spec = &plan.spec;
@@ -331,6 +404,7 @@ fn costs(plan: &Plan) -> Vec<Cost> {
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
         out.push(cost(format!("sae {}", s.site), sae.shape.memory_bytes(), 0));
     }
+    let n_loaded = out.len();
     for p in &plan.pairs {
         let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
         let cells = a.width as u64 * b.width as u64 * 8;
@@ -389,6 +463,11 @@ fn costs(plan: &Plan) -> Vec<Cost> {
     let encoded = rows * 2 * latents + moments;
     out.push(streaming("one batch in its forward".into(), rows * activations + threads * contexts));
     out.push(streaming(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded));
+    // the check is over before any of that is held
+    let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
+    if check_bytes(plan) > instead {
+        out.push(streaming("check of the SAEs before the first batch".into(), check_bytes(plan) - instead));
+    }
     out.push(cost("program, reader, tokenizer, table writers".into(), PROGRAM_BYTES, 0));
     out
 }

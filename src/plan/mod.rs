@@ -6,6 +6,7 @@
 mod cost;
 mod fingerprint;
 mod make;
+mod sizes;
 
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
@@ -39,12 +40,14 @@ pub struct Plan {
     /// Pairs of them whose cross co-moments are kept: those of two raw spaces, or all of `pairs`, in their order, when an
     /// activation measure is asked for.
     pub raw_pairs: Vec<RawPair>,
-    /// The tokenizer of all models.
-    pub tokenizer: Arc<Tokenizer>,
+    /// The tokenizer of all models; an outline may have none.
+    pub tokenizer: Option<Arc<Tokenizer>>,
     /// What is held in memory and on disk.
     pub costs: Vec<Cost>,
     /// Corpus files and their sizes.
     pub corpus_files: Vec<(PathBuf, u64)>,
+    /// What an outline took at its word, a sentence each; a plan that can be run has none.
+    pub assumptions: Vec<String>,
     /// Name and digest of everything that changes a number; the run's fingerprint is their digest.
     pub fingerprint_parts: BTreeMap<String, String>,
 }
@@ -166,6 +169,14 @@ impl Space {
 }
 
 impl Plan {
+    /// The tokenizer of all models.
+    ///
+    /// # Panics
+    /// On an outline without one; only [`Plan::new`] makes plans that are run.
+    pub fn tokenizer(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone().expect("a plan that is run has its tokenizer")
+    }
+
     /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
     pub fn is_raw(&self, pair: Pair) -> bool {
         self.spaces[pair.source].is_raw() && self.spaces[pair.target].is_raw()

@@ -62,7 +62,8 @@ fn entry(path: &Path, name: &str, member: Member) -> Result<Entry> {
     } else {
         Place::Plain { offset: member.offset + skip }
     };
-    Ok(Entry { dtype, shape, column_major: after(text, "fortran_order")?.starts_with("True"), place })
+    let order = after(text, "fortran_order").map_err(|e| e.within(format!("{}: array {name:?}", path.display())))?;
+    Ok(Entry { dtype, shape, column_major: order.starts_with("True"), place })
 }
 
 /// What stands behind `'key':`.

@@ -25,7 +25,7 @@ pub(super) struct Member {
 
 /// Unpacked bytes that an archive may claim: weights barely compress, but a vector of one repeated value does.
 const LARGEST_RATIO: u64 = 32;
-const SMALL: u64 = 16 << 20;
+const SMALL: u64 = 1 << 20;
 /// The end record and its longest comment.
 const TAIL: u64 = 22 + 65_535;
 const DIRECTORY_LIMIT: u64 = 16 << 20;

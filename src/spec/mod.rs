@@ -12,6 +12,7 @@ use crate::matching::{AROUND, Categories, Filters, Rules, TOP_STRINGS};
 use crate::sae::{Encode, Format};
 use crate::similarity::{Measure, MomentsMeasure, RsaRule, SvccaRule};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,9 @@ pub struct DataflowSpec {
     /// When state is saved.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,
+    /// What is looked at before the first batch.
+    #[serde(default)]
+    pub check: CheckSpec,
 }
 
 /// `[models.NAME]`
@@ -60,6 +64,10 @@ pub struct ModelSpec {
     /// Seed: the weights of linear layers are drawn anew, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_weights: Option<u64>,
+    /// Keys of its `config.json` that say its sizes, for a plan without the weights; held against the model when it is
+    /// there. Changes no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Map<String, Value>>,
 }
 
 /// Number format of a model's computation; weights are stored as they come and widened.
@@ -69,6 +77,10 @@ pub enum Dtype {
     /// 32-bit floats.
     #[default]
     F32,
+    /// bfloat16, for devices that multiply it.
+    Bf16,
+    /// 16-bit floats, for devices that multiply them.
+    F16,
 }
 
 /// `[saes."model/hookpoint"]`
@@ -86,6 +98,25 @@ pub struct SaeSpec {
     /// Whether the decoder bias is taken from the input before encoding, whatever the format says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtract_b_dec: Option<bool>,
+    /// Its sizes, for a plan without the weights; held against the SAE when it is there. Changes no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<SaeSizes>,
+}
+
+/// `[saes."model/hookpoint"] sizes = {…}`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaeSizes {
+    /// Width of what it reads.
+    pub d_in: usize,
+    /// Number of latents.
+    pub d_sae: usize,
+    /// Width of what it predicts; that of its input when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_out: Option<usize>,
+    /// Latents that a counted selection keeps; none for ReLU, thresholds and gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<usize>,
 }
 
 /// `[compare]`
@@ -321,6 +352,35 @@ pub struct CheckpointSpec {
     pub every: u64,
 }
 
+/// `[check]`: changes no number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckSpec {
+    /// What becomes of an SAE that clearly reads better at a neighbouring hookpoint, or with its bias the other way.
+    pub doctor: DoctorRule,
+    /// Counted tokens that are tried.
+    pub tokens: u64,
+}
+
+/// What a run does about its doctor's findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoctorRule {
+    /// It does not start.
+    #[default]
+    Refuse,
+    /// It says so and goes on.
+    Warn,
+    /// Nothing is tried.
+    Off,
+}
+
+impl Default for CheckSpec {
+    fn default() -> Self {
+        CheckSpec { doctor: DoctorRule::default(), tokens: 2048 }
+    }
+}
+
 impl Default for CheckpointSpec {
     fn default() -> Self {
         CheckpointSpec { every: 1_000_000 }
@@ -442,6 +502,9 @@ impl DataflowSpec {
         if self.checkpoint.every == 0 {
             return fail("checkpoint.every is 0, expected a number of tokens such as 1_000_000".into());
         }
+        if self.check.tokens == 0 {
+            return fail("check.tokens is 0, expected a number such as 2048; doctor = \"off\" tries nothing".into());
+        }
         if let PairsSpec::Listed(pairs) = &self.compare.pairs
             && pairs.is_empty()
         {
@@ -451,6 +514,14 @@ impl DataflowSpec {
             if name.is_empty() || name.contains('/') {
                 return fail(format!("model name {name:?} is empty or holds a '/'; sites are written MODEL/HOOKPOINT"));
             }
+        }
+        if let Some((name, model)) = self.models.iter().find(|(_, m)| m.dtype != Dtype::F32) {
+            let dtype = if model.dtype == Dtype::Bf16 { "bf16" } else { "f16" };
+            return fail(format!(
+                "models.{name}.dtype is \"{dtype}\", but models run on the CPU here, which multiplies f32 only: {dtype} would be \
+                 widened for every product, slower and with fewer digits; write dtype = \"f32\" (weights stored in {dtype} are read \
+                 as they are)"
+            ));
         }
         for site in self.saes.keys() {
             self.model_of(site, "saes", path)?;

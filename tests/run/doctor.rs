@@ -1,6 +1,6 @@
 //! `cognate doctor` over the demo: the right readings pass, moved hookpoints and a bias read the wrong way are named.
 
-use crate::bench_rig::{cognate, project};
+use crate::bench_rig::{cognate, fixtures, project, run, same_tables, small_demo, tables};
 use serde_json::Value;
 use std::path::Path;
 
@@ -80,4 +80,69 @@ fn a_bias_read_the_wrong_way_is_refused_and_the_key_named() {
         assert_eq!(sae["better"]["hookpoint"], hookpoint, "{sae:#}");
     }
     assert!(said.contains("write subtract_b_dec = true"), "{said}");
+}
+
+#[test]
+fn a_run_tries_its_saes_first_and_its_numbers_do_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let said = |output: std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let first = said(run(&small_demo(folder.path(), &[]), &out, &[]));
+    assert!(first.contains("3 SAEs tried on ") && first.contains("none reads clearly better elsewhere"), "{first}");
+    let expected = tables(&out);
+    // switched otherwise it is the same run, and the same tables
+    let check =
+        |rule: &str| ("[checkpoint]".to_string(), format!("[check]\ndoctor = \"{rule}\"\ntokens = 500\n[checkpoint]"));
+    for rule in ["off", "warn"] {
+        let (from, to) = check(rule);
+        let flow = small_demo(folder.path(), &[(&from, &to)]);
+        let again = said(run(&flow, &out, &[]));
+        assert!(again.contains("is complete") && !again.contains("tried"), "{again}");
+        let other = folder.path().join(rule);
+        assert_eq!(said(run(&flow, &other, &[])).contains("tried on"), rule == "warn");
+        same_tables(&expected, &other, rule);
+    }
+
+    let moved = ("small-b/resid_post.3", "small-b/resid_post.4");
+    let refused = cognate()
+        .arg("run")
+        .arg(small_demo(folder.path(), &[moved]))
+        .arg("--out")
+        .arg(folder.path().join("moved"))
+        .output();
+    let refused = refused.unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let line = said(refused);
+    for word in ["sae \"small-b/resid_post.4\" reads better at resid_post.3", "doctor = \"warn\" under [check]"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    let (from, to) = check("warn");
+    let warned = said(run(&small_demo(folder.path(), &[moved, (&from, &to)]), &folder.path().join("moved"), &[]));
+    assert!(warned.contains("warning: sae \"small-b/resid_post.4\" reads better at resid_post.3"), "{warned}");
+}
+
+#[test]
+fn untrained_saes_say_nothing_and_stop_nothing() {
+    let Some(e2e) = fixtures("e2e") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let flow = folder.path().join("flow.toml");
+    let at = |what: &str| e2e.join(what).display().to_string();
+    let text = format!(
+        "format = 1\nname = \"untrained\"\n[corpus]\nfiles = [{:?}]\ncontext_length = 64\n[models]\na.path = {:?}\nb.path = {:?}\n\
+         [saes]\n\"a/resid_post.0\".path = {:?}\n\"a/resid_post.2\".path = {:?}\n\"b/resid_post.1\".path = {:?}\n\
+         [compare]\npairs = \"all\"\n",
+        at("corpus.jsonl"),
+        at("model_A"),
+        at("model_B"),
+        at("sae_model_A/layers.0"),
+        at("sae_model_A/layers.2"),
+        at("sae_model_B/layers.1")
+    );
+    std::fs::write(&flow, text).unwrap();
+    let (code, found, said) = doctor(&flow);
+    assert_eq!(code, Some(0), "{said}");
+    for sae in found["saes"].as_array().unwrap() {
+        println!("{sae:#}");
+        assert!(sae["readings"].as_array().unwrap().iter().all(|r| r["fvu"].as_f64().unwrap() > 0.7), "{sae:#}");
+    }
 }

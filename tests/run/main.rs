@@ -12,3 +12,4 @@ mod merge;
 mod raw;
 mod refusals;
 mod score;
+mod sources;
