@@ -197,6 +197,8 @@ fn publish(c: &mut Criterion) {
             target_latent: Some(i.wrapping_mul(2_654_435_761) % n),
             correlation: Some(f64::from(r[i as usize])),
             chance: Chance::default(),
+            exact_tokens: 0,
+            standard_error: Some(0.0),
             rank: i % best + 1,
             direction: Direction::Forward,
             mutual: false,

@@ -194,7 +194,7 @@ fn batch(contexts: &[Vec<u32>]) -> TokenBatch {
         })
         .collect();
     let documents = (0..contexts.len() as u64)
-        .map(|number| Document { number, name: format!("doc-{number}").into(), labels: Vec::new() })
+        .map(|number| Document { number, name: format!("doc-{number}").into(), ..Document::default() })
         .collect();
     TokenBatch { index: 3, first_row: 0, contexts, documents }
 }

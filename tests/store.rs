@@ -180,6 +180,8 @@ fn write_matches(path: &Path, n: u32) -> Result<()> {
         target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
         correlation: Some(f64::from(i).sin()),
         chance: Chance::default(),
+        exact_tokens: 0,
+        standard_error: Some(f64::from(i).cos()),
         rank: i % 5 + 1,
         direction: Direction::Forward,
         mutual: i.is_multiple_of(7),

@@ -155,6 +155,8 @@ mod tests {
             target_latent: Some(i),
             correlation: Some(correlation),
             chance: Chance::default(),
+            exact_tokens: 9,
+            standard_error: Some(0.0),
             rank: 1,
             direction: Direction::Forward,
             mutual: true,

@@ -1,7 +1,8 @@
 //! `cognate merge`: runs over disjoint shards of a corpus become one run directory.
 
 use crate::cli::plan::limit;
-use crate::engine::{Loaded, Part, bound_arenas};
+use crate::cli::run::cross_of;
+use crate::engine::{Loaded, Part, bound_arenas, second_pass};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::{Summary, thousands};
@@ -42,6 +43,8 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let files = specs.iter().flat_map(|s| s.corpus.files.clone()).collect();
     let mut spec = specs.swap_remove(0);
     spec.corpus.files = files;
+    // what "auto" came to when the runs were begun
+    spec.compare.cross = cross_of(&parts[0].manifest).unwrap_or(spec.compare.cross);
     let text = spec.to_toml();
     let mut plan = Plan::without_corpus(spec)?;
     plan.costs.retain(|c| !c.only_streaming);
@@ -99,6 +102,12 @@ pub fn open(path: &Path) -> Result<Part> {
     let wanted =
         Wanted { fingerprint: known.fingerprint.clone(), parts: known.parts.clone(), environment: Environment::here() };
     match decide(&found, &wanted) {
+        Decision::Resume { manifest, .. } if !manifest.finished && second_pass(&manifest).is_some() => {
+            Err(Error::request(format!(
+                "{} stands in its second pass over the corpus, its counts are not whole; let it come to its end first",
+                path.display()
+            )))
+        }
         Decision::Resume { manifest, warnings } => {
             warnings.iter().for_each(|w| eprintln!("warning: {w}"));
             Ok(Part { run, manifest: *manifest })

@@ -6,6 +6,7 @@ mod doctor;
 pub mod encode;
 mod fetch;
 mod machine;
+mod measure;
 mod merge;
 mod plan;
 mod progress;
@@ -41,6 +42,8 @@ enum Command {
     /// the same command goes on from there. A directory that holds another run is refused.
     Run(RunArgs),
     /// Say what a dataflow file would do: steps, shapes, memory, disk; opens headers only
+    ///
+    /// With --measure one batch is run, and the time that the whole would take is estimated from it.
     Plan {
         /// The dataflow file
         flow: PathBuf,
@@ -50,6 +53,9 @@ enum Command {
         /// Refuse a plan over this much memory, for example 16GiB
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
+        /// Load models and SAEs, run one batch, and say how long a run would take
+        #[arg(long)]
+        measure: bool,
     },
     /// Say how a run stands, from any terminal, while it goes on or after; nothing is written
     Status {
@@ -225,7 +231,9 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args),
-        Command::Plan { flow, json, memory_limit } => plan::plan(&flow, json, memory_limit.as_deref()),
+        Command::Plan { flow, json, memory_limit, measure } => {
+            plan::plan(&flow, json, memory_limit.as_deref(), measure)
+        }
         Command::Status { run, json } => status::status(&run, json),
         Command::Show { run, latent, json } => show::show(&run, &latent, json),
         Command::Score { run, settings, out, memory_limit } => {

@@ -1,6 +1,8 @@
 //! `cognate plan`: what would be done.
 
 use crate::cli::machine;
+use crate::cli::measure::Measured;
+use crate::cli::run::settled_cross;
 use crate::error::Result;
 use crate::plan::{Plan, parse_bytes};
 use crate::report::{human_bytes, thousands};
@@ -9,20 +11,29 @@ use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Prints the plan of the dataflow file `flow`, whose weights and corpus need not be here.
 ///
 /// # Errors
 /// Those of reading and planning; `Machine` when it is over `memory_limit`.
-pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>) -> Result<ExitCode> {
+pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
-    let plan = Plan::outline(spec)?;
+    let known = settled_cross(&spec.default_directory());
+    let mut plan = Plan::outline(spec)?;
+    let limit = limit(memory_limit)?;
+    plan.settle_cross(limit, known);
+    let fits = plan.check_memory(limit);
+    let plan = Arc::new(plan);
+    let measured = if measure && fits.is_ok() { Some(Measured::of(&plan)?) } else { None };
     if json {
-        println!("{}", as_json(&plan));
+        let mut out = as_json(&plan);
+        out["measured"] = json!(measured);
+        println!("{out}");
     } else {
-        print!("{}", as_text(&plan));
+        print!("{}{}", as_text(&plan), measured.map_or(String::new(), |m| m.as_text()));
     }
-    plan.check_memory(limit(memory_limit)?)?;
+    fits?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,6 +87,10 @@ pub fn as_text(plan: &Plan) -> String {
         let widths = format!("{} x {}", plan.spaces[pair.source].width, plan.spaces[pair.target].width);
         line(match plan.tiles.iter().filter(|t| t.pair == p).count() {
             0 => format!("  match     {a} x {b}: {widths} dimensions, co-moments"),
+            _ if plan.is_sketched() => format!(
+                "  match     {a} x {b}: {widths} latents, sketches of {}, {} candidates each way",
+                spec.compare.width, spec.compare.candidates
+            ),
             1 => format!("  match     {a} x {b}: {widths} latents, 1 tile"),
             tiles => format!("  match     {a} x {b}: {widths} latents, {tiles} tiles"),
         });
@@ -126,6 +141,7 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
             let (a, b) = plan.pair_sites(p);
             json!({ "source": a.to_string(), "target": b.to_string(), "tiles": plan.tiles.iter().filter(|t| t.pair == p).count() })
         }).collect::<Vec<_>>(),
+        "cross": plan.spec.compare.cross,
         "costs": plan.costs.iter().map(|c| json!({
             "what": c.what, "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
         })).collect::<Vec<_>>(),

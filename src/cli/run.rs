@@ -8,11 +8,11 @@ use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
 use crate::doctor::diagnose_open;
-use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
+use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
-use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
+use crate::spec::{CheckSpec, Cross, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, inspect, write_atomic};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -39,10 +39,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
     let mut plan = Plan::new(spec)?;
     let leads = cluster.process == 0;
+    let limit = limit(args.memory_limit.as_deref())?;
+    plan.settle_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
     if leads {
         voice.plan(&as_text(&plan), &as_json(&plan));
     }
-    plan.check_memory(limit(args.memory_limit.as_deref())?)?;
+    plan.check_memory(limit)?;
     plan.take_fingerprint()?;
     let plan = Arc::new(plan);
 
@@ -58,6 +60,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
+    if resume.as_ref().is_some_and(|m| m.finished && second_pass(m).is_some()) {
+        return Err(Error::request(format!(
+            "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
+             or --fresh to start over",
+            directory.display()
+        )));
+    }
     if resume.as_ref().is_some_and(|m| !merge::parts_of(m).is_empty()) {
         return Err(Error::state(format!(
             "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
@@ -120,6 +129,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// How a run that is in the directory keeps Σxy: what `cross = "auto"` once came to.
+pub fn settled_cross(directory: &Path) -> Option<Cross> {
+    cross_of(&Manifest::read(&RunDir::at(directory).ok()?.manifest()).ok()?)
+}
+
+/// How the run of a manifest keeps Σxy.
+pub fn cross_of(manifest: &Manifest) -> Option<Cross> {
+    serde_json::from_str(manifest.parts.get("compare.cross")?).ok()
 }
 
 /// What the manifest says beside: how far it was to go, where the dataflow file lies (paths that begin with `./` are

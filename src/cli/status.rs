@@ -5,6 +5,7 @@
 use crate::cli::merge::{Merged, parts_of};
 use crate::cli::run::ending;
 use crate::corpus::Cursor;
+use crate::engine::second_pass;
 use crate::error::{Error, Result};
 use crate::report::{Summary, duration, human_bytes, thousands};
 use crate::store::{Holder, Manifest, RunDir};
@@ -139,6 +140,9 @@ fn share(manifest: &Manifest) -> Option<f64> {
     let of_bytes = done.zip(total).map(|(done, total)| done as f64 / total as f64);
     let asked = manifest.extra.get("max_tokens").and_then(serde_json::Value::as_u64).filter(|n| *n > 0);
     let of_tokens = asked.map(|n| manifest.rows as f64 / n as f64);
+    if let Some(pass) = second_pass(manifest).filter(|_| !manifest.finished) {
+        return Some(0.5 + 0.5 * pass.counted as f64 / pass.rows.max(1) as f64);
+    }
     let share = match (of_bytes, of_tokens) {
         (Some(a), Some(b)) => Some(a.max(b)),
         (a, b) => a.or(b),

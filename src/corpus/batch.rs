@@ -34,6 +34,10 @@ pub struct Context {
 pub struct Document {
     /// Running number over the whole corpus, from 0.
     pub number: u64,
+    /// The file it stands in, by its place in the list of files.
+    pub file: u32,
+    /// Number of its record in the file: the same wherever the file stands in the list.
+    pub record: u64,
     /// Its `id` field where it has one, else `FILE:RECORD` (record from 1); shared with what remembers it.
     pub name: Arc<str>,
     /// Values of the label fields, in the order of `labels` in the options; `None` where the record has none.

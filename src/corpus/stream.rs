@@ -241,7 +241,8 @@ impl Corpus {
                             now.documents += 1;
                             now.split_documents += u64::from(piece.split);
                             let (name, labels) = (opening.name.as_str().into(), opening.labels.clone());
-                            self.cutter.open(Document { number, name, labels });
+                            let (file, record) = (file as u32, after.record);
+                            self.cutter.open(Document { number, file, record, name, labels });
                         }
                         self.cutter.push(&piece, &mut cuts);
                     }

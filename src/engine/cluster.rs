@@ -8,9 +8,9 @@ use crate::engine::message::{Encoded, Folded, Note, ViewRow, Work};
 use crate::engine::publish::{Due, Publisher};
 use crate::engine::schedule::Schedule;
 use crate::engine::shared::{Shared, Stage};
-use crate::engine::source::{SourceParts, batches, feed};
+use crate::engine::source::{SourceParts, batches, feed, second_schedule};
 use crate::engine::views::views;
-use crate::engine::{Job, keep_or_fail, state};
+use crate::engine::{Job, keep_or_fail, second_pass, state};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
@@ -96,11 +96,17 @@ pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
     let source = corpus.map(|corpus| {
         let estimate = &job.plan.spec.estimate;
         let (rows, snapshots) = job.resume.as_ref().map_or((0, 0), |m| (m.rows, m.snapshot));
+        let second = job.resume.as_ref().and_then(second_pass);
+        let every = job.plan.spec.checkpoint.every;
         let run = job.run.clone();
         (
             feed(corpus, job.in_flight.clamp(1, 8) as usize, shared.clone()),
-            Schedule::new(estimate.snapshot_every, job.plan.spec.checkpoint.every, rows, snapshots),
+            match second {
+                Some(pass) => second_schedule(every, pass.counted, snapshots),
+                None => Schedule::new(estimate.snapshot_every, every, rows, snapshots),
+            },
             run,
+            second,
         )
     });
     shared.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
@@ -111,7 +117,13 @@ pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
     let of_job = job.clone();
     let guards = timely::execute(config, move |worker| {
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
-        let parts = parts.map(|(feed, schedule, run)| SourceParts {
+        let (plan, tokenizer) = (of_job.plan.clone(), of_job.tokenizer.clone());
+        let checkpoint_every = plan.spec.checkpoint.every;
+        let reopen = move || Corpus::open(plan.spec.corpus.clone(), tokenizer.clone());
+        let parts = parts.map(|(feed, schedule, run, second)| SourceParts {
+            second,
+            checkpoint_every,
+            reopen: of_job.plan.reads_twice().then(|| Box::new(reopen) as Box<dyn Fn() -> Result<Corpus>>),
             feed,
             schedule,
             start: first,
@@ -220,7 +232,13 @@ fn build(
                             if of_job.shared.failed() {
                                 continue;
                             }
-                            let batch = encode_batch(&of_job.plan, &of_job.loaded, &work.tokens, &of_job.shared);
+                            let batch = encode_batch(
+                                &of_job.plan,
+                                &of_job.loaded,
+                                &work.tokens,
+                                &of_job.shared,
+                                !work.control.again,
+                            );
                             let Some(batch) = keep_or_fail(&of_job.shared, batch).map(Arc::new) else { continue };
                             let mut session = output.session(&capability);
                             for to in 0..peers as u64 {
@@ -359,14 +377,14 @@ fn publisher(job: &Job) -> Option<Publisher> {
 fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
     let shared: &Shared = &job.shared;
     let control = &encoded.control;
-    shared.timed(Stage::Fold, || fold.apply(&encoded.batch))?;
+    shared.timed(Stage::Fold, || fold.apply(&encoded.batch, control.again))?;
     if index == 0 {
         shared.rows.store(control.rows, Relaxed);
     }
     let mut out = Vec::new();
     if control.snapshot.is_some() {
         shared.timed(Stage::Snapshot, || {
-            out.extend(fold.snapshot());
+            out.extend(fold.snapshot(control.choose));
             out.extend(fold.notes().into_iter().map(Folded::Note));
         });
     }

@@ -42,7 +42,7 @@ impl Loaded {
     }
 }
 
-/// What a batch gives: a pure function of its tokens and the plan.
+/// What a batch gives, co-moments of raw activations only `with_moments`: a pure function of its tokens and the plan.
 ///
 /// # Errors
 /// Those of the forward and the encode, which name the place of a non-finite value.
@@ -51,6 +51,7 @@ pub fn encode_batch(
     loaded: &Loaded,
     tokens: &Arc<crate::corpus::TokenBatch>,
     shared: &Shared,
+    with_moments: bool,
 ) -> Result<EncodedBatch> {
     let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {
         (plan.models.iter().zip(&loaded.models))
@@ -75,6 +76,9 @@ pub fn encode_batch(
     })?;
     let (moments, cross_moments) = shared.timed(Stage::Moments, || {
         let raw = |k: usize| &activations[plan.raw_sites[k].model][plan.raw_sites[k].slot].x;
+        if !with_moments {
+            return (Vec::new(), Vec::new());
+        }
         let own = if plan.scores_activations() { plan.raw_sites.len() } else { 0 };
         let moments: Vec<CoMoment> = (0..own).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
         let runs = u64::from(plan.activation_nulls());

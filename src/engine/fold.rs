@@ -6,13 +6,25 @@
 
 use crate::engine::message::{ChanceSnapshot, EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::error::Result;
-use crate::matching::{BestPartners, Standardised, TileMatches, match_co_moment, match_tile};
+use crate::matching::{
+    BestPartners, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted, match_tile,
+};
 use crate::moments::{
-    ByLatent, CoMoment, CrossCoMoment, CrossTile, LabelSums, LatentSums, TopTokens, document_rotation,
+    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, LabelSums, LatentSums, RowHash, Sketch, TopTokens,
+    document_rotation,
 };
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::sync::Arc;
+
+/// Σxy as a tile keeps it.
+#[derive(Debug)]
+pub enum Held {
+    /// Of every pair of latents.
+    Exact(CrossTile),
+    /// Of candidates.
+    Counted(Counted),
+}
 
 /// A tile that this worker owns.
 #[derive(Debug)]
@@ -22,8 +34,8 @@ pub struct OwnedTile {
     /// Index in the plan's list of pairs.
     pub pair: usize,
     /// The sums.
-    pub tile: CrossTile,
-    /// The same with the target's rows turned to another document, for the chance level of a best match.
+    pub held: Held,
+    /// The same, where exact, with the target's rows turned to another document, for the chance level of a best match.
     pub null: Option<CrossTile>,
     /// What was last said of each row.
     said: Vec<BestPartners>,
@@ -57,6 +69,10 @@ pub struct Fold {
     plan: Arc<Plan>,
     /// Sums of every space, `[n_spaces]`.
     pub sums: Vec<LatentSums>,
+    /// Sketches of every space that has one, `[n_spaces]`: whoever owns a pair needs both of its spaces'.
+    pub sketches: Vec<Option<Sketch>>,
+    /// Gives rows their buckets.
+    pub row_hash: RowHash,
     /// Own tiles, in order of index.
     pub tiles: Vec<OwnedTile>,
     /// Own spaces, in order of index.
@@ -76,9 +92,12 @@ impl Fold {
         let tiles: Vec<OwnedTile> = (plan.tiles.iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, t)| {
-                let tile = CrossTile::new(t.first_row, t.n_rows, plan.spaces[plan.pairs[t.pair].target].width);
-                let null = plan.spec.estimate.null.documents.then(|| tile.clone());
-                OwnedTile { index: k, pair: t.pair, tile, null, said: vec![BestPartners::default(); t.n_rows] }
+                let d_target = plan.spaces[plan.pairs[t.pair].target].width;
+                let tile = || CrossTile::new(t.first_row, t.n_rows, d_target);
+                let sketched = plan.is_sketched();
+                let held = if sketched { Held::Counted(Counted::new(t.n_rows, d_target)) } else { Held::Exact(tile()) };
+                let null = (plan.spec.estimate.null.documents && !sketched).then(tile);
+                OwnedTile { index: k, pair: t.pair, held, null, said: vec![BestPartners::default(); t.n_rows] }
             })
             .collect();
         let spaces = (plan.spaces.iter().enumerate())
@@ -113,7 +132,12 @@ impl Fold {
             })
             .collect();
         let sums = plan.spaces.iter().map(|s| LatentSums::new(s.width)).collect();
-        Fold { plan, sums, tiles, spaces, moments, cross_moments, said_backward }
+        let width = plan.spec.compare.width;
+        let sketches = (plan.spaces.iter().enumerate())
+            .map(|(k, s)| plan.has_sketch(k).then(|| Sketch::new(s.width, width)))
+            .collect();
+        let row_hash = RowHash::new(plan.spec.seed, width, plan.corpus_names());
+        Fold { plan, sums, sketches, row_hash, tiles, spaces, moments, cross_moments, said_backward }
     }
 
     /// What it was made for.
@@ -121,15 +145,24 @@ impl Fold {
         &self.plan
     }
 
-    /// Adds a batch. Must be called in order of batch index.
+    /// Adds a batch; one that is read `again` to the counts of candidates alone, which the first of them begins anew. Must be
+    /// called in order of batch index.
     ///
     /// # Errors
     /// `Input` when a label takes too many values.
-    pub fn apply(&mut self, batch: &EncodedBatch) -> Result<()> {
+    pub fn apply(&mut self, batch: &EncodedBatch, again: bool) -> Result<()> {
+        if again && batch.tokens.index == 0 {
+            for owned in &mut self.tiles {
+                if let Held::Counted(counted) = &mut owned.held {
+                    counted.begin_again();
+                }
+            }
+        }
         let sources: Vec<Option<ByLatent>> = (0..self.plan.spaces.len())
             .into_par_iter()
             .map(|s| {
-                let needed = self.tiles.iter().any(|t| self.plan.pairs[t.pair].source == s);
+                let needed = (self.sketches[s].is_some() && !again)
+                    || self.tiles.iter().any(|t| self.plan.pairs[t.pair].source == s);
                 needed.then(|| ByLatent::new(&batch.latents[s]))
             })
             .collect();
@@ -138,11 +171,25 @@ impl Fold {
             let pair = plan.pairs[owned.pair];
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
             let target = &batch.latents[pair.target];
-            owned.tile.fold(source, target);
+            match &mut owned.held {
+                Held::Exact(tile) => tile.fold(source, target),
+                Held::Counted(counted) => counted.fold(source, target),
+            }
             if let Some(null) = &mut owned.null {
                 null.fold_rotated(source, target, document_rotation(target.n_rows()));
             }
         });
+        if again {
+            return Ok(());
+        }
+        if plan.is_sketched() {
+            let buckets = self.row_hash.next(&batch.tokens);
+            self.sketches.par_iter_mut().zip(&sources).for_each(|(sketch, by_latent)| {
+                if let (Some(sketch), Some(by_latent)) = (sketch, by_latent) {
+                    sketch.fold(by_latent, &buckets);
+                }
+            });
+        }
         self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
         let fields = &plan.spec.corpus.labels;
         self.spaces.par_iter_mut().try_for_each(|space| {
@@ -157,18 +204,37 @@ impl Fold {
         Ok(())
     }
 
-    /// Turns sums into correlations and says what changed since the last time.
-    pub fn snapshot(&mut self) -> Vec<Folded> {
+    /// Turns sums into correlations and says what changed since the last time. Candidates are chosen anew
+    /// where asked for, at snapshots 1, 2, 4, 8 … and before a second pass: each choice is a product of whole sketches.
+    pub fn snapshot(&mut self, choose: bool) -> Vec<Folded> {
         let keep = self.plan.spec.estimate.best;
         let rules = self.plan.spec.estimate.rules;
         let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
         let (plan, sums) = (self.plan.clone(), &self.sums);
+        if choose && plan.is_sketched() {
+            let meant: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
+            // one pair at a time: all threads work on it, and their lists are the memory of one
+            for owned in &mut self.tiles {
+                let Held::Counted(counted) = &mut owned.held else { continue };
+                let side = |space: usize| {
+                    let sketch = self.sketches[space].as_ref().expect("both spaces of a counted pair are sketched");
+                    (sketch, &meant[space])
+                };
+                let pair = plan.pairs[owned.pair];
+                let sides = [side(pair.source), side(pair.target)];
+                *counted = choose_candidates(counted, sides, plan.spec.compare.candidates);
+            }
+        }
         // (pair, first source latent, what was found, what was last said of each source latent)
         let mut found: Vec<(usize, usize, TileMatches, &mut Vec<BestPartners>)> = (self.tiles.par_iter_mut())
             .map(|owned| {
                 let pair = plan.pairs[owned.pair];
-                let found = match_tile(&owned.tile, &standardised[pair.source], &standardised[pair.target], keep);
-                (owned.pair, owned.tile.first_row(), found, &mut owned.said)
+                let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
+                let (first, found) = match &owned.held {
+                    Held::Exact(tile) => (tile.first_row(), match_tile(tile, source, target, keep)),
+                    Held::Counted(counted) => (0, match_counted(counted, source, target, keep)),
+                };
+                (owned.pair, first, found, &mut owned.said)
             })
             .collect();
         found.par_extend(self.cross_moments.par_iter_mut().filter(|owned| !owned.said.is_empty()).map(|owned| {
@@ -205,14 +271,19 @@ impl Fold {
         for (pair, targets) in backward.into_iter().enumerate() {
             for (target, partners) in targets.into_iter().enumerate() {
                 let said = &mut self.said_backward[pair][target];
-                let row = |p: &crate::matching::Partner| ViewInput::Backward {
-                    pair: pair as u32,
-                    target: target as u32,
-                    source: p.latent,
-                    correlation: p.correlation,
+                let (target, whole) = (target as u32, whole_at_owner(&plan, pair));
+                let row = |rank: usize, p: &crate::matching::Partner| {
+                    let (pair, rank, source, correlation) = (pair as u32, rank as u8, p.latent, p.correlation);
+                    if whole {
+                        ViewInput::RankedBackward { pair, target, rank, source, correlation }
+                    } else {
+                        ViewInput::Backward { pair, target, source, correlation }
+                    }
                 };
-                let old = said.as_slice().iter().map(row).collect();
-                let new = partners.as_slice().iter().map(row).collect();
+                let rows = |partners: &BestPartners| -> Vec<ViewInput> {
+                    partners.as_slice().iter().enumerate().map(|(rank, p)| row(rank, p)).collect()
+                };
+                let (old, new) = (rows(said), rows(&partners));
                 say_changes(old, new, &mut out);
                 *said = partners;
             }
@@ -232,7 +303,8 @@ impl Fold {
             .filter_map(|owned| {
                 let pair = plan.pairs[owned.pair];
                 let found = match_tile(owned.null.as_ref()?, &standardised[pair.source], &standardised[pair.target], 1);
-                Some((owned.pair, owned.tile.first_row(), found))
+                let Held::Exact(tile) = &owned.held else { return None };
+                Some((owned.pair, tile.first_row(), found))
             })
             .collect();
         found.extend(self.cross_moments.iter().filter(|owned| !owned.said.is_empty()).filter_map(|owned| {
@@ -273,6 +345,10 @@ impl Fold {
                 }))
             })
             .collect();
+        notes.extend(self.tiles.iter().filter_map(|owned| match &owned.held {
+            Held::Counted(counted) => Some(Note::Candidates(owned.pair, counted.candidates().clone())),
+            Held::Exact(_) => None,
+        }));
         if self.plan.scores_activations() {
             notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
             let crosses = self.cross_moments.iter();
@@ -281,6 +357,11 @@ impl Fold {
         notes.extend(self.chances());
         notes
     }
+}
+
+/// Whether one worker knows all sums of a pair: the one tile of candidates, or the one cross co-moment.
+fn whole_at_owner(plan: &Plan, pair: usize) -> bool {
+    plan.is_sketched() || plan.is_raw(plan.pairs[pair])
 }
 
 /// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.

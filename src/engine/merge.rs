@@ -40,12 +40,15 @@ pub fn merge(
         rows += part.manifest.rows;
         batches += part.manifest.next_batch;
     }
-    let mut due = Due { deltas: settled_views(fold.snapshot(), plan), ..Due::default() };
+    // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
+    let saved = state::save(&fold, out, batches, |k| plan.tile_name(k))?;
+    let deltas = settled_views(fold.snapshot(true), plan);
+    let mut due = Due { deltas, saved, ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));
-    due.saved = state::save(&fold, out, batches, |k| plan.tile_name(k))?;
     let t = batches.saturating_sub(1);
     let cursor = Some("null".to_string());
-    due.control = Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, settled: false, cursor });
+    due.control =
+        Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, cursor, ..Control::default() });
     let (tokenizer, shared) = (plan.tokenizer(), Arc::new(Shared::default()));
     let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
     publisher.settle(t, due)

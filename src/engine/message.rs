@@ -6,7 +6,7 @@
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
 use crate::matching::{Correlation, Direction};
-use crate::moments::{CoMoment, CrossCoMoment, LabelSums, LatentSums, TopToken};
+use crate::moments::{Candidates, CoMoment, CrossCoMoment, LabelSums, LatentSums, TopToken};
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -26,8 +26,27 @@ pub struct Control {
     pub last: bool,
     /// Whether it is so because the stop rule is met, with more of the corpus to come.
     pub settled: bool,
+    /// Whether candidates are chosen anew at the snapshot.
+    pub choose: bool,
+    /// Whether the batch is read for the second time: it is counted on candidates and nowhere else.
+    pub again: bool,
+    /// The second pass, from the end of the first on.
+    pub second: Option<SecondPass>,
     /// Where the corpus stands after this batch, as JSON; only with `checkpoint`.
     pub cursor: Option<String>,
+}
+
+/// Where a second pass over the corpus stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondPass {
+    /// Batches of the first pass; the second has as many.
+    pub batches: u64,
+    /// Counted rows of the first pass.
+    pub rows: u64,
+    /// Rows counted again so far.
+    pub counted: u64,
+    /// Whether the first pass ended by the stop rule.
+    pub settled: bool,
 }
 
 /// A batch on its way to its forward.
@@ -79,6 +98,8 @@ pub enum Note {
     CrossMoments(usize, Arc<CrossCoMoment>),
     /// What one worker's part of a pair gives by chance.
     Chance(Arc<ChanceSnapshot>),
+    /// How well the candidates of a pair are known.
+    Candidates(usize, Arc<Candidates>),
     /// A state file is on disk.
     Saved(SavedFile),
 }
@@ -117,6 +138,8 @@ pub struct ChanceSnapshot {
 pub enum ViewInput {
     /// A source latent's partner of this rank (0 = best).
     Forward { pair: u32, source: u32, rank: u8, target: u32, correlation: Correlation },
+    /// A target latent's partner of this rank, where one worker knows all of the pair.
+    RankedBackward { pair: u32, target: u32, rank: u8, source: u32, correlation: Correlation },
     /// One worker's candidate for a target latent.
     Backward { pair: u32, target: u32, source: u32, correlation: Correlation },
 }

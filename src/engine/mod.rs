@@ -14,6 +14,7 @@ mod cluster;
 mod encode;
 mod facts;
 mod fold;
+mod measure;
 mod memory;
 mod merge;
 mod message;
@@ -36,8 +37,10 @@ use std::sync::Arc;
 
 pub use cluster::{Cluster, abort_on_panic};
 pub use encode::Loaded;
+pub use measure::{measure_batch, measure_choice};
 pub use memory::bound_arenas;
 pub use merge::{Part, merge};
+pub use message::SecondPass;
 pub use score::score;
 pub use shared::{Shared, Stage};
 
@@ -102,6 +105,11 @@ pub fn run(job: Job, corpus: Option<Corpus>) -> Result<Outcome> {
         None if shared.stop_requested() => Ok(Outcome::Stopped),
         None => Ok(Outcome::Finished),
     }
+}
+
+/// The second pass over the corpus that a checkpoint stands in, or has behind it.
+pub fn second_pass(manifest: &Manifest) -> Option<SecondPass> {
+    serde_json::from_value(manifest.extra["second_pass"].clone()).ok()
 }
 
 /// A worker that found something wrong says so once; the others only stop.

@@ -9,6 +9,7 @@ use crate::engine::subset::SavedTiles;
 use crate::engine::{Event, Observer, SnapshotFacts};
 use crate::error::Result;
 use crate::ids::BatchIndex;
+use crate::moments::Candidates;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, StateFile, StateLayout};
@@ -40,6 +41,8 @@ pub struct Due {
     pub spaces: Spaces,
     pub raw: RawMoments,
     pub chance: Vec<Arc<ChanceSnapshot>>,
+    /// How well the candidates of a pair are known; none where Σxy is exact.
+    pub candidates: BTreeMap<usize, Arc<Candidates>>,
     pub saved: Vec<SavedFile>,
 }
 
@@ -58,6 +61,9 @@ impl Due {
                 self.raw.cross.insert(k, m);
             }
             Note::Chance(c) => self.chance.push(c),
+            Note::Candidates(pair, candidates) => {
+                self.candidates.insert(pair, candidates);
+            }
             Note::Saved(file) => self.saved.push(file),
         }
     }
@@ -133,7 +139,7 @@ impl Publisher {
 
     fn publish(&mut self, snapshot: u32, control: &Control, due: &Due) -> Result<()> {
         let (origin, spaces) = (origin(&self.plan, control.rows), &due.spaces);
-        self.results.judge(spaces, &due.chance)?;
+        self.results.judge(spaces, &due.chance, &due.candidates)?;
         let results = &self.results;
         write_table(
             &self.run.table("latents"),
@@ -144,7 +150,8 @@ impl Publisher {
         write_table(&self.run.table("matches"), (), &origin, results.match_rows())?;
         let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
-        let saved = control.last.then(|| SavedTiles::of_files(&self.run, &self.plan, control.t + 1, &due.saved));
+        let exact_end = control.last && !self.plan.is_sketched();
+        let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, control.t + 1, &due.saved));
         let similarities = results.scores(spaces, &due.raw, with_null, saved)?;
         write_table(&self.run.table("similarities"), (), &origin, similarities.iter().cloned())?;
         let rows = self.history_rows(snapshot, control.rows, spaces, &similarities);
@@ -244,6 +251,9 @@ impl Publisher {
         manifest.snapshot = self.history.last().map_or(0, |h| h.snapshot);
         manifest.finished = control.last;
         manifest.extra = self.extra.clone();
+        if let Some(pass) = control.second {
+            manifest.extra["second_pass"] = json!(pass);
+        }
         if let (true, Some(rule)) = (control.settled, self.plan.spec.estimate.stop_when) {
             manifest.extra["settled"] = json!(rule);
         }

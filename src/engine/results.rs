@@ -10,9 +10,10 @@ use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::matching::assignment::first_one_to_one;
 use crate::matching::{
-    Chance, Direction, LatentFacts, Partner, Rules, Side, Verdict, benjamini_hochberg, chances, judge, kept,
+    Chance, Direction, LatentFacts, Partner, Rules, Side, Standardised, Verdict, benjamini_hochberg, chances, judge,
+    kept, standard_error,
 };
-use crate::moments::{CoMoment, CrossCoMoment, LabelKey};
+use crate::moments::{Candidates, CoMoment, CrossCoMoment, LabelKey};
 use crate::plan::{Plan, RawPair};
 use crate::sae::Sae;
 use crate::similarity::{Moments, MomentsMeasure, Permutations, Score, compare_rows, moments_scores};
@@ -53,8 +54,28 @@ pub struct Results {
     pub views: Vec<[View; 2]>,
     /// Mutual best: `[n_pairs][source] -> target`.
     pub mutual: Vec<BTreeMap<u32, u32>>,
+    /// How well the correlations of each pair are known, `[n_pairs]`.
+    known: Vec<Known>,
     /// Latents of each category of a space, ascending: by space, then in order of the categories' names.
     members: BTreeMap<usize, Vec<Vec<u32>>>,
+}
+
+/// How well the correlations of a pair are known.
+struct Known {
+    n_rows: u64,
+    /// Where Σxy is sketched its candidates, and the sums of both sides.
+    counted: Option<(Arc<Candidates>, [Standardised; 2])>,
+}
+
+impl Known {
+    /// Tokens whose products of these two latents were counted, and the standard error that the others leave.
+    fn how_well(&self, latents: Option<(u32, u32)>) -> (u64, Option<f64>) {
+        let Some((source, target)) = latents else { return (self.n_rows, None) };
+        let Some((candidates, [of_source, of_target])) = &self.counted else { return (self.n_rows, Some(0.0)) };
+        let entry = candidates.find(source, target).expect("partners are candidates");
+        let error = standard_error(candidates, entry, (of_source, source as usize), (of_target, target as usize));
+        (self.n_rows - candidates.sketched_rows[entry], error)
+    }
 }
 
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Backward];
@@ -68,7 +89,7 @@ impl Results {
         };
         let views = plan.pairs.iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
         let mutual = vec![BTreeMap::new(); plan.pairs.len()];
-        Results { plan, saes, tokenizer, views, mutual, members: BTreeMap::new() }
+        Results { plan, saes, tokenizer, views, mutual, known: Vec::new(), members: BTreeMap::new() }
     }
 
     /// Brings the views up to date.
@@ -106,7 +127,19 @@ impl Results {
     ///
     /// # Errors
     /// Those of the one-to-one rules.
-    pub fn judge(&mut self, spaces: &Spaces, chance: &[Arc<ChanceSnapshot>]) -> Result<()> {
+    pub fn judge(
+        &mut self,
+        spaces: &Spaces,
+        chance: &[Arc<ChanceSnapshot>],
+        candidates: &BTreeMap<usize, Arc<Candidates>>,
+    ) -> Result<()> {
+        self.known = (self.plan.pairs.iter().enumerate())
+            .map(|(p, pair)| {
+                let sums = [pair.source, pair.target].map(|space| &spaces[&space].sums);
+                let counted = candidates.get(&p).map(|c| (c.clone(), sums.map(Standardised::new)));
+                Known { n_rows: sums[0].n_rows, counted }
+            })
+            .collect();
         let filters = &self.plan.spec.estimate.filters;
         let facts = facts_of(spaces, filters, &self.tokenizer);
         if let Some(lists) = &self.plan.spec.estimate.lists {
@@ -225,10 +258,13 @@ impl Results {
                 Direction::Forward => (Some(latent), other),
                 Direction::Backward => (other, Some(latent)),
             };
+            let (exact_tokens, standard_error) = self.known[p].how_well(source_latent.zip(target_latent));
             MatchRow {
                 pair: pair.clone(),
                 source_latent,
                 target_latent,
+                exact_tokens,
+                standard_error,
                 correlation: partner.map(|p| p.correlation.value()),
                 chance: if rank == 0 { view.chance[latent as usize] } else { Chance::default() },
                 rank: rank as u32 + 1,

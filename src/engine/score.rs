@@ -31,19 +31,21 @@ pub fn score(
     let mut fold = Fold::new(plan.clone(), 0, 1);
     state::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
     let mut due = Due::default();
-    let rows = settled_views(fold.snapshot(), plan);
+    // a merge keeps what all its parts count, and chooses its candidates from there
+    let of_merge = !manifest.extra["merged"].is_null();
+    let rows = settled_views(fold.snapshot(of_merge), plan);
     fold.notes().into_iter().for_each(|note| due.note(note));
     // the tiles are the largest part; what is to come needs them no more
     drop(fold);
     let mut results = Results::new(plan.clone(), saes, tokenizer);
     results.update(rows);
-    results.judge(&due.spaces, &due.chance)?;
+    results.judge(&due.spaces, &due.chance, &due.candidates)?;
     let origin = origin(plan, manifest.rows);
     let columns = label_columns(plan, &due.spaces);
     write_table(&out.table("latents"), columns, &origin, results.latent_rows(&due.spaces))?;
     write_table(&out.table("matches"), (), &origin, results.match_rows())?;
-    let similarities =
-        results.scores(&due.spaces, &due.raw, true, Some(SavedTiles::of_manifest(run, plan, manifest)))?;
+    let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let similarities = results.scores(&due.spaces, &due.raw, true, saved)?;
     write_table(&out.table("similarities"), (), &origin, similarities.iter().cloned())?;
     let kept = (0..plan.pairs.len()).map(|p| results.n_kept(p)).collect();
     Ok((similarities, kept))

@@ -3,7 +3,7 @@
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 
 use crate::corpus::{Corpus, TokenBatch};
-use crate::engine::message::{Control, Work};
+use crate::engine::message::{Control, SecondPass, Work};
 use crate::engine::schedule::Schedule;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
@@ -69,6 +69,56 @@ pub struct SourceParts {
     pub in_flight: u64,
     /// Looks for a wish to stop from outside this process.
     pub stop_requested: Box<dyn Fn() -> bool>,
+    /// Opens the corpus at its beginning, where it is to be read twice.
+    pub reopen: Option<Box<dyn Fn() -> Result<Corpus>>>,
+    /// The second pass, where the run stands in it.
+    pub second: Option<SecondPass>,
+    /// Rows between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl SourceParts {
+    /// What is due after a batch, and whether it is the last of its pass.
+    fn control(&mut self, t: BatchIndex, fed: &Fed, settled: bool, stop: bool) -> (Control, bool) {
+        let n_rows = fed.tokens.n_rows() as u64;
+        let ends = match &self.second {
+            Some(pass) => fed.tokens.index + 1 == pass.batches,
+            None => fed.last || settled,
+        };
+        let mut control = self.schedule.next(t, n_rows, ends, stop);
+        control.again = self.second.is_some();
+        control.last = ends && (control.again || self.reopen.is_none());
+        if let Some(pass) = &mut self.second {
+            pass.counted = control.rows;
+            control.rows = pass.rows;
+        } else if ends && !control.last {
+            let settled = settled && !fed.last;
+            self.second = Some(SecondPass { batches: t + 1, rows: control.rows, counted: 0, settled });
+        }
+        control.settled = control.last && self.second.map_or(settled && !fed.last, |pass| pass.settled);
+        control.second = self.second;
+        control.choose =
+            !control.again && (control.second.is_some() || control.snapshot.is_some_and(u32::is_power_of_two));
+        if control.checkpoint {
+            control.cursor = Some(fed.cursor.clone());
+        }
+        (control, ends)
+    }
+
+    /// Goes back to the corpus' first batch; gives where it stands there.
+    fn begin_again(&mut self, shared: &Arc<Shared>, snapshots: u32) -> Result<String> {
+        let reopen = self.reopen.as_ref().expect("asked for where the corpus is read twice");
+        let corpus = reopen()?;
+        let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
+        self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, shared.clone());
+        self.schedule = second_schedule(self.checkpoint_every, 0, snapshots);
+        Ok(cursor)
+    }
+}
+
+/// The schedule of a second pass that has counted `rows` rows: checkpoints, and one snapshot at the end.
+pub fn second_schedule(checkpoint_every: u64, rows: u64, snapshots: u32) -> Schedule {
+    Schedule::new(u64::MAX, checkpoint_every, rows, snapshots)
 }
 
 /// The stream of batches; `parts` on the reading worker, `None` on the others.
@@ -106,14 +156,21 @@ pub fn batches<'scope>(
                 }
                 Ok(Ok(fed)) => {
                     let stop = shared.stop_requested() || (parts.stop_requested)();
-                    let last = fed.last || shared.settled();
-                    let n_rows = fed.tokens.n_rows() as u64;
-                    let mut control: Control = parts.schedule.next(next, n_rows, last, stop);
-                    debug_assert_eq!(fed.tokens.index, next, "batches come in order");
-                    control.settled = last && !fed.last;
-                    if control.checkpoint {
-                        control.cursor = Some(fed.cursor);
+                    let was_first = parts.second.is_none();
+                    let (mut control, ends) = parts.control(next, &fed, shared.settled(), stop);
+                    let before = parts.second.filter(|_| !was_first).map_or(0, |pass| pass.batches);
+                    debug_assert_eq!(fed.tokens.index + before, next, "batches come in order");
+                    if ends && !control.last {
+                        match parts.begin_again(&shared, control.snapshot.unwrap_or(0)) {
+                            Ok(cursor) => control.cursor = Some(cursor),
+                            Err(error) => {
+                                shared.fail(error);
+                                state = None;
+                                return;
+                            }
+                        }
                     }
+                    let last = control.last;
                     // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does not
                     // stand beside that of batches in the air
                     if control.checkpoint || control.snapshot.is_some() {

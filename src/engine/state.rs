@@ -2,12 +2,14 @@
 //!
 //! A file is written by whoever owns the thing and read by whoever owns it next; sums are read by every worker.
 
-use crate::engine::fold::Fold;
+use crate::engine::fold::{Fold, Held};
 use crate::engine::message::SavedFile;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
-use crate::moments::{CoMoment, CrossCoMoment, LabelCount, LabelSums, LatentSums, TopToken};
+use crate::moments::{
+    Candidates, CoMoment, Counted, CrossCoMoment, LabelCount, LabelSums, LatentSums, Sketch, TopToken,
+};
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
 use serde_json::json;
 
@@ -19,6 +21,10 @@ impl From<StateFile> for SavedFile {
 
 fn space_name(k: usize) -> String {
     format!("space-{k:04}")
+}
+
+fn sketch_name(k: usize) -> String {
+    format!("sketch-{k:04}")
 }
 
 fn moments_name(k: usize) -> String {
@@ -41,18 +47,24 @@ pub fn save(
 ) -> Result<Vec<SavedFile>> {
     let mut saved = Vec::new();
     for owned in &fold.tiles {
-        let alive: Vec<u32> = owned.tile.alive().map(|(i, _)| i as u32).collect();
-        let mut layout = StateLayout::new(
-            json!({ "kind": "tile", "first_row": owned.tile.first_row(), "n_rows": owned.tile.n_rows() }),
-        )
-        .tensor::<u32>("rows", &[alive.len()])
-        .tensor::<f64>("sums", &[alive.len(), owned.tile.d_target()]);
+        let tile = match &owned.held {
+            Held::Exact(tile) => tile,
+            Held::Counted(counted) => {
+                saved.push(save_counted(counted, &tile_name(owned.index), run, next)?.into());
+                continue;
+            }
+        };
+        let alive: Vec<u32> = tile.alive().map(|(i, _)| i as u32).collect();
+        let mut layout =
+            StateLayout::new(json!({ "kind": "tile", "first_row": tile.first_row(), "n_rows": tile.n_rows() }))
+                .tensor::<u32>("rows", &[alive.len()])
+                .tensor::<f64>("sums", &[alive.len(), tile.d_target()]);
         if owned.null.is_some() {
-            layout = layout.tensor::<f64>("null", &[alive.len(), owned.tile.d_target()]);
+            layout = layout.tensor::<f64>("null", &[alive.len(), tile.d_target()]);
         }
         let mut file = run.write_state(next, &tile_name(owned.index), layout)?;
         file.put("rows", &alive)?;
-        for (_, sums) in owned.tile.alive() {
+        for (_, sums) in tile.alive() {
             file.put("sums", sums)?;
         }
         // a row of the null comes alive with its row of the sums
@@ -63,6 +75,9 @@ pub fn save(
     }
     for space in &fold.spaces {
         saved.push(save_space(fold, space.index, run, next)?.into());
+        if let Some(sketch) = &fold.sketches[space.index] {
+            saved.push(save_sketch(fold, space.index, sketch, run, next)?.into());
+        }
     }
     for (k, m) in &fold.moments {
         let d = m.mean.len();
@@ -95,6 +110,40 @@ pub fn save(
         saved.push(file.finish()?.into());
     }
     Ok(saved)
+}
+
+fn save_counted(counted: &Counted, name: &str, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
+    let (c, n) = (counted.candidates(), counted.sums().len());
+    let layout = StateLayout::new(json!({ "kind": "candidates" }))
+        .tensor::<u64>("starts", &[c.starts.len()])
+        .tensor::<f64>("sums", &[n])
+        .tensor::<u64>("sketched_rows", &[n])
+        .tensor::<u32>("targets", &[n])
+        .tensor::<f32>("error", &[n]);
+    let mut file = run.write_state(next, name, layout)?;
+    file.put("starts", &c.starts)?;
+    file.put("sums", counted.sums())?;
+    file.put("sketched_rows", &c.sketched_rows)?;
+    file.put("targets", &c.targets)?;
+    file.put("error", &c.error)?;
+    file.finish()
+}
+
+/// Of a space's latents that have fired; a merge may come from rows of another hash, so where the hash stands is told beside.
+fn save_sketch(fold: &Fold, s: usize, sketch: &Sketch, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
+    let alive: Vec<u32> = (0..sketch.d_sae()).filter(|&i| fold.sums[s].is_alive(i)).map(|i| i as u32).collect();
+    let (document, rows) = fold.row_hash.standing();
+    let layout = StateLayout::new(json!({ "kind": "sketch", "document": document, "rows": rows }))
+        .tensor::<f64>("ones", &[sketch.width()])
+        .tensor::<u32>("latents", &[alive.len()])
+        .tensor::<f32>("buckets", &[alive.len(), sketch.width()]);
+    let mut file = run.write_state(next, &sketch_name(s), layout)?;
+    file.put("ones", sketch.ones())?;
+    file.put("latents", &alive)?;
+    for &i in &alive {
+        file.put("buckets", sketch.latent(i as usize))?;
+    }
+    file.finish()
 }
 
 fn save_space(fold: &Fold, s: usize, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
@@ -161,12 +210,31 @@ pub fn add(
     for owned in &mut fold.tiles {
         let name = tile_name(owned.index);
         let mut file = run.read_state(manifest, &name)?;
+        let tile = match &mut owned.held {
+            Held::Exact(tile) => tile,
+            Held::Counted(counted) => {
+                let candidates = Candidates {
+                    starts: file.tensor("starts")?,
+                    targets: file.tensor("targets")?,
+                    sketched_rows: file.tensor("sketched_rows")?,
+                    error: file.tensor("error")?,
+                };
+                let read = Counted::with(counted.d_source(), counted.d_target(), candidates, file.tensor("sums")?);
+                let read = read.ok_or_else(|| misfit(&name))?;
+                if first_row == 0 {
+                    *counted = read;
+                } else {
+                    counted.merge(&read);
+                }
+                continue;
+            }
+        };
         let rows: Vec<u32> = file.tensor("rows")?;
-        let d = owned.tile.d_target();
+        let d = tile.d_target();
         let mut sums = vec![0.0f64; d];
         for (k, &i) in rows.iter().enumerate() {
             file.read_at("sums", k * d, &mut sums)?;
-            if !owned.tile.add_row(i as usize, &sums) {
+            if !tile.add_row(i as usize, &sums) {
                 return Err(misfit(&name));
             }
             if let Some(null) = &mut owned.null {
@@ -179,6 +247,9 @@ pub fn add(
     }
     for s in 0..fold.sums.len() {
         add_space(fold, s, run, manifest, first_row)?;
+        if fold.sketches[s].is_some() {
+            add_sketch(fold, s, run, manifest)?;
+        }
     }
     for (k, m) in &mut fold.moments {
         let name = moments_name(*k);
@@ -269,6 +340,22 @@ fn add_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest, first
         }
     }
     space.labels.merge(&known, fields)
+}
+
+fn add_sketch(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -> Result<()> {
+    let name = sketch_name(s);
+    let mut file = run.read_state(manifest, &name)?;
+    let standing = (number(file.metadata(), "document", &name)?, number(file.metadata(), "rows", &name)?);
+    let (ones, latents): (Vec<f64>, Vec<u32>) = (file.tensor("ones")?, file.tensor("latents")?);
+    fold.row_hash.stand(standing);
+    let sketch = fold.sketches[s].as_mut().expect("asked for where there is one");
+    let mut buckets = vec![0f32; sketch.width()];
+    let mut fits = sketch.add_ones(&ones);
+    for (k, &i) in latents.iter().enumerate() {
+        file.read_at("buckets", k * buckets.len(), &mut buckets)?;
+        fits &= sketch.add_latent(i as usize, &buckets);
+    }
+    if fits { Ok(()) } else { Err(misfit(&name)) }
 }
 
 fn number(json: &serde_json::Value, key: &str, name: &str) -> Result<u64> {

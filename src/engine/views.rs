@@ -39,9 +39,12 @@ pub fn views<'scope>(
         .as_collection();
 
     // key: direction, pair, picking latent; value: rank, partner, correlation
-    let forward: Rows = input.clone().flat_map(|row| match row {
+    let whole: Rows = input.clone().flat_map(|row| match row {
         ViewInput::Forward { pair, source, rank, target, correlation } => {
             Some(([FORWARD, pair, source], [u64::from(rank), u64::from(target), correlation.value().to_bits()]))
+        }
+        ViewInput::RankedBackward { pair, target, rank, source, correlation } => {
+            Some(([BACKWARD, pair, target], [u64::from(rank), u64::from(source), correlation.value().to_bits()]))
         }
         _ => None,
     });
@@ -59,7 +62,7 @@ pub fn views<'scope>(
             out.push([rank as u64, source, correlation]);
         }
     });
-    let best_rows = forward.concat(backward);
+    let best_rows = whole.concat(backward);
 
     // a mutual match is the first choice of both sides: key pair, source, target
     let first = best_rows.clone().filter(|(_, [rank, ..])| *rank == 0);
@@ -108,7 +111,8 @@ fn scan(inputs: impl IntoIterator<Item = ViewInput>, best: usize) -> Vec<ViewRow
                 }
                 out.push(ViewRow::Best { direction: Direction::Forward, pair, latent, rank, partner, correlation });
             }
-            ViewInput::Backward { pair, target, source, correlation } => {
+            ViewInput::Backward { pair, target, source, correlation }
+            | ViewInput::RankedBackward { pair, target, source, correlation, .. } => {
                 candidates.entry((pair, target)).or_default().push((std::cmp::Reverse(correlation), source));
             }
         }

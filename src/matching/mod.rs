@@ -14,6 +14,7 @@ mod correlation;
 mod discovery;
 mod filters;
 mod judge;
+mod sketched;
 mod verdict;
 
 pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile};
@@ -24,4 +25,5 @@ pub use correlation::{Correlation, Standardised, pearson};
 pub use discovery::benjamini_hochberg;
 pub use filters::{Filters, OneToOne, TOP_STRINGS};
 pub use judge::{Side, TRANSPORT_POOL, judge, kept};
+pub use sketched::{Sides, choose_candidates, choosing_bytes, match_counted, standard_error};
 pub use verdict::{Direction, LatentFacts, Rules, Verdict};

@@ -5,14 +5,18 @@
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
 
 mod comoment;
+mod counted;
 mod cross;
 mod label;
 mod latent;
+mod sketch;
 mod top;
 
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
+pub use counted::{Candidates, Counted};
 pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
 pub use latent::LatentSums;
 pub(crate) use latent::product_difference;
+pub use sketch::{Buckets, RowHash, Sketch};
 pub use top::{TopOptions, TopToken, TopTokens};

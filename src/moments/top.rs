@@ -137,7 +137,7 @@ mod tests {
                 counted: vec![false, true, true, true, true],
                 documents: vec![(0, 0)],
             }],
-            documents: vec![Document { number: 0, name: "d".into(), labels: vec![] }],
+            documents: vec![Document { name: "d".into(), ..Document::default() }],
         };
         let latents = LatentBatch {
             d_sae: 2,

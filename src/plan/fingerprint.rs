@@ -1,7 +1,7 @@
 //! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
 
 use crate::error::{Error, Result};
-use crate::spec::DataflowSpec;
+use crate::spec::{Cross, DataflowSpec};
 use crate::store::digest_of;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
         ]
         .iter()
         .any(|k| key.starts_with(k));
-        !left_out && !key.ends_with(".path")
+        let of_sketch = ["compare.width", "compare.candidates", "compare.refine"].contains(&key.as_str());
+        !left_out && !key.ends_with(".path") && (!of_sketch || spec.compare.cross == Cross::Sketch)
     });
     if let Some(lists) = &spec.estimate.lists {
         let text = serde_json::to_string(lists).expect("word lists are plain data");

@@ -3,7 +3,7 @@
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::matching::{OneToOne, TRANSPORT_POOL};
+use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
 use crate::moments::tile_rows;
 use crate::plan::fingerprint::{file_parts, spec_parts};
 use crate::plan::sizes::{Sized, of_model, of_sae};
@@ -11,7 +11,7 @@ use crate::plan::{Cost, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, 
 use crate::report::human_bytes;
 use crate::sae::Sae;
 use crate::similarity::{Measure, rsa_bytes};
-use crate::spec::{DataflowSpec, DoctorRule};
+use crate::spec::{Cross, DataflowSpec, DoctorRule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -77,15 +77,7 @@ impl Plan {
         }
         let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
         let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
-        let mut tiles = Vec::new();
         let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();
-        for (p, pair) in pairs.iter().enumerate().filter(|(_, pair)| !raw(pair)) {
-            let (d_source, d_target) = (spaces[pair.source].width, spaces[pair.target].width);
-            let height = tile_rows(d_source, d_target);
-            for (number, first_row) in (0..d_source).step_by(height).enumerate() {
-                tiles.push(Tile { pair: p, number, first_row, n_rows: height.min(d_source - first_row) });
-            }
-        }
         let all = !spec.estimate.activation_measures.is_empty();
         let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
         let tokenizer = tokenizer(&models, outline, &mut assumptions)?.map(Arc::new);
@@ -95,7 +87,7 @@ impl Plan {
             models,
             spaces,
             pairs,
-            tiles,
+            tiles: Vec::new(),
             raw_sites,
             raw_pairs,
             costs: Vec::new(),
@@ -103,8 +95,49 @@ impl Plan {
             assumptions,
             fingerprint_parts: BTreeMap::new(),
         };
-        plan.costs = costs(&plan);
+        plan.keep_sums(plan.spec.compare.cross);
         Ok(plan)
+    }
+
+    /// Plans tiles and costs for Σxy kept in this way (`Auto` as if exact).
+    pub fn keep_sums(&mut self, cross: Cross) {
+        self.spec.compare.cross = cross;
+        let mut tiles = Vec::new();
+        for (p, pair) in self.pairs.iter().enumerate().filter(|(_, pair)| !self.is_raw(**pair)) {
+            let (d_source, d_target) = (self.spaces[pair.source].width, self.spaces[pair.target].width);
+            let height = if self.is_sketched() { d_source } else { tile_rows(d_source, d_target) };
+            for (number, first_row) in (0..d_source).step_by(height).enumerate() {
+                tiles.push(Tile { pair: p, number, first_row, n_rows: height.min(d_source - first_row) });
+            }
+        }
+        self.tiles = tiles;
+        self.costs = costs(self);
+    }
+
+    /// Settles `cross = "auto"`: as `known` from an earlier start of the run, else exact where that fits into `limit` bytes,
+    /// else a sketch. From here on the run is one whose file says so.
+    pub fn settle_cross(&mut self, limit: u64, known: Option<Cross>) {
+        if self.spec.compare.cross == Cross::Auto {
+            let fits = self.memory_bytes() <= limit;
+            self.keep_sums(known.unwrap_or(if fits { Cross::Exact } else { Cross::Sketch }));
+        }
+    }
+
+    /// A way of keeping Σxy that fits into `limit` bytes, in words, where this one does not.
+    fn way_out(&self, limit: u64) -> Option<String> {
+        let mut other = self.clone();
+        let narrowest = if self.tiles.is_empty() { return None } else { 64 };
+        let mut width = if self.is_sketched() { self.spec.compare.width / 2 } else { self.spec.compare.width };
+        while width >= narrowest {
+            other.spec.compare.width = width;
+            other.keep_sums(Cross::Sketch);
+            let needed = other.memory_bytes();
+            if needed <= limit {
+                return Some(format!("compare.cross = \"sketch\" with width = {width} needs {}", human_bytes(needed)));
+            }
+            width /= 2;
+        }
+        None
     }
 
     /// Reads every artifact once to take its digest; fills [`Plan::fingerprint_parts`]. Corpus files enter by name, size
@@ -192,9 +225,10 @@ impl Plan {
         largest.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
         let parts: Vec<String> =
             largest.iter().take(3).map(|c| format!("{} {}", c.what, human_bytes(c.memory_bytes))).collect();
+        let way_out = self.way_out(limit).map_or(String::new(), |way| format!("{way}; or "));
         Err(Error::machine(format!(
-            "the plan needs up to {} of memory, the limit is {}: {}; compare fewer pairs, lower corpus.batch_contexts, or raise \
-             --memory-limit",
+            "the plan needs up to {} of memory, the limit is {}: {}; {way_out}compare fewer pairs, lower corpus.batch_contexts, \
+             or raise --memory-limit",
             human_bytes(needed),
             human_bytes(limit),
             parts.join(", ")
@@ -356,6 +390,9 @@ fn raw_sites(
 /// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
 const VIEW_ROW_BYTES: u64 = 3000;
 
+/// Bytes of a candidate pair: its entry, and while candidates are chosen the pair itself, twice over.
+const CANDIDATE_BYTES: u64 = 24;
+
 /// Batches that may wait encoded with one worker; `--workers` and `--in-flight` add theirs.
 const BATCHES_IN_THE_AIR: u64 = 3;
 
@@ -398,6 +435,8 @@ fn costs(plan: &Plan) -> Vec<Cost> {
     };
     let streaming = |what: String, memory_bytes: u64| Cost { what, memory_bytes, disk_bytes: 0, only_streaming: true };
     let mut out = Vec::new();
+    let threads = rayon::current_num_threads() as u64;
+    let mut largest_target = 0;
     for m in &plan.models {
         out.push(streaming(format!("model {}", m.name), crate::model::memory_bytes(&m.shape)));
     }
@@ -409,17 +448,30 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
         let cells = a.width as u64 * b.width as u64 * 8;
         let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
-        if !plan.is_raw(*p) {
+        if !plan.is_raw(*p) && !plan.is_sketched() {
             out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
             if spec.estimate.null.documents {
                 out.push(cost(format!("their chance level (null.documents) {} x {}", a.site, b.site), cells, cells));
             }
+        } else if !plan.is_raw(*p) {
+            let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;
+            // twice while they are chosen anew
+            out.push(cost(format!("candidates {} x {}", a.site, b.site), 2 * counted, counted));
+            largest_target = largest_target.max(b.width as u64);
         }
         out.push(cost(
             format!("match views {} x {}", a.site, b.site),
             best * VIEW_ROW_BYTES,
             (a.width + b.width) as u64 * 4,
         ));
+    }
+    for (_, s) in plan.spaces.iter().enumerate().filter(|(k, _)| plan.has_sketch(*k)) {
+        let bytes = (s.width * spec.compare.width) as u64 * 4;
+        out.push(cost(format!("sketch {}", s.site), bytes, bytes));
+    }
+    if plan.is_sketched() {
+        let at_work = choosing_bytes(spec.compare.width, largest_target as usize, spec.compare.candidates) as u64;
+        out.push(cost("choosing candidates".into(), (threads + 1) * at_work, 0));
     }
     let [before, after] = spec.estimate.top_context;
     let top_bytes = spec.estimate.top_tokens as u64 * (96 + 4 * (before + after + 1) as u64);
@@ -451,7 +503,6 @@ fn costs(plan: &Plan) -> Vec<Cost> {
         out.push(cost("transport of one pool".into(), 2 * 8 * largest, 0));
     }
     let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
-    let threads = rayon::current_num_threads() as u64;
     let contexts: u64 = (plan.models.iter())
         .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, m.hookpoints.len()))
         .max()

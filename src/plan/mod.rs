@@ -14,7 +14,7 @@ use crate::ids::{Hookpoint, Site};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
 use crate::sae::{Encode, Format, Sae, SaeShape};
-use crate::spec::DataflowSpec;
+use crate::spec::{Cross, DataflowSpec, Refine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ pub struct Pair {
     pub target: usize,
 }
 
-/// Source rows of a pair that are owned together.
+/// Source rows of a pair that are owned together; all of them where Σxy is sketched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
     /// Index into [`Plan::pairs`].
@@ -187,6 +187,22 @@ impl Plan {
         !self.spec.estimate.activation_measures.is_empty()
     }
 
+    /// Whether Σxy of pairs is sketched, and counted for candidates only.
+    pub fn is_sketched(&self) -> bool {
+        self.spec.compare.cross == Cross::Sketch
+    }
+
+    /// Whether the corpus is read a second time.
+    pub fn reads_twice(&self) -> bool {
+        self.is_sketched() && self.spec.compare.refine == Refine::SecondPass && !self.tiles.is_empty()
+    }
+
+    /// Whether a space has a sketch: it stands in a pair that has tiles.
+    pub fn has_sketch(&self, space: usize) -> bool {
+        let in_it = |p: &Pair| p.source == space || p.target == space;
+        self.is_sketched() && self.pairs.iter().any(|p| in_it(p) && !self.is_raw(*p))
+    }
+
     /// Null versions kept of each cross co-moment.
     pub fn activation_nulls(&self) -> u32 {
         if self.scores_activations() { self.spec.estimate.null.activation_permutations } else { 0 }
@@ -203,6 +219,12 @@ impl Plan {
     pub fn top_options(&self) -> TopOptions {
         let [before, after] = self.spec.estimate.top_context;
         TopOptions { keep: self.spec.estimate.top_tokens, before, after }
+    }
+
+    /// Names and sizes of the corpus files.
+    pub fn corpus_names(&self) -> impl Iterator<Item = (String, u64)> {
+        let name = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        self.corpus_files.iter().map(move |(path, size)| (name(path), *size))
     }
 
     /// Name of tile `k` in state files: a function of what it is, not of who holds it.

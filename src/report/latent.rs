@@ -293,6 +293,8 @@ mod tests {
             target_latent: t,
             correlation: r,
             chance: Chance::default(),
+            exact_tokens: 9,
+            standard_error: Some(0.0),
             rank,
             direction,
             mutual: rank == 1 && t == Some(1) && s == Some(0),

@@ -134,6 +134,15 @@ pub struct CompareSpec {
     /// How Σxy is kept.
     #[serde(default)]
     pub cross: Cross,
+    /// Buckets of a sketch.
+    #[serde(default = "default_width")]
+    pub width: usize,
+    /// Best partners of every latent, by the sketch, that are then counted exactly; in both directions.
+    #[serde(default = "default_candidates")]
+    pub candidates: usize,
+    /// When candidates are counted.
+    #[serde(default)]
+    pub refine: Refine,
     /// What a row is.
     #[serde(default)]
     pub align: Align,
@@ -164,6 +173,29 @@ pub enum Cross {
     /// Dense f64 tiles, allocated as rows come alive.
     #[default]
     Exact,
+    /// A sketch per space; the best partners by it are counted exactly from then on.
+    Sketch,
+    /// Exact where that fits into memory, else a sketch; decided when the run is begun.
+    Auto,
+}
+
+/// When the candidates of a sketch are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refine {
+    /// From their choice on.
+    #[default]
+    Continue,
+    /// Also, for those chosen at the end, over the whole corpus, which is read once more.
+    SecondPass,
+}
+
+fn default_width() -> usize {
+    512
+}
+
+fn default_candidates() -> usize {
+    10
 }
 
 /// What a row is.
@@ -481,6 +513,22 @@ impl DataflowSpec {
             return fail(format!(
                 "estimate.top_context is [{before}, {after}], but categories look at {} tokens before a strongest one and {} after",
                 AROUND[0], AROUND[1]
+            ));
+        }
+        if self.estimate.categories.is_some() && self.compare.cross != Cross::Exact {
+            return fail(
+                "estimate.categories pairs latents inside each category, which takes the sums of all of them; write \
+                 compare.cross = \"exact\""
+                    .into(),
+            );
+        }
+        let CompareSpec { width, candidates, .. } = self.compare;
+        let few = candidates < self.estimate.best && self.compare.cross != Cross::Exact;
+        if !(16..=1 << 20).contains(&width) || few || !(1..=1000).contains(&candidates) {
+            return fail(format!(
+                "compare.width is {width} and compare.candidates {candidates}; expected 16 to 1048576 buckets and estimate.best \
+                 ({}) to 1000 candidates",
+                self.estimate.best
             ));
         }
         if self.estimate.snapshot_every == 0 {

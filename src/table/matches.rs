@@ -5,7 +5,7 @@ use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use crate::matching::{Chance, Direction};
 use arrow::array::{Array, ArrayRef, PrimitiveArray, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ pub struct MatchRow {
     pub target_latent: Option<u32>,
     /// Pearson's r of their activations over the rows counted; `None` where a variance is 0.
     pub correlation: Option<f64>,
+    /// Tokens of which the two latents' products were counted one by one; those of the others are estimated by a sketch.
+    pub exact_tokens: u64,
+    /// Of the correlation, from what is estimated: 0 where all was counted, `None` where undefined.
+    pub standard_error: Option<f64>,
     /// How far above chance it is; all `None` but at rank 1.
     pub chance: Chance,
     /// 1 = the best partner; ties go to the lower latent.
@@ -83,6 +87,18 @@ impl Row for MatchRow {
                 "Pearson's r of the two activations over all rows; null where undefined",
             ),
             field(
+                "exact_tokens",
+                DataType::UInt64,
+                false,
+                "tokens of which products were counted one by one; those of the others are estimated by a sketch",
+            ),
+            field(
+                "standard_error",
+                DataType::Float64,
+                true,
+                "of the correlation, from what is estimated; 0 where all tokens were counted",
+            ),
+            field(
                 "null_correlation",
                 DataType::Float64,
                 true,
@@ -131,6 +147,8 @@ impl Row for MatchRow {
             optional::<UInt32Type>(rows.iter().map(|r| r.source_latent)),
             optional::<UInt32Type>(rows.iter().map(|r| r.target_latent)),
             optional::<Float64Type>(rows.iter().map(|r| r.correlation)),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.exact_tokens)),
+            optional::<Float64Type>(rows.iter().map(|r| r.standard_error)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.null_correlation)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.p_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.q_value)),
@@ -151,6 +169,8 @@ impl Row for MatchRow {
         let source = columns.numbers::<UInt32Type>("source_latent")?;
         let target = columns.numbers::<UInt32Type>("target_latent")?;
         let correlation = columns.numbers::<Float64Type>("correlation")?;
+        let exact_tokens = columns.numbers::<UInt64Type>("exact_tokens")?;
+        let standard_error = columns.numbers::<Float64Type>("standard_error")?;
         // tables of before have no chance levels
         let [null_correlation, p_value, q_value, margin] = ["null_correlation", "p_value", "q_value", "margin"]
             .map(|name| columns.numbers_if_there::<Float64Type>(name));
@@ -166,6 +186,8 @@ impl Row for MatchRow {
                 source_latent: at(source, i),
                 target_latent: at(target, i),
                 correlation: at(correlation, i),
+                exact_tokens: exact_tokens.value(i),
+                standard_error: at(standard_error, i),
                 chance: Chance {
                     null_correlation: chance(null_correlation, i),
                     p_value: chance(p_value, i),

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::ColumnChunkMetaData;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,12 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path) -> Result<Opened> {
     let file = File::open(path).map_err(|e| Error::io("read the table", path, &e))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, &e.to_string()))?;
+    // the library asserts this where it reads a column, and a flipped bit must not end the program
+    let mut columns = builder.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let lies_before = |c: &ColumnChunkMetaData| c.dictionary_page_offset().unwrap_or_else(|| c.data_page_offset()) < 0;
+    if columns.any(|c| lies_before(c) || c.compressed_size() < 0) {
+        return Err(damaged(path, "a column's place or size is negative"));
+    }
     let metadata = builder.metadata().file_metadata();
     let about = metadata.key_value_metadata().into_iter().flatten();
     let about = about.filter_map(|kv| Some((kv.key.clone(), kv.value.clone()?))).collect();

@@ -77,6 +77,13 @@ every = 1_000
     path
 }
 
+/// What makes a [`small_demo`] keep sketches: the first two snapshots and then every other one choose candidates.
+pub const SKETCHED: (&str, &str) = ("pairs = \"all\"", "pairs = \"all\"\ncross = \"sketch\"\nwidth = 128");
+
+/// The same with a second pass.
+pub const COUNTED_TWICE: (&str, &str) =
+    (SKETCHED.0, "pairs = \"all\"\ncross = \"sketch\"\nwidth = 128\nrefine = \"second-pass\"");
+
 /// Every table of a run with its bytes, by path inside the run directory.
 pub fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut out = BTreeMap::new();

@@ -1,24 +1,30 @@
 //! The same bytes for any number of workers, processes, threads and batches in the air.
 
-use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, run, same_tables, small_demo, tables};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
 
 #[test]
 fn tables_have_the_same_bytes_for_any_workers_threads_and_batches_in_the_air() {
     let folder = tempfile::tempdir().unwrap();
-    let flow = small_demo(folder.path(), &[]);
-    let first = folder.path().join("first");
-    run(&flow, &first, &["--quiet", "--workers", "1", "--in-flight", "1"]);
+    for (mode, replace) in [("exact", &[][..]), ("sketch", &[COUNTED_TWICE])] {
+        let flow = small_demo(folder.path(), replace);
+        same_bytes_however_run(&folder.path().join(mode), &flow);
+    }
+}
+
+fn same_bytes_however_run(folder: &Path, flow: &Path) {
+    let first = folder.join("first");
+    run(flow, &first, &["--quiet", "--workers", "1", "--in-flight", "1"]);
     let expected = tables(&first);
     for (workers, threads, in_flight) in [("1", "2", "8"), ("2", "1", "8"), ("3", "2", "1"), ("4", "1", "8")] {
-        let out = folder.path().join(format!("w{workers}t{threads}i{in_flight}"));
+        let out = folder.join(format!("w{workers}t{threads}i{in_flight}"));
         let status = cognate()
             .env("RAYON_NUM_THREADS", threads)
             .args(["run", "--quiet", "--workers", workers, "--in-flight", in_flight, "--out"])
             .arg(&out)
-            .arg(&flow)
+            .arg(flow)
             .status()
             .unwrap();
         assert!(status.success());
@@ -57,30 +63,27 @@ pub fn hosts(folder: &Path, n: usize) -> std::path::PathBuf {
 #[test]
 fn several_processes_give_the_bytes_of_one() {
     let folder = tempfile::tempdir().unwrap();
-    let flow = small_demo(folder.path(), &[]);
-    let alone = folder.path().join("alone");
-    run(&flow, &alone, &["--quiet"]);
-    let expected = tables(&alone);
-    for workers in [1, 2] {
+    for (workers, replace) in [(1, &[][..]), (2, &[SKETCHED])] {
+        let flow = small_demo(folder.path(), replace);
+        let alone = folder.path().join(format!("alone-{workers}"));
+        run(&flow, &alone, &["--quiet"]);
+        let expected = tables(&alone);
         let out = folder.path().join(format!("two-{workers}"));
         let hosts = hosts(folder.path(), 2);
         let children: Vec<Child> = (0..2).map(|i| start(&flow, &out, &hosts, 2, i, workers)).collect();
-        for child in children {
-            let output = child.wait_with_output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
+        finish(children);
         same_tables(&expected, &out, &format!("2 processes of {workers} workers"));
     }
 }
 
 #[test]
-fn a_lost_process_ends_the_others_and_the_run_goes_on_with_fewer() {
+fn a_lost_process_ends_the_others_and_the_run_goes_on_with_fewer_or_more() {
     let folder = tempfile::tempdir().unwrap();
-    let flow = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 30_000")]);
+    let flow = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 30_000"), SKETCHED]);
     let alone = folder.path().join("alone");
     run(&flow, &alone, &["--quiet"]);
     let out = folder.path().join("two");
-    let hosts = hosts(folder.path(), 2);
+    let hosts = self::hosts(folder.path(), 2);
     let mut children: Vec<Child> = (0..2).map(|i| start(&flow, &out, &hosts, 2, i, 1)).collect();
     let patience = std::time::Instant::now();
     while !out.join("manifest.json").exists() && patience.elapsed().as_secs() < 120 {
@@ -88,10 +91,80 @@ fn a_lost_process_ends_the_others_and_the_run_goes_on_with_fewer() {
     }
     children[1].kill().unwrap();
     children[1].wait().unwrap();
+    let lost = std::time::Instant::now();
     let output = children.remove(0).wait_with_output().unwrap();
+    assert!(lost.elapsed().as_secs() < 10, "{:?}", lost.elapsed());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("lost contact with another process"), "{said}");
-    run(&flow, &out, &["--quiet", "--workers", "3"]);
-    same_tables(&tables(&alone), &out, "2 processes, one killed, then 3 workers");
+    let hosts = self::hosts(folder.path(), 3);
+    finish((0..3).map(|i| start(&flow, &out, &hosts, 3, i, 1)).collect());
+    same_tables(&tables(&alone), &out, "2 processes, one killed, then 3");
+}
+
+fn finish(children: Vec<Child>) {
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Two network namespaces joined by a cable; gone when dropped.
+struct Cable([String; 2]);
+
+impl Cable {
+    fn lay() -> Option<Cable> {
+        let names = ["a", "b"].map(|end| format!("cognate-{}-{end}", std::process::id()));
+        let cable = Cable(names);
+        let ip = |words: &str| {
+            let done = Command::new("ip").args(words.split(' ')).output();
+            done.is_ok_and(|o| o.status.success()).then_some(())
+        };
+        let [a, b] = &cable.0;
+        ip(&format!("netns add {a}"))?;
+        ip(&format!("netns add {b}"))?;
+        ip(&format!("-n {a} link add end type veth peer name end netns {b}"))?;
+        for (name, n) in [(a, 1), (b, 2)] {
+            ip(&format!("-n {name} address add 10.77.0.{n}/24 dev end"))?;
+            ip(&format!("-n {name} link set end up"))?;
+            ip(&format!("-n {name} link set lo up"))?;
+        }
+        Some(cable)
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+#[test]
+fn two_machines_on_a_network_give_the_bytes_of_one() {
+    let Some(cable) = Cable::lay() else {
+        return println!("skipped: network namespaces cannot be made here");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[SKETCHED]);
+    let (alone, out, hosts) = (folder.path().join("alone"), folder.path().join("two"), folder.path().join("hosts"));
+    run(&flow, &alone, &["--quiet"]);
+    std::fs::write(&hosts, "10.77.0.1:4100\n10.77.0.2:4100\n").unwrap();
+    let start = |i: usize| {
+        let arguments = ["run", "--quiet", "--processes", "2", "--process", if i == 0 { "0" } else { "1" }, "--hosts"];
+        Command::new("ip")
+            .current_dir(crate::bench_rig::project())
+            .args(["netns", "exec", &cable.0[i], env!("CARGO_BIN_EXE_cognate")])
+            .args(arguments)
+            .arg(&hosts)
+            .arg("--out")
+            .arg(&out)
+            .arg(&flow)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    finish(vec![start(0), start(1)]);
+    same_tables(&tables(&alone), &out, "two network namespaces");
 }

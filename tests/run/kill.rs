@@ -1,6 +1,6 @@
 //! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
 
-use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, cognate, run, same_tables, small_demo, tables};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,6 +14,13 @@ fn kills() -> u64 {
 fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     killed_and_taken_up(folder.path(), &small_demo(folder.path(), &[]), kills());
+}
+
+#[test]
+fn a_sketching_run_killed_at_random_moments_ends_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[COUNTED_TWICE]);
+    killed_and_taken_up(folder.path(), &flow, kills());
 }
 
 /// Runs `flow` in `folder` undisturbed, then again with so many kills, and compares.

@@ -12,4 +12,5 @@ mod merge;
 mod raw;
 mod refusals;
 mod score;
+mod sketch;
 mod sources;

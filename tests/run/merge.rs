@@ -5,7 +5,7 @@ use cognate::table::{HistoryRow, SimilarityRow, TableReader};
 use std::path::{Path, PathBuf};
 
 /// The demo's corpus cut into `n` shards of whole batches: 64 documents of at most one context each.
-fn shards(folder: &Path, n: usize) -> Vec<PathBuf> {
+pub fn shards(folder: &Path, n: usize) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
     let lines: Vec<String> = (text.lines().step_by(3))
         .map(|line| {
@@ -25,7 +25,7 @@ fn shards(folder: &Path, n: usize) -> Vec<PathBuf> {
 }
 
 /// A flow over `files` with one snapshot, at the end.
-fn flow(folder: &Path, name: &str, files: &[&Path]) -> PathBuf {
+pub fn flow(folder: &Path, name: &str, files: &[&Path]) -> PathBuf {
     let list: Vec<String> = files.iter().map(|f| format!("{:?}", f.to_str().unwrap())).collect();
     let (list, home) = (format!("files = [{}]", list.join(", ")), folder.join(name));
     std::fs::create_dir_all(&home).unwrap();
@@ -38,7 +38,7 @@ fn flow(folder: &Path, name: &str, files: &[&Path]) -> PathBuf {
     small_demo(&home, &replace)
 }
 
-fn merge(parts: &[&Path], out: &Path) -> (i32, String) {
+pub fn merge(parts: &[&Path], out: &Path) -> (i32, String) {
     let output = cognate().arg("merge").args(parts).arg("--out").arg(out).output().unwrap();
     let said = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
     (output.status.code().unwrap(), said)

@@ -77,6 +77,8 @@ impl Rig {
                         source_latent: (!dead || picks(Direction::Forward)).then_some(source),
                         target_latent: (!dead || picks(Direction::Backward)).then_some(target),
                         correlation: (!dead).then(|| 0.9 - 0.001 * f64::from(i) - 0.25 * f64::from(rank - 1)),
+                        exact_tokens: 9,
+                        standard_error: (!dead).then_some(0.0),
                         chance: Chance {
                             null_correlation: (rank == 1 && !dead).then_some(0.12),
                             p_value: (rank == 1 && !dead).then_some(0.01),

@@ -1,0 +1,49 @@
+//! How long will it take? One batch is put through forward, encode and fold, with nothing published.
+
+use crate::corpus::TokenBatch;
+use crate::engine::encode::{Loaded, encode_batch};
+use crate::engine::fold::Fold;
+use crate::engine::shared::{Shared, Stage};
+use crate::error::Result;
+use crate::linalg::gemm::gemm_f32;
+use crate::plan::Plan;
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Seconds by the clock that one batch took in each stage, on all threads of this process. Memory is touched for the first
+/// time in a batch before, which is not counted.
+///
+/// # Errors
+/// Those of the forward and the encode.
+pub fn measure_batch(plan: &Arc<Plan>, loaded: &Loaded, tokens: &Arc<TokenBatch>) -> Result<Vec<(&'static str, f64)>> {
+    let mut fold = Fold::new(plan.clone(), 0, 1);
+    let mut shared = Shared::default();
+    for _ in 0..2 {
+        shared = Shared::default();
+        let batch = encode_batch(plan, loaded, tokens, &shared, true)?;
+        shared.timed(Stage::Fold, || fold.apply(&batch, false))?;
+    }
+    let stages = [Stage::Forward, Stage::Encode, Stage::Moments, Stage::Fold];
+    Ok(stages.into_iter().map(|s| (s.name(), shared.seconds(s))).collect())
+}
+
+/// Seconds that one choice of candidates of all pairs would take, from the speed of a few products of its shape; 0 where
+/// nothing is sketched.
+pub fn measure_choice(plan: &Plan) -> f64 {
+    let cells = |p: &crate::plan::Pair| plan.spaces[p.source].width as f64 * plan.spaces[p.target].width as f64;
+    let all: f64 = plan.pairs.iter().filter(|p| plan.is_sketched() && !plan.is_raw(**p)).map(cells).sum();
+    if all == 0.0 {
+        return 0.0;
+    }
+    let (m, n, width) = (256, 1024, plan.spec.compare.width);
+    let (a, b) = (vec![0.5f32; m * width], vec![0.5f32; n * width]);
+    let products = 2 * rayon::current_num_threads();
+    let start = Instant::now();
+    (0..products).into_par_iter().for_each(|_| {
+        let mut r = vec![0f32; m * n];
+        gemm_f32(m, n, width, &a, (width, 1), &b, (1, width), &mut r, (n, 1), 0.0, 1.0);
+        std::hint::black_box(r);
+    });
+    start.elapsed().as_secs_f64() * all / (products * m * n) as f64
+}
