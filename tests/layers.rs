@@ -38,8 +38,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle_core", &["model"]),
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),
-    // one elementwise loop each, next to the numbers that it is for
-    ("pulp", &["model", "sae"]),
+    // loops in the machine's vectors, each next to the numbers that it is for
+    ("pulp", &["linalg", "model", "sae"]),
     ("half", &["model", "sae"]),
     ("memmap2", &["model", "sae"]),
     // a container of tensors: weights, latents, state, and what the command line hands over
@@ -52,7 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parquet", &["corpus", "table"]),
     ("zip", &["sae"]),
     ("tempfile", &["store"]),
-    ("bytemuck", &["store", "corpus", "model", "sae"]),
+    ("bytemuck", &["linalg", "store", "corpus", "model", "sae"]),
     ("blake3", &["linalg", "store", "plan"]),
     ("toml", &["spec"]),
     ("thiserror", &["error"]),

@@ -6,7 +6,6 @@ use cognate::corpus::{Context, Document, TokenBatch};
 use cognate::error::ErrorKind;
 use cognate::ids::Hookpoint;
 use cognate::linalg::Matrix;
-use cognate::linalg::gemm::gemm_f32;
 use cognate::model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -435,80 +434,6 @@ fn sizes_and_files_are_known_from_the_header() {
     assert_eq!(names, ["config.json", "model.safetensors"]);
     let Some(fixtures) = fixtures() else { return };
     assert_eq!(model::files(&fixtures.join("models/llama_sharded")).unwrap().len(), 5);
-}
-
-/// CPU seconds per million tokens, and the share of them that the bare products of the linear layers take.
-#[test]
-#[ignore = "a measurement: run with --ignored --nocapture"]
-fn cost_of_a_forward() {
-    for name in ["small-a", "small-b"] {
-        let d_mlp = if name == "small-a" { 384 } else { 320 };
-        measure(name, &demo(name), d_mlp, 128, 32);
-    }
-    let folder = tempfile::tempdir().unwrap();
-    random_neox(folder.path(), 512, 6, 8, 2048, 50304);
-    measure("pythia-70m shape, 128 tokens", folder.path(), 2048, 128, 8);
-    measure("pythia-70m shape, 1024 tokens", folder.path(), 2048, 1024, 1);
-}
-
-fn measure(name: &str, path: &Path, d_mlp: usize, length: usize, n: usize) {
-    let model = model::open(path).unwrap();
-    let (d, n_layers) = (model.shape().d_model, model.shape().n_layers);
-    let ids: Vec<u32> = (0..length as u32).map(|p| p * 31 % 4096).collect();
-    let last = [Hookpoint::ResidPost(n_layers - 1)];
-    let best = |work: &mut dyn FnMut()| {
-        let time = |work: &mut dyn FnMut()| {
-            let start = cpu_time::ThreadTime::now();
-            (0..n).for_each(|_| work());
-            start.elapsed().as_secs_f64()
-        };
-        (0..7).map(|_| time(work)).fold(f64::MAX, f64::min) / (n * length) as f64 * 1e6
-    };
-    let forward = best(&mut || drop(model.activations(&ids, &last).unwrap()));
-    let wide = d_mlp.max(3 * d);
-    let (x, w, mut out) = (vec![0.1; length * wide], vec![0.1; wide * d.max(d_mlp)], vec![0.0; length * wide]);
-    let mut product = |k: usize, n: usize| gemm_f32(length, n, k, &x, (k, 1), &w, (1, k), &mut out, (n, 1), 1.0, 1.0);
-    let floor = best(&mut || {
-        for _ in 0..n_layers {
-            for (k, n) in [(d, 3 * d), (d, d), (d, d_mlp), (d_mlp, d)] {
-                product(k, n);
-            }
-        }
-    });
-    let share = 100.0 * floor / forward;
-    println!("{name}: {forward:.1} CPU s per 1M tokens, bare linear products {floor:.1} ({share:.0} %)");
-}
-
-/// A GPT-NeoX of random f16 weights.
-fn random_neox(folder: &Path, d: usize, n_layers: usize, n_heads: usize, d_mlp: usize, n_vocab: usize) {
-    let config = format!(
-        r#"{{"model_type": "gpt_neox", "hidden_size": {d}, "num_hidden_layers": {n_layers}, "num_attention_heads": {n_heads},
-            "intermediate_size": {d_mlp}, "vocab_size": {n_vocab}, "max_position_embeddings": 2048, "rotary_pct": 0.25}}"#
-    );
-    std::fs::write(folder.join("config.json"), config).unwrap();
-    let mut shapes = vec![("embed_in.weight".to_string(), vec![n_vocab, d])];
-    let mut layer = |name: String, shape: Vec<usize>| {
-        shapes.push((format!("{name}.bias"), vec![shape[0]]));
-        shapes.push((format!("{name}.weight"), shape));
-    };
-    layer("final_layer_norm".into(), vec![d]);
-    for l in 0..n_layers {
-        layer(format!("layers.{l}.input_layernorm"), vec![d]);
-        layer(format!("layers.{l}.post_attention_layernorm"), vec![d]);
-        layer(format!("layers.{l}.attention.query_key_value"), vec![3 * d, d]);
-        layer(format!("layers.{l}.attention.dense"), vec![d, d]);
-        layer(format!("layers.{l}.mlp.dense_h_to_4h"), vec![d_mlp, d]);
-        layer(format!("layers.{l}.mlp.dense_4h_to_h"), vec![d, d_mlp]);
-    }
-    let mut state = 1_u64;
-    let mut value = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        half::f16::from_f32(((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 0.05).to_le_bytes()
-    };
-    let bytes: Vec<Vec<u8>> =
-        shapes.iter().map(|(_, s)| (0..s.iter().product()).flat_map(|_: usize| value()).collect()).collect();
-    let views = shapes.iter().zip(&bytes).map(|((n, s), b)| (n, TensorView::new(Dtype::F16, s.clone(), b).unwrap()));
-    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
 #[test]

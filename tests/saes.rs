@@ -237,50 +237,6 @@ fn llamascopium_selects_by_decoder_norm_and_divides_it_out() {
     }
 }
 
-/// `cargo test --release --test saes -- --ignored --nocapture speed`
-#[test]
-#[ignore = "a measurement"]
-fn speed_of_encoding_beside_the_bare_product() {
-    let (n_rows, d_in, d_sae) = (2048, 512, 32768);
-    let folder = tempfile::tempdir().unwrap();
-    write_sparsify(folder.path(), d_in, d_sae, 32);
-    let from = std::time::Instant::now();
-    let sae = sae::open(folder.path(), None).unwrap();
-    println!("opened in {:.2} s", from.elapsed().as_secs_f64());
-    let x = cognate::linalg::Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, 5));
-    let gigaflops = 2.0 * (n_rows * d_in * d_sae) as f64 / 1e9;
-    let best = |what: &str, run: &dyn Fn()| {
-        run();
-        // Processor time, so that other work on the machine counts less; the best of five.
-        let time = |_| {
-            let (wall, busy) = (std::time::Instant::now(), cpu_time::ProcessTime::now());
-            run();
-            (busy.elapsed().as_secs_f64(), wall.elapsed().as_secs_f64())
-        };
-        let (busy, wall) = (0..5).map(time).fold((f64::INFINITY, f64::INFINITY), |a, b| (a.0.min(b.0), a.1.min(b.1)));
-        println!(
-            "{what}: {:.1} GFLOP per processor second, {:.1} GFLOP/s on the clock, {:.0} rows/s",
-            gigaflops / busy,
-            gigaflops / wall,
-            n_rows as f64 / wall
-        );
-    };
-    let out = std::cell::RefCell::new(vec![0f32; n_rows * d_sae]);
-    best("gemm_f32, whole, 1 thread", &|| {
-        let (w, c) = (sae.encoder_rows().as_slice(), &mut out.borrow_mut());
-        let gemm = cognate::linalg::gemm::gemm_f32;
-        gemm(n_rows, d_sae, d_in, x.as_slice(), (d_in, 1), w, (1, d_in), c, (d_sae, 1), 0.0, 1.0);
-    });
-    for n_threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-        for encode in [sae::Encode::Sparse, sae::Encode::Dense] {
-            best(&format!("encode {encode:?}, {n_threads} threads"), &|| {
-                pool.install(|| drop(sae.encode(&x, encode).unwrap()));
-            });
-        }
-    }
-}
-
 /// Every error is typed, whatever is done to a file; nothing panics and nothing large is allocated.
 #[test]
 fn damaged_files_are_refused_and_never_panicked_on() {

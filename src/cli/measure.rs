@@ -31,7 +31,7 @@ impl Measured {
     /// # Errors
     /// Those of loading, reading and running; `Input` for a corpus without a counted token.
     pub fn of(plan: &Arc<Plan>) -> Result<Measured> {
-        let mut corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer.clone())?;
+        let mut corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
         let batch = corpus.next_batch()?.map(Arc::new).filter(|b| b.n_rows() > 0);
         let batch = batch.ok_or_else(|| Error::input("the corpus' first batch holds no token that counts"))?;
         let tokens = batch.n_rows() as u64;

@@ -1,12 +1,14 @@
 //! Dense matrices and what is computed from them: products, symmetric eigendecomposition, thin SVD, whitening; and the
 //! run's named random streams.
 //!
-//! The only home of `faer` and `gemm`. Decompositions are in f64 and run on one thread each: the same input gives the
+//! The only home of `faer` and `gemm`. f32 products over weights that are kept have a kernel of their own (`panels.rs`).
+//! Decompositions are in f64 and run on one thread each: the same input gives the
 //! same bits however many threads the machine lends (on processors with the same vector instructions).
 
 mod decompose;
 pub mod gemm;
 mod matrix;
+pub mod panels;
 mod product;
 mod stream;
 mod whiten;

@@ -83,6 +83,10 @@ impl Reading<'_> {
         }
         self.taken.iter().all(Option::is_some)
     }
+
+    fn wants(&self, hookpoint: Hookpoint) -> bool {
+        self.wanted.contains(&hookpoint)
+    }
 }
 
 impl Block {
@@ -104,18 +108,32 @@ impl Block {
         };
         let z = self.attention.heads(&into_attention)?;
         read!(Hookpoint::AttnZ(l), &z);
-        let attention = self.attention.output.forward(&z)?;
-        read!(Hookpoint::AttnOut(l), &attention);
+        // Where nobody reads a part of its own it is added to the stream at once, with the same bits.
+        let attended = |reading: &mut Reading, base: &Tensor| -> Result<Option<Tensor>> {
+            if !reading.wants(Hookpoint::AttnOut(l)) {
+                return self.attention.output.forward_onto(&z, base).map(Some);
+            }
+            let attention = self.attention.output.forward(&z)?;
+            if reading.take(Hookpoint::AttnOut(l), &attention) { Ok(None) } else { sum(base, &attention).map(Some) }
+        };
         // What the MLP starts from, what enters it after its norm, and what its output is added to.
         let (base, into_mlp) = match &self.wiring {
             Wiring::Sequential(_, norm) => {
-                let base = sum(x, &attention)?;
+                let Some(base) = attended(reading, x)? else { return Ok(None) };
                 let into_mlp = norm.forward(&base)?;
                 (base, into_mlp)
             }
-            Wiring::Parallel(_, norm) => (sum(x, &attention)?, norm.forward(x)?),
-            Wiring::ParallelShared(_) => (sum(x, &attention)?, into_attention),
+            Wiring::Parallel(_, norm) => {
+                let Some(base) = attended(reading, x)? else { return Ok(None) };
+                (base, norm.forward(x)?)
+            }
+            Wiring::ParallelShared(_) => {
+                let Some(base) = attended(reading, x)? else { return Ok(None) };
+                (base, into_attention)
+            }
             Wiring::Sandwich { after_attention, before_mlp, .. } => {
+                let attention = self.attention.output.forward(&z)?;
+                read!(Hookpoint::AttnOut(l), &attention);
                 let normed = after_attention.forward(&attention)?;
                 read!(Hookpoint::AttnOutNormed(l), &normed);
                 let base = sum(x, &normed)?;
@@ -123,21 +141,35 @@ impl Block {
                 (base, into_mlp)
             }
             Wiring::After(norm, _) => {
-                let base = norm.forward(&sum(x, &attention)?)?;
+                let Some(base) = attended(reading, x)? else { return Ok(None) };
+                let base = norm.forward(&base)?;
                 (base.clone(), base)
             }
         };
         read!(Hookpoint::MlpIn(l), &into_mlp);
-        let mlp = self.mlp.forward(&into_mlp)?;
-        read!(Hookpoint::MlpOut(l), &mlp);
+        let added = |reading: &mut Reading| -> Result<Option<Tensor>> {
+            if !reading.wants(Hookpoint::MlpOut(l)) {
+                return self.mlp.forward_onto(&into_mlp, &base).map(Some);
+            }
+            let mlp = self.mlp.forward(&into_mlp)?;
+            if reading.take(Hookpoint::MlpOut(l), &mlp) { Ok(None) } else { sum(&base, &mlp).map(Some) }
+        };
         let x = match &self.wiring {
             Wiring::Sandwich { after_mlp, .. } => {
+                let mlp = self.mlp.forward(&into_mlp)?;
+                read!(Hookpoint::MlpOut(l), &mlp);
                 let normed = after_mlp.forward(&mlp)?;
                 read!(Hookpoint::MlpOutNormed(l), &normed);
                 sum(&base, &normed)?
             }
-            Wiring::After(_, norm) => norm.forward(&sum(&base, &mlp)?)?,
-            Wiring::Sequential(..) | Wiring::Parallel(..) | Wiring::ParallelShared(_) => sum(&base, &mlp)?,
+            Wiring::After(_, norm) => {
+                let Some(x) = added(reading)? else { return Ok(None) };
+                norm.forward(&x)?
+            }
+            Wiring::Sequential(..) | Wiring::Parallel(..) | Wiring::ParallelShared(_) => {
+                let Some(x) = added(reading)? else { return Ok(None) };
+                x
+            }
         };
         read!(Hookpoint::ResidPost(l), &x);
         Ok(Some(x))

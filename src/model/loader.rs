@@ -144,13 +144,13 @@ impl Loader {
     /// `NAME.weight: [n_out, n_in]` and, where `bias`, `NAME.bias: [n_out]`.
     pub fn linear(&self, name: &str, n_in: usize, n_out: usize, bias: bool) -> Result<Linear> {
         let weight = self.weights(&format!("{name}.weight"), &[n_out, n_in])?;
-        Ok(Linear::new(weight, self.bias(name, n_out, bias)?, Order::OutIn))
+        Linear::new(weight, self.bias(name, n_out, bias)?, Order::OutIn)
     }
 
     /// The same stored the other way round, `[n_in, n_out]`.
     pub fn conv1d(&self, name: &str, n_in: usize, n_out: usize) -> Result<Linear> {
         let weight = self.weights(&format!("{name}.weight"), &[n_in, n_out])?;
-        Ok(Linear::new(weight, self.bias(name, n_out, true)?, Order::InOut))
+        Linear::new(weight, self.bias(name, n_out, true)?, Order::InOut)
     }
 
     fn bias(&self, name: &str, n_out: usize, bias: bool) -> Result<Option<Tensor>> {

@@ -110,10 +110,11 @@ pub fn memory_bytes(shape: &ModelShape) -> u64 {
 }
 
 /// Bytes that one context of `n_tokens` holds while it runs, the activations read at `n_hookpoints` included; as many
-/// contexts run at once as there are threads. The MLP is taken as eight times `d_model` (gate and up of four each).
+/// contexts run at once as there are threads. The MLP is taken as eight times `d_model` (gate and up of four each), and
+/// what is laid out for the products as five.
 pub fn context_bytes(shape: &ModelShape, n_tokens: usize, n_hookpoints: usize) -> u64 {
     let (n, d, d_attn) = (n_tokens as u64, shape.d_model as u64, shape.d_attn as u64);
-    4 * n * (8 * d + 6 * d + 5 * d_attn + 64 + 2 * n_hookpoints as u64 * d.max(d_attn))
+    4 * n * (8 * d + 5 * d + 6 * d + 5 * d_attn + 64 + 2 * n_hookpoints as u64 * d.max(d_attn))
 }
 
 /// The two layouts a model has on disk.

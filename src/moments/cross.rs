@@ -252,6 +252,90 @@ mod tests {
         }
     }
 
+    /// A sum of dyadic numbers without rounding: digits of 32 bits from 2^-298, the smallest product of two f32.
+    struct Exact([i64; 24]);
+
+    impl Exact {
+        /// Adds `mantissa * 2^exponent`; fewer than 2^31 times.
+        fn add(&mut self, negative: bool, mantissa: u64, exponent: i32) {
+            let place = usize::try_from(exponent + 298).expect("no smaller than a product of two f32");
+            let shifted = u128::from(mantissa) << (place % 32);
+            for (k, digit) in self.0[place / 32..].iter_mut().take(3).enumerate() {
+                let part = ((shifted >> (32 * k)) & 0xffff_ffff) as i64;
+                *digit += if negative { -part } else { part };
+            }
+        }
+
+        fn add_f64(&mut self, value: f64) {
+            let (bits, mut exponent) = (value.abs().to_bits(), (value.abs().to_bits() >> 52) as i32 - 1075);
+            let mut mantissa = (bits & ((1 << 52) - 1)) | 1 << 52;
+            if value == 0.0 {
+                return;
+            }
+            // Sums of products are multiples of 2^-298, so what is shifted out is zeros.
+            while mantissa.is_multiple_of(2) && exponent < 300 {
+                (mantissa, exponent) = (mantissa / 2, exponent + 1);
+            }
+            self.add(value < 0.0, mantissa, exponent);
+        }
+
+        fn magnitude(mut self) -> f64 {
+            for turn in [1, -1] {
+                let mut carry = 0;
+                for digit in &mut self.0 {
+                    let sum = *digit * turn + carry;
+                    (*digit, carry) = (sum & 0xffff_ffff, sum >> 32);
+                }
+                if carry == 0 {
+                    break;
+                }
+                *self.0.last_mut().expect("24 digits") += carry << 32;
+            }
+            self.0.iter().enumerate().rev().map(|(k, &digit)| digit as f64 * 2f64.powi(32 * k as i32 - 298)).sum()
+        }
+    }
+
+    #[test]
+    fn the_exact_sum_knows_simple_sums() {
+        for values in [vec![3.0, -1.5], vec![1e30, 1.0, -1e30], vec![-1e-40, 2e-40], vec![-7.0], vec![5.0, -5.0]] {
+            let mut exact = Exact([0; 24]);
+            values.iter().for_each(|&v| exact.add_f64(f64::from(v as f32)));
+            // exact in f64 when the large ones are taken first
+            let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v as f32)).collect();
+            sorted.sort_by(|a: &f64, b| b.abs().total_cmp(&a.abs()).then(a.total_cmp(b)));
+            let large: f64 = sorted.iter().filter(|v| v.abs() > 1e20).sum();
+            let small: f64 = sorted.iter().filter(|v| v.abs() <= 1e20).sum();
+            assert_eq!(exact.magnitude(), (large + small).abs(), "{values:?}");
+        }
+    }
+
+    proptest! {
+        /// Totals against sums without rounding, over values of 60 powers of two that cancel: a product of two f32 is
+        /// exact in f64, so the error of n terms is that of n - 1 additions, at most (n - 1) 2^-53 of the absolute sum.
+        #[test]
+        fn totals_are_as_near_the_exact_sums_as_f64_additions_allow(
+            values in prop::collection::vec(((-1.0f32..1.0), (-30i32..30), any::<bool>()), 1..300),
+        ) {
+            let mut terms: Vec<(f32, f32)> =
+                values.iter().map(|&(v, power, _)| (v * 2f32.powi(power), 1.0 + v.abs())).collect();
+            // most of it cancels, at a distance
+            terms.extend(values.iter().filter(|v| v.2).map(|&(v, power, _)| (-v * 2f32.powi(power), 1.0 + v.abs())));
+            terms.retain(|t| t.0 != 0.0);
+            let column = |f: fn(&(f32, f32)) -> f32| csr(&terms.iter().map(|t| vec![f(t)]).collect::<Vec<_>>(), 1);
+            let mut tile = CrossTile::new(0, 1, 1);
+            tile.fold(&ByLatent::new(&column(|t| t.0)), &column(|t| t.1));
+            let total = tile.row(0).map_or(0.0, |row| row[0]);
+            let (mut exact, mut absolute) = (Exact([0; 24]), 0.0);
+            for &(x, y) in &terms {
+                exact.add_f64(f64::from(x) * f64::from(y));
+                absolute += (f64::from(x) * f64::from(y)).abs();
+            }
+            exact.add_f64(-total);
+            let limit = (terms.len() as f64 - 1.0).max(0.0) * 2f64.powi(-53) * absolute;
+            prop_assert!(exact.magnitude() <= limit * 1.000_001, "{total} of {} terms", terms.len());
+        }
+    }
+
     #[test]
     fn tile_height_depends_on_widths_alone_and_covers_the_source() {
         for (a, b) in [(1, 1), (40, 64), (1024, 1024), (32768, 32768), (65536, 131072)] {

@@ -8,6 +8,7 @@ use super::{Encode, Format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
+use crate::linalg::panels::Panels;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -178,8 +179,8 @@ pub(super) enum Rule {
 #[derive(Clone, Debug)]
 pub struct Sae {
     pub(super) shape: SaeShape,
-    /// `[d_sae, d_in]`
-    pub(super) w_enc: Matrix<f32>,
+    /// Encoder directions as columns, `[d_in, d_sae]`
+    pub(super) w_enc: Panels,
     /// `[d_sae, d_out]`
     pub(super) w_dec: Matrix<f32>,
     /// `[d_out]`
@@ -203,11 +204,6 @@ impl Sae {
     /// Decoder directions, `[d_sae, d_out]` f32: row i is what one unit of latent i adds to the output.
     pub fn decoder_rows(&self) -> &Matrix<f32> {
         &self.w_dec
-    }
-
-    /// Encoder directions, `[d_sae, d_in]` f32.
-    pub fn encoder_rows(&self) -> &Matrix<f32> {
-        &self.w_enc
     }
 
     /// `[d_out]`, what is predicted when nothing fires.

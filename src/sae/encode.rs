@@ -1,29 +1,29 @@
 //! What are the latents of these rows? The product of activations and encoder, and the selection fused behind it.
 //!
-//! Rows are taken in blocks of [`BLOCK_ROWS`], each block one task on one thread; latents in tiles of [`TILE_LATENTS`],
-//! so that a tile of products stays in cache until its candidates are taken and `[n_rows, d_sae]` never exists. The last
-//! block is filled up with rows of zeros: every product has the same number of rows, hence a row's bits depend neither
-//! on the other rows, nor on its place among them, nor on the number of threads. (They do depend on the machine's vector
-//! instructions, as any f32 product's.)
+//! Rows are taken in blocks of [`BLOCK_ROWS`], each block one task on one thread; latents in tiles of [`TILE_PANELS`]
+//! panels, so that a tile of products stays in cache until its candidates are taken and `[n_rows, d_sae]` never exists. A
+//! product's bits depend on its row and its latent alone (`linalg/panels.rs`): not on the other rows, nor on the row's
+//! place among them, nor on the number of threads.
 
 use super::autoencoder::{Rule, Sae};
 use super::candidates::{Key, RowPick};
 use super::{Encode, LatentBatch};
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
-use crate::linalg::gemm::gemm_f32;
+use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use rayon::prelude::*;
 
-/// Rows of a product. The kernel packs each tile of the encoder anew for every block: at 128 rows encoding runs at 81 % of
-/// the bare product, at 256 at 93 %, at 512 at 94 % (512 -> 32768, k = 32; tests/saes.rs, `speed`).
-pub(super) const BLOCK_ROWS: usize = 256;
-/// Latents of a product: with [`BLOCK_ROWS`] a tile of 256 KiB, which stays in the second-level cache.
-const TILE_LATENTS: usize = 256;
+/// Rows of a block: as many as the product takes in one go.
+pub(super) const BLOCK_ROWS: usize = 132;
+/// Panels of latents in a tile: with [`BLOCK_ROWS`] a tile of 132 KiB, which stays in the second-level cache.
+const TILE_PANELS: usize = 16;
 
 /// What a thread works in; kept from block to block.
 struct Scratch {
-    /// Inputs ready for the product, `[BLOCK_ROWS, d_in]`.
+    /// Inputs, `[BLOCK_ROWS, d_in]`.
     u: Vec<f32>,
+    /// The same, ready for the product.
+    rows: Rows,
     /// Products, `[BLOCK_ROWS, tile]`.
     products: Vec<f32>,
     picks: Vec<RowPick>,
@@ -99,34 +99,29 @@ impl Sae {
     fn scratch(&self) -> Scratch {
         Scratch {
             u: vec![0.0; BLOCK_ROWS * self.shape.d_in],
-            products: vec![0.0; BLOCK_ROWS * (TILE_LATENTS + 1)],
+            rows: Rows::default(),
+            products: vec![0.0; BLOCK_ROWS * TILE_PANELS * WIDTH],
             picks: vec![RowPick::default(); BLOCK_ROWS],
         }
     }
 
     fn encode_block(&self, x: &Matrix<f32>, first_row: usize, rule: &Rule, scratch: &mut Scratch) -> Result<Block> {
         let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
-        let Scratch { u, products, picks } = scratch;
+        let Scratch { u, rows, products, picks } = scratch;
         let n_rows = BLOCK_ROWS.min(x.n_rows() - first_row);
+        let u = &mut u[..n_rows * d_in];
         for (r, u) in u.chunks_exact_mut(d_in).enumerate() {
-            if r < n_rows {
-                self.prepare(x.row(first_row + r), u)
-                    .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?;
-            } else {
-                u.fill(0.0);
-            }
+            self.prepare(x.row(first_row + r), u)
+                .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?;
         }
+        rows.pack(u, n_rows, d_in);
         picks.iter_mut().for_each(RowPick::clear);
-        let mut first = 0;
-        while first < d_sae {
-            // A tile of one latent would be another kernel's product: the last one takes it along.
-            let end = if d_sae - first <= TILE_LATENTS + 1 { d_sae } else { first + TILE_LATENTS };
-            let width = end - first;
-            let products = &mut products[..BLOCK_ROWS * width];
-            let w = &self.w_enc.as_slice()[first * d_in..end * d_in];
-            gemm_f32(BLOCK_ROWS, width, d_in, u, (d_in, 1), w, (1, d_in), products, (width, 1), 0.0, 1.0);
-            pick(rule, first, width, products, &mut picks[..n_rows]);
-            first = end;
+        for panel in (0..self.w_enc.n_panels()).step_by(TILE_PANELS) {
+            let panels = panel..self.w_enc.n_panels().min(panel + TILE_PANELS);
+            let (first, end) = (panels.start * WIDTH, d_sae.min(panels.end * WIDTH));
+            let products = &mut products[..n_rows * (end - first)];
+            multiply(rows, &self.w_enc, panels, products, Finish::default());
+            pick(rule, first, end - first, products, &mut picks[..n_rows]);
         }
         let mut block = Block::default();
         for (r, pick) in picks[..n_rows].iter_mut().enumerate() {

@@ -7,6 +7,7 @@ use super::autoencoder::{Activation, Normalise, Rule, Sae, SaeShape};
 use super::tensors::{Layout, Tensors};
 use crate::error::Result;
 use crate::linalg::Matrix;
+use crate::linalg::panels::Panels;
 
 /// A matrix by name and how it lies.
 #[derive(Clone, Debug)]
@@ -216,6 +217,7 @@ impl Recipe {
             // A negative threshold lets nothing negative through: the ReLU stands in front of it.
             floor.iter_mut().for_each(|floor| *floor = floor.max(0.0));
         }
+        let w_enc = Panels::from_transposed(w_enc.as_slice(), d_sae, d_in);
         Ok(Sae {
             normalise: self.normalise,
             shape: self.shape,

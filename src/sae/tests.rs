@@ -3,6 +3,7 @@
 use super::autoencoder::{Normalise, Rule, Sae, SaeShape};
 use super::{Activation, Encode, Format, LatentBatch};
 use crate::linalg::Matrix;
+use crate::linalg::panels::Panels;
 use proptest::prelude::*;
 
 /// A fixed sequence of values in [-1, 1).
@@ -38,7 +39,7 @@ fn sae(d_in: usize, d_sae: usize, rule: Rule) -> Sae {
             files: vec!["test".into()],
             size_bytes: 0,
         },
-        w_enc: Matrix::from_vec(d_sae, d_in, values(d_sae * d_in, 1)),
+        w_enc: Panels::from_transposed(&values(d_sae * d_in, 1), d_sae, d_in),
         w_dec: Matrix::from_vec(d_sae, d_in, values(d_sae * d_in, 2)),
         b_dec: values(d_in, 3),
         normalise: Normalise::Nothing,
@@ -67,10 +68,11 @@ fn rules(d_sae: usize) -> Vec<Rule> {
 /// A row's latents by the definition, dense, in f64.
 fn plain(sae: &Sae, x: &[f32]) -> Vec<f64> {
     let subtract = sae.subtract.clone().unwrap_or_else(|| vec![0.0; x.len()]);
-    let z: Vec<f64> = sae
-        .w_enc
-        .rows()
-        .map(|w| x.iter().zip(&subtract).zip(w).map(|((&x, &b), &w)| f64::from(x - b) * f64::from(w)).sum())
+    let z: Vec<f64> = (0..sae.shape.d_sae)
+        .map(|j| {
+            let w = sae.w_enc.column(j);
+            x.iter().zip(&subtract).zip(w).map(|((&x, &b), w)| f64::from(x - b) * f64::from(w)).sum()
+        })
         .collect();
     let add = |bias: &[f32]| -> Vec<f64> { z.iter().zip(bias).map(|(z, &b)| z + f64::from(b)).collect() };
     match &sae.rule {

@@ -103,13 +103,9 @@ fn map_times(x: &mut [f32], up: &[f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-impl InplaceOp1 for Activation {
-    fn name(&self) -> &'static str {
-        "activation"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let x = slice_mut(storage, layout)?;
+impl Activation {
+    /// Of every element, in place, on the CPU.
+    pub(super) fn of_slice(self, x: &mut [f32]) {
         vectorised(
             #[inline(always)]
             || match self {
@@ -119,6 +115,29 @@ impl InplaceOp1 for Activation {
                 Activation::Relu => map(x, relu),
             },
         );
+    }
+
+    /// `gate = f(gate) * up`, both of one length, on the CPU.
+    pub(super) fn of_gated_slice(self, gate: &mut [f32], up: &[f32]) {
+        vectorised(
+            #[inline(always)]
+            || match self {
+                Activation::GeluErf => map_times(gate, up, gelu_erf),
+                Activation::GeluTanh => map_times(gate, up, gelu_tanh),
+                Activation::Silu => map_times(gate, up, silu),
+                Activation::Relu => map_times(gate, up, relu),
+            },
+        );
+    }
+}
+
+impl InplaceOp1 for Activation {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        self.of_slice(slice_mut(storage, layout)?);
         Ok(())
     }
 }
@@ -133,15 +152,7 @@ impl InplaceOp2 for Activation {
         if gate.len() != up.len() {
             candle_core::bail!("a gate of {} values does not fit {} values", gate.len(), up.len());
         }
-        vectorised(
-            #[inline(always)]
-            || match self {
-                Activation::GeluErf => map_times(gate, up, gelu_erf),
-                Activation::GeluTanh => map_times(gate, up, gelu_tanh),
-                Activation::Silu => map_times(gate, up, silu),
-                Activation::Relu => map_times(gate, up, relu),
-            },
-        );
+        self.of_gated_slice(gate, up);
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! What do the heads gather? Causal attention over one context, with grouped queries, sliding windows and soft caps.
 //!
-//! The CPU kernel goes by blocks of query rows and multiplies only with the keys that some row of the block sees: no
-//! block above the diagonal or outside the window is touched, and scores live for one block at a time.
+//! The CPU kernel goes by blocks of 16 queries, which stand side by side in vectors, and 16 keys: no block above the
+//! diagonal or outside the window is touched, and the scores of one block of queries live at a time, near the core.
 
-use super::approx::{exp, tanh, vectorised};
+use super::approx::{exp, tanh};
 use super::{Linear, Norm, Rotary, device_error, head_strides};
 use crate::error::Result;
-use crate::linalg::gemm::gemm_f32;
+use crate::linalg::panels::{Line, WIDTH, square};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
+use pulp::{Arch, Simd, WithSimd};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// The attention of a block, up to the heads' concatenated output (`attn_z`), and its output projection.
@@ -103,9 +105,6 @@ impl Attention {
     }
 }
 
-/// Query rows in a block: small enough that little above the diagonal is computed, large enough for the product.
-const BLOCK: usize = 64;
-
 impl Scores {
     /// The same in candle's own operations.
     pub(super) fn plain(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> candle_core::Result<Tensor> {
@@ -123,7 +122,7 @@ impl Scores {
         let window = self.window.unwrap_or(usize::MAX);
         let hidden = |i: usize, j: usize| if j <= i && i - j < window { 0.0 } else { f32::NEG_INFINITY };
         let mask: Vec<f32> = (0..n).flat_map(|i| (0..n).map(move |j| hidden(i, j))).collect();
-        let scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, n, n), q.device())?)?;
+        let scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, n, n), q.device())?.to_dtype(q.dtype())?)?;
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
         weights.matmul(&v)?.transpose(0, 1)?.contiguous()?.reshape((n, h * d))
@@ -156,75 +155,190 @@ impl CustomOp3 for Scores {
         let (CpuStorage::F32(q), CpuStorage::F32(k), CpuStorage::F32(v)) = (q, k, v) else {
             candle_core::bail!("attention reads f32 tensors only");
         };
-        let ((q0, qt, qh), (k0, kt, kh), (v0, vt, vh)) = (head_strides(lq)?, head_strides(lk)?, head_strides(lv)?);
         let width = n_heads * d;
         let mut out = vec![0.0; n * width];
-        let mut scores = vec![0.0; BLOCK.min(n) * n];
-        for h in 0..n_heads {
-            let kv = h / (n_heads / n_kv);
-            for first in (0..n).step_by(BLOCK) {
-                let rows = BLOCK.min(n - first);
-                let low = self.first_key(first);
-                let keys = first + rows - low;
-                let scores = &mut scores[..rows * keys];
-                let q = &q[q0 + first * qt + h * qh..];
-                let k = &k[k0 + low * kt + kv * kh..];
-                let v = &v[v0 + low * vt + kv * vh..];
-                gemm_f32(rows, keys, d, q, (qt, 1), k, (1, kt), scores, (keys, 1), 0.0, self.scale);
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        for (r, row) in scores.chunks_exact_mut(keys).enumerate() {
-                            let i = first + r;
-                            let (start, end) = (self.first_key(i) - low, i + 1 - low);
-                            row[..start].fill(0.0);
-                            row[end..].fill(0.0);
-                            softmax(&mut row[start..end], self.soft_cap);
-                        }
-                    },
-                );
-                let out = &mut out[first * width + h * d..];
-                gemm_f32(rows, d, keys, scores, (keys, 1), v, (vt, 1), out, (width, 1), 0.0, 1.0);
-            }
-        }
+        let view = |values, layout| Ok::<_, candle_core::Error>(View { values, at: head_strides(layout)?, d });
+        let (q, k, v) = (view(q, lq)?, view(k, lk)?, view(v, lv)?);
+        Buffers::lend(|buffers| {
+            Arch::new().dispatch(Heads { scores: self, q, k, v, n, n_heads, n_kv, out: &mut out, buffers });
+        });
         Ok((CpuStorage::F32(out), (n, width).into()))
     }
 }
 
-const LANES: usize = 16;
+/// Queries, keys or values, `[n_tokens, n_heads, d_head]`.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    values: &'a [f32],
+    /// First value, distance of tokens, distance of heads.
+    at: (usize, usize, usize),
+    d: usize,
+}
 
-/// Softmax of one row, its soft cap first. Sums run in 16 fixed lanes, so bits do not depend on the vector width.
+impl<'a> View<'a> {
+    #[inline(always)]
+    fn row(&self, token: usize, head: usize) -> &'a [f32] {
+        let (first, by_token, by_head) = self.at;
+        &self.values[first + token * by_token + head * by_head..][..self.d]
+    }
+
+    /// 16 tokens from `first` on side by side, `[d]` lines; those behind the last one are 0.
+    #[inline(always)]
+    fn turn(&self, first: usize, n: usize, head: usize, lines: &mut [Line]) {
+        if first + WIDTH <= n {
+            let rows: [&[f32]; WIDTH] = std::array::from_fn(
+                #[inline(always)]
+                |i| self.row(first + i, head),
+            );
+            for (l, line) in lines.iter_mut().enumerate() {
+                for i in 0..WIDTH {
+                    line.0[i] = rows[i][l];
+                }
+            }
+            return;
+        }
+        lines.fill(ZEROS);
+        for i in 0..n - first {
+            lines.iter_mut().zip(self.row(first + i, head)).for_each(|(line, v)| line.0[i] = *v);
+        }
+    }
+}
+
+const ZEROS: Line = Line([0.0; WIDTH]);
+
+/// What a thread lays out anew for every head; its memory is kept.
+#[derive(Default)]
+struct Buffers {
+    /// 16 queries side by side, `[d]`.
+    queries: Vec<Line>,
+    /// 16 keys side by side, `[n_blocks, d]`.
+    keys: Vec<Line>,
+    /// 16 features of a value, `[d / 16, n_tokens]`.
+    values: Vec<Line>,
+    /// 16 queries side by side, `[n_keys]`: scores, then weights.
+    scores: Vec<Line>,
+}
+
+impl Buffers {
+    fn lend<R>(work: impl FnOnce(&mut Buffers) -> R) -> R {
+        thread_local! {
+            static BUFFERS: RefCell<Buffers> = RefCell::default();
+        }
+        BUFFERS.with_borrow_mut(work)
+    }
+}
+
+struct Heads<'a> {
+    scores: &'a Scores,
+    q: View<'a>,
+    k: View<'a>,
+    v: View<'a>,
+    n: usize,
+    n_heads: usize,
+    n_kv: usize,
+    out: &'a mut [f32],
+    buffers: &'a mut Buffers,
+}
+
+impl WithSimd for Heads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Heads { scores, q, k, v, n, n_heads, n_kv, out, buffers } = self;
+        let (d, width, group) = (q.d, n_heads * q.d, n_heads / n_kv);
+        let (n_blocks, n_parts) = (n.div_ceil(WIDTH), d.div_ceil(WIDTH));
+        buffers.queries.resize(d, ZEROS);
+        buffers.keys.resize(n_blocks * d, ZEROS);
+        buffers.values.resize(n_parts * n_blocks * WIDTH, ZEROS);
+        buffers.scores.resize(n_blocks * WIDTH, ZEROS);
+        let n_padded = n_blocks * WIDTH;
+        let mut square_out = [ZEROS; WIDTH];
+        for h in 0..n_heads {
+            if h % group == 0 {
+                for (b, lines) in buffers.keys.chunks_exact_mut(d).enumerate() {
+                    k.turn(b * WIDTH, n, h / group, lines);
+                }
+                buffers.values.fill(ZEROS);
+                for t in 0..n {
+                    for (part, values) in v.row(t, h / group).chunks(WIDTH).enumerate() {
+                        buffers.values[part * n_padded + t].0[..values.len()].copy_from_slice(values);
+                    }
+                }
+            }
+            for b in 0..n_blocks {
+                let first = b * WIDTH;
+                q.turn(first, n, h, &mut buffers.queries);
+                let low = scores.first_key(first) / WIDTH;
+                for kb in low..=b {
+                    square(simd, &buffers.keys[kb * d..][..d], &buffers.queries, &mut square_out);
+                    scores.judge(&mut square_out, kb * WIDTH, first);
+                    buffers.scores[kb * WIDTH..][..WIDTH].copy_from_slice(&square_out);
+                }
+                let weights = &mut buffers.scores[low * WIDTH..first + WIDTH];
+                let total = softmax(weights);
+                for part in 0..n_parts {
+                    let values = &buffers.values[part * n_padded..][low * WIDTH..first + WIDTH];
+                    square(simd, weights, values, &mut square_out);
+                    for i in 0..WIDTH.min(n - first) {
+                        let at = (first + i) * width + h * d + part * WIDTH;
+                        let out = &mut out[at..][..WIDTH.min(d - part * WIDTH)];
+                        out.iter_mut().zip(square_out[i].0).for_each(|(out, v)| *out = v / total[i]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Scores {
+    /// Products of 16 keys from `key` on and 16 queries from `query` on: scaled, the soft cap, and -inf where the query
+    /// does not see the key.
+    #[inline(always)]
+    fn judge(&self, block: &mut [Line; WIDTH], key: usize, query: usize) {
+        for line in block.iter_mut() {
+            line.0.iter_mut().for_each(
+                #[inline(always)]
+                |v| *v *= self.scale,
+            );
+        }
+        if let Some(cap) = self.soft_cap {
+            for line in block.iter_mut() {
+                for v in &mut line.0 {
+                    *v = cap * tanh(*v / cap);
+                }
+            }
+        }
+        // Every query sees the whole block of keys.
+        if key + WIDTH <= query + 1 && self.first_key(query + WIDTH - 1) <= key {
+            return;
+        }
+        for (j, line) in (key..).zip(block.iter_mut()) {
+            for (i, v) in (query..).zip(&mut line.0) {
+                if j > i || j < self.first_key(i) {
+                    *v = f32::NEG_INFINITY;
+                }
+            }
+        }
+    }
+}
+
+/// Softmax of 16 queries side by side, `[n_keys]` lines, without the last division: `exp(score - max)` in place, and the
+/// sums over the keys, in their order. What is not seen adds 0, so the bits do not depend on where blocks begin.
 #[inline(always)]
-fn softmax(row: &mut [f32], soft_cap: Option<f32>) {
-    if let Some(cap) = soft_cap {
-        for v in row.iter_mut() {
-            *v = cap * tanh(*v / cap);
+fn softmax(scores: &mut [Line]) -> [f32; WIDTH] {
+    let mut max = [f32::NEG_INFINITY; WIDTH];
+    for line in scores.iter() {
+        for i in 0..WIDTH {
+            max[i] = if line.0[i] > max[i] { line.0[i] } else { max[i] };
         }
     }
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] = larger(lanes[i], chunk[i]);
+    let mut total = [0.0; WIDTH];
+    for line in scores {
+        for i in 0..WIDTH {
+            line.0[i] = exp(line.0[i] - max[i]);
+            total[i] += line.0[i];
         }
     }
-    let max = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b));
-    let mut lanes = [0.0_f32; LANES];
-    let mut chunks = row.chunks_exact_mut(LANES);
-    for chunk in chunks.by_ref() {
-        for i in 0..LANES {
-            chunk[i] = exp(chunk[i] - max);
-            lanes[i] += chunk[i];
-        }
-    }
-    for (lane, v) in lanes.iter_mut().zip(chunks.into_remainder()) {
-        *v = exp(*v - max);
-        *lane += *v;
-    }
-    let scale = 1.0 / lanes.iter().sum::<f32>();
-    for v in row.iter_mut() {
-        *v *= scale;
-    }
+    total
 }

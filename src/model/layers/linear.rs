@@ -1,16 +1,25 @@
-//! What is `x w^T + b`? One product with the bias already in place.
+//! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
 use super::{device_error, slice};
 use crate::error::Result;
-use crate::linalg::gemm::gemm_f32;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use crate::linalg::panels::{Finish, Panels, Rows, multiply};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use std::cell::RefCell;
+use std::sync::Arc;
 
 /// A linear layer.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    order: Order,
+    kept: Kept,
+}
+
+/// Where the weights are.
+#[derive(Clone, Debug)]
+enum Kept {
+    /// On the CPU: in panels, which stand for the tensor.
+    Panels(Arc<Panels>, Option<Arc<[f32]>>),
+    /// On any other device; or nothing, where only a checkpoint's headers were read.
+    Tensors { weight: Tensor, bias: Option<Tensor>, order: Order },
 }
 
 /// How a weight lies in memory.
@@ -24,8 +33,24 @@ pub enum Order {
 
 impl Linear {
     /// From a weight in `order` and a bias `[n_out]`, both f32.
-    pub fn new(weight: Tensor, bias: Option<Tensor>, order: Order) -> Self {
-        Linear { weight, bias, order }
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails.
+    pub fn new(weight: Tensor, bias: Option<Tensor>, order: Order) -> Result<Self> {
+        Ok(Linear {
+            kept: match weight.dims() {
+                &[rows, cols] if weight.device().is_cpu() => {
+                    let values = weight.flatten_all().and_then(|w| w.to_vec1::<f32>()).map_err(device_error)?;
+                    let panels = match order {
+                        Order::OutIn => Panels::from_transposed(&values, rows, cols),
+                        Order::InOut => Panels::from_plain(&values, rows, cols),
+                    };
+                    let bias = bias.map(|b| b.to_vec1::<f32>()).transpose().map_err(device_error)?;
+                    Kept::Panels(Arc::new(panels), bias.map(Arc::from))
+                }
+                _ => Kept::Tensors { weight, bias, order },
+            },
+        })
     }
 
     /// `x: [n_rows, n_in]` contiguous to `[n_rows, n_out]`.
@@ -33,89 +58,97 @@ impl Linear {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let out = match (x.device().is_cpu(), &self.bias) {
-            (true, Some(bias)) => x.apply_op3_no_bwd(&self.weight, bias, &Product { order: self.order }),
-            (true, None) => x.apply_op2_no_bwd(&self.weight, &Product { order: self.order }),
-            (false, _) => self.plain(x),
-        };
-        out.map_err(device_error)
+        if x.device().is_cpu() { x.apply_op1_no_bwd(self) } else { self.plain(x) }.map_err(device_error)
+    }
+
+    /// `base + forward(x)`, with the bits that the two have one after the other.
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails.
+    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() { x.apply_op2_no_bwd(base, self) } else { base + self.plain(x).map_err(device_error)? }
+            .map_err(device_error)
     }
 
     /// The same in candle's own operations.
     pub(super) fn plain(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let product = match self.order {
-            Order::OutIn => x.matmul(&self.weight.t()?)?,
-            Order::InOut => x.matmul(&self.weight)?,
+        let (product, bias) = match &self.kept {
+            Kept::Panels(panels, bias) => {
+                let (n_out, n_in) = (panels.n_columns(), panels.depth());
+                let weight = Tensor::from_vec(panels.transposed(), (n_out, n_in), x.device())?;
+                let bias = bias.as_deref().map(|b| Tensor::from_slice(b, n_out, x.device())).transpose()?;
+                (x.matmul(&weight.t()?)?, bias)
+            }
+            Kept::Tensors { weight, bias, order: Order::OutIn } => (x.matmul(&weight.t()?)?, bias.clone()),
+            Kept::Tensors { weight, bias, order: Order::InOut } => (x.matmul(weight)?, bias.clone()),
         };
-        match &self.bias {
-            Some(bias) => product.broadcast_add(bias),
+        match bias {
+            Some(bias) => product.broadcast_add(&bias),
             None => Ok(product),
         }
     }
-}
 
-struct Product {
-    order: Order,
-}
+    /// Width of what comes out and of what goes in; `None` when the weights are not on the CPU.
+    pub(super) fn sides(&self) -> Option<(usize, usize)> {
+        match &self.kept {
+            Kept::Panels(panels, _) => Some((panels.n_columns(), panels.depth())),
+            Kept::Tensors { .. } => None,
+        }
+    }
 
-impl Product {
-    fn run(
-        &self,
-        x: &[f32],
-        lx: &Layout,
-        w: &[f32],
-        lw: &Layout,
-        bias: Option<&[f32]>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let ((m, k), (rows, cols)) = (lx.shape().dims2()?, lw.shape().dims2()?);
-        let (n, n_in, strides) = match self.order {
-            Order::OutIn => (rows, cols, (1, cols)),
-            Order::InOut => (cols, rows, (cols, 1)),
+    /// `out = x w^T + b (+ add)` for packed rows, on the CPU.
+    pub(super) fn product(&self, x: &Rows, out: &mut [f32], add: Option<&[f32]>) {
+        let Kept::Panels(panels, bias) = &self.kept else { unreachable!("`sides` was asked") };
+        multiply(x, panels, 0..panels.n_panels(), out, Finish { bias: bias.as_deref(), add });
+    }
+
+    fn on_cpu(&self, x: &[f32], lx: &Layout, add: Option<&[f32]>) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (m, k) = lx.shape().dims2()?;
+        let Some((n, _)) = self.sides().filter(|&(_, n_in)| n_in == k) else {
+            candle_core::bail!("a linear layer {:?} does not fit rows of {k}", self.sides());
         };
-        if n_in != k || bias.is_some_and(|b| b.len() != n) {
-            candle_core::bail!("a linear layer of [{n}, {n_in}] does not fit rows of {k}");
+        if add.is_some_and(|add| add.len() != m * n) {
+            candle_core::bail!("{:?} values cannot be added to [{m}, {n}]", add.map(<[f32]>::len));
         }
-        let mut out = Vec::with_capacity(m * n);
-        match bias {
-            Some(bias) => (0..m).for_each(|_| out.extend_from_slice(bias)),
-            None => out.resize(m * n, 0.0),
-        }
-        let beta = if bias.is_some() { 1.0 } else { 0.0 };
-        gemm_f32(m, n, k, x, (k, 1), w, strides, &mut out, (n, 1), beta, 1.0);
+        let mut out = vec![0.0; m * n];
+        packed(|rows| {
+            rows.pack(x, m, k);
+            self.product(rows, &mut out, add);
+        });
         Ok((CpuStorage::F32(out), (m, n).into()))
     }
 }
 
-impl CustomOp2 for Product {
+/// Lends the thread's packed rows; their memory is kept from product to product.
+pub(super) fn packed<R>(work: impl FnOnce(&mut Rows) -> R) -> R {
+    thread_local! {
+        static ROWS: RefCell<Rows> = RefCell::default();
+    }
+    ROWS.with_borrow_mut(work)
+}
+
+impl CustomOp1 for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run(slice(x, lx)?, lx, slice(w, lw)?, lw, None)
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.on_cpu(slice(x, lx)?, lx, None)
     }
 }
 
-impl CustomOp3 for Product {
+impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
-        "linear with bias"
+        "linear onto the stream"
     }
 
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
         lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
+        base: &CpuStorage,
         lb: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run(slice(x, lx)?, lx, slice(w, lw)?, lw, Some(slice(b, lb)?))
+        self.on_cpu(slice(x, lx)?, lx, Some(slice(base, lb)?))
     }
 }

@@ -1,8 +1,16 @@
 //! What does the MLP add? Up, activation, down; or gate and up, gated activation, down.
+//!
+//! On the CPU it is one operation over [`BLOCK`] rows at a time, so that what stands between up and down stays near the
+//! core.
 
-use super::{Activation, Linear};
+use super::linear::packed;
+use super::{Activation, Linear, device_error, slice, sum};
 use crate::error::Result;
-use candle_core::Tensor;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use std::cell::RefCell;
+
+/// Rows whose hidden values are alive at once: as many as the product takes in one go.
+const BLOCK: usize = 132;
 
 /// The MLP of a block.
 #[derive(Clone, Debug)]
@@ -23,11 +31,102 @@ impl Mlp {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() { x.apply_op1_no_bwd(self).map_err(device_error) } else { self.by_layers(x) }
+    }
+
+    /// `base + forward(x)`, with the bits that the two have one after the other.
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails.
+    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            return x.apply_op2_no_bwd(base, self).map_err(device_error);
+        }
+        sum(base, &self.by_layers(x)?)
+    }
+
+    /// The same, layer by layer.
+    pub(super) fn by_layers(&self, x: &Tensor) -> Result<Tensor> {
         let up = self.up.forward(x)?;
         let hidden = match &self.gate {
             Some(gate) => self.activation.gated(gate.forward(x)?, &up)?,
             None => self.activation.apply(up)?,
         };
         self.down.forward(&hidden)
+    }
+
+    fn on_cpu(&self, x: &[f32], lx: &Layout, add: Option<&[f32]>) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (n, d_in) = lx.shape().dims2()?;
+        let sides = (self.up.sides(), self.down.sides(), self.gate.as_ref().map(Linear::sides));
+        let (Some((hidden, up_in)), Some((d_out, down_in))) = (sides.0, sides.1) else {
+            candle_core::bail!("an MLP whose weights are not on the CPU");
+        };
+        if (up_in, down_in) != (d_in, hidden) || sides.2.is_some_and(|gate| gate != sides.0) {
+            candle_core::bail!("an MLP of {sides:?} does not fit rows of {d_in}");
+        }
+        if add.is_some_and(|add| add.len() != n * d_out) {
+            candle_core::bail!("{:?} values cannot be added to [{n}, {d_out}]", add.map(<[f32]>::len));
+        }
+        let mut out = vec![0.0; n * d_out];
+        scratch(|[values, gates]| {
+            for first in (0..n).step_by(BLOCK) {
+                let rows = BLOCK.min(n - first);
+                let span = first * d_out..(first + rows) * d_out;
+                values.resize(rows * hidden, 0.0);
+                packed(|packed| {
+                    packed.pack(&x[first * d_in..(first + rows) * d_in], rows, d_in);
+                    self.up.product(packed, values, None);
+                    let hidden_values = match &self.gate {
+                        None => {
+                            self.activation.of_slice(values);
+                            &*values
+                        }
+                        Some(gate) => {
+                            gates.resize(rows * hidden, 0.0);
+                            gate.product(packed, gates, None);
+                            self.activation.of_gated_slice(gates, values);
+                            &*gates
+                        }
+                    };
+                    packed.pack(hidden_values, rows, hidden);
+                    self.down.product(packed, &mut out[span.clone()], add.map(|add| &add[span]));
+                });
+            }
+        });
+        Ok((CpuStorage::F32(out), (n, d_out).into()))
+    }
+}
+
+/// Lends the thread's two buffers for hidden values; their memory is kept.
+fn scratch<R>(work: impl FnOnce(&mut [Vec<f32>; 2]) -> R) -> R {
+    thread_local! {
+        static HIDDEN: RefCell<[Vec<f32>; 2]> = RefCell::default();
+    }
+    HIDDEN.with_borrow_mut(work)
+}
+
+impl CustomOp1 for Mlp {
+    fn name(&self) -> &'static str {
+        "mlp"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.on_cpu(slice(x, lx)?, lx, None)
+    }
+}
+
+impl CustomOp2 for Mlp {
+    fn name(&self) -> &'static str {
+        "mlp onto the stream"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        base: &CpuStorage,
+        lb: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.on_cpu(slice(x, lx)?, lx, Some(slice(base, lb)?))
     }
 }

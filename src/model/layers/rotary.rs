@@ -4,6 +4,7 @@
 //! Angles are computed as PyTorch does (frequencies and angles rounded to f32), since at position 2000 the rounding of
 //! a frequency is already worth 1e-4 of a turn. Scalings: none, linear, and Llama 3.1's.
 
+use super::approx::vectorised;
 use super::{device_error, head_strides};
 use crate::error::Result;
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Tensor};
@@ -162,17 +163,23 @@ impl InplaceOp1 for Turn {
         if d_head < 2 * n {
             candle_core::bail!("{} rotated features do not fit heads of {d_head}", 2 * n);
         }
-        for t in 0..n_tokens {
-            let (cos, sin) = (&self.turns.cos[t * n..][..n], &self.turns.sin[t * n..][..n]);
-            for h in 0..n_heads {
-                let (first, second) = values[start + t * token_stride + h * head_stride..][..2 * n].split_at_mut(n);
-                for i in 0..n {
-                    let (a, b) = (first[i], second[i]);
-                    first[i] = a * cos[i] - b * sin[i];
-                    second[i] = b * cos[i] + a * sin[i];
+        vectorised(
+            #[inline(always)]
+            || {
+                for t in 0..n_tokens {
+                    let (cos, sin) = (&self.turns.cos[t * n..][..n], &self.turns.sin[t * n..][..n]);
+                    for h in 0..n_heads {
+                        let at = start + t * token_stride + h * head_stride;
+                        let (first, second) = values[at..][..2 * n].split_at_mut(n);
+                        for i in 0..n {
+                            let (a, b) = (first[i], second[i]);
+                            first[i] = a * cos[i] - b * sin[i];
+                            second[i] = b * cos[i] + a * sin[i];
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use super::attention::Scores;
 use super::linear::Order;
 use super::norm::Norm;
 use super::rotary::{Rope, Rotary, Scaling};
-use super::{Activation, Linear, slice};
-use candle_core::{Device, Tensor};
+use super::{Activation, Linear, Mlp, slice, sum};
+use candle_core::{DType, Device, Tensor};
 
 fn random(shape: &[usize], seed: u64, scale: f32) -> Tensor {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -35,13 +35,27 @@ fn linear_in_both_orders_with_and_without_bias() {
         let x = random(&[m, k], 1, 1.0);
         for (order, shape) in [(Order::OutIn, [n, k]), (Order::InOut, [k, n])] {
             for bias in [None, Some(random(&[n], 3, 1.0))] {
-                let layer = Linear::new(random(&shape, 2, 1.0), bias, order);
+                let weight = random(&shape, 2, 1.0);
+                let layer = Linear::new(weight.clone(), bias.clone(), order).unwrap();
+                let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
+                let weight = if order == Order::OutIn { wide(&weight).t().unwrap() } else { wide(&weight) };
+                let mut exact = wide(&x).matmul(&weight).unwrap();
+                if let Some(bias) = bias {
+                    exact = exact.broadcast_add(&wide(&bias)).unwrap();
+                }
+                let exact = exact.to_dtype(DType::F32).unwrap();
+                let base = random(&[m, n], 4, 1.0);
+                let onto = layer.forward_onto(&x, &base).unwrap();
+                let added = sum(&base, &layer.forward(&x).unwrap()).unwrap();
+                assert_eq!(onto.to_vec2::<f32>().unwrap(), added.to_vec2::<f32>().unwrap());
                 // 1e-6: at most 64 terms of f32.
-                assert!(off(&layer.forward(&x).unwrap(), &layer.plain(&x).unwrap()) < 1e-6);
+                for found in [layer.forward(&x).unwrap(), layer.plain(&x).unwrap()] {
+                    assert!(off(&found, &exact) < 1e-6, "[{m}, {k}] to {n}: {}", off(&found, &exact));
+                }
             }
         }
     }
-    let wrong = Linear::new(random(&[4, 6], 2, 1.0), None, Order::OutIn);
+    let wrong = Linear::new(random(&[4, 6], 2, 1.0), None, Order::OutIn).unwrap();
     assert!(wrong.forward(&random(&[2, 5], 1, 1.0)).is_err());
 }
 
@@ -72,9 +86,28 @@ fn activations_alone_and_gated() {
     }
 }
 
+/// Over more rows than are taken at once: the bits of the layers one after the other, with and without a gate.
+#[test]
+fn an_mlp_is_its_layers() {
+    let (n, d, hidden) = (135, 20, 50);
+    let linear = |rows: usize, cols: usize, seed: u64| {
+        Linear::new(random(&[rows, cols], seed, 0.5), Some(random(&[rows], seed + 1, 1.0)), Order::OutIn).unwrap()
+    };
+    let (x, base) = (random(&[n, d], 13, 1.0), random(&[n, d], 14, 1.0));
+    for gate in [None, Some(linear(hidden, d, 15))] {
+        let mlp = Mlp { gate, up: linear(hidden, d, 17), activation: Activation::Silu, down: linear(d, hidden, 19) };
+        let layers = mlp.by_layers(&x).unwrap();
+        let bits = |x: &Tensor| x.to_vec2::<f32>().unwrap();
+        assert_eq!(bits(&mlp.forward(&x).unwrap()), bits(&layers));
+        assert_eq!(bits(&mlp.forward_onto(&x, &base).unwrap()), bits(&sum(&base, &layers).unwrap()));
+    }
+    let wrong = Mlp { gate: None, up: linear(8, d, 1), activation: Activation::Relu, down: linear(d, 9, 1) };
+    assert!(wrong.forward(&x).is_err());
+}
+
 #[test]
 fn attention_over_views_windows_caps_and_shared_keys() {
-    for n in [1, 2, 63, 64, 65, 150] {
+    for n in [1, 2, 15, 16, 17, 63, 64, 65, 150] {
         for (n_heads, n_kv) in [(4, 4), (6, 2), (3, 1)] {
             let d = 10;
             let q = random(&[n, n_heads, 3 * d], 9, 2.0).narrow(2, d, d).unwrap();
@@ -84,7 +117,9 @@ fn attention_over_views_windows_caps_and_shared_keys() {
                 for soft_cap in [None, Some(1.5)] {
                     let scores = Scores { scale: 0.7, soft_cap, window };
                     let got = q.apply_op3_no_bwd(&k, &v, &scores).unwrap();
-                    let error = off(&got, &scores.plain(&q, &k, &v).unwrap());
+                    let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
+                    let exact = scores.plain(&wide(&q), &wide(&k), &wide(&v)).unwrap().to_dtype(DType::F32).unwrap();
+                    let error = off(&got, &exact);
                     assert!(error < 3e-6, "{n} tokens, {n_heads}/{n_kv} heads, {scores:?}: {error}");
                 }
             }
