@@ -20,7 +20,8 @@ use std::sync::Arc;
 pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
     let known = settled_cross(&spec.default_directory());
-    let mut plan = Plan::outline(spec)?;
+    // what is measured must be here whole
+    let mut plan = if measure { Plan::new(spec)? } else { Plan::outline(spec)? };
     let limit = limit(memory_limit)?;
     plan.settle_cross(limit, known);
     let fits = plan.check_memory(limit);
