@@ -191,9 +191,10 @@ impl<'a> View<'a> {
                 |i| self.row(first + i, head),
             );
             for (l, line) in lines.iter_mut().enumerate() {
-                for i in 0..WIDTH {
-                    line.0[i] = rows[i][l];
-                }
+                line.0 = std::array::from_fn(
+                    #[inline(always)]
+                    |i| rows[i][l],
+                );
             }
             return;
         }
@@ -329,8 +330,8 @@ impl Scores {
 fn softmax(scores: &mut [Line]) -> [f32; WIDTH] {
     let mut max = [f32::NEG_INFINITY; WIDTH];
     for line in scores.iter() {
-        for i in 0..WIDTH {
-            max[i] = if line.0[i] > max[i] { line.0[i] } else { max[i] };
+        for (max, &score) in max.iter_mut().zip(&line.0) {
+            *max = if score > *max { score } else { *max };
         }
     }
     let mut total = [0.0; WIDTH];
