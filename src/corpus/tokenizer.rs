@@ -55,11 +55,15 @@ impl Tokenizer {
     /// # Errors
     /// `Input` when the bytes are not a tokenizer.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
-        let mut inner = Inner::from_bytes(bytes).map_err(|e| {
+        let wrong = |what: &dyn std::fmt::Display| {
             Error::input(format!(
-                "read the tokenizer {name}: {e}; expected the tokenizer.json of the tokenizers library"
+                "read the tokenizer {name}: {what}; expected the tokenizer.json of the tokenizers library"
             ))
-        })?;
+        };
+        // the library panics on some files: on a decoder that is no JSON, on a damaged table of characters
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
+        let read = std::panic::catch_unwind(|| Inner::from_bytes(bytes));
+        let mut inner = read.map_err(|_| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always a valid truncation");
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
