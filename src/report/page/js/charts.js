@@ -23,9 +23,12 @@ function histogram(id, m, beside, width) {
   const all = [m.histogram, m.null_histogram, beside].filter((h) => h && h.counts.length);
   if (!all.length) { put(id, el("p", { class: "explain" }, "No latent has a partner.")); return; }
   const from = Math.min(50, ...all.map((h) => h.first)), to = 100;
-  const most = Math.max(...all.flatMap((h) => h.counts), 1);
+  // chance levels crowd into a few bins: they may run out at the top, so that the latents keep their shape
+  const highest = (h) => Math.max(...((h && h.counts) || []), 1);
+  const shape = Math.max(highest(m.histogram), highest(beside)), crowd = highest(m.null_histogram);
+  const most = crowd > 2 * shape ? 1.6 * shape : Math.max(shape, crowd);
   const x = (bin) => left + ((width - left - right) * (bin - from)) / (to - from);
-  const y = (n) => height - bottom - ((height - bottom - top) * n) / most;
+  const y = (n) => height - bottom - ((height - bottom - top) * Math.min(n, most)) / most;
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Histogram of best correlations, mean ${fixed(m.mean, 3)}` });
   for (const t of ticks(0, most)) {
     drawing.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(t), y2: y(t) }), svg("text", { x: left - 6, y: y(t) + 4, "text-anchor": "end" }, thousands(t)));
@@ -44,6 +47,10 @@ function histogram(id, m, beside, width) {
   if (m.null_histogram && m.null_histogram.counts.length) {
     const path = outline(m.null_histogram);
     drawing.append(svg("path", { class: "null-area", d: path }), svg("path", { class: "null-line", d: path }));
+    if (crowd > most) {
+      const { first, counts } = m.null_histogram;
+      drawing.append(svg("text", { x: x(first + counts.map((n) => n >= most).lastIndexOf(true) + 1) + 8, y: top + 10 }, `by chance up to ${thousands(crowd)} a bar`));
+    }
   }
   for (const t of ticks(from * data.bin - 1, 1)) {
     drawing.append(svg("text", { x: x((t + 1) / data.bin), y: height - bottom + 17, "text-anchor": "middle" }, fixed(t, 1)));
