@@ -45,7 +45,7 @@ impl Reference {
         if !plain(revision) {
             return Err(wrong("the revision is not the name of a branch or tag, or a commit"));
         }
-        if inside.split('/').any(|part| part.contains('\\') || matches!(part, "." | "..")) || inside.contains("//") {
+        if !inside.is_empty() && inside.split('/').any(|part| part.contains('\\') || matches!(part, "" | "." | "..")) {
             return Err(wrong("the path inside is not one of plain names"));
         }
         Ok(Some(Reference {
