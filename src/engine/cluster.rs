@@ -383,6 +383,8 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
     }
     let mut out = Vec::new();
     if control.snapshot.is_some() {
+        // what batches left free must not stand beside what a snapshot takes
+        memory::give_back();
         shared.timed(Stage::Snapshot, || {
             out.extend(fold.snapshot(control.choose));
             out.extend(fold.notes().into_iter().map(Folded::Note));
@@ -396,7 +398,7 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
     if index == 0 && (control.snapshot.is_some() || control.checkpoint) {
         out.push(Folded::Note(Note::Due(control.clone())));
     }
-    if control.checkpoint {
+    if control.snapshot.is_some() || control.checkpoint {
         memory::give_back();
     }
     Ok(out)

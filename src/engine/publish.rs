@@ -6,7 +6,7 @@ use crate::engine::message::{ChanceSnapshot, Control, Note, SavedFile, ViewRow};
 use crate::engine::results::{RawMoments, Results, Spaces, View, label_columns};
 use crate::engine::shared::{Shared, Stage};
 use crate::engine::subset::SavedTiles;
-use crate::engine::{Event, Observer, SnapshotFacts};
+use crate::engine::{Event, Observer, SnapshotFacts, memory};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use crate::moments::Candidates;
@@ -147,7 +147,9 @@ impl Publisher {
             &origin,
             results.latent_rows(spaces),
         )?;
+        memory::give_back();
         write_table(&self.run.table("matches"), (), &origin, results.match_rows())?;
+        memory::give_back();
         let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
         let exact_end = control.last && !self.plan.is_sketched();

@@ -126,7 +126,7 @@ fn a_categorys_published_pairs_are_those_of_plain_sums() {
             ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
             ("max_tokens = 12_000", "max_tokens = 8_000"),
             ("filters = { min_correlation = 0.1, min_active = 3, one_to_one = true }", "rules = \"as_published\""),
-            ("measures = [\"svcca_k10\", \"cka\"]\n", "categories = \"data/categories-33.toml\"\n"),
+            ("\nmeasures = [\"svcca_k10\", \"cka\"]\n", "\ncategories = \"data/categories-33.toml\"\n"),
             ("pairings = [\"forward\", \"backward\", \"mutual\"]\n", ""),
             ("activation_measures = [\"svcca_k10\", \"cka\"]", "activation_measures = []"),
         ],
