@@ -22,6 +22,6 @@ if ! browser || ! has python3; then
 fi
 
 mkdir -p "$run"
-"$target/release/cognate" run dataflows/demo.toml --out "$run/demo" --max-tokens 40000 --fresh --quiet
+"$target/release/cognate" run dataflows/demo.toml --out "$run/demo" --max-tokens 110000 --fresh --quiet
 "$target/release/cognate" report "$run/demo"
 python3 tests/browser/check.py "$run/demo/report.html" ${BROWSER_PICTURES:+"$BROWSER_PICTURES"}
