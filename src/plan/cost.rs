@@ -1,6 +1,11 @@
-//! What is held, in bytes.
+//! What is held, in bytes: the parts of a plan, their sum, and what to do when it is over the limit.
 
 use crate::error::{Error, Result};
+use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
+use crate::plan::{Pair, Plan, Space};
+use crate::report::human_bytes;
+use crate::similarity::{Measure, rsa_bytes};
+use crate::spec::{Cross, DoctorRule};
 
 /// One thing that takes memory or disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +40,195 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
         Ok(n) if shift != u32::MAX && n.is_finite() && n >= 0.0 => Ok((n * (1u64 << shift) as f64) as u64),
         _ => Err(Error::request(format!("{text:?} is not a size; write for example 512MiB, 16GiB or 2000000"))),
     }
+}
+
+impl Plan {
+    /// Bytes of memory at most.
+    pub fn memory_bytes(&self) -> u64 {
+        self.costs.iter().map(|c| c.memory_bytes).sum()
+    }
+
+    /// Bytes on disk at most: two checkpoints and the tables.
+    pub fn disk_bytes(&self) -> u64 {
+        2 * self.costs.iter().map(|c| c.disk_bytes).sum::<u64>()
+    }
+
+    /// Refuses a plan that is over `limit` bytes of memory, naming the largest parts.
+    ///
+    /// # Errors
+    /// `Machine`.
+    pub fn check_memory(&self, limit: u64) -> Result<()> {
+        let needed = self.memory_bytes();
+        if needed <= limit {
+            return Ok(());
+        }
+        let mut largest = self.costs.clone();
+        largest.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
+        let parts: Vec<String> =
+            largest.iter().take(3).map(|c| format!("{} {}", c.what, human_bytes(c.memory_bytes))).collect();
+        let way_out = self.way_out(limit).map_or(String::new(), |way| format!("{way}; or "));
+        Err(Error::machine(format!(
+            "the plan needs up to {} of memory, the limit is {}: {}; {way_out}compare fewer pairs, lower corpus.batch_contexts, \
+             or raise --memory-limit",
+            human_bytes(needed),
+            human_bytes(limit),
+            parts.join(", ")
+        )))
+    }
+
+    /// A way of keeping Σxy that fits into `limit` bytes, in words, where this one does not.
+    fn way_out(&self, limit: u64) -> Option<String> {
+        let mut other = self.clone();
+        let narrowest = if self.tiles.is_empty() { return None } else { 64 };
+        let mut width = if self.is_sketched() { self.spec.compare.width / 2 } else { self.spec.compare.width };
+        while width >= narrowest {
+            other.spec.compare.width = width;
+            other.keep_sums(Cross::Sketch);
+            let needed = other.memory_bytes();
+            if needed <= limit {
+                return Some(format!("compare.cross = \"sketch\" with width = {width} needs {}", human_bytes(needed)));
+            }
+            width /= 2;
+        }
+        None
+    }
+}
+
+/// Bytes for each row of the match views: their arrangements, twice over while old and new rows are brought together, and
+/// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
+const VIEW_ROW_BYTES: u64 = 3000;
+
+/// Bytes of a candidate pair: its entry, and while candidates are chosen the pair itself, twice over.
+const CANDIDATE_BYTES: u64 = 24;
+
+/// Batches that may wait encoded with one worker; `--workers` and `--in-flight` add theirs.
+const BATCHES_IN_THE_AIR: u64 = 3;
+
+/// What the process holds before it holds anything of the run's (measured: 48 MiB), and some room.
+const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// What scoring the matched rows of a pair holds, if all latents of the narrower side are matched.
+fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
+    let sides = [pair.source, pair.target].map(|s| &plan.spaces[s]);
+    let widths = sides.map(|s| s.sae.as_ref().map_or(0, |sae| sae.shape.d_in) as u64);
+    let rows = sides.map(|s| s.width).into_iter().min().unwrap_or(0);
+    let ranks = plan.spec.estimate.measures.iter().any(|m| matches!(m, Measure::Rsa(_)));
+    4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
+}
+
+/// What the doctor's check takes beside the models and SAEs: a copy of the largest SAE, and what one model held at each
+/// place and its two neighbours.
+fn check_bytes(plan: &Plan) -> u64 {
+    let check = &plan.spec.check;
+    let saes = || plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?)));
+    if check.doctor == DoctorRule::Off {
+        return 0;
+    }
+    let rows = check.tokens + plan.spec.corpus.context_length as u64;
+    let held = plan.models.iter().enumerate().map(|(k, m)| {
+        let places = 3 * saes().filter(|(s, _)| s.model == k).count() as u64;
+        4 * rows * places * m.shape.d_model.max(m.shape.d_attn) as u64
+    });
+    saes().map(|(_, sae)| sae.shape.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
+}
+
+/// What is held, at most. Tiles are counted with every row alive.
+pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
+    let spec = &plan.spec;
+    let cost = |what: String, memory_bytes: u64, disk_bytes: u64| Cost {
+        what,
+        memory_bytes,
+        disk_bytes,
+        only_streaming: false,
+    };
+    let streaming = |what: String, memory_bytes: u64| Cost { what, memory_bytes, disk_bytes: 0, only_streaming: true };
+    let mut out = Vec::new();
+    let threads = rayon::current_num_threads() as u64;
+    let mut largest_target = 0;
+    for m in &plan.models {
+        out.push(streaming(format!("model {}", m.name), crate::model::memory_bytes(&m.shape)));
+    }
+    for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+        out.push(cost(format!("sae {}", s.site), sae.shape.memory_bytes(), 0));
+    }
+    let n_loaded = out.len();
+    for p in &plan.pairs {
+        let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
+        let cells = a.width as u64 * b.width as u64 * 8;
+        let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
+        if !plan.is_raw(*p) && !plan.is_sketched() {
+            out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+            if spec.estimate.null.documents {
+                out.push(cost(format!("their chance level (null.documents) {} x {}", a.site, b.site), cells, cells));
+            }
+        } else if !plan.is_raw(*p) {
+            let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;
+            // twice while they are chosen anew
+            out.push(cost(format!("candidates {} x {}", a.site, b.site), 2 * counted, counted));
+            largest_target = largest_target.max(b.width as u64);
+        }
+        out.push(cost(
+            format!("match views {} x {}", a.site, b.site),
+            best * VIEW_ROW_BYTES,
+            (a.width + b.width) as u64 * 4,
+        ));
+    }
+    for (_, s) in plan.spaces.iter().enumerate().filter(|(k, _)| plan.has_sketch(*k)) {
+        let bytes = (s.width * spec.compare.width) as u64 * 4;
+        out.push(cost(format!("sketch {}", s.site), bytes, bytes));
+    }
+    if plan.is_sketched() {
+        let at_work = choosing_bytes(spec.compare.width, largest_target as usize, spec.compare.candidates) as u64;
+        out.push(cost("choosing candidates".into(), (threads + 1) * at_work, 0));
+    }
+    let [before, after] = spec.estimate.top_context;
+    let top_bytes = spec.estimate.top_tokens as u64 * (96 + 4 * (before + after + 1) as u64);
+    let labels = 16 * 8 * spec.corpus.labels.len() as u64;
+    for s in &plan.spaces {
+        let bytes = s.width as u64 * (40 + top_bytes + labels);
+        // twice in memory: once held, once on its way to the tables
+        out.push(cost(format!("sums and top tokens {}", s.site), 2 * bytes, bytes));
+    }
+    let mut moments = 0;
+    for r in plan.raw_sites.iter().filter(|_| plan.scores_activations()) {
+        let bytes = (r.width * r.width * 8) as u64;
+        moments += bytes;
+        out.push(cost(format!("raw moments {}", r.site), 2 * bytes, bytes));
+    }
+    for p in &plan.raw_pairs {
+        let (a, b) = (&plan.raw_sites[p.source], &plan.raw_sites[p.target]);
+        let bytes = (a.width * b.width * 8 * (1 + plan.co_moment_nulls(p))) as u64;
+        moments += bytes;
+        out.push(cost(format!("raw cross moments {} x {}", a.site, b.site), 2 * bytes, bytes));
+    }
+    if !spec.estimate.measures.is_empty() {
+        let scored = plan.pairs.iter().filter(|p| !plan.is_raw(**p)).map(|p| rows_bytes(plan, p)).max();
+        out.push(cost("scores of one pair's matched rows".into(), scored.unwrap_or(0), 0));
+    }
+    if spec.estimate.filters.one_to_one == OneToOne::Transport {
+        let pool = |s: usize| plan.spaces[s].width.min(TRANSPORT_POOL) as u64;
+        let largest = plan.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
+        out.push(cost("transport of one pool".into(), 2 * 8 * largest, 0));
+    }
+    let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
+    let contexts: u64 = (plan.models.iter())
+        .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, m.hookpoints.len()))
+        .max()
+        .unwrap_or(0);
+    let activations: u64 =
+        plan.models.iter().map(|m| (m.hookpoints.len() * m.shape.d_model.max(m.shape.d_attn) * 4) as u64).sum();
+    let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
+    let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
+    let encoded = rows * 2 * latents + moments;
+    out.push(streaming("one batch in its forward".into(), rows * activations + threads * contexts));
+    out.push(streaming(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded));
+    // the check is over before any of that is held
+    let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
+    if check_bytes(plan) > instead {
+        out.push(streaming("check of the SAEs before the first batch".into(), check_bytes(plan) - instead));
+    }
+    out.push(cost("program, reader, tokenizer, table writers".into(), PROGRAM_BYTES, 0));
+    out
 }
 
 #[cfg(test)]
