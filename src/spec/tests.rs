@@ -1,5 +1,7 @@
 use super::*;
 use crate::error::ErrorKind;
+use crate::matching::Filters;
+use crate::similarity::Measure;
 
 const GOOD: &str = r#"
 format = 1

@@ -1,0 +1,127 @@
+//! What is held against what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
+
+use super::DataflowSpec;
+use crate::ids::Site;
+use serde::{Deserialize, Serialize};
+
+/// `[compare]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompareSpec {
+    /// Pairs of sites, source first; or `"all"`: every SAE of a model with every SAE of a model after it in the alphabet,
+    /// and likewise the [`hookpoints`](Self::hookpoints). A listed site without an SAE stands for its hookpoint's
+    /// dimensions as they are.
+    pub pairs: PairsSpec,
+    /// Sites without an SAE that `"all"` pairs: places of several models across models, as SAEs; places of one model each
+    /// with every later one of the list.
+    #[serde(default)]
+    pub hookpoints: Vec<Site>,
+    /// How Σxy is kept.
+    #[serde(default)]
+    pub cross: Cross,
+    /// Buckets of a sketch.
+    #[serde(default = "default_width")]
+    pub width: usize,
+    /// Best partners of every latent, by the sketch, that are then counted exactly; in both directions.
+    #[serde(default = "default_candidates")]
+    pub candidates: usize,
+    /// When candidates are counted.
+    #[serde(default)]
+    pub refine: Refine,
+    /// What a row is.
+    #[serde(default)]
+    pub align: Align,
+}
+
+/// Which pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "pairs is \"all\" or a list like [[\"a/resid_post.2\", \"b/resid_post.3\"]]")]
+pub enum PairsSpec {
+    /// The word `all`.
+    All(AllPairs),
+    /// `[[source, target], …]`
+    Listed(Vec<(Site, Site)>),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllPairs {
+    /// Every SAE of a model with every SAE of a later one, and every listed hookpoint likewise.
+    All,
+}
+
+/// How Σxy is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cross {
+    /// Dense f64 tiles, allocated as rows come alive.
+    #[default]
+    Exact,
+    /// A sketch per space; the best partners by it are counted exactly from then on.
+    Sketch,
+    /// Exact where that fits into memory, else a sketch; decided when the run is begun.
+    Auto,
+}
+
+/// When the candidates of a sketch are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refine {
+    /// From their choice on.
+    #[default]
+    Continue,
+    /// Also, for those chosen at the end, over the whole corpus, which is read once more.
+    SecondPass,
+}
+
+fn default_width() -> usize {
+    512
+}
+
+fn default_candidates() -> usize {
+    10
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// A token; both models have the same tokenizer.
+    #[default]
+    Token,
+}
+
+impl DataflowSpec {
+    pub(super) fn listed_pairs(&self) -> &[(Site, Site)] {
+        match &self.compare.pairs {
+            PairsSpec::Listed(pairs) => pairs,
+            PairsSpec::All(_) => &[],
+        }
+    }
+
+    /// Every pair asked for, source first, in order.
+    pub fn pairs(&self) -> Vec<(Site, Site)> {
+        match &self.compare.pairs {
+            PairsSpec::Listed(pairs) => pairs.clone(),
+            PairsSpec::All(_) => {
+                let mut out = across_models(self.saes.keys());
+                let raw = &self.compare.hookpoints;
+                if raw.iter().any(|site| site.model != raw[0].model) {
+                    out.extend(across_models(raw.iter()));
+                } else {
+                    out.extend(
+                        (0..raw.len()).flat_map(|k| raw[k + 1..].iter().map(move |b| (raw[k].clone(), b.clone()))),
+                    );
+                }
+                out
+            }
+        }
+    }
+}
+
+/// Every site of a model with every site of a model after it in the alphabet.
+fn across_models<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Vec<(Site, Site)> {
+    let later = |a: &'a Site| sites.clone().filter(|b| a.model < b.model).map(move |b| (a.clone(), b.clone()));
+    sites.clone().flat_map(later).collect()
+}

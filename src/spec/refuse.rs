@@ -1,0 +1,158 @@
+//! What can a dataflow file have wrong that its values alone tell? Each refusal names the key, what was found and what to do.
+
+use super::{CompareSpec, Cross, DataflowSpec, Dtype, FORMAT, PairsSpec};
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::matching::{AROUND, TOP_STRINGS};
+use crate::similarity::MomentsMeasure;
+use std::path::Path;
+
+impl DataflowSpec {
+    /// What a value alone can have wrong.
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
+        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        if self.format != FORMAT {
+            return fail(format!(
+                "format is {}, this version reads format {FORMAT}; write format = {FORMAT}",
+                self.format
+            ));
+        }
+        if self.name.is_empty()
+            || !self.name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+            || self.name.starts_with('.')
+        {
+            return fail(format!(
+                "name is {:?}; use letters, digits, '-', '_' and '.', for it names the run's folder",
+                self.name
+            ));
+        }
+        if self.corpus.context_length < 2 {
+            return fail(format!("corpus.context_length is {}, expected at least 2", self.corpus.context_length));
+        }
+        if self.corpus.batch_contexts == 0 {
+            return fail("corpus.batch_contexts is 0, expected at least 1".into());
+        }
+        if self.estimate.best == 0 || self.estimate.best > 250 {
+            return fail(format!("estimate.best is {}, expected 1 to 250 partners per latent", self.estimate.best));
+        }
+        let (estimate, top) = (&self.estimate, self.estimate.top_tokens);
+        if (estimate.filters.reads_tokens() || estimate.categories.is_some()) && top < TOP_STRINGS {
+            return fail(format!(
+                "estimate.top_tokens is {top}, but categories and the filters non_concept and shared_token look at the \
+                 {TOP_STRINGS} strongest tokens; remember at least {TOP_STRINGS}"
+            ));
+        }
+        let [before, after] = estimate.top_context;
+        if estimate.categories.is_some() && (before < AROUND[0] || after < AROUND[1]) {
+            return fail(format!(
+                "estimate.top_context is [{before}, {after}], but categories look at {} tokens before a strongest one and {} after",
+                AROUND[0], AROUND[1]
+            ));
+        }
+        if self.estimate.categories.is_some() && self.compare.cross != Cross::Exact {
+            return fail(
+                "estimate.categories pairs latents inside each category, which takes the sums of all of them; write \
+                 compare.cross = \"exact\""
+                    .into(),
+            );
+        }
+        let CompareSpec { width, candidates, .. } = self.compare;
+        let few = candidates < self.estimate.best && self.compare.cross != Cross::Exact;
+        if !(16..=1 << 20).contains(&width) || few || !(1..=1000).contains(&candidates) {
+            return fail(format!(
+                "compare.width is {width} and compare.candidates {candidates}; expected 16 to 1048576 buckets and estimate.best \
+                 ({}) to 1000 candidates",
+                self.estimate.best
+            ));
+        }
+        if self.estimate.snapshot_every == 0 {
+            return fail("estimate.snapshot_every is 0, expected a number of tokens such as 50_000".into());
+        }
+        if let Some(m) = self.estimate.activation_measures.iter().find(|m| MomentsMeasure::of(**m).is_none()) {
+            return fail(format!(
+                "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca… or cka"
+            ));
+        }
+        if let Some(rule) = self.estimate.stop_when
+            && (rule.snapshots == 0 || rule.churn_below.is_nan() || rule.churn_below <= 0.0)
+        {
+            return fail(format!(
+                "estimate.stop_when is churn_below = {}, snapshots = {}; expected a share above 0 and at least 1 snapshot",
+                rule.churn_below, rule.snapshots
+            ));
+        }
+        if self.checkpoint.every == 0 {
+            return fail("checkpoint.every is 0, expected a number of tokens such as 1_000_000".into());
+        }
+        if self.check.tokens == 0 {
+            return fail("check.tokens is 0, expected a number such as 2048; doctor = \"off\" tries nothing".into());
+        }
+        if let PairsSpec::Listed(pairs) = &self.compare.pairs
+            && pairs.is_empty()
+        {
+            return fail("compare.pairs is empty; name at least one pair, or write pairs = \"all\"".into());
+        }
+        for name in self.models.keys() {
+            if name.is_empty() || name.contains('/') {
+                return fail(format!("model name {name:?} is empty or holds a '/'; sites are written MODEL/HOOKPOINT"));
+            }
+        }
+        if let Some((name, model)) = self.models.iter().find(|(_, m)| m.dtype != Dtype::F32) {
+            let dtype = if model.dtype == Dtype::Bf16 { "bf16" } else { "f16" };
+            return fail(format!(
+                "models.{name}.dtype is \"{dtype}\", but models run on the CPU here, which multiplies f32 only: {dtype} would be \
+                 widened for every product, slower and with fewer digits; write dtype = \"f32\" (weights stored in {dtype} are read \
+                 as they are)"
+            ));
+        }
+        for site in self.saes.keys() {
+            self.model_of(site, "saes", path)?;
+        }
+        self.check_hookpoints(path)?;
+        for (a, b) in self.listed_pairs() {
+            for site in [a, b] {
+                self.model_of(site, "compare.pairs", path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What `compare.hookpoints` can have wrong.
+    fn check_hookpoints(&self, path: &Path) -> Result<()> {
+        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        let listed = &self.compare.hookpoints;
+        if !listed.is_empty() && !self.listed_pairs().is_empty() {
+            return fail(
+                "compare.hookpoints says what pairs = \"all\" is to pair, but the pairs are listed; write pairs = \"all\", or \
+                 leave hookpoints out: a listed pair may name any place"
+                    .into(),
+            );
+        }
+        for (k, site) in listed.iter().enumerate() {
+            self.model_of(site, "compare.hookpoints", path)?;
+            if listed[..k].contains(site) {
+                return fail(format!("compare.hookpoints names {site} twice; name it once"));
+            }
+            if self.saes.contains_key(site) {
+                return fail(format!(
+                    "compare.hookpoints names {site}, which has an SAE in [saes.\"{site}\"]; a place is compared by its SAE's \
+                     latents or as it is, not both: take one of them out"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn model_of(&self, site: &Site, place: &str, path: &Path) -> Result<()> {
+        if self.models.contains_key(&site.model) {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
+        Err(Error::request(format!(
+            "dataflow file {}: {place} names {site}, but there is no [models.{}]; models here: {}",
+            path.display(),
+            site.model,
+            known.join(", ")
+        )))
+    }
+}
