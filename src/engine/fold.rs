@@ -241,7 +241,14 @@ impl Fold {
             let at = plan.raw_pairs[owned.index].pair;
             let pair = plan.pairs[at];
             let constant = |space: usize| move |i: usize| sums[space].is_constant(i);
-            let found = match_co_moment(&owned.moment, constant(pair.source), constant(pair.target), rules, keep);
+            let found = match_co_moment(
+                &owned.moment,
+                &owned.moment.c,
+                constant(pair.source),
+                constant(pair.target),
+                rules,
+                keep,
+            );
             (at, 0, found, &mut owned.said)
         }));
 
@@ -311,11 +318,8 @@ impl Fold {
             let at = plan.raw_pairs[owned.index].pair;
             let pair = plan.pairs[at];
             let constant = |space: usize| move |i: usize| self.sums[space].is_constant(i);
-            let CrossCoMoment { n_rows, mean_x, mean_y, xx, yy, nulls, .. } = &owned.moment;
-            let (mean_x, mean_y, xx, yy) = (mean_x.clone(), mean_y.clone(), xx.clone(), yy.clone());
-            let c = nulls.last()?.clone();
-            let turned = CrossCoMoment { n_rows: *n_rows, mean_x, mean_y, xx, yy, c, nulls: Vec::new() };
-            Some((at, 0, match_co_moment(&turned, constant(pair.source), constant(pair.target), rules, 1)))
+            let c = owned.moment.nulls.last()?;
+            Some((at, 0, match_co_moment(&owned.moment, c, constant(pair.source), constant(pair.target), rules, 1)))
         }));
         let mut out: Vec<ChanceSnapshot> = Vec::new();
         for (pair, first, found) in found {

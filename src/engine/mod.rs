@@ -23,6 +23,7 @@ mod results;
 mod schedule;
 mod score;
 mod shared;
+mod similarities;
 mod source;
 mod state;
 mod subset;

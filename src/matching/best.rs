@@ -1,5 +1,6 @@
 //! Each latent's best partners, from one tile of sums or from the cross co-moment of two hookpoints.
 
+use crate::linalg::Matrix;
 use crate::matching::correlation::PUBLISHED_EPSILON;
 use crate::matching::{Correlation, Rules, Standardised};
 use crate::moments::{CrossCoMoment, CrossTile};
@@ -82,10 +83,12 @@ pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised
 /// Correlates every dimension of one hookpoint with every dimension of the other, r = c_xy / √(c_xx c_yy), clamped to
 /// [−1, 1], keeping the `keep` best both ways. The best is the largest: −1 is the worst, as between latents.
 ///
-/// `source_constant` and `target_constant` say which dimensions had one value in all rows (rounding may leave them a
+/// `c: [d_source, d_target]` is the cross's own, or one of its nulls, whose variances are the same. `source_constant` and
+/// `target_constant` say which dimensions had one value in all rows (rounding may leave them a
 /// variance); they and any without variance have no partner, or 0 with everyone by the published rule.
 pub fn match_co_moment(
     cross: &CrossCoMoment,
+    c: &Matrix<f64>,
     source_constant: impl Fn(usize) -> bool,
     target_constant: impl Fn(usize) -> bool,
     rules: Rules,
@@ -103,7 +106,7 @@ pub fn match_co_moment(
             (true, Rules::AsPublished) => 0.0,
         }
     };
-    let (d_source, d_target) = (cross.c.n_rows(), cross.c.n_cols());
+    let (d_source, d_target) = (c.n_rows(), c.n_cols());
     let mut scan = Scan::new(0, d_source, d_target, keep);
     let target_scale: Vec<f64> = cross.yy.iter().enumerate().map(|(j, &yy)| scale(yy, target_constant(j))).collect();
     let mut r = vec![0.0; d_target];
@@ -112,7 +115,7 @@ pub fn match_co_moment(
         if source_scale.is_nan() {
             continue;
         }
-        for ((r, &xy), &scale_y) in r.iter_mut().zip(cross.c.row(i)).zip(&target_scale) {
+        for ((r, &xy), &scale_y) in r.iter_mut().zip(c.row(i)).zip(&target_scale) {
             *r = (xy * source_scale * scale_y).clamp(-1.0, 1.0);
         }
         scan.row(i, &r);
@@ -164,7 +167,6 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::Matrix;
     use crate::moments::{ByLatent, LatentSums};
     use crate::sae::LatentBatch;
     use proptest::prelude::*;
@@ -246,7 +248,7 @@ mod tests {
             let mut cross = of(before);
             cross.merge(&of(after));
             let constant = |k: usize| rows.iter().all(|r| r[k] == rows[0][k]);
-            let got = match_co_moment(&cross, constant, |j| constant(5 + j), Rules::Meant, keep);
+            let got = match_co_moment(&cross, &cross.c, constant, |j| constant(5 + j), Rules::Meant, keep);
             for (picker, partners) in got.forward.iter().enumerate().map(|(i, p)| ((i, true), p))
                 .chain(got.backward.iter().enumerate().map(|(j, p)| ((5 + j, false), p)))
             {
@@ -267,7 +269,7 @@ mod tests {
     fn dimensions_that_are_copies_tie_and_the_lower_is_taken_and_a_constant_has_no_partner() {
         let x = Matrix::from_vec(4, 3, vec![1., 1., 7., 2., 2., 7., 4., 4., 7., 9., 9., 7.]);
         let cross = CrossCoMoment::of_batch(&x, &x, &[]);
-        let got = match_co_moment(&cross, |i| i == 2, |j| j == 2, Rules::Meant, 2);
+        let got = match_co_moment(&cross, &cross.c, |i| i == 2, |j| j == 2, Rules::Meant, 2);
         for side in [&got.forward, &got.backward] {
             assert_eq!(side[1].as_slice().iter().map(|p| p.latent).collect::<Vec<_>>(), [0, 1]);
             assert_eq!(side[2], BestPartners::default());

@@ -1,0 +1,150 @@
+//! How alike are the spaces at a snapshot? Kept matches' decoder rows and raw co-moments in, rows of `similarities` with their
+//! nulls out; no dataflow here, and nothing is written.
+
+use crate::engine::results::{RawMoments, Results, Spaces};
+use crate::engine::subset::SavedTiles;
+use crate::error::Result;
+use crate::linalg::Matrix;
+use crate::matching::assignment::first_one_to_one;
+use crate::matching::{Rules, benjamini_hochberg};
+use crate::plan::RawPair;
+use crate::similarity::{Moments, MomentsMeasure, Permutations, Score, compare_rows, moments_scores};
+use crate::spec::Pairing;
+use crate::table::{Row, SimilarityRow};
+use std::sync::Arc;
+
+impl Results {
+    /// Rows of `similarities`, sorted; `with_null` says whether the matched rows' null is computed. A category's own pairing
+    /// (see [`Results::pairs_within`]) is made where its sums are at hand.
+    ///
+    /// # Errors
+    /// `Input` or `State` from a score that meets a non-finite number, `State` from sums that cannot be read.
+    pub fn scores(
+        &self,
+        spaces: &Spaces,
+        raw: &RawMoments,
+        with_null: bool,
+        mut saved: Option<SavedTiles<'_>>,
+    ) -> Result<Vec<SimilarityRow>> {
+        let estimate = &self.plan.spec.estimate;
+        let mut out = Vec::new();
+        for p in 0..self.plan.pairs.len() {
+            let pair = self.plan.pairs[p];
+            let (source, target) = self.plan.pair_sites(p);
+            let saes = (&self.saes[pair.source], &self.saes[pair.target]);
+            for &pairing in &estimate.pairings {
+                // a hookpoint's own dimensions have no decoder rows
+                let (Some(a), Some(b), false) = (saes.0, saes.1, estimate.measures.is_empty()) else { break };
+                let kept = self.kept(p, pairing);
+                let mut subsets = vec![("all", kept.clone())];
+                let names = estimate.lists.iter().flat_map(|l| l.categories.keys());
+                for (k, name) in names.enumerate() {
+                    subsets.extend(
+                        self.pairs_within(p, pairing, k, &kept, spaces, saved.as_mut())?.map(|s| (name.as_str(), s)),
+                    );
+                }
+                for (subset, pairs) in subsets {
+                    let (rows, columns): (Vec<usize>, Vec<usize>) = pairs.into_iter().unzip();
+                    let mut stream = format!("null/rows {source} {target} {}", pairing.as_str());
+                    if subset != "all" {
+                        stream = format!("{stream} {subset}");
+                    }
+                    let (x, y) = (widened_rows(a.decoder_rows(), &rows), widened_rows(b.decoder_rows(), &columns));
+                    let runs = if with_null { estimate.null.permutations as usize } else { 0 };
+                    let nulls = Permutations::Seeded { seed: self.plan.spec.seed, stream: &stream, runs };
+                    let scores = compare_rows(&x, &y, &estimate.measures, nulls)?;
+                    out.extend(scores.into_iter().map(|s| self.similarity(p, subset, pairing.into(), s)));
+                }
+            }
+            if !estimate.activation_measures.is_empty() {
+                // with activation measures there is one for every pair
+                let RawPair { source: a, target: b, .. } = self.plan.raw_pairs[p];
+                let cross = &raw.cross[&p];
+                let blocks =
+                    Moments { n: cross.n_rows as usize, cxx: &raw.own[&a].c, cyy: &raw.own[&b].c, cxy: &cross.c };
+                let measures: Vec<MomentsMeasure> =
+                    estimate.activation_measures.iter().filter_map(|m| MomentsMeasure::of(*m)).collect();
+                let nulls = &cross.nulls[..self.plan.activation_nulls() as usize];
+                let scores = moments_scores(&blocks, &measures, nulls)?;
+                out.extend(
+                    scores.into_iter().map(|s| self.similarity(p, "all", crate::table::Pairing::Activations, s)),
+                );
+            }
+        }
+        out.sort_by(Row::order);
+        // where any two spaces reach the same value nothing was tested
+        let tested: Vec<Option<f64>> = out.iter().map(|r| r.p_value.filter(|_| !r.no_power)).collect();
+        for (row, q_value) in out.iter_mut().zip(benjamini_hochberg(&tested)) {
+            row.q_value = q_value;
+        }
+        Ok(out)
+    }
+
+    /// The pairs of a pair of SAEs inside category `k`: kept matches with both latents in it. As published (METHOD §8.2), but
+    /// for `mutual`: each member picks among the members of the other side, the lowest picker of each keeps it, and no other
+    /// filter is asked; `None` until the sums are saved, at the end.
+    fn pairs_within(
+        &self,
+        p: usize,
+        pairing: Pairing,
+        k: usize,
+        kept: &[(usize, usize)],
+        spaces: &Spaces,
+        saved: Option<&mut SavedTiles<'_>>,
+    ) -> Result<Option<Vec<(usize, usize)>>> {
+        let pair = self.plan.pairs[p];
+        let (sources, targets) = (&self.members[&pair.source][k], &self.members[&pair.target][k]);
+        if self.plan.spec.estimate.rules == Rules::Meant || pairing == Pairing::Mutual {
+            let within = |list: &[u32], latent: usize| list.binary_search(&(latent as u32)).is_ok();
+            let inside = |&&(i, j): &&(usize, usize)| within(sources, i) && within(targets, j);
+            return Ok(Some(kept.iter().filter(inside).copied().collect()));
+        }
+        let Some(saved) = saved else { return Ok(None) };
+        if sources.len() <= 2 || targets.len() <= 2 {
+            return Ok(Some(Vec::new()));
+        }
+        let r = saved.correlations(p, sources, targets, spaces)?;
+        let best =
+            |n: usize, of: &dyn Fn(usize) -> f64| (1..n).fold(0, |b, i| if of(i) > of(b) { i } else { b }) as u32;
+        let (n_sources, n_targets) = (sources.len(), targets.len());
+        let picks: Vec<u32> = match pairing {
+            Pairing::Forward => (0..n_sources).map(|i| best(n_targets, &|j| r.row(i)[j])).collect(),
+            _ => (0..n_targets).map(|j| best(n_sources, &|i| r.row(i)[j])).collect(),
+        };
+        let pairs = first_one_to_one(&picks, &vec![true; picks.len()]);
+        let latents = |(picked, picker): (u32, u32)| {
+            let (i, j) = if pairing == Pairing::Forward { (picker, picked) } else { (picked, picker) };
+            (sources[i as usize] as usize, targets[j as usize] as usize)
+        };
+        Ok(Some(pairs.into_iter().map(latents).collect()))
+    }
+
+    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::Pairing, score: Score) -> SimilarityRow {
+        let rules = self.plan.spec.estimate.rules;
+        SimilarityRow {
+            pair: Arc::new(self.table_pair(p)),
+            subset: subset.to_string(),
+            pairing,
+            measure: score.measure.to_string(),
+            value: score.value,
+            n_pairs: score.n_pairs as u64,
+            components_source: score.components.map(|c| c.0 as u32),
+            components_target: score.components.map(|c| c.1 as u32),
+            no_power: score.no_power,
+            null_mean: score.null.map(|n| n.mean),
+            null_sd: score.null.and_then(|n| n.sd),
+            null_runs: score.null.map_or(0, |n| n.runs as u32),
+            p_value: score.null.map(|n| match rules {
+                Rules::Meant => n.p_value,
+                Rules::AsPublished => n.as_close as f64 / n.runs as f64,
+            }),
+            q_value: None,
+        }
+    }
+}
+
+/// The rows named by `index`, in f64.
+fn widened_rows(rows: &Matrix<f32>, index: &[usize]) -> Matrix<f64> {
+    let data = index.iter().flat_map(|&i| rows.row(i).iter().map(|&v| f64::from(v))).collect();
+    Matrix::from_vec(index.len(), rows.n_cols(), data)
+}
