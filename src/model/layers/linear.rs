@@ -1,9 +1,10 @@
 //! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
-use super::{device_error, slice};
+use super::device_error;
+use super::onto::{RowsOp, apply, apply_onto};
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::Tensor;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl Linear {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() { x.apply_op1_no_bwd(self) } else { self.plain(x) }.map_err(device_error)
+        if x.device().is_cpu() { apply(self, x) } else { self.plain(x) }.map_err(device_error)
     }
 
     /// `base + forward(x)`, with the bits that the two have one after the other.
@@ -66,7 +67,7 @@ impl Linear {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() { x.apply_op2_no_bwd(base, self) } else { base + self.plain(x).map_err(device_error)? }
+        if x.device().is_cpu() { apply_onto(self, x, base) } else { base + self.plain(x).map_err(device_error)? }
             .map_err(device_error)
     }
 
@@ -101,22 +102,6 @@ impl Linear {
         let Kept::Panels(panels, bias) = &self.kept else { unreachable!("`sides` was asked") };
         multiply(x, panels, 0..panels.n_panels(), out, Finish { bias: bias.as_deref(), add });
     }
-
-    fn on_cpu(&self, x: &[f32], lx: &Layout, add: Option<&[f32]>) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (m, k) = lx.shape().dims2()?;
-        let Some((n, _)) = self.sides().filter(|&(_, n_in)| n_in == k) else {
-            candle_core::bail!("a linear layer {:?} does not fit rows of {k}", self.sides());
-        };
-        if add.is_some_and(|add| add.len() != m * n) {
-            candle_core::bail!("{:?} values cannot be added to [{m}, {n}]", add.map(<[f32]>::len));
-        }
-        let mut out = vec![0.0; m * n];
-        packed(|rows| {
-            rows.pack(x, m, k);
-            self.product(rows, &mut out, add);
-        });
-        Ok((CpuStorage::F32(out), (m, n).into()))
-    }
 }
 
 /// Lends the thread's packed rows; their memory is kept from product to product.
@@ -127,28 +112,20 @@ pub(super) fn packed<R>(work: impl FnOnce(&mut Rows) -> R) -> R {
     ROWS.with_borrow_mut(work)
 }
 
-impl CustomOp1 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
+impl RowsOp for Linear {
+    const NAME: &'static str = "linear";
+
+    fn d_out(&self, d_in: usize) -> candle_core::Result<usize> {
+        match self.sides() {
+            Some((n_out, n_in)) if n_in == d_in => Ok(n_out),
+            sides => candle_core::bail!("a linear layer {sides:?} does not fit rows of {d_in}"),
+        }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu(slice(x, lx)?, lx, None)
-    }
-}
-
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear onto the stream"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        base: &CpuStorage,
-        lb: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu(slice(x, lx)?, lx, Some(slice(base, lb)?))
+    fn run(&self, x: &[f32], n: usize, out: &mut [f32], add: Option<&[f32]>) {
+        packed(|rows| {
+            rows.pack(x, n, x.len() / n.max(1));
+            self.product(rows, out, add);
+        });
     }
 }

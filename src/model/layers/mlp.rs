@@ -4,9 +4,10 @@
 //! core.
 
 use super::linear::packed;
-use super::{Activation, Linear, device_error, slice, sum};
+use super::onto::{RowsOp, apply, apply_onto};
+use super::{Activation, Linear, device_error, sum};
 use crate::error::Result;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::Tensor;
 use std::cell::RefCell;
 
 /// Rows whose hidden values are alive at once: as many as the product takes in one go.
@@ -31,7 +32,7 @@ impl Mlp {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.device().is_cpu() { x.apply_op1_no_bwd(self).map_err(device_error) } else { self.by_layers(x) }
+        if x.device().is_cpu() { apply(self, x).map_err(device_error) } else { self.by_layers(x) }
     }
 
     /// `base + forward(x)`, with the bits that the two have one after the other.
@@ -40,7 +41,7 @@ impl Mlp {
     /// `Machine` when the tensor library fails.
     pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
-            return x.apply_op2_no_bwd(base, self).map_err(device_error);
+            return apply_onto(self, x, base).map_err(device_error);
         }
         sum(base, &self.by_layers(x)?)
     }
@@ -54,20 +55,35 @@ impl Mlp {
         };
         self.down.forward(&hidden)
     }
+}
 
-    fn on_cpu(&self, x: &[f32], lx: &Layout, add: Option<&[f32]>) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (n, d_in) = lx.shape().dims2()?;
-        let sides = (self.up.sides(), self.down.sides(), self.gate.as_ref().map(Linear::sides));
-        let (Some((hidden, up_in)), Some((d_out, down_in))) = (sides.0, sides.1) else {
-            candle_core::bail!("an MLP whose weights are not on the CPU");
+/// Lends the thread's two buffers for hidden values; their memory is kept.
+fn scratch<R>(work: impl FnOnce(&mut [Vec<f32>; 2]) -> R) -> R {
+    thread_local! {
+        static HIDDEN: RefCell<[Vec<f32>; 2]> = RefCell::default();
+    }
+    HIDDEN.with_borrow_mut(work)
+}
+
+impl RowsOp for Mlp {
+    const NAME: &'static str = "mlp";
+
+    fn d_out(&self, d_in: usize) -> candle_core::Result<usize> {
+        let (up, down, gate) = (self.up.sides(), self.down.sides(), self.gate.as_ref().map(Linear::sides));
+        match (up, down) {
+            (Some((hidden, up_in)), Some((d_out, down_in)))
+                if (up_in, down_in) == (d_in, hidden) && gate.is_none_or(|gate| gate == up) =>
+            {
+                Ok(d_out)
+            }
+            _ => candle_core::bail!("an MLP of {up:?}, {gate:?} and {down:?} does not fit rows of {d_in}"),
+        }
+    }
+
+    fn run(&self, x: &[f32], n: usize, out: &mut [f32], add: Option<&[f32]>) {
+        let (Some((hidden, d_in)), Some((d_out, _))) = (self.up.sides(), self.down.sides()) else {
+            unreachable!("`d_out` was asked")
         };
-        if (up_in, down_in) != (d_in, hidden) || sides.2.is_some_and(|gate| gate != sides.0) {
-            candle_core::bail!("an MLP of {sides:?} does not fit rows of {d_in}");
-        }
-        if add.is_some_and(|add| add.len() != n * d_out) {
-            candle_core::bail!("{:?} values cannot be added to [{n}, {d_out}]", add.map(<[f32]>::len));
-        }
-        let mut out = vec![0.0; n * d_out];
         scratch(|[values, gates]| {
             for first in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - first);
@@ -93,40 +109,5 @@ impl Mlp {
                 });
             }
         });
-        Ok((CpuStorage::F32(out), (n, d_out).into()))
-    }
-}
-
-/// Lends the thread's two buffers for hidden values; their memory is kept.
-fn scratch<R>(work: impl FnOnce(&mut [Vec<f32>; 2]) -> R) -> R {
-    thread_local! {
-        static HIDDEN: RefCell<[Vec<f32>; 2]> = RefCell::default();
-    }
-    HIDDEN.with_borrow_mut(work)
-}
-
-impl CustomOp1 for Mlp {
-    fn name(&self) -> &'static str {
-        "mlp"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu(slice(x, lx)?, lx, None)
-    }
-}
-
-impl CustomOp2 for Mlp {
-    fn name(&self) -> &'static str {
-        "mlp onto the stream"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        base: &CpuStorage,
-        lb: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu(slice(x, lx)?, lx, Some(slice(base, lb)?))
     }
 }

@@ -10,6 +10,7 @@ pub mod embedding;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
+mod onto;
 pub mod rotary;
 pub mod sum;
 
