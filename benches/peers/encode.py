@@ -7,26 +7,19 @@ with the thresholds, in batches of 1024 rows. The bare product is Cognate's own 
 Writes Markdown to standard output and every figure to --json. Run it with the Python of .venv.
 """
 
-import argparse
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-HOME = os.path.normpath(os.path.join(HERE, "../.."))
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--rounds", type=int, default=5)
+import rig
+from rig import HOME, spread
+
+parser = rig.parser(__doc__, rounds=5, work="the SAEs")
 parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
 parser.add_argument("--rows", type=int, default=2112)
-parser.add_argument("--work", default="runs/peers", help="folder for the SAEs")
-parser.add_argument("--binary", help="the executable of benches/parts.rs; built when none is named")
-parser.add_argument("--json", help="file for every figure")
 args = parser.parse_args()
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ, OMP_WAIT_POLICY="passive"))
+rig.wait_passively()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -35,14 +28,6 @@ from safetensors.torch import save_file  # noqa: E402
 torch.set_grad_enabled(False)
 torch.manual_seed(0)
 BATCH = 1024
-
-
-def built():
-    """The bench's executable."""
-    command = ["cargo", "bench", "--bench", "parts", "--no-run", "--message-format=json"]
-    out = subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return next(m["executable"] for m in found if m.get("target", {}).get("name") == "parts" and m.get("executable"))
 
 
 def topk(folder, d_in, d_sae, k):
@@ -71,12 +56,7 @@ def jumprelu(folder, d_in, d_sae):
     return encode
 
 
-def cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-binary = args.binary or built()
+binary = args.binary or rig.built()
 figures = []
 for name, d_in, make in [
     ("512 to 32768, top-k 32", 512, lambda folder: topk(folder, 512, 32768, 32)),
@@ -90,25 +70,19 @@ for name, d_in, make in [
     for threads in args.threads:
         torch.set_num_threads(threads)
         for turn in range(args.rounds):
-            env = dict(os.environ, RAYON_NUM_THREADS=str(threads))
-            command = [binary, "encode", folder, f"{folder}/x.safetensors"]
-            ours = json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
-            sum(encode(rows) for rows in x.split(BATCH))
-            begin = cpu_seconds()
-            n = sum(encode(rows) for rows in x.split(BATCH))
-            theirs = cpu_seconds() - begin
+            ours = rig.ask([binary, "encode", folder, f"{folder}/x.safetensors"], threads)
+
+            def all_rows():
+                return sum(encode(rows) for rows in x.split(BATCH))
+
+            all_rows()
+            theirs, n = rig.timed(all_rows)
             # a few values at the edge of a rank or threshold may round to either side
             if abs(n - ours["latents"]) > 1e-4 * n + 2:
                 sys.exit(f"{name}: torch finds {n} latents, Cognate {ours['latents']}")
             figures.append({"sae": name, "threads": threads, "turn": turn, **ours, "torch_cpu_s": theirs})
             print(f"{name}, {threads} threads, round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
-            if args.json:
-                with open(args.json, "w", encoding="utf-8") as file:
-                    json.dump(figures, file, indent=1)
-
-
-def spread(values, digits=1):
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+            rig.keep(figures, args.json)
 
 
 print(f"CPU seconds per million rows; medians of {args.rounds} rounds (smallest to largest)\n")

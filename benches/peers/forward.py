@@ -8,27 +8,18 @@ are timed in turn, each after a call that is not counted; OMP_WAIT_POLICY=passiv
 Writes Markdown to standard output and every figure to --json. Run it with the Python of .venv.
 """
 
-import argparse
-import json
 import os
-import resource
-import statistics
-import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-HOME = os.path.normpath(os.path.join(HERE, "../.."))
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--rounds", type=int, default=5)
+import rig
+from rig import HOME, spread
+
+parser = rig.parser(__doc__, rounds=5, work="the models")
 parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
 parser.add_argument("--contexts", type=int, default=16)
 parser.add_argument("--models", nargs="+", default=["pythia-70m", "pythia-160m", "smollm2"])
-parser.add_argument("--work", default="runs/peers", help="folder for the models")
-parser.add_argument("--binary", help="the executable of benches/parts.rs; built when none is named")
-parser.add_argument("--json", help="file for every figure")
 args = parser.parse_args()
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.execve(sys.executable, [sys.executable, *sys.argv], dict(os.environ, OMP_WAIT_POLICY="passive"))
+rig.wait_passively()
 
 import torch  # noqa: E402
 from transformers import AutoModel, GPTNeoXConfig, GPTNeoXModel  # noqa: E402
@@ -38,14 +29,6 @@ LENGTH, BATCH = 256, 8
 GGUF = os.path.join(HOME, "data/real/SmolLM2-135M-Instruct.Q4_1.gguf")
 # shape and the block whose output is read
 NEOX = {"pythia-70m": (512, 6, 8, 3), "pythia-160m": (768, 12, 12, 6)}
-
-
-def built():
-    """The bench's executable."""
-    command = ["cargo", "bench", "--bench", "parts", "--no-run", "--message-format=json"]
-    out = subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return next(m["executable"] for m in found if m.get("target", {}).get("name") == "parts" and m.get("executable"))
 
 
 def prepare(name):
@@ -83,12 +66,7 @@ def ids(n_vocab):
     return (c * 7919 + p * 31 + p * p % 101) % n_vocab
 
 
-def cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-binary = args.binary or built()
+binary = args.binary or rig.built()
 figures = []
 for name in args.models:
     if name == "smollm2" and not os.path.isfile(GGUF):
@@ -105,21 +83,12 @@ for name in args.models:
         torch.set_num_threads(threads)
         for turn in range(args.rounds):
             command = [binary, "forward", path, hookpoint, str(LENGTH), str(args.contexts), *sides]
-            env = dict(os.environ, RAYON_NUM_THREADS=str(threads))
-            ours = json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            ours = rig.ask(command, threads)
             forward()
-            begin = cpu_seconds()
-            forward()
-            theirs = cpu_seconds() - begin
+            theirs, _ = rig.timed(forward)
             figures.append({"model": name, "hookpoint": hookpoint, "threads": threads, "turn": turn, **ours, "torch_cpu_s": theirs})
             print(f"{name}, {threads} threads, round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
-            if args.json:
-                with open(args.json, "w", encoding="utf-8") as file:
-                    json.dump(figures, file, indent=1)
-
-
-def spread(values, digits=1):
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+            rig.keep(figures, args.json)
 
 
 print(f"CPU seconds per million tokens, contexts of {LENGTH}; medians of {args.rounds} rounds (smallest to largest)\n")

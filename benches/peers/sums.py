@@ -7,21 +7,14 @@ dense sums, which Cognate's time includes, is left out of scipy's.
 Writes Markdown to standard output and every figure to --json. Run it with the Python of .venv.
 """
 
-import argparse
-import json
 import os
-import resource
 import statistics
-import subprocess
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-HOME = os.path.normpath(os.path.join(HERE, "../.."))
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--rounds", type=int, default=3)
+import rig
+from rig import HOME
+
+parser = rig.parser(__doc__, rounds=3, work="the firings")
 parser.add_argument("--shapes", nargs="+", default=["4064x1024", "4064x8192", "65024x8192", "65024x16384"], help="rows x latents")
-parser.add_argument("--work", default="runs/peers", help="folder for the firings")
-parser.add_argument("--binary", help="the executable of benches/parts.rs; built when none is named")
-parser.add_argument("--json", help="file for every figure")
 args = parser.parse_args()
 
 import numpy as np  # noqa: E402
@@ -30,14 +23,6 @@ from safetensors.numpy import save_file  # noqa: E402
 
 K = 32
 rng = np.random.default_rng(0)
-
-
-def built():
-    """The bench's executable."""
-    command = ["cargo", "bench", "--bench", "parts", "--no-run", "--message-format=json"]
-    out = subprocess.run(command, cwd=HOME, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return next(m["executable"] for m in found if m.get("target", {}).get("name") == "parts" and m.get("executable"))
 
 
 def firings(n, d):
@@ -51,12 +36,7 @@ def firings(n, d):
     return latents, rng.random((n, K), dtype=np.float32)
 
 
-def cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-binary = args.binary or built()
+binary = args.binary or rig.built()
 os.makedirs(os.path.join(HOME, args.work), exist_ok=True)
 figures = []
 for shape in args.shapes:
@@ -67,17 +47,13 @@ for shape in args.shapes:
     csr = lambda v, j: sparse.csr_matrix((v.ravel().astype(float), j.ravel(), np.arange(0, n * K + 1, K)), shape=(n, d))  # noqa: E731
     left, right = csr(x, a), csr(y, b)
     for turn in range(args.rounds):
-        ours = json.loads(subprocess.run([binary, "sums", path, str(d)], check=True, stdout=subprocess.PIPE, text=True).stdout)
-        begin = cpu_seconds()
-        product = left.T.tocsr() @ right
-        theirs = cpu_seconds() - begin
+        ours = rig.ask([binary, "sums", path, str(d)])
+        theirs, product = rig.timed(lambda: left.T.tocsr() @ right)
         if abs(product.sum() - ours["total"]) > 1e-9 * ours["total"]:
             raise SystemExit(f"{shape}: scipy's sums are {product.sum()} in all, Cognate's {ours['total']}")
         figures.append({"rows": n, "latents": d, "turn": turn, **ours, "scipy_cpu_s": theirs})
         del product
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=1)
+    rig.keep(figures, args.json)
 
 print("| rows x latents | Cognate, M updates a CPU s | scipy | over scipy | copy, GB/s |")
 print("|---|---|---|---|---|")
