@@ -1,9 +1,10 @@
 //! From a run's tables to what the page knows. Tables are read row group by row group; what is kept is bounded, however wide
 //! the SAEs and however many the pairs, so that the page stays one that a browser opens at once.
 
+use super::collect::Collector;
 use super::data::{
-    BIN, BesideData, BesideMatches, Counter, HistoryData, LabelData, MapData, MatchesData, PageData, ScoreData,
-    SiteData, TopData, digits, significant,
+    BIN, BesideData, BesideMatches, HistoryData, LabelData, MapData, PageData, ScoreData, SiteData, TopData, digits,
+    significant,
 };
 use super::embedding::{embed, on_grid};
 use crate::error::{Error, Result};
@@ -13,14 +14,14 @@ use crate::matching::Direction;
 use crate::report::Marker;
 use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, SimilarityRow, TableReader, TopToken};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Matches shown, over all pairs and both directions.
 const MATCHES_SHOWN: usize = 20_000;
 /// False-discovery rate at which a match is said to stand above chance.
-const LEVEL: f64 = 0.05;
+pub(super) const LEVEL: f64 = 0.05;
 /// Bytes of contexts, about.
 const CONTEXT_BYTES: usize = 2_200_000;
 /// Contexts of a latent at most.
@@ -42,111 +43,6 @@ pub struct Beside<'a> {
     pub tables: &'a Path,
     /// Its history file.
     pub history: &'a Path,
-}
-
-/// The matches of one direction while they are read.
-struct Collector {
-    quota: usize,
-    observed: Counter,
-    null: Counter,
-    total: u64,
-    significant: Option<u64>,
-    verdicts: BTreeMap<String, u64>,
-    shown: Vec<MatchRow>,
-    margins: HashMap<u32, f64>,
-    /// The last row of rank 1.
-    first: Option<(u32, f64)>,
-}
-
-impl Collector {
-    fn new(quota: usize) -> Self {
-        let (observed, null) = (Counter::default(), Counter::default());
-        let (verdicts, margins) = (BTreeMap::new(), HashMap::new());
-        Collector {
-            quota,
-            observed,
-            null,
-            total: 0,
-            significant: None,
-            verdicts,
-            shown: Vec::new(),
-            margins,
-            first: None,
-        }
-    }
-
-    fn take(&mut self, row: MatchRow) {
-        let Some(picker) = row.picker() else { return };
-        if row.rank == 2 {
-            if let (Some((of, best)), Some(r)) = (self.first, row.correlation)
-                && of == picker
-            {
-                self.margins.insert(picker, best - r);
-            }
-            return;
-        }
-        if row.rank != 1 {
-            return;
-        }
-        self.total += 1;
-        let verdict = if row.kept { "kept" } else { row.dropped_by.as_deref().unwrap_or("not kept") };
-        *self.verdicts.entry(verdict.to_string()).or_default() += 1;
-        let Some(r) = row.correlation else { return };
-        self.first = Some((picker, r));
-        self.observed.add(r);
-        if let Some(null) = row.chance.null_correlation {
-            self.null.add(null);
-        }
-        if let Some(q) = row.chance.q_value {
-            *self.significant.get_or_insert(0) += u64::from(q <= LEVEL);
-        }
-        self.shown.push(row);
-        if self.shown.len() > 2 * self.quota.max(64) {
-            self.cut();
-        }
-    }
-
-    /// Keeps the best: kept before dropped, then by correlation, then by latent.
-    fn cut(&mut self) {
-        let r = |m: &MatchRow| m.correlation.unwrap_or(f64::NEG_INFINITY);
-        self.shown.sort_by(|a, b| b.kept.cmp(&a.kept).then(r(b).total_cmp(&r(a))).then(a.picker().cmp(&b.picker())));
-        self.shown.truncate(self.quota);
-    }
-
-    fn close(mut self) -> (MatchesData, Vec<MatchRow>) {
-        self.cut();
-        let mut out = MatchesData {
-            total: self.total,
-            matched: self.observed.n(),
-            verdicts: self.verdicts,
-            mean: self.observed.mean(),
-            null_mean: self.null.mean(),
-            significant: self.significant,
-            histogram: self.observed.histogram(),
-            null_histogram: (self.null.n() > 0).then(|| self.null.histogram()),
-            ..MatchesData::default()
-        };
-        for m in &self.shown {
-            let counted = m.picker().and_then(|p| self.margins.get(&p)).copied();
-            let margin = m.chance.margin.or(counted).map(|x| digits(x, 4));
-            out.source.push(m.source_latent.unwrap_or(0));
-            out.target.push(m.target_latent.unwrap_or(0));
-            out.r.push(digits(m.correlation.unwrap_or(0.0), 4));
-            out.margin.push(margin);
-            out.null.push(m.chance.null_correlation.map(|r| digits(r, 4)));
-            out.q.push(m.chance.q_value.map(|q| significant(q, 3)));
-            out.mutual.push(u8::from(m.mutual));
-            let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
-            out.dropped.push(reason.map_or(-1, |name| {
-                let known = out.reasons.iter().position(|r| r == name);
-                known.unwrap_or_else(|| {
-                    out.reasons.push(name.to_string());
-                    out.reasons.len() - 1
-                }) as i32
-            }));
-        }
-        (out, self.shown)
-    }
 }
 
 /// Reads everything. `tables` is the folder of the newest tables, `history` the history file.

@@ -4,6 +4,7 @@
 //! Nothing of the corpus reaches the page as markup: words made here are escaped, the data is JSON without `<`, and the
 //! script puts texts into the page as texts. A policy in the page's head forbids every request.
 
+mod collect;
 mod data;
 mod embedding;
 mod findings;

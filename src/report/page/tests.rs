@@ -83,7 +83,7 @@ impl Rig {
                             null_correlation: (rank == 1 && !dead).then_some(0.12),
                             p_value: (rank == 1 && !dead).then_some(0.01),
                             q_value: (rank == 1 && !dead).then_some(if i < 5 { 0.02 } else { 0.2 }),
-                            margin: None,
+                            margin: (rank == 1 && !dead).then_some(0.25),
                         },
                         rank,
                         direction,

@@ -1,0 +1,89 @@
+//! Which matches of one direction does the page show, and what do all of them say together? Rows of `matches` in, one after
+//! the other, however many; counts, histograms and the best rows out.
+
+use super::data::{Counter, MatchesData, digits, significant};
+use super::gather::LEVEL;
+use crate::table::MatchRow;
+use std::collections::BTreeMap;
+
+/// The matches of one direction while they are read.
+#[derive(Default)]
+pub(super) struct Collector {
+    quota: usize,
+    observed: Counter,
+    null: Counter,
+    total: u64,
+    significant: Option<u64>,
+    verdicts: BTreeMap<String, u64>,
+    shown: Vec<MatchRow>,
+}
+
+impl Collector {
+    /// Room for `quota` matches.
+    pub fn new(quota: usize) -> Self {
+        Collector { quota, ..Collector::default() }
+    }
+
+    /// Takes a row of `matches`; those behind the best partner are left out.
+    pub fn take(&mut self, row: MatchRow) {
+        if row.rank != 1 {
+            return;
+        }
+        self.total += 1;
+        let verdict = if row.kept { "kept" } else { row.dropped_by.as_deref().unwrap_or("not kept") };
+        *self.verdicts.entry(verdict.to_string()).or_default() += 1;
+        let Some(r) = row.correlation else { return };
+        self.observed.add(r);
+        if let Some(null) = row.chance.null_correlation {
+            self.null.add(null);
+        }
+        if let Some(q) = row.chance.q_value {
+            *self.significant.get_or_insert(0) += u64::from(q <= LEVEL);
+        }
+        self.shown.push(row);
+        if self.shown.len() > 2 * self.quota.max(64) {
+            self.cut();
+        }
+    }
+
+    /// Keeps the best: kept before dropped, then by correlation, then by latent.
+    fn cut(&mut self) {
+        let r = |m: &MatchRow| m.correlation.unwrap_or(f64::NEG_INFINITY);
+        self.shown.sort_by(|a, b| b.kept.cmp(&a.kept).then(r(b).total_cmp(&r(a))).then(a.picker().cmp(&b.picker())));
+        self.shown.truncate(self.quota);
+    }
+
+    /// What the page says of the direction, and the rows that it shows.
+    pub fn close(mut self) -> (MatchesData, Vec<MatchRow>) {
+        self.cut();
+        let mut out = MatchesData {
+            total: self.total,
+            matched: self.observed.n(),
+            verdicts: self.verdicts,
+            mean: self.observed.mean(),
+            null_mean: self.null.mean(),
+            significant: self.significant,
+            histogram: self.observed.histogram(),
+            null_histogram: (self.null.n() > 0).then(|| self.null.histogram()),
+            ..MatchesData::default()
+        };
+        for m in &self.shown {
+            out.source.push(m.source_latent.unwrap_or(0));
+            out.target.push(m.target_latent.unwrap_or(0));
+            out.r.push(digits(m.correlation.unwrap_or(0.0), 4));
+            out.margin.push(m.chance.margin.map(|x| digits(x, 4)));
+            out.null.push(m.chance.null_correlation.map(|r| digits(r, 4)));
+            out.q.push(m.chance.q_value.map(|q| significant(q, 3)));
+            out.mutual.push(u8::from(m.mutual));
+            let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
+            out.dropped.push(reason.map_or(-1, |name| {
+                let known = out.reasons.iter().position(|r| r == name);
+                known.unwrap_or_else(|| {
+                    out.reasons.push(name.to_string());
+                    out.reasons.len() - 1
+                }) as i32
+            }));
+        }
+        (out, self.shown)
+    }
+}
