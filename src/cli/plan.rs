@@ -4,6 +4,7 @@ use crate::cli::machine;
 use crate::cli::measure::Measured;
 use crate::cli::run::settled_cross;
 use crate::error::Result;
+use crate::ids::Hookpoint;
 use crate::plan::{Plan, parse_bytes};
 use crate::report::{human_bytes, thousands};
 use crate::spec::DataflowSpec;
@@ -65,7 +66,6 @@ pub fn as_text(plan: &Plan) -> String {
         spec.corpus.batch_contexts
     ));
     for m in &plan.models {
-        let hooks: Vec<String> = m.hookpoints.iter().map(ToString::to_string).collect();
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}",
             m.name,
@@ -74,27 +74,39 @@ pub fn as_text(plan: &Plan) -> String {
             m.shape.d_model,
             m.shape.n_parameters as f64 / 1e6,
             m.random_weights.map_or(String::new(), |seed| format!(" drawn at random (seed {seed})")),
-            hooks.join(", ")
+            in_short(&m.hookpoints)
         ));
     }
-    for s in &plan.spaces {
-        match &s.sae {
-            Some(sae) => line(format!("  encode    {}: {}", s.site, sae.shape)),
-            None => line(format!("  take      {}: its {} dimensions as they are", s.site, s.width)),
-        }
+    let spaces = plan.spaces.iter().map(|s| {
+        let what = match &s.sae {
+            Some(sae) => format!("encode    {{}}: {}", sae.shape),
+            None => format!("take      {{}}: its {} dimensions as they are", s.width),
+        };
+        ((s.site.model.clone(), what), s.site.hookpoint)
+    });
+    for ((model, what), places) in grouped(spaces) {
+        line(format!("  {}{}", what.replace("{}", &format!("{model}/{}", in_short(&places))), each(places.len())));
     }
-    for (p, pair) in plan.pairs.iter().enumerate() {
+    let pairs = plan.pairs.iter().enumerate().map(|(p, pair)| {
         let (a, b) = plan.pair_sites(p);
         let widths = format!("{} x {}", plan.spaces[pair.source].width, plan.spaces[pair.target].width);
-        line(match plan.tiles.iter().filter(|t| t.pair == p).count() {
-            0 => format!("  match     {a} x {b}: {widths} dimensions, co-moments"),
+        let what = match plan.tiles.iter().filter(|t| t.pair == p).count() {
+            0 => format!("{widths} dimensions, co-moments"),
             _ if plan.is_sketched() => format!(
-                "  match     {a} x {b}: {widths} latents, sketches of {}, {} candidates each way",
+                "{widths} latents, sketches of {}, {} candidates each way",
                 spec.compare.width, spec.compare.candidates
             ),
-            1 => format!("  match     {a} x {b}: {widths} latents, 1 tile"),
-            tiles => format!("  match     {a} x {b}: {widths} latents, {tiles} tiles"),
-        });
+            1 => format!("{widths} latents, 1 tile"),
+            tiles => format!("{widths} latents, {tiles} tiles"),
+        };
+        ((a.clone(), b.model.clone(), what), b.hookpoint)
+    });
+    // places that meet the same places in the same way make one line
+    let rows =
+        grouped(pairs).into_iter().map(|((a, model, what), places)| ((a.model, model, places, what), a.hookpoint));
+    for ((source, target, targets, what), sources) in grouped(rows) {
+        let n = each(sources.len() * targets.len());
+        line(format!("  match     {source}/{} x {target}/{}: {what}{n}", in_short(&sources), in_short(&targets)));
     }
     let rows: Vec<String> = spec.estimate.measures.iter().map(ToString::to_string).collect();
     let raw: Vec<String> = spec.estimate.activation_measures.iter().map(|m| format!("{m} of activations")).collect();
@@ -108,20 +120,48 @@ pub fn as_text(plan: &Plan) -> String {
         thousands(spec.checkpoint.every)
     ));
     line(format!("  memory    {} at most:", human_bytes(plan.memory_bytes())));
-    let mut costs = plan.costs.clone();
-    costs.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
-    for c in costs.iter().take(8) {
-        line(format!("    {:>9}  {}", human_bytes(c.memory_bytes), c.what));
-    }
-    if costs.len() > 8 {
-        let rest: u64 = costs[8..].iter().map(|c| c.memory_bytes).sum();
-        line(format!("    {:>9}  {} smaller things", human_bytes(rest), costs.len() - 8));
+    for (bytes, what) in plan.costs_by_kind() {
+        line(format!("    {:>9}  {what}", human_bytes(bytes)));
     }
     line(format!("  disk      {} at most for two checkpoints", human_bytes(plan.disk_bytes())));
     for assumption in &plan.assumptions {
         line(format!("  assumed   {assumption}"));
     }
     out
+}
+
+/// Things with the same key, in order of the first of each; neighbours or not.
+fn grouped<K: PartialEq, V>(things: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut out: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in things {
+        match out.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, values)) => values.push(value),
+            None => out.push((key, vec![value])),
+        }
+    }
+    out
+}
+
+fn each(n: usize) -> String {
+    if n == 1 { String::new() } else { format!(", each of {n}") }
+}
+
+/// Places of one model, runs of blocks as `resid_post.0 to 11`.
+fn in_short(places: &[Hookpoint]) -> String {
+    let mut runs: Vec<(Hookpoint, Hookpoint)> = Vec::new();
+    for &place in places {
+        match runs.last_mut() {
+            Some((_, last)) if last.shifted(1) == Some(place) => *last = place,
+            _ => runs.push((place, place)),
+        }
+    }
+    let run = |(first, last): (Hookpoint, Hookpoint)| match last.layer() {
+        Some(_) if first == last => first.to_string(),
+        Some(_) if first.shifted(1) == Some(last) => format!("{first}, {last}"),
+        Some(end) => format!("{first} to {end}"),
+        None => first.to_string(),
+    };
+    runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
 }
 
 /// The plan for programs.
@@ -144,10 +184,27 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
         }).collect::<Vec<_>>(),
         "cross": plan.spec.compare.cross,
         "costs": plan.costs.iter().map(|c| json!({
-            "what": c.what, "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
+            "what": c.what(), "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
         })).collect::<Vec<_>>(),
         "assumptions": plan.assumptions,
         "memory_bytes": plan.memory_bytes(),
         "disk_bytes": plan.disk_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_blocks_are_said_in_short() {
+        let of = |names: &[&str]| in_short(&names.iter().map(|n| n.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(
+            of(&["embed", "resid_post.0", "resid_post.1", "resid_post.2", "resid_post.4"]),
+            "embed, resid_post.0 to 2, resid_post.4"
+        );
+        assert_eq!(of(&["mlp_out.1", "mlp_out.2", "final_norm"]), "mlp_out.1, mlp_out.2, final_norm");
+        let of = grouped([(1, 'a'), (2, 'b'), (1, 'c')].into_iter());
+        assert_eq!(of, [(1, vec!['a', 'c']), (2, vec!['b'])]);
+    }
 }

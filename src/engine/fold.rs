@@ -7,7 +7,7 @@
 use crate::engine::message::{ChanceSnapshot, EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::error::Result;
 use crate::matching::{
-    BestPartners, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted, match_tile,
+    BestPartners, Partner, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted, match_tiles,
 };
 use crate::moments::{
     ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, LabelSums, LatentSums, RowHash, Sketch, TopTokens,
@@ -39,6 +39,15 @@ pub struct OwnedTile {
     pub null: Option<CrossTile>,
     /// What was last said of each row.
     said: Vec<BestPartners>,
+}
+
+impl OwnedTile {
+    fn exact(&self) -> Option<&CrossTile> {
+        match &self.held {
+            Held::Exact(tile) => Some(tile),
+            Held::Counted(_) => None,
+        }
+    }
 }
 
 /// The per-latent memory of a space that this worker owns.
@@ -225,19 +234,34 @@ impl Fold {
                 *counted = choose_candidates(counted, sides, plan.spec.compare.candidates);
             }
         }
-        // (pair, first source latent, what was found, what was last said of each source latent)
-        let mut found: Vec<(usize, usize, TileMatches, &mut Vec<BestPartners>)> = (self.tiles.par_iter_mut())
-            .map(|owned| {
-                let pair = plan.pairs[owned.pair];
-                let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
-                let (first, found) = match &owned.held {
-                    Held::Exact(tile) => (tile.first_row(), match_tile(tile, source, target, keep)),
-                    Held::Counted(counted) => (0, match_counted(counted, source, target, keep)),
-                };
-                (owned.pair, first, found, &mut owned.said)
-            })
+        let mut out = Vec::new();
+        let mut backward: Vec<Vec<BestPartners>> =
+            self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
+        // what is found in some stretches is said before the next are looked at: lists of all pairs at once are long
+        let mut stretches: Vec<&mut [OwnedTile]> = (self.tiles.chunk_by_mut(|a, b| a.pair == b.pair))
+            .flat_map(|tiles| tiles.chunks_mut(stretch_length(tiles.len())))
             .collect();
-        found.par_extend(self.cross_moments.par_iter_mut().filter(|owned| !owned.said.is_empty()).map(|owned| {
+        for some in stretches.chunks_mut(stretches_at_once()) {
+            let found: Vec<TileMatches> = (some.par_iter())
+                .map(|tiles| {
+                    let pair = plan.pairs[tiles[0].pair];
+                    let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
+                    match &tiles[0].held {
+                        Held::Exact(_) => match_tiles(tiles.iter().filter_map(OwnedTile::exact), source, target, keep),
+                        Held::Counted(counted) => match_counted(counted, source, target, keep),
+                    }
+                })
+                .collect();
+            for (tiles, found) in some.iter_mut().zip(found) {
+                let mut rows = found.forward.into_iter();
+                for owned in tiles.iter_mut() {
+                    let first = owned.exact().map_or(0, CrossTile::first_row);
+                    say_sources(owned.pair, first, &mut owned.said, &mut rows, &mut out);
+                }
+                merge_all(&mut backward[tiles[0].pair], &found.backward, keep);
+            }
+        }
+        for owned in self.cross_moments.iter_mut().filter(|owned| !owned.said.is_empty()) {
             let at = plan.raw_pairs[owned.index].pair;
             let pair = plan.pairs[at];
             let constant = |space: usize| move |i: usize| sums[space].is_constant(i);
@@ -249,37 +273,14 @@ impl Fold {
                 rules,
                 keep,
             );
-            (at, 0, found, &mut owned.said)
-        }));
-
-        let mut out = Vec::new();
-        let mut backward: Vec<Vec<BestPartners>> =
-            self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
-        for (at, first, found, said) in found {
-            let pair = at as u32;
-            for (i, partners) in found.forward.into_iter().enumerate() {
-                let source = (first + i) as u32;
-                let row = |rank: usize, p: &crate::matching::Partner| ViewInput::Forward {
-                    pair,
-                    source,
-                    rank: rank as u8,
-                    target: p.latent,
-                    correlation: p.correlation,
-                };
-                let old: Vec<ViewInput> = said[i].as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
-                let new: Vec<ViewInput> = partners.as_slice().iter().enumerate().map(|(r, p)| row(r, p)).collect();
-                say_changes(old, new, &mut out);
-                said[i] = partners;
-            }
-            for (all, tile) in backward[at].iter_mut().zip(&found.backward) {
-                all.merge(tile, keep);
-            }
+            say_sources(at, 0, &mut owned.said, &mut found.forward.into_iter(), &mut out);
+            merge_all(&mut backward[at], &found.backward, keep);
         }
         for (pair, targets) in backward.into_iter().enumerate() {
             for (target, partners) in targets.into_iter().enumerate() {
                 let said = &mut self.said_backward[pair][target];
                 let (target, whole) = (target as u32, whole_at_owner(&plan, pair));
-                let row = |rank: usize, p: &crate::matching::Partner| {
+                let row = |rank: usize, p: &Partner| {
                     let (pair, rank, source, correlation) = (pair as u32, rank as u8, p.latent, p.correlation);
                     if whole {
                         ViewInput::RankedBackward { pair, target, rank, source, correlation }
@@ -290,9 +291,10 @@ impl Fold {
                 let rows = |partners: &BestPartners| -> Vec<ViewInput> {
                     partners.as_slice().iter().enumerate().map(|(rank, p)| row(rank, p)).collect()
                 };
-                let (old, new) = (rows(said), rows(&partners));
-                say_changes(old, new, &mut out);
-                *said = partners;
+                if *said != partners {
+                    say_changes(rows(said), rows(&partners), &mut out);
+                    *said = partners;
+                }
             }
         }
         out
@@ -305,13 +307,24 @@ impl Fold {
             return Vec::new();
         }
         let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
-        // (pair, first source latent, best under the null)
-        let mut found: Vec<(usize, usize, TileMatches)> = (self.tiles.par_iter())
-            .filter_map(|owned| {
-                let pair = plan.pairs[owned.pair];
-                let found = match_tile(owned.null.as_ref()?, &standardised[pair.source], &standardised[pair.target], 1);
-                let Held::Exact(tile) = &owned.held else { return None };
-                Some((owned.pair, tile.first_row(), found))
+        let stretches: Vec<&[OwnedTile]> = (self.tiles.chunk_by(|a, b| a.pair == b.pair))
+            .flat_map(|tiles| tiles.chunks(stretch_length(tiles.len())))
+            .filter(|tiles| tiles[0].null.is_some())
+            .collect();
+        let best = |p: &BestPartners| p.as_slice().first().map(|p| p.correlation.value());
+        // (pair, highest of sources, highest of each target)
+        type Highest = (usize, Vec<(u32, f64)>, Vec<Option<f64>>);
+        let highest = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| -> Highest {
+            let forward = sources.zip(&found.forward).filter_map(|(i, p)| Some((i as u32, best(p)?))).collect();
+            (pair, forward, found.backward.iter().map(best).collect())
+        };
+        let mut found: Vec<Highest> = (stretches.par_iter())
+            .map(|tiles| {
+                let pair = plan.pairs[tiles[0].pair];
+                let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
+                let nulls = || tiles.iter().filter_map(|t| t.null.as_ref());
+                let mut sources = nulls().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
+                highest(tiles[0].pair, &mut sources, match_tiles(nulls(), source, target, 1))
             })
             .collect();
         found.extend(self.cross_moments.iter().filter(|owned| !owned.said.is_empty()).filter_map(|owned| {
@@ -319,19 +332,18 @@ impl Fold {
             let pair = plan.pairs[at];
             let constant = |space: usize| move |i: usize| self.sums[space].is_constant(i);
             let c = owned.moment.nulls.last()?;
-            Some((at, 0, match_co_moment(&owned.moment, c, constant(pair.source), constant(pair.target), rules, 1)))
+            let found = match_co_moment(&owned.moment, c, constant(pair.source), constant(pair.target), rules, 1);
+            Some(highest(at, &mut (0..), found))
         }));
         let mut out: Vec<ChanceSnapshot> = Vec::new();
-        for (pair, first, found) in found {
+        for (pair, forward, backward) in found {
             if out.last().is_none_or(|last| last.pair != pair) {
-                out.push(ChanceSnapshot { pair, forward: vec![], backward: vec![None; found.backward.len()] });
+                out.push(ChanceSnapshot { pair, forward: vec![], backward: vec![None; backward.len()] });
             }
             let last = out.last_mut().expect("just pushed");
-            let best = |p: &BestPartners| p.as_slice().first().map(|p| p.correlation.value());
-            let forward = found.forward.iter().enumerate();
-            last.forward.extend(forward.filter_map(|(i, p)| Some(((first + i) as u32, best(p)?))));
-            for (all, tile) in last.backward.iter_mut().zip(&found.backward) {
-                *all = all.iter().copied().chain(best(tile)).max_by(f64::total_cmp);
+            last.forward.extend(forward);
+            for (all, of_stretch) in last.backward.iter_mut().zip(backward) {
+                *all = all.iter().copied().chain(of_stretch).max_by(f64::total_cmp);
             }
         }
         out.into_iter().map(|c| Note::Chance(Arc::new(c))).collect()
@@ -368,11 +380,51 @@ fn whole_at_owner(plan: &Plan, pair: usize) -> bool {
     plan.is_sketched() || plan.is_raw(plan.pairs[pair])
 }
 
+/// Tiles of one pair that are looked at in one go, of `n_tiles`: as many stretches as threads.
+fn stretch_length(n_tiles: usize) -> usize {
+    n_tiles.div_ceil(rayon::current_num_threads())
+}
+
+/// Stretches whose lists are held at once.
+fn stretches_at_once() -> usize {
+    4 * rayon::current_num_threads()
+}
+
+/// What changed for the sources `first..` of pair `at`, as many as `said` of them; takes as many from `found`.
+fn say_sources(
+    at: usize,
+    first: usize,
+    said: &mut [BestPartners],
+    found: &mut impl Iterator<Item = BestPartners>,
+    out: &mut Vec<Folded>,
+) {
+    for (i, (said, partners)) in said.iter_mut().zip(found).enumerate() {
+        let (pair, source) = (at as u32, (first + i) as u32);
+        let rows = |partners: &BestPartners| -> Vec<ViewInput> {
+            let row = |(rank, p): (usize, &Partner)| ViewInput::Forward {
+                pair,
+                source,
+                rank: rank as u8,
+                target: p.latent,
+                correlation: p.correlation,
+            };
+            partners.as_slice().iter().enumerate().map(row).collect()
+        };
+        if *said != partners {
+            say_changes(rows(said), rows(&partners), out);
+            *said = partners;
+        }
+    }
+}
+
+fn merge_all(all: &mut [BestPartners], more: &[BestPartners], keep: usize) {
+    for (all, more) in all.iter_mut().zip(more) {
+        all.merge(more, keep);
+    }
+}
+
 /// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.
 fn say_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
-    if old == new {
-        return;
-    }
     let gone = old.iter().filter(|r| !new.contains(r)).cloned().map(|r| Folded::Delta(r, -1));
     let come = new.iter().filter(|r| !old.contains(r)).cloned().map(|r| Folded::Delta(r, 1));
     out.extend(gone.chain(come));

@@ -11,10 +11,12 @@ mod matrix;
 pub mod panels;
 mod product;
 mod stream;
+mod vectors;
 mod whiten;
 
 pub use decompose::{SymmetricEigen, ThinSvd, require_finite, singular_values, symmetric_eigen, thin_svd};
 pub use matrix::Matrix;
 pub use product::{product, product_transposed, transposed_product, transposed_product_permuted};
 pub use stream::Stream;
+pub use vectors::vectorised;
 pub use whiten::{inverse_square_root, whitening};

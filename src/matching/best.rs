@@ -1,9 +1,10 @@
 //! Each latent's best partners, from one tile of sums or from the cross co-moment of two hookpoints.
 
-use crate::linalg::Matrix;
+use crate::linalg::{Matrix, vectorised};
 use crate::matching::correlation::PUBLISHED_EPSILON;
 use crate::matching::{Correlation, Rules, Standardised};
 use crate::moments::{CrossCoMoment, CrossTile};
+use std::ops::Range;
 
 /// A partner and how well it correlates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,34 +51,61 @@ impl BestPartners {
     }
 }
 
-/// What one tile says about a snapshot.
+/// What tiles say about a snapshot.
 #[derive(Clone, Debug)]
 pub struct TileMatches {
-    /// For each source latent of the tile its best targets, `[n_rows]`; empty where no correlation is defined.
+    /// For each source latent of the tiles its best targets, `[n_rows]`; empty where no correlation is defined.
     pub forward: Vec<BestPartners>,
-    /// For each target latent its best sources among the tile's, `[d_target]`.
+    /// For each target latent its best sources among the tiles', `[d_target]`.
     pub backward: Vec<BestPartners>,
 }
 
-/// Correlates every latent of the tile with every target latent, keeping the `keep` best both ways.
+/// Correlates every latent of the tiles with every target latent, keeping the `keep` best both ways.
+///
+/// `tiles` are of one pair, in order of their rows; `forward` has the rows of all of them, one behind the other. One look at
+/// several tiles costs less than as many looks: a target's list that is known from the rows before is rarely beaten.
 ///
 /// A latent without variance has no partner, but by the published rule, where it correlates at 0 with everyone. A row that is
 /// not there is one of zeros: its latent never fired, in values of any sign.
-pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
-    let mut scan = Scan::new(tile.first_row(), tile.n_rows(), tile.d_target(), keep);
+pub fn match_tiles<'a>(
+    tiles: impl IntoIterator<Item = &'a CrossTile>,
+    source: &Standardised,
+    target: &Standardised,
+    keep: usize,
+) -> TileMatches {
+    let d_target = target.sum.len();
+    let mut scan = Scan::new(d_target, keep);
     let target_scale: Vec<f64> = target.scale.iter().map(|s| s.unwrap_or(f64::NAN)).collect();
-    let (mut r, zeros) = (vec![0.0; tile.d_target()], vec![0.0; tile.d_target()]);
-    for i in 0..tile.n_rows() {
-        let latent = tile.first_row() + i;
-        let Some(scale) = source.scale[latent] else { continue };
-        let sums = tile.row(i).unwrap_or(&zeros);
-        let (n, sum) = (source.n_rows, source.sum[latent]);
-        for (((r, &xy), &sum_y), &scale_y) in r.iter_mut().zip(sums).zip(&target.sum).zip(&target_scale) {
-            *r = crate::matching::pearson(n, sum, scale, sum_y, scale_y, xy);
+    let zeros = vec![0.0; d_target];
+    for tile in tiles {
+        assert_eq!(tile.d_target(), d_target, "a tile of the pair");
+        for i in 0..tile.n_rows() {
+            let latent = tile.first_row() + i;
+            let Some(scale) = source.scale[latent] else {
+                scan.undefined_row();
+                continue;
+            };
+            let sums = tile.row(i).unwrap_or(&zeros);
+            let (n, sum) = (source.n_rows, source.sum[latent]);
+            scan.row(
+                latent as u32,
+                #[inline(always)]
+                |columns, r| {
+                    let (sums, sum_y) = (&sums[columns.clone()], &target.sum[columns.clone()]);
+                    for (((r, &xy), &sum_y), &scale_y) in r.iter_mut().zip(sums).zip(sum_y).zip(&target_scale[columns])
+                    {
+                        *r = crate::matching::pearson(n, sum, scale, sum_y, scale_y, xy);
+                    }
+                },
+            );
         }
-        scan.row(i, &r);
     }
     scan.found
+}
+
+/// [`match_tiles`] of one tile.
+pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
+    match_tiles([tile], source, target, keep)
 }
 
 /// Correlates every dimension of one hookpoint with every dimension of the other, r = c_xy / √(c_xx c_yy), clamped to
@@ -106,61 +134,98 @@ pub fn match_co_moment(
             (true, Rules::AsPublished) => 0.0,
         }
     };
-    let (d_source, d_target) = (c.n_rows(), c.n_cols());
-    let mut scan = Scan::new(0, d_source, d_target, keep);
+    let d_target = c.n_cols();
+    let mut scan = Scan::new(d_target, keep);
     let target_scale: Vec<f64> = cross.yy.iter().enumerate().map(|(j, &yy)| scale(yy, target_constant(j))).collect();
-    let mut r = vec![0.0; d_target];
     for (i, &xx) in cross.xx.iter().enumerate() {
         let source_scale = scale(xx, source_constant(i));
         if source_scale.is_nan() {
+            scan.undefined_row();
             continue;
         }
-        for ((r, &xy), &scale_y) in r.iter_mut().zip(c.row(i)).zip(&target_scale) {
-            *r = (xy * source_scale * scale_y).clamp(-1.0, 1.0);
-        }
-        scan.row(i, &r);
+        scan.row(
+            i as u32,
+            #[inline(always)]
+            |columns, r| {
+                for ((r, &xy), &scale_y) in r.iter_mut().zip(&c.row(i)[columns.clone()]).zip(&target_scale[columns]) {
+                    *r = (xy * source_scale * scale_y).clamp(-1.0, 1.0);
+                }
+            },
+        );
     }
     scan.found
 }
 
+/// Correlations that are computed before they are looked at: they stay in the first cache.
+const BLOCK: usize = 256;
+/// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares tell.
+const GLANCE: usize = 16;
+
 /// Rows of correlations in, sources ascending; best partners both ways out.
 struct Scan {
-    first_row: usize,
     keep: usize,
     found: TileMatches,
     /// The correlation that a target's list must beat; lists below `keep` accept anything.
     bar: Vec<f64>,
+    /// Correlations of the block at hand.
+    r: Vec<f64>,
 }
 
 impl Scan {
-    fn new(first_row: usize, n_rows: usize, d_target: usize, keep: usize) -> Self {
-        let (forward, backward) = (vec![BestPartners::default(); n_rows], vec![BestPartners::default(); d_target]);
-        Scan { first_row, keep, found: TileMatches { forward, backward }, bar: vec![f64::NEG_INFINITY; d_target] }
+    fn new(d_target: usize, keep: usize) -> Self {
+        let found = TileMatches { forward: Vec::new(), backward: vec![BestPartners::default(); d_target] };
+        Scan { keep, found, bar: vec![f64::NEG_INFINITY; d_target], r: vec![0.0; BLOCK] }
     }
 
-    /// Correlations of source `first_row + i` with every target; NaN where undefined.
-    fn row(&mut self, i: usize, r: &[f64]) {
-        let (latent, keep) = ((self.first_row + i) as u32, self.keep);
-        let (forward, backward) = (&mut self.found.forward[i], &mut self.found.backward);
+    /// A source that correlates with no one.
+    fn undefined_row(&mut self) {
+        self.found.forward.push(BestPartners::default());
+    }
+
+    /// The next source, `latent`; `correlations` of it with the target latents of a range are written where it is told; NaN
+    /// where undefined.
+    fn row(&mut self, latent: u32, correlations: impl Fn(Range<usize>, &mut [f64])) {
+        let keep = self.keep;
+        let (backward, bar) = (&mut self.found.backward, &mut self.bar);
+        let mut forward = BestPartners::default();
         let mut row_bar = f64::NEG_INFINITY;
-        for (j, &value) in r.iter().enumerate() {
-            // NaN (a target without variance) fails both comparisons
-            if value > row_bar {
-                let Some(correlation) = Correlation::new(value) else { continue };
-                forward.offer(Partner { latent: j as u32, correlation }, keep);
-                if forward.as_slice().len() == keep {
-                    row_bar = forward.as_slice()[keep - 1].correlation.value();
-                }
-            }
-            // sources come in ascending order, so of equal ones the earlier stays
-            if value > self.bar[j] {
-                let Some(correlation) = Correlation::new(value) else { continue };
-                backward[j].offer(Partner { latent, correlation }, keep);
-                if backward[j].as_slice().len() == keep {
-                    self.bar[j] = backward[j].as_slice()[keep - 1].correlation.value();
+        for first in (0..bar.len()).step_by(BLOCK) {
+            let columns = first..bar.len().min(first + BLOCK);
+            let r = &mut self.r[..columns.len()];
+            let glances: [bool; BLOCK / GLANCE] = vectorised(
+                #[inline(always)]
+                || {
+                    correlations(columns.clone(), r);
+                    let mut glances = [false; BLOCK / GLANCE];
+                    let parts = r.chunks(GLANCE).zip(bar[columns.clone()].chunks(GLANCE));
+                    for (any, (r, bar)) in glances.iter_mut().zip(parts) {
+                        // without a branch for each; NaN (a target without variance) fails both comparisons
+                        *any = r.iter().zip(bar).fold(false, |any, (&r, &bar)| any | (r > row_bar) | (r > bar));
+                    }
+                    glances
+                },
+            );
+            for k in (0..glances.len()).filter(|&k| glances[k]) {
+                for (j, &value) in (first + k * GLANCE..).zip(&r[k * GLANCE..r.len().min((k + 1) * GLANCE)]) {
+                    if value > row_bar {
+                        let Some(correlation) = Correlation::new(value) else { continue };
+                        forward.offer(Partner { latent: j as u32, correlation }, keep);
+                        if forward.as_slice().len() == keep {
+                            row_bar = forward.as_slice()[keep - 1].correlation.value();
+                        }
+                    }
+                    // sources come in ascending order, so of equal ones the earlier stays
+                    if value > bar[j] {
+                        let Some(correlation) = Correlation::new(value) else { continue };
+                        backward[j].offer(Partner { latent, correlation }, keep);
+                        if backward[j].as_slice().len() == keep {
+                            bar[j] = backward[j].as_slice()[keep - 1].correlation.value();
+                        }
+                    }
                 }
             }
         }
+        self.found.forward.push(forward);
     }
 }
 

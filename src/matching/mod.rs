@@ -17,7 +17,7 @@ mod judge;
 mod sketched;
 mod verdict;
 
-pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile};
+pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile, match_tiles};
 pub use category::{AROUND, Categories, Category, CategoryRule, Lexicon, Shown};
 pub use chance::{Chance, MIN_POOL, chances};
 pub use concept::NonConcept;

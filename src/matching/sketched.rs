@@ -16,19 +16,25 @@ const PRODUCT_COLUMNS: usize = 1024;
 
 /// Bytes that a thread needs while candidates are chosen; one thread's lists more hold what comes of all.
 pub fn choosing_bytes(width: usize, d_target: usize, keep: usize) -> usize {
-    4 * ((PRODUCT_ROWS + PRODUCT_COLUMNS) * width + PRODUCT_ROWS * PRODUCT_COLUMNS) + 8 * d_target * keep
+    4 * ((PRODUCT_ROWS + PRODUCT_COLUMNS) * width + PRODUCT_ROWS * PRODUCT_COLUMNS) + d_target * (8 * keep + 4)
 }
+
+/// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares tell.
+const GLANCE: usize = 16;
 
 /// The `keep` best of each of `n` latents, as flat lists: correlation and partner, best first, ties to the lower partner.
 struct Best {
     keep: usize,
     r: Vec<f32>,
     partner: Vec<u32>,
+    /// The last one of each list: what is below it changes nothing.
+    floor: Vec<f32>,
 }
 
 impl Best {
     fn new(n: usize, keep: usize) -> Self {
-        Best { keep, r: vec![f32::NEG_INFINITY; n * keep], partner: vec![u32::MAX; n * keep] }
+        let none = f32::NEG_INFINITY;
+        Best { keep, r: vec![none; n * keep], partner: vec![u32::MAX; n * keep], floor: vec![none; n] }
     }
 
     #[inline]
@@ -45,6 +51,7 @@ impl Best {
             at -= 1;
         }
         (self.r[at], self.partner[at]) = (r, partner);
+        self.floor[i] = self.r[to - 1];
     }
 
     fn list(&self, i: usize) -> impl Iterator<Item = (f32, u32)> + '_ {
@@ -165,9 +172,17 @@ fn best_of_stretch(
                         r[j - first] = of_a.correlate(i, of_b, j, counted.sums()[entry]).map_or(f32::NAN, |r| r as f32);
                     }
                 }
-                for (j, &r) in (first..).zip(r.iter()) {
-                    forward.offer(k, r, j as u32);
-                    backward.offer(j, r, i as u32);
+                for (start, r) in (first..).step_by(GLANCE).zip(r.chunks(GLANCE)) {
+                    let own = forward.floor[k];
+                    let floors = &backward.floor[start..start + r.len()];
+                    // without a branch for each; false for NaN
+                    if !r.iter().zip(floors).fold(false, |any, (&r, &floor)| any | (r >= own) | (r >= floor)) {
+                        continue;
+                    }
+                    for (j, &r) in (start..).zip(r) {
+                        forward.offer(k, r, j as u32);
+                        backward.offer(j, r, i as u32);
+                    }
                 }
             }
         }

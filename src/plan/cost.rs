@@ -10,14 +10,23 @@ use crate::spec::{Cross, DoctorRule};
 /// One thing that takes memory or disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// What it is.
-    pub what: String,
+    /// What kind of thing it is.
+    pub kind: &'static str,
+    /// Which one; empty where there is but one.
+    pub of: String,
     /// Bytes of memory at most.
     pub memory_bytes: u64,
     /// Bytes on disk per checkpoint at most; two checkpoints are kept.
     pub disk_bytes: u64,
     /// Whether it is needed only while batches stream, not for what is published from sums.
     pub only_streaming: bool,
+}
+
+impl Cost {
+    /// What it is, in words.
+    pub fn what(&self) -> String {
+        format!("{} {}", self.kind, self.of).trim_end().to_string()
+    }
 }
 
 /// Reads `512MiB`, `16G`, `2_000_000` …: K, M, G, T are powers of 1024, with or without `i` and `B`; `KB` … `TB` too.
@@ -53,6 +62,26 @@ impl Plan {
         2 * self.costs.iter().map(|c| c.disk_bytes).sum::<u64>()
     }
 
+    /// Bytes of memory of each kind of thing, largest first, with what it is: one thing by its name, several by their number.
+    pub fn costs_by_kind(&self) -> Vec<(u64, String)> {
+        let mut kinds: Vec<(u64, Vec<&Cost>)> = Vec::new();
+        for cost in &self.costs {
+            match kinds.iter_mut().find(|(_, known)| known[0].kind == cost.kind) {
+                Some((sum, known)) => {
+                    *sum += cost.memory_bytes;
+                    known.push(cost);
+                }
+                None => kinds.push((cost.memory_bytes, vec![cost])),
+            }
+        }
+        kinds.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
+        let named = |of: Vec<&Cost>| match of[..] {
+            [one] => one.what(),
+            _ => format!("{} ({} of them)", of[0].kind, of.len()),
+        };
+        kinds.into_iter().map(|(sum, of)| (sum, named(of))).collect()
+    }
+
     /// Refuses a plan that is over `limit` bytes of memory, naming the largest parts.
     ///
     /// # Errors
@@ -62,10 +91,9 @@ impl Plan {
         if needed <= limit {
             return Ok(());
         }
-        let mut largest = self.costs.clone();
-        largest.sort_by_key(|c| std::cmp::Reverse(c.memory_bytes));
-        let parts: Vec<String> =
-            largest.iter().take(3).map(|c| format!("{} {}", c.what, human_bytes(c.memory_bytes))).collect();
+        let parts: Vec<String> = (self.costs_by_kind().into_iter().take(3))
+            .map(|(bytes, what)| format!("{what} {}", human_bytes(bytes)))
+            .collect();
         let way_out = self.way_out(limit).map_or(String::new(), |way| format!("{way}; or "));
         Err(Error::machine(format!(
             "the plan needs up to {} of memory, the limit is {}: {}; {way_out}compare fewer pairs, lower corpus.batch_contexts, \
@@ -97,6 +125,10 @@ impl Plan {
 /// Bytes for each row of the match views: their arrangements, twice over while old and new rows are brought together, and
 /// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
 const VIEW_ROW_BYTES: u64 = 3000;
+
+/// The same where one worker knows all of a pair, and only first choices are arranged; and for each latent besides
+/// (measured on six pairs of 8192 latents after ten snapshots, one and five partners kept: 470 a row, 120 a latent).
+const WHOLE_VIEW_BYTES: [u64; 2] = [600, 300];
 
 /// Bytes of a candidate pair: its entry, and while candidates are chosen the pair itself, twice over.
 const CANDIDATE_BYTES: u64 = 24;
@@ -135,51 +167,50 @@ fn check_bytes(plan: &Plan) -> u64 {
 /// What is held, at most. Tiles are counted with every row alive.
 pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     let spec = &plan.spec;
-    let cost = |what: String, memory_bytes: u64, disk_bytes: u64| Cost {
-        what,
+    let cost = |kind: &'static str, of: String, memory_bytes: u64, disk_bytes: u64| Cost {
+        kind,
+        of,
         memory_bytes,
         disk_bytes,
         only_streaming: false,
     };
-    let streaming = |what: String, memory_bytes: u64| Cost { what, memory_bytes, disk_bytes: 0, only_streaming: true };
+    let streaming =
+        |kind, of: String, memory_bytes| Cost { kind, of, memory_bytes, disk_bytes: 0, only_streaming: true };
     let mut out = Vec::new();
     let threads = rayon::current_num_threads() as u64;
     let mut largest_target = 0;
     for m in &plan.models {
-        out.push(streaming(format!("model {}", m.name), crate::model::memory_bytes(&m.shape)));
+        out.push(streaming("model", m.name.clone(), crate::model::memory_bytes(&m.shape)));
     }
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
-        out.push(cost(format!("sae {}", s.site), sae.shape.memory_bytes(), 0));
+        out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
     }
     let n_loaded = out.len();
     for p in &plan.pairs {
         let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
+        let sites = || format!("{} x {}", a.site, b.site);
         let cells = a.width as u64 * b.width as u64 * 8;
         let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
         if !plan.is_raw(*p) && !plan.is_sketched() {
-            out.push(cost(format!("co-moments {} x {}", a.site, b.site), cells, cells));
+            out.push(cost("co-moments", sites(), cells, cells));
             if spec.estimate.null.documents {
-                out.push(cost(format!("their chance level (null.documents) {} x {}", a.site, b.site), cells, cells));
+                out.push(cost("their chance level (null.documents)", sites(), cells, cells));
             }
         } else if !plan.is_raw(*p) {
             let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;
             // twice while they are chosen anew
-            out.push(cost(format!("candidates {} x {}", a.site, b.site), 2 * counted, counted));
+            out.push(cost("candidates", sites(), 2 * counted, counted));
             largest_target = largest_target.max(b.width as u64);
         }
-        out.push(cost(
-            format!("match views {} x {}", a.site, b.site),
-            best * VIEW_ROW_BYTES,
-            (a.width + b.width) as u64 * 4,
-        ));
+        out.push(cost("match views", sites(), best * VIEW_ROW_BYTES, (a.width + b.width) as u64 * 4));
     }
     for (_, s) in plan.spaces.iter().enumerate().filter(|(k, _)| plan.has_sketch(*k)) {
         let bytes = (s.width * spec.compare.width) as u64 * 4;
-        out.push(cost(format!("sketch {}", s.site), bytes, bytes));
+        out.push(cost("sketch", s.site.to_string(), bytes, bytes));
     }
     if plan.is_sketched() {
         let at_work = choosing_bytes(spec.compare.width, largest_target as usize, spec.compare.candidates) as u64;
-        out.push(cost("choosing candidates".into(), (threads + 1) * at_work, 0));
+        out.push(cost("choosing candidates", String::new(), (threads + 1) * at_work, 0));
     }
     let [before, after] = spec.estimate.top_context;
     let top_bytes = spec.estimate.top_tokens as u64 * (96 + 4 * (before + after + 1) as u64);
@@ -187,28 +218,28 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     for s in &plan.spaces {
         let bytes = s.width as u64 * (40 + top_bytes + labels);
         // twice in memory: once held, once on its way to the tables
-        out.push(cost(format!("sums and top tokens {}", s.site), 2 * bytes, bytes));
+        out.push(cost("sums and top tokens", s.site.to_string(), 2 * bytes, bytes));
     }
     let mut moments = 0;
     for r in plan.raw_sites.iter().filter(|_| plan.scores_activations()) {
         let bytes = (r.width * r.width * 8) as u64;
         moments += bytes;
-        out.push(cost(format!("raw moments {}", r.site), 2 * bytes, bytes));
+        out.push(cost("raw moments", r.site.to_string(), 2 * bytes, bytes));
     }
     for p in &plan.raw_pairs {
         let (a, b) = (&plan.raw_sites[p.source], &plan.raw_sites[p.target]);
         let bytes = (a.width * b.width * 8 * (1 + plan.co_moment_nulls(p))) as u64;
         moments += bytes;
-        out.push(cost(format!("raw cross moments {} x {}", a.site, b.site), 2 * bytes, bytes));
+        out.push(cost("raw cross moments", format!("{} x {}", a.site, b.site), 2 * bytes, bytes));
     }
     if !spec.estimate.measures.is_empty() {
         let scored = plan.pairs.iter().filter(|p| !plan.is_raw(**p)).map(|p| rows_bytes(plan, p)).max();
-        out.push(cost("scores of one pair's matched rows".into(), scored.unwrap_or(0), 0));
+        out.push(cost("scores of one pair's matched rows", String::new(), scored.unwrap_or(0), 0));
     }
     if spec.estimate.filters.one_to_one == OneToOne::Transport {
         let pool = |s: usize| plan.spaces[s].width.min(TRANSPORT_POOL) as u64;
         let largest = plan.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
-        out.push(cost("transport of one pool".into(), 2 * 8 * largest, 0));
+        out.push(cost("transport of one pool", String::new(), 2 * 8 * largest, 0));
     }
     let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
     let contexts: u64 = (plan.models.iter())
@@ -220,14 +251,14 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows * 2 * latents + moments;
-    out.push(streaming("one batch in its forward".into(), rows * activations + threads * contexts));
-    out.push(streaming(format!("{BATCHES_IN_THE_AIR} encoded batches in the air"), BATCHES_IN_THE_AIR * encoded));
+    out.push(streaming("one batch in its forward", String::new(), rows * activations + threads * contexts));
+    out.push(streaming("encoded batches in the air", String::new(), BATCHES_IN_THE_AIR * encoded));
     // the check is over before any of that is held
     let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
     if check_bytes(plan) > instead {
-        out.push(streaming("check of the SAEs before the first batch".into(), check_bytes(plan) - instead));
+        out.push(streaming("check of the SAEs before the first batch", String::new(), check_bytes(plan) - instead));
     }
-    out.push(cost("program, reader, tokenizer, table writers".into(), PROGRAM_BYTES, 0));
+    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, 0));
     out
 }
 

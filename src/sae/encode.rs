@@ -9,8 +9,8 @@ use super::autoencoder::{Rule, Sae};
 use super::candidates::{Key, RowPick};
 use super::{Encode, LatentBatch};
 use crate::error::{Error, Result};
-use crate::linalg::Matrix;
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
+use crate::linalg::{Matrix, vectorised};
 use rayon::prelude::*;
 
 /// Rows of a block: as many as the product takes in one go.
@@ -171,7 +171,7 @@ impl Sae {
 /// Takes the candidates of a tile, `products: [picks.len() or more, width]`.
 fn pick(rule: &Rule, first: usize, width: usize, products: &[f32], picks: &mut [RowPick]) {
     let span = first..first + width;
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || {
             for (products, pick) in products.chunks_exact(width).zip(picks) {

@@ -1,8 +1,9 @@
 //! What does a neuron pass on? GELU (exact and tanh), SiLU, ReLU, in place over a whole tensor.
 
-use super::approx::{erf, sigmoid, vectorised};
+use super::approx::{erf, sigmoid};
 use super::{device_error, slice, slice_mut};
 use crate::error::Result;
+use crate::linalg::vectorised;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 
 /// An activation function, by what it computes (Hugging Face's `hidden_act` names several of them twice).

@@ -2,16 +2,8 @@
 //! vector instructions.
 //!
 //! Every function is element by element, so its bits do not depend on the width of the vectors; call them inside
-//! [`vectorised`]. Errors were measured over a dense grid (see the tests) and are stated with each function. NaN goes in
+//! [`vectorised`](crate::linalg::vectorised). Errors were measured over a dense grid (see the tests) and are stated with each function. NaN goes in
 //! and comes out.
-
-/// Runs `work` compiled for the best vector instructions of this machine (AVX2 and FMA where there are any).
-///
-/// Functions and closures inside must be `#[inline(always)]`, or they keep the portable instructions.
-#[inline(always)]
-pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
 
 /// `e^x`, relative error at most 1.2e-7; 0 below -87.3 (where f32 would be denormal), f32's largest powers above 88.3.
 ///

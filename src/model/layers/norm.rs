@@ -3,9 +3,9 @@
 //! Sums run in 16 fixed f32 lanes (feature i in lane i mod 16) that are added up in order, so bits do not depend on the
 //! machine's vector width.
 
-use super::approx::vectorised;
 use super::{device_error, slice};
 use crate::error::Result;
+use crate::linalg::vectorised;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Shape, Tensor};
 
 /// A normalisation over the last dimension.

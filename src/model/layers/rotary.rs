@@ -4,9 +4,9 @@
 //! Angles are computed as PyTorch does (frequencies and angles rounded to f32), since at position 2000 the rounding of
 //! a frequency is already worth 1e-4 of a turn. Scalings: none, linear, and Llama 3.1's.
 
-use super::approx::vectorised;
 use super::{device_error, head_strides};
 use crate::error::Result;
+use crate::linalg::vectorised;
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Tensor};
 use std::sync::{Arc, RwLock};
 
