@@ -79,13 +79,14 @@ pub fn as_text(plan: &Plan) -> String {
     }
     let spaces = plan.spaces.iter().map(|s| {
         let what = match &s.sae {
-            Some(sae) => format!("encode    {{}}: {}", sae.shape),
-            None => format!("take      {{}}: its {} dimensions as they are", s.width),
+            Some(sae) => ("encode", "SAEs", sae.shape.to_string()),
+            None => ("take", "places", format!("{} dimensions as they are", s.width)),
         };
         ((s.site.model.clone(), what), s.site.hookpoint)
     });
-    for ((model, what), places) in grouped(spaces) {
-        line(format!("  {}{}", what.replace("{}", &format!("{model}/{}", in_short(&places))), each(places.len())));
+    for ((model, (verb, kind, what)), places) in grouped(spaces) {
+        let these = format!("{model}/{}{}", in_short(&places), in_number(places.len(), kind));
+        line(format!("  {verb:<9} {these}: {what}"));
     }
     let pairs = plan.pairs.iter().enumerate().map(|(p, pair)| {
         let (a, b) = plan.pair_sites(p);
@@ -105,8 +106,8 @@ pub fn as_text(plan: &Plan) -> String {
     let rows =
         grouped(pairs).into_iter().map(|((a, model, what), places)| ((a.model, model, places, what), a.hookpoint));
     for ((source, target, targets, what), sources) in grouped(rows) {
-        let n = each(sources.len() * targets.len());
-        line(format!("  match     {source}/{} x {target}/{}: {what}{n}", in_short(&sources), in_short(&targets)));
+        let n = in_number(sources.len() * targets.len(), "pairs");
+        line(format!("  match     {source}/{} x {target}/{}{n}: {what}", in_short(&sources), in_short(&targets)));
     }
     let rows: Vec<String> = spec.estimate.measures.iter().map(ToString::to_string).collect();
     let raw: Vec<String> = spec.estimate.activation_measures.iter().map(|m| format!("{m} of activations")).collect();
@@ -142,8 +143,8 @@ fn grouped<K: PartialEq, V>(things: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec
     out
 }
 
-fn each(n: usize) -> String {
-    if n == 1 { String::new() } else { format!(", each of {n}") }
+fn in_number(n: usize, kind: &str) -> String {
+    if n == 1 { String::new() } else { format!(" ({n} {kind})") }
 }
 
 /// Places of one model, runs of blocks as `resid_post.0 to 11`.

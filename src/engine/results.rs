@@ -196,13 +196,24 @@ impl Results {
             // decoding the contexts is most of the work, so a stretch of latents is done by all threads at once
             (0..n).step_by(LATENTS_AT_ONCE).flat_map(move |from| {
                 let stretch = from..(from + LATENTS_AT_ONCE).min(n);
-                stretch.into_par_iter().map(|i| self.latent_row(&site, known, i, &keys)).collect::<Vec<LatentRow>>()
+                stretch.into_par_iter().map(|i| self.latent_row(*s, &site, known, i, &keys)).collect::<Vec<LatentRow>>()
             })
         })
     }
 
-    fn latent_row(&self, site: &Arc<Site>, known: &SpaceSnapshot, i: usize, labels: &[LabelKey]) -> LatentRow {
+    fn latent_row(
+        &self,
+        s: usize,
+        site: &Arc<Site>,
+        known: &SpaceSnapshot,
+        i: usize,
+        labels: &[LabelKey],
+    ) -> LatentRow {
         let sums = &known.sums;
+        let categories = self.plan.spec.estimate.lists.as_ref().zip(self.members.get(&s)).map(|(lists, members)| {
+            let of = lists.categories.keys().zip(members);
+            of.filter(|(_, members)| members.binary_search(&(i as u32)).is_ok()).map(|(name, _)| name.clone()).collect()
+        });
         let top = |t: &crate::moments::TopToken| TopToken {
             token: self.tokenizer.token_text(t.token()),
             value: t.value,
@@ -220,6 +231,7 @@ impl Results {
             max: sums.is_alive(i).then(|| sums.max[i]),
             alive: sums.is_alive(i),
             top: known.top[i].iter().map(top).collect(),
+            categories,
             labels: labels.iter().map(label).collect(),
         }
     }

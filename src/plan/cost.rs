@@ -202,7 +202,12 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
             out.push(cost("candidates", sites(), 2 * counted, counted));
             largest_target = largest_target.max(b.width as u64);
         }
-        out.push(cost("match views", sites(), best * VIEW_ROW_BYTES, (a.width + b.width) as u64 * 4));
+        let views = if plan.is_sketched() {
+            best * WHOLE_VIEW_BYTES[0] + (a.width + b.width) as u64 * WHOLE_VIEW_BYTES[1]
+        } else {
+            best * VIEW_ROW_BYTES
+        };
+        out.push(cost("match views", sites(), views, (a.width + b.width) as u64 * 4));
     }
     for (_, s) in plan.spaces.iter().enumerate().filter(|(k, _)| plan.has_sketch(*k)) {
         let bytes = (s.width * spec.compare.width) as u64 * 4;

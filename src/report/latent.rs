@@ -280,6 +280,7 @@ mod tests {
             } else {
                 vec![]
             },
+            categories: None,
             labels: vec![Some(LabelSum { n_active: 1, sum: 1.0 }), Some(LabelSum { n_active: 3, sum: 1.0 })],
         };
         let labels = ["de", "en"].map(|v| LabelColumn { field: "lang".into(), value: v.into() }).to_vec();

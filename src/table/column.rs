@@ -58,6 +58,11 @@ impl<'a> Columns<'a> {
         self.batch.column_by_name(name).ok_or_else(|| self.wrong(name, "is missing"))
     }
 
+    /// Whether there is such a column.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.batch.column_by_name(name).is_some()
+    }
+
     pub(super) fn texts(&self, name: &str) -> Result<&'a StringArray> {
         let array = self.array(name)?;
         array.as_string_opt::<i32>().ok_or_else(|| self.wrong_type(name, array, "Utf8"))

@@ -5,7 +5,7 @@ use super::row::Row;
 use crate::error::Result;
 use crate::ids::Site;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Float64Type, Schema, UInt32Type, UInt64Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct LatentRow {
     pub alive: bool,
     /// Its strongest tokens, strongest first; ties in corpus order.
     pub top: Vec<TopToken>,
+    /// The semantic categories that it belongs to, in order of name; `None` where the dataflow file names none.
+    pub categories: Option<Vec<String>>,
     /// Firings per label, one entry per [`LabelColumn`] of the table; `None` where no row bore the label.
     pub labels: Vec<Option<LabelSum>>,
 }
@@ -109,6 +111,12 @@ impl Row for LatentRow {
                 false,
                 "strongest tokens, strongest first: token, value (activation), context, document",
             ),
+            field(
+                "categories",
+                DataType::List(category_element()),
+                true,
+                "semantic categories that its strongest tokens put it in; null where the dataflow file names none",
+            ),
         ];
         for label in shape {
             let kinds = [
@@ -141,6 +149,7 @@ impl Row for LatentRow {
             optional::<Float32Type>(rows.iter().map(|r| r.max)),
             flags(rows.iter().map(|r| r.alive)),
             top_array(rows),
+            category_array(rows),
         ];
         for k in 0..shape.len() {
             let label = |r: &LatentRow| r.labels.get(k).copied().flatten();
@@ -168,6 +177,7 @@ impl Row for LatentRow {
         let max = columns.numbers::<Float32Type>("max")?;
         let alive = columns.flags("alive")?;
         let mut top = tops(columns)?;
+        let mut categories = categories(columns)?;
         let mut sums = Vec::new();
         for label in shape {
             let [n, sum] = label.names();
@@ -183,6 +193,7 @@ impl Row for LatentRow {
             max: at(max, i),
             alive: alive.value(i),
             top: std::mem::take(&mut top[i]),
+            categories: categories.get_mut(i).and_then(Option::take),
             labels: sums.iter().map(|(n, s)| Some(LabelSum { n_active: at(n, i)?, sum: at(s, i)? })).collect(),
         };
         Ok(sites.into_iter().enumerate().map(row).collect())
@@ -230,6 +241,32 @@ fn top_array(rows: &[LatentRow]) -> ArrayRef {
     let values = StructArray::new(top_fields(), values, None);
     let offsets = OffsetBuffer::from_lengths(rows.iter().map(|r| r.top.len()));
     Arc::new(ListArray::new(top_element(), offsets, Arc::new(values), None))
+}
+
+fn category_element() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::Utf8, false))
+}
+
+fn category_array(rows: &[LatentRow]) -> ArrayRef {
+    let values = texts(rows.iter().flat_map(|r| r.categories.iter().flatten()));
+    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|r| r.categories.as_ref().map_or(0, Vec::len)));
+    let known = NullBuffer::from_iter(rows.iter().map(|r| r.categories.is_some()));
+    Arc::new(ListArray::new(category_element(), offsets, values, Some(known)))
+}
+
+/// Of each row; empty for a table of before, which has no such column.
+fn categories(columns: &Columns<'_>) -> Result<Vec<Option<Vec<String>>>> {
+    const NAME: &str = "categories";
+    if !columns.has(NAME) {
+        return Ok(Vec::new());
+    }
+    let array = columns.array(NAME)?;
+    let wrong = || columns.wrong_type(NAME, array, &DataType::List(category_element()).to_string());
+    let list = array.as_list_opt::<i32>().ok_or_else(wrong)?;
+    let values = list.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+    let range = |i: usize| list.value_offsets()[i] as usize..list.value_offsets()[i + 1] as usize;
+    let names = |i: usize| range(i).map(|k| values.value(k).to_string()).collect();
+    Ok((0..list.len()).map(|i| list.is_valid(i).then(|| names(i))).collect())
 }
 
 fn tops(columns: &Columns<'_>) -> Result<Vec<Vec<TopToken>>> {

@@ -42,6 +42,7 @@ fn latents(n: u32) -> Vec<LatentRow> {
             max: (!i.is_multiple_of(4)).then_some(x as f32),
             alive: !i.is_multiple_of(4),
             top: (0..i % 4).map(token).collect(),
+            categories: (!i.is_multiple_of(3)).then(|| (0..i % 3 - 1).map(|k| format!("category {k}")).collect()),
             labels: vec![
                 Some(LabelSum { n_active: u64::from(i), sum: x }),
                 None,

@@ -15,6 +15,8 @@ pub(super) struct PageData {
     pub matches: Vec<[MatchesData; 2]>,
     /// Label fields and their values; sites hold firings in this order.
     pub labels: Vec<LabelData>,
+    /// Names of the semantic categories that latents are in.
+    pub categories: Texts,
     pub tokens: Texts,
     pub contexts: Texts,
     pub documents: Texts,
@@ -43,6 +45,8 @@ pub(super) struct SiteData {
     pub max: Vec<Option<f64>>,
     /// firings per value of each label field, only where any are,
     pub labels: Vec<Vec<u64>>,
+    /// the categories it is in,
+    pub categories: Vec<Vec<u32>>,
     /// up to five different strongest tokens,
     pub tokens: Vec<Vec<u32>>,
     /// its strongest firings.

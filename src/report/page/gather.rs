@@ -265,6 +265,8 @@ fn read_latents(
             site.max.push(row.max.map(|m| significant(f64::from(m), 4)));
             let firings = |k: usize| row.labels[k].map_or(0, |l| l.n_active);
             site.labels.push(fields.values().flatten().map(|(_, k)| firings(*k)).collect());
+            let categories = row.categories.iter().flatten().map(|name| data.categories.number(name));
+            site.categories.push(categories.collect());
             site.tokens.push(different(&row.top, &mut data.tokens));
             row.top.truncate(CONTEXTS_SHOWN);
             tops[s].push(row.top);

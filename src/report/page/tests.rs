@@ -59,6 +59,7 @@ impl Rig {
                     max: alive.then_some(3.5),
                     alive,
                     top: if alive { (0..3).map(top).collect() } else { Vec::new() },
+                    categories: Some(if latent.is_multiple_of(2) { vec![format!("c {harm}")] } else { Vec::new() }),
                     labels: vec![Some(LabelSum { n_active: u64::from(alive) * 2, sum: 1.0 }), None],
                 }
             })

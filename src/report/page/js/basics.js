@@ -12,6 +12,7 @@ const state = {
   query: "",
   verdict: "kept",
   label: "",
+  category: "",
   sort: { key: "r", down: true },
   page: 0,
   open: new Set(),

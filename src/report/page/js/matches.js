@@ -12,10 +12,14 @@ function setUpMatches() {
   byId("direction").addEventListener("change", () => { state.direction = Number(byId("direction").value); anew(); });
   byId("verdict").addEventListener("change", () => { state.verdict = byId("verdict").value; state.page = 0; drawMatches(); });
   byId("label-filter").addEventListener("change", () => { state.label = byId("label-filter").value; state.page = 0; drawMatches(); });
+  byId("category-filter").addEventListener("change", () => { state.category = byId("category-filter").value; state.page = 0; drawMatches(); });
   byId("page-before").addEventListener("click", () => turn(-1));
   byId("page-after").addEventListener("click", () => turn(1));
   byId("label-filter-label").hidden = !data.labels.length;
   if (data.labels.length) options(byId("label-filter"), [["", "anything"], ...data.labels[0].values.map((v, k) => [String(k), v])], "");
+  byId("category-filter-label").hidden = !data.categories.length;
+  const categories = data.categories.map((name, k) => [String(k), name]).sort((x, y) => (x[1] < y[1] ? -1 : 1));
+  if (categories.length) options(byId("category-filter"), [["", "any or none"], ...categories], "");
   const there = { margin: hasMargin, chance: hasNull, q: hasQOfMatches };
   put("column-notes", COLUMNS.filter(([name]) => there[name] !== false).flatMap(([name, words]) => [el("dt", null, name), el("dd", null, words)]));
 }
@@ -55,6 +59,11 @@ function words(site, latent) {
   return searched.get(key);
 }
 
+function categoriesOf(site, latent) {
+  const k = place(site, latent);
+  return k < 0 ? [] : data.sites[site].categories[k];
+}
+
 /** Rows that pass the filters, in the order asked for. */
 function chosenRows() {
   const m = listOf(), [a, b] = data.pairs[state.pair], query = state.query.toLowerCase();
@@ -66,6 +75,7 @@ function chosenRows() {
       const leads = [[a, m.source[k]], [b, m.target[k]]].some(([s, l]) => { const top = sharesOf(s, l, 0)[0]; return top && top[0] === Number(state.label); });
       if (!leads) return false;
     }
+    if (state.category !== "" && ![[a, m.source[k]], [b, m.target[k]]].some(([s, l]) => categoriesOf(s, l).includes(Number(state.category)))) return false;
     return !query || words(a, m.source[k]).includes(query) || words(b, m.target[k]).includes(query);
   };
   const rows = m.source.map((_, k) => k).filter(passes);
@@ -140,6 +150,7 @@ function card(site, latent) {
   if (k < 0) return el("div", null, out);
   const tokens = data.history.tokens[data.history.tokens.length - 1];
   out.push(el("p", { class: "stats" }, `fires on ${thousands(s.n_active[k])} tokens (${percent(s.n_active[k] / tokens)})` + (known(s.max[k]) ? `, strongest ${s.max[k]}` : "")));
+  if (s.categories[k].length) out.push(el("p", { class: "stats" }, "category: " + s.categories[k].map((c) => data.categories[c]).join(", ")));
   data.labels.forEach((field, f) => {
     const shares = sharesOf(site, latent, f);
     if (!shares.length) return;
@@ -157,9 +168,9 @@ function card(site, latent) {
 /** Shows the match in which `latent` picks, opened, whatever the filters say. */
 function openMatch(direction, latent) {
   state.direction = direction;
-  Object.assign(state, { query: "", verdict: "", label: "", sort: { key: "r", down: true } });
+  Object.assign(state, { query: "", verdict: "", label: "", category: "", sort: { key: "r", down: true } });
   byId("query").value = "";
-  byId("label-filter").value = "";
+  byId("label-filter").value = byId("category-filter").value = "";
   anew();
   const m = listOf(), column = direction ? m.target : m.source;
   const rows = chosenRows(), at = rows.findIndex((k) => column[k] === latent);
