@@ -81,6 +81,12 @@ def matches(page):
         page.ask(f"(() => {{ const s = document.querySelector('#verdict'); s.value = '{dropped[0]}'; s.dispatchEvent(new Event('change')); }})()")
         check(page.ask("chosenRows().every(k => listOf().dropped[k] === 0) && chosenRows().length > 0"), "a filter shows matches of another verdict")
         page.ask("(() => { const s = document.querySelector('#verdict'); s.value = 'kept'; s.dispatchEvent(new Event('change')); })()")
+    if page.ask("data.categories.length > 0"):
+        choose = "(() => {{ const s = document.querySelector('#category-filter'); s.value = {}; s.dispatchEvent(new Event('change')); }})()"
+        page.ask(choose.format("s.options[1].value"))
+        inside = "[listOf().source[k], listOf().target[k]].some((l, i) => categoriesOf(data.pairs[state.pair][i], l).includes(Number(state.category)))"
+        check(page.ask(f"chosenRows().length > 0 && chosenRows().every(k => {inside})"), "the category filter shows matches of no such category")
+        page.ask(choose.format("''"))
 
 
 def plane(page):
