@@ -217,6 +217,7 @@ fn columns_and_file_describe_themselves() {
     assert_eq!(
         names[10..],
         [
+            "categories",
             "label.lang.de.n_active",
             "label.lang.de.sum",
             "label.lang.en.us.n_active",
