@@ -98,10 +98,12 @@ fn local_layers(config: &Config, n_layers: usize) -> Result<Vec<bool>> {
         for group in groups.as_array().ok_or_else(wrong)? {
             let names = group.get(0).and_then(Value::as_array).ok_or_else(wrong)?;
             let times = group.get(1).and_then(Value::as_u64).filter(|&n| n <= n_layers as u64).ok_or_else(wrong)?;
-            for _ in 0..times {
-                for name in names.iter().take(n_layers + 1) {
-                    local.push(named(name)?);
+            for name in (0..times).flat_map(|_| names) {
+                // no list is longer than the model, whatever the numbers say
+                if local.len() == n_layers {
+                    return Err(wrong());
                 }
+                local.push(named(name)?);
             }
         }
     } else {
