@@ -1,5 +1,17 @@
 //! How is it called? Flags in, exit code out; everything that changes a number stands in the dataflow file.
 
+// As the standard library's, but a reader who went away (`cognate run … | head`) ends nothing: what cannot be written is
+// left out, and the run goes on.
+macro_rules! println {
+    ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($what)*))); }};
+}
+macro_rules! print {
+    ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($what)*)); }};
+}
+macro_rules! eprintln {
+    ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($what)*))); }};
+}
+
 pub mod activations;
 pub mod diff;
 mod doctor;

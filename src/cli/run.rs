@@ -41,10 +41,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let leads = cluster.process == 0;
     let limit = limit(args.memory_limit.as_deref())?;
     plan.settle_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
+    plan.check_memory(limit)?;
     if leads {
         voice.plan(&as_text(&plan), &as_json(&plan));
     }
-    plan.check_memory(limit)?;
     plan.take_fingerprint()?;
     let plan = Arc::new(plan);
 

@@ -16,6 +16,7 @@ use crate::ids::BatchIndex;
 use crate::store::Manifest;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -68,13 +69,15 @@ pub fn abort_on_panic() {
     std::panic::set_hook(Box::new(move |info| {
         let message = info.payload_as_str().unwrap_or("");
         if message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
-            eprintln!(
+            let _ = writeln!(
+                std::io::stderr(),
                 "error: lost contact with another process of this run; start all of them again to go on from the last checkpoint"
             );
             std::process::exit(i32::from(crate::error::ErrorKind::Machine.exit_code()));
         }
         default(info);
-        eprintln!("this is a bug in cognate; the run can be resumed from its last checkpoint");
+        let _ =
+            writeln!(std::io::stderr(), "this is a bug in cognate; the run can be resumed from its last checkpoint");
         std::process::exit(101);
     }));
 }

@@ -97,7 +97,7 @@ impl Plan {
         let way_out = self.way_out(limit).map_or(String::new(), |way| format!("{way}; or "));
         Err(Error::machine(format!(
             "the plan needs up to {} of memory, the limit is {}: {}; {way_out}compare fewer pairs, lower corpus.batch_contexts, \
-             or raise --memory-limit",
+             or raise --memory-limit; `cognate plan` lists all of it",
             human_bytes(needed),
             human_bytes(limit),
             parts.join(", ")

@@ -128,3 +128,16 @@ fn a_malformed_record_names_file_and_line_and_may_be_skipped() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("1 record was left out") && said.contains("bad.jsonl"), "{said}");
 }
+
+#[test]
+fn a_reader_who_goes_away_ends_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (flow, out) = (small_demo(folder.path(), &[]), folder.path().join("run"));
+    let piped = std::process::Stdio::piped;
+    let mut child =
+        cognate().args(["run", "--out"]).arg(&out).arg(&flow).stdout(piped()).stderr(piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(out.join("report.html").exists());
+}
