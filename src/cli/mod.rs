@@ -8,6 +8,9 @@ macro_rules! println {
 macro_rules! print {
     ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($what)*)); }};
 }
+macro_rules! eprint {
+    ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!($($what)*)); }};
+}
 macro_rules! eprintln {
     ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($what)*))); }};
 }

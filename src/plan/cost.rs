@@ -77,7 +77,7 @@ impl Plan {
         kinds.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
         let named = |of: Vec<&Cost>| match of[..] {
             [one] => one.what(),
-            _ => format!("{} ({} of them)", of[0].kind, of.len()),
+            _ => format!("{} x {}", of.len(), of[0].kind),
         };
         kinds.into_iter().map(|(sum, of)| (sum, named(of))).collect()
     }
@@ -194,7 +194,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
         if !plan.is_raw(*p) && !plan.is_sketched() {
             out.push(cost("co-moments", sites(), cells, cells));
             if spec.estimate.null.documents {
-                out.push(cost("their chance level (null.documents)", sites(), cells, cells));
+                out.push(cost("chance levels of matches (null.documents)", sites(), cells, cells));
             }
         } else if !plan.is_raw(*p) {
             let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;

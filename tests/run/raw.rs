@@ -255,9 +255,9 @@ fn the_plan_says_what_is_taken_as_it_is() {
     let output = cognate().arg("plan").arg(&flow).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     for line in [
-        "take      small-a/embed: its 128 dimensions as they are",
-        "match     small-a/embed x small-b/resid_post.1: 128 x 160 dimensions, co-moments",
-        "match     small-a/resid_post.1 x small-b/resid_post.3: 1024 x 1024 latents, 4 tiles",
+        "take      small-a/embed, resid_post.3 (2 places): 128 dimensions as they are",
+        "match     small-a/embed, resid_post.3 x small-b/resid_post.1 (2 pairs): 128 x 160 dimensions, co-moments",
+        "match     small-a/resid_post.1, resid_post.2 x small-b/resid_post.3 (2 pairs): 1024 x 1024 latents, 4 tiles",
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }
