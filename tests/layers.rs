@@ -39,7 +39,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),
     // loops in the machine's vectors, each next to the numbers that it is for
-    ("pulp", &["linalg", "model", "sae"]),
+    ("pulp", &["linalg", "model"]),
     ("half", &["model", "sae"]),
     ("memmap2", &["model", "sae"]),
     // a container of tensors: weights, latents, state, and what the command line hands over
