@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bytemuck", &["linalg", "store", "corpus", "model", "sae"]),
     ("blake3", &["linalg", "store", "plan"]),
     ("toml", &["spec"]),
+    ("strsim", &["spec"]),
     ("thiserror", &["error"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

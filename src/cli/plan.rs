@@ -5,7 +5,7 @@ use crate::cli::measure::Measured;
 use crate::cli::run::settled_cross;
 use crate::error::Result;
 use crate::ids::Hookpoint;
-use crate::plan::{Plan, parse_bytes};
+use crate::plan::{Plan, grouped, parse_bytes};
 use crate::report::{human_bytes, thousands};
 use crate::spec::DataflowSpec;
 use serde_json::json;
@@ -131,18 +131,6 @@ pub fn as_text(plan: &Plan) -> String {
     out
 }
 
-/// Things with the same key, in order of the first of each; neighbours or not.
-fn grouped<K: PartialEq, V>(things: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
-    let mut out: Vec<(K, Vec<V>)> = Vec::new();
-    for (key, value) in things {
-        match out.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, values)) => values.push(value),
-            None => out.push((key, vec![value])),
-        }
-    }
-    out
-}
-
 fn in_number(n: usize, kind: &str) -> String {
     if n == 1 { String::new() } else { format!(" ({n} {kind})") }
 }
@@ -205,7 +193,5 @@ mod tests {
             "embed, resid_post.0 to 2, resid_post.4"
         );
         assert_eq!(of(&["mlp_out.1", "mlp_out.2", "final_norm"]), "mlp_out.1, mlp_out.2, final_norm");
-        let of = grouped([(1, 'a'), (2, 'b'), (1, 'c')].into_iter());
-        assert_eq!(of, [(1, vec!['a', 'c']), (2, vec!['b'])]);
     }
 }

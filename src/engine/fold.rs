@@ -1,14 +1,12 @@
 //! What one worker holds: its tiles and its share of the per-latent memory. No dataflow here: batches go in, in order;
-//! changed rows, notes and state files come out.
+//! what is said of it at a snapshot stands in `snapshot`, what is written of it in `state`.
 //!
 //! Tile k belongs to worker k mod peers, and so does everything else that is owned; nothing that is computed depends on
 //! who owns it. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
 
-use crate::engine::message::{ChanceSnapshot, EncodedBatch, Folded, Note, SpaceSnapshot, ViewInput};
+use crate::engine::message::EncodedBatch;
 use crate::error::Result;
-use crate::matching::{
-    BestPartners, Partner, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted, match_tiles,
-};
+use crate::matching::BestPartners;
 use crate::moments::{
     ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, LabelSums, LatentSums, RowHash, Sketch, TopTokens,
     document_rotation,
@@ -38,11 +36,12 @@ pub struct OwnedTile {
     /// The same, where exact, with the target's rows turned to another document, for the chance level of a best match.
     pub null: Option<CrossTile>,
     /// What was last said of each row.
-    said: Vec<BestPartners>,
+    pub(super) said: Vec<BestPartners>,
 }
 
 impl OwnedTile {
-    fn exact(&self) -> Option<&CrossTile> {
+    /// Σxy of every pair, unless only candidates are counted.
+    pub(super) fn exact(&self) -> Option<&CrossTile> {
         match &self.held {
             Held::Exact(tile) => Some(tile),
             Held::Counted(_) => None,
@@ -69,13 +68,20 @@ pub struct OwnedCross {
     /// The sums.
     pub moment: CrossCoMoment,
     /// What was last said of each source dimension, `[d_source]`; empty unless the pair is matched by this.
-    said: Vec<BestPartners>,
+    pub(super) said: Vec<BestPartners>,
+}
+
+impl OwnedCross {
+    /// Whether the pair is matched by these sums.
+    pub(super) fn is_matched(&self) -> bool {
+        !self.said.is_empty()
+    }
 }
 
 /// What one worker holds.
 #[derive(Debug)]
 pub struct Fold {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     /// Sums of every space, `[n_spaces]`.
     pub sums: Vec<LatentSums>,
     /// Sketches of every space that has one, `[n_spaces]`: whoever owns a pair needs both of its spaces'.
@@ -91,7 +97,7 @@ pub struct Fold {
     /// Own raw cross moments, in order of index.
     pub cross_moments: Vec<OwnedCross>,
     /// What was last said of each pair's targets, `[n_pairs][d_target]`.
-    said_backward: Vec<Vec<BestPartners>>,
+    pub(super) said_backward: Vec<Vec<BestPartners>>,
 }
 
 impl Fold {
@@ -212,220 +218,4 @@ impl Fold {
         self.cross_moments.par_iter_mut().for_each(|c| c.moment.merge(&batch.cross_moments[c.index]));
         Ok(())
     }
-
-    /// Turns sums into correlations and says what changed since the last time. Candidates are chosen anew
-    /// where asked for, at snapshots 1, 2, 4, 8 … and before a second pass: each choice is a product of whole sketches.
-    pub fn snapshot(&mut self, choose: bool) -> Vec<Folded> {
-        let keep = self.plan.spec.estimate.best;
-        let rules = self.plan.spec.estimate.rules;
-        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
-        let (plan, sums) = (self.plan.clone(), &self.sums);
-        if choose && plan.is_sketched() {
-            let meant: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
-            // one pair at a time: all threads work on it, and their lists are the memory of one
-            for owned in &mut self.tiles {
-                let Held::Counted(counted) = &mut owned.held else { continue };
-                let side = |space: usize| {
-                    let sketch = self.sketches[space].as_ref().expect("both spaces of a counted pair are sketched");
-                    (sketch, &meant[space])
-                };
-                let pair = plan.pairs[owned.pair];
-                let sides = [side(pair.source), side(pair.target)];
-                *counted = choose_candidates(counted, sides, plan.spec.compare.candidates);
-            }
-        }
-        let mut out = Vec::new();
-        let mut backward: Vec<Vec<BestPartners>> =
-            self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
-        // what is found in some stretches is said before the next are looked at: lists of all pairs at once are long
-        let mut stretches: Vec<&mut [OwnedTile]> = (self.tiles.chunk_by_mut(|a, b| a.pair == b.pair))
-            .flat_map(|tiles| tiles.chunks_mut(stretch_length(tiles.len())))
-            .collect();
-        for some in stretches.chunks_mut(stretches_at_once()) {
-            let found: Vec<TileMatches> = (some.par_iter())
-                .map(|tiles| {
-                    let pair = plan.pairs[tiles[0].pair];
-                    let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
-                    match &tiles[0].held {
-                        Held::Exact(_) => match_tiles(tiles.iter().filter_map(OwnedTile::exact), source, target, keep),
-                        Held::Counted(counted) => match_counted(counted, source, target, keep),
-                    }
-                })
-                .collect();
-            for (tiles, found) in some.iter_mut().zip(found) {
-                let mut rows = found.forward.into_iter();
-                for owned in tiles.iter_mut() {
-                    let first = owned.exact().map_or(0, CrossTile::first_row);
-                    say_sources(owned.pair, first, &mut owned.said, &mut rows, &mut out);
-                }
-                merge_all(&mut backward[tiles[0].pair], &found.backward, keep);
-            }
-        }
-        for owned in self.cross_moments.iter_mut().filter(|owned| !owned.said.is_empty()) {
-            let at = plan.raw_pairs[owned.index].pair;
-            let pair = plan.pairs[at];
-            let constant = |space: usize| move |i: usize| sums[space].is_constant(i);
-            let found = match_co_moment(
-                &owned.moment,
-                &owned.moment.c,
-                constant(pair.source),
-                constant(pair.target),
-                rules,
-                keep,
-            );
-            say_sources(at, 0, &mut owned.said, &mut found.forward.into_iter(), &mut out);
-            merge_all(&mut backward[at], &found.backward, keep);
-        }
-        for (pair, targets) in backward.into_iter().enumerate() {
-            for (target, partners) in targets.into_iter().enumerate() {
-                let said = &mut self.said_backward[pair][target];
-                let (target, whole) = (target as u32, whole_at_owner(&plan, pair));
-                let row = |rank: usize, p: &Partner| {
-                    let (pair, rank, source, correlation) = (pair as u32, rank as u8, p.latent, p.correlation);
-                    if whole {
-                        ViewInput::RankedBackward { pair, target, rank, source, correlation }
-                    } else {
-                        ViewInput::Backward { pair, target, source, correlation }
-                    }
-                };
-                let rows = |partners: &BestPartners| -> Vec<ViewInput> {
-                    partners.as_slice().iter().enumerate().map(|(rank, p)| row(rank, p)).collect()
-                };
-                if *said != partners {
-                    say_changes(rows(said), rows(&partners), &mut out);
-                    *said = partners;
-                }
-            }
-        }
-        out
-    }
-
-    /// The chance level of best correlations, as far as this worker's tiles and co-moments give it.
-    fn chances(&self) -> Vec<Note> {
-        let (plan, rules) = (&self.plan, self.plan.spec.estimate.rules);
-        if !plan.spec.estimate.null.documents {
-            return Vec::new();
-        }
-        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
-        let stretches: Vec<&[OwnedTile]> = (self.tiles.chunk_by(|a, b| a.pair == b.pair))
-            .flat_map(|tiles| tiles.chunks(stretch_length(tiles.len())))
-            .filter(|tiles| tiles[0].null.is_some())
-            .collect();
-        let best = |p: &BestPartners| p.as_slice().first().map(|p| p.correlation.value());
-        // (pair, highest of sources, highest of each target)
-        type Highest = (usize, Vec<(u32, f64)>, Vec<Option<f64>>);
-        let highest = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| -> Highest {
-            let forward = sources.zip(&found.forward).filter_map(|(i, p)| Some((i as u32, best(p)?))).collect();
-            (pair, forward, found.backward.iter().map(best).collect())
-        };
-        let mut found: Vec<Highest> = (stretches.par_iter())
-            .map(|tiles| {
-                let pair = plan.pairs[tiles[0].pair];
-                let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
-                let nulls = || tiles.iter().filter_map(|t| t.null.as_ref());
-                let mut sources = nulls().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
-                highest(tiles[0].pair, &mut sources, match_tiles(nulls(), source, target, 1))
-            })
-            .collect();
-        found.extend(self.cross_moments.iter().filter(|owned| !owned.said.is_empty()).filter_map(|owned| {
-            let at = plan.raw_pairs[owned.index].pair;
-            let pair = plan.pairs[at];
-            let constant = |space: usize| move |i: usize| self.sums[space].is_constant(i);
-            let c = owned.moment.nulls.last()?;
-            let found = match_co_moment(&owned.moment, c, constant(pair.source), constant(pair.target), rules, 1);
-            Some(highest(at, &mut (0..), found))
-        }));
-        let mut out: Vec<ChanceSnapshot> = Vec::new();
-        for (pair, forward, backward) in found {
-            if out.last().is_none_or(|last| last.pair != pair) {
-                out.push(ChanceSnapshot { pair, forward: vec![], backward: vec![None; backward.len()] });
-            }
-            let last = out.last_mut().expect("just pushed");
-            last.forward.extend(forward);
-            for (all, of_stretch) in last.backward.iter_mut().zip(backward) {
-                *all = all.iter().copied().chain(of_stretch).max_by(f64::total_cmp);
-            }
-        }
-        out.into_iter().map(|c| Note::Chance(Arc::new(c))).collect()
-    }
-
-    /// Everything the publisher's tables need of what this worker owns.
-    pub fn notes(&self) -> Vec<Note> {
-        let mut notes: Vec<Note> = (self.spaces.iter())
-            .map(|space| {
-                Note::Space(Arc::new(SpaceSnapshot {
-                    space: space.index,
-                    sums: self.sums[space.index].clone(),
-                    top: space.top.latents().to_vec(),
-                    labels: space.labels.clone(),
-                }))
-            })
-            .collect();
-        notes.extend(self.tiles.iter().filter_map(|owned| match &owned.held {
-            Held::Counted(counted) => Some(Note::Candidates(owned.pair, counted.candidates().clone())),
-            Held::Exact(_) => None,
-        }));
-        if self.plan.scores_activations() {
-            notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
-            let crosses = self.cross_moments.iter();
-            notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
-        }
-        notes.extend(self.chances());
-        notes
-    }
-}
-
-/// Whether one worker knows all sums of a pair: the one tile of candidates, or the one cross co-moment.
-fn whole_at_owner(plan: &Plan, pair: usize) -> bool {
-    plan.is_sketched() || plan.is_raw(plan.pairs[pair])
-}
-
-/// Tiles of one pair that are looked at in one go, of `n_tiles`: as many stretches as threads.
-fn stretch_length(n_tiles: usize) -> usize {
-    n_tiles.div_ceil(rayon::current_num_threads())
-}
-
-/// Stretches whose lists are held at once.
-fn stretches_at_once() -> usize {
-    4 * rayon::current_num_threads()
-}
-
-/// What changed for the sources `first..` of pair `at`, as many as `said` of them; takes as many from `found`.
-fn say_sources(
-    at: usize,
-    first: usize,
-    said: &mut [BestPartners],
-    found: &mut impl Iterator<Item = BestPartners>,
-    out: &mut Vec<Folded>,
-) {
-    for (i, (said, partners)) in said.iter_mut().zip(found).enumerate() {
-        let (pair, source) = (at as u32, (first + i) as u32);
-        let rows = |partners: &BestPartners| -> Vec<ViewInput> {
-            let row = |(rank, p): (usize, &Partner)| ViewInput::Forward {
-                pair,
-                source,
-                rank: rank as u8,
-                target: p.latent,
-                correlation: p.correlation,
-            };
-            partners.as_slice().iter().enumerate().map(row).collect()
-        };
-        if *said != partners {
-            say_changes(rows(said), rows(&partners), out);
-            *said = partners;
-        }
-    }
-}
-
-fn merge_all(all: &mut [BestPartners], more: &[BestPartners], keep: usize) {
-    for (all, more) in all.iter_mut().zip(more) {
-        all.merge(more, keep);
-    }
-}
-
-/// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.
-fn say_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
-    let gone = old.iter().filter(|r| !new.contains(r)).cloned().map(|r| Folded::Delta(r, -1));
-    let come = new.iter().filter(|r| !old.contains(r)).cloned().map(|r| Folded::Delta(r, 1));
-    out.extend(gone.chain(come));
 }

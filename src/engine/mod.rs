@@ -11,6 +11,7 @@
 //! memory's sake, at a snapshot until it is published).
 
 mod cluster;
+mod dataflow;
 mod encode;
 mod facts;
 mod fold;
@@ -24,6 +25,7 @@ mod schedule;
 mod score;
 mod shared;
 mod similarities;
+mod snapshot;
 mod source;
 mod state;
 mod subset;

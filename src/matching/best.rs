@@ -159,7 +159,14 @@ pub fn match_co_moment(
 /// Correlations that are computed before they are looked at: they stay in the first cache.
 const BLOCK: usize = 256;
 /// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares tell.
-const GLANCE: usize = 16;
+pub(super) const GLANCE: usize = 16;
+
+/// Whether any of at most [`GLANCE`] correlations comes `past` the bar of its row or of its column; without a branch for
+/// each. NaN (a latent without variance) comes past none.
+#[inline(always)]
+pub(super) fn glance<T: Copy>(r: &[T], row_bar: T, bars: &[T], past: impl Fn(T, T) -> bool) -> bool {
+    r.iter().zip(bars).fold(false, |any, (&r, &bar)| any | past(r, row_bar) | past(r, bar))
+}
 
 /// Rows of correlations in, sources ascending; best partners both ways out.
 struct Scan {
@@ -199,8 +206,7 @@ impl Scan {
                     let mut glances = [false; BLOCK / GLANCE];
                     let parts = r.chunks(GLANCE).zip(bar[columns.clone()].chunks(GLANCE));
                     for (any, (r, bar)) in glances.iter_mut().zip(parts) {
-                        // without a branch for each; NaN (a target without variance) fails both comparisons
-                        *any = r.iter().zip(bar).fold(false, |any, (&r, &bar)| any | (r > row_bar) | (r > bar));
+                        *any = glance(r, row_bar, bar, |r, bar| r > bar);
                     }
                     glances
                 },

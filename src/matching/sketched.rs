@@ -5,6 +5,7 @@
 //! All pairs are one product, [`PRODUCT_ROWS`] by [`PRODUCT_COLUMNS`] at a time; nothing of it is kept but the best.
 
 use crate::linalg::gemm::gemm_f32;
+use crate::matching::best::{GLANCE, glance};
 use crate::matching::{BestPartners, Correlation, Partner, Standardised, TileMatches};
 use crate::moments::{Candidates, Counted, Sketch};
 use rayon::prelude::*;
@@ -18,9 +19,6 @@ const PRODUCT_COLUMNS: usize = 1024;
 pub fn choosing_bytes(width: usize, d_target: usize, keep: usize) -> usize {
     4 * ((PRODUCT_ROWS + PRODUCT_COLUMNS) * width + PRODUCT_ROWS * PRODUCT_COLUMNS) + d_target * (8 * keep + 4)
 }
-
-/// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares tell.
-const GLANCE: usize = 16;
 
 /// The `keep` best of each of `n` latents, as flat lists: correlation and partner, best first, ties to the lower partner.
 struct Best {
@@ -173,10 +171,8 @@ fn best_of_stretch(
                     }
                 }
                 for (start, r) in (first..).step_by(GLANCE).zip(r.chunks(GLANCE)) {
-                    let own = forward.floor[k];
-                    let floors = &backward.floor[start..start + r.len()];
-                    // without a branch for each; false for NaN
-                    if !r.iter().zip(floors).fold(false, |any, (&r, &floor)| any | (r >= own) | (r >= floor)) {
+                    // equal ones too: of them the lower partner stays, whoever comes first
+                    if !glance(r, forward.floor[k], &backward.floor[start..start + r.len()], |r, floor| r >= floor) {
                         continue;
                     }
                     for (j, &r) in (start..).zip(r) {

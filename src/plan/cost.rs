@@ -29,6 +29,18 @@ impl Cost {
     }
 }
 
+/// Things with the same key, in order of the first of each; neighbours or not.
+pub fn grouped<K: PartialEq, V>(things: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut out: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in things {
+        match out.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, values)) => values.push(value),
+            None => out.push((key, vec![value])),
+        }
+    }
+    out
+}
+
 /// Reads `512MiB`, `16G`, `2_000_000` …: K, M, G, T are powers of 1024, with or without `i` and `B`; `KB` … `TB` too.
 ///
 /// # Errors
@@ -64,22 +76,14 @@ impl Plan {
 
     /// Bytes of memory of each kind of thing, largest first, with what it is: one thing by its name, several by their number.
     pub fn costs_by_kind(&self) -> Vec<(u64, String)> {
-        let mut kinds: Vec<(u64, Vec<&Cost>)> = Vec::new();
-        for cost in &self.costs {
-            match kinds.iter_mut().find(|(_, known)| known[0].kind == cost.kind) {
-                Some((sum, known)) => {
-                    *sum += cost.memory_bytes;
-                    known.push(cost);
-                }
-                None => kinds.push((cost.memory_bytes, vec![cost])),
-            }
-        }
-        kinds.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
-        let named = |of: Vec<&Cost>| match of[..] {
-            [one] => one.what(),
-            _ => format!("{} x {}", of.len(), of[0].kind),
+        let named = |(kind, of): (&str, Vec<&Cost>)| {
+            let bytes = of.iter().map(|c| c.memory_bytes).sum();
+            (bytes, if let [one] = of[..] { one.what() } else { format!("{} x {kind}", of.len()) })
         };
-        kinds.into_iter().map(|(sum, of)| (sum, named(of))).collect()
+        let mut kinds: Vec<(u64, String)> =
+            grouped(self.costs.iter().map(|c| (c.kind, c))).into_iter().map(named).collect();
+        kinds.sort_by_key(|(sum, _)| std::cmp::Reverse(*sum));
+        kinds
     }
 
     /// Refuses a plan that is over `limit` bytes of memory, naming the largest parts.
@@ -270,6 +274,11 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn things_with_one_key_stand_together() {
+        assert_eq!(grouped([(1, 'a'), (2, 'b'), (1, 'c')].into_iter()), [(1, vec!['a', 'c']), (2, vec!['b'])]);
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use cost::{Cost, parse_bytes};
+pub use cost::{Cost, grouped, parse_bytes};
 pub use fingerprint::{corpus_mark, fingerprint};
 
 /// A run, thought through.

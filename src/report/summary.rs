@@ -172,7 +172,14 @@ impl Summary {
             speed.write(out)?;
         }
         writeln!(out, "\ntables    {}", self.tables.display())?;
-        self.report.iter().try_for_each(|page| writeln!(out, "report    {}", page.display()))
+        let Some(page) = &self.report else { return Ok(()) };
+        writeln!(out, "report    {} (open it in a browser)", page.display())?;
+        let run = page.parent().unwrap_or(Path::new(".")).display();
+        if let Some((site, latent)) = closest.and_then(|p| Some((&p.last.pair.source, p.best.first()?.source))) {
+            writeln!(out, "next      one latent in context:      cognate show {run} {site}/{latent}")?;
+            writeln!(out, "          other filters and scores:   cognate score {run} --set KEY=VALUE")?;
+        }
+        Ok(())
     }
 
     /// One line a pair, whatever their number.

@@ -187,7 +187,7 @@ impl DataflowSpec {
                 let before = &text[..s.start.min(text.len())];
                 format!(" line {}", before.matches('\n').count() + 1)
             });
-            let what = e.message().replace('\n', " ");
+            let what = with_nearest(e.message().replace('\n', " "));
             Error::request(format!(
                 "dataflow file {}{place}: {what}; dataflows/README.md lists every key",
                 path.display()
@@ -224,6 +224,22 @@ impl DataflowSpec {
     /// Where the run's directory is when nothing else is said.
     pub fn default_directory(&self) -> PathBuf {
         Path::new("runs").join(&self.name)
+    }
+}
+
+/// Likeness (Jaro-Winkler) above which a name is taken for a misspelt other.
+const MISSPELT: f64 = 0.75;
+
+/// What the reader of TOML says of an unknown name, with the known one that was most likely meant.
+fn with_nearest(what: String) -> String {
+    // unknown field `a`, expected one of `b`, `c`
+    let mut names = what.split('`').skip(1).step_by(2);
+    let Some(unknown) = names.next().filter(|_| what.starts_with("unknown ")) else { return what };
+    let likeness = |name: &str| strsim::jaro_winkler(unknown, name);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) >= MISSPELT);
+    match nearest {
+        Some(name) => what.replacen(&format!("`{unknown}`"), &format!("`{unknown}` (did you mean `{name}`?)"), 1),
+        None => what,
     }
 }
 

@@ -41,7 +41,12 @@ fn a_wrong_key_is_named_with_its_line() {
     let error = DataflowSpec::parse(&text, Path::new("t.toml")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Request);
     let text = error.to_string();
-    assert!(text.contains("context_lenght") && text.contains("line 7"), "{text}");
+    assert!(text.contains("`context_lenght` (did you mean `context_length`?)") && text.contains("line 7"), "{text}");
+    let far = DataflowSpec::parse(&GOOD.replace("measures =", "zzz ="), Path::new("t.toml")).unwrap_err().to_string();
+    assert!(far.contains("`zzz`") && !far.contains("did you mean"), "{far}");
+    let value = GOOD.replace("pairs = \"all\"", "pairs = \"all\"\ncross = \"skech\"");
+    let value = DataflowSpec::parse(&value, Path::new("t.toml")).unwrap_err().to_string();
+    assert!(value.contains("`skech` (did you mean `sketch`?)"), "{value}");
 }
 
 #[test]

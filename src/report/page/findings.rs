@@ -2,7 +2,7 @@
 
 use super::count;
 use super::data::{MatchesData, PageData, ScoreData};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Churn below which matches are called settled.
 const SETTLED: f64 = 0.05;
@@ -209,28 +209,40 @@ fn labels(data: &PageData) -> Option<Finding> {
 
 fn categories(data: &PageData) -> Option<Finding> {
     let first = data.first_score.as_ref()?;
-    let of: Vec<&ScoreData> = (data.scores.iter())
-        .filter(|s| s.pair == data.first_pair && s.subset != "all" && s.value.is_some() && s.measure == first[0])
-        .filter(|s| s.pairing == first[1])
-        .collect();
+    let there = |s: &&ScoreData| s.pair == data.first_pair && s.subset != "all" && s.value.is_some();
+    // told by the measure that has power in most categories; of equal ones by the one that the page shows first
+    let tells = |key: &(&str, &str)| {
+        let n = data.scores.iter().filter(there).filter(|s| (&*s.measure, s.pairing) == *key && can_tell(s)).count();
+        (n, *key == (first[0].as_str(), first[1].as_str()))
+    };
+    let keys: BTreeSet<(&str, &str)> = data.scores.iter().filter(there).map(|s| (&*s.measure, s.pairing)).collect();
+    let (measure, pairing) = keys.into_iter().max_by_key(tells)?;
+    let of: Vec<&ScoreData> =
+        data.scores.iter().filter(there).filter(|s| s.measure == measure && s.pairing == pairing).collect();
     let n = of.len();
     let beyond: Vec<&&ScoreData> = of.iter().filter(|s| above(s) && !s.no_power).collect();
     let best = beyond.iter().max_by(|a, b| excess(a).total_cmp(&excess(b)));
+    let few = of.iter().filter(|s| !can_tell(s)).count();
     (n > 0).then(|| Finding {
         lead: "Categories.",
         text: format!(
-            "{} of {n} semantic categories are above their null there ({}){}.",
+            "{} of {n} semantic categories are above their null there ({measure}){}{}.",
             beyond.len(),
-            first[0],
             best.map_or(String::new(), |s| format!(
                 ", most of all {} ({:.3}, null {:.3}, {} pairs)",
                 s.subset,
                 s.value.unwrap_or(0.0),
                 s.null_mean.unwrap_or(0.0),
                 s.n
-            ))
+            )),
+            if few > 0 { format!("; {few} with too few pairs to tell") } else { String::new() },
         ),
     })
+}
+
+/// Whether the score could have come out above its null.
+fn can_tell(s: &ScoreData) -> bool {
+    s.p.is_some() && !s.no_power && 1.0 / (f64::from(s.null_runs) + 1.0) <= LEVEL
 }
 
 fn excess(s: &ScoreData) -> f64 {
@@ -257,4 +269,51 @@ fn settled(data: &PageData) -> Option<Finding> {
         None => format!(" That is more than {:.0} %: more tokens would still move the matches.", 100.0 * SETTLED),
     };
     Some(Finding { lead: if since.is_some() { "Settled." } else { "Not settled yet." }, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(measure: &str, subset: &str, p: f64, no_power: bool) -> ScoreData {
+        ScoreData {
+            pair: 0,
+            subset: subset.into(),
+            pairing: "mutual",
+            measure: measure.into(),
+            value: Some(0.5),
+            null_mean: Some(0.1),
+            null_sd: Some(0.1),
+            null_runs: 100,
+            p: Some(p),
+            q: Some(p),
+            n: 9,
+            no_power,
+        }
+    }
+
+    #[test]
+    fn categories_are_told_by_a_measure_that_can_tell() {
+        let mut scores = vec![score("svcca_k20", "all", 0.01, false)];
+        scores.extend(["time", "people", "small"].map(|c| score("svcca_k20", c, 0.5, true)));
+        scores.extend(
+            [("time", 0.01, false), ("people", 0.4, false), ("small", 0.9, true)]
+                .map(|(c, p, few)| score("cka", c, p, few)),
+        );
+        let first_score = Some(["svcca_k20", "mutual", "all"].map(String::from));
+        let data = PageData { scores, first_score, ..PageData::default() };
+        assert_eq!(
+            categories(&data).unwrap().text,
+            "1 of 3 semantic categories are above their null there (cka), most of all time (0.500, null 0.100, 9 pairs); \
+             1 with too few pairs to tell."
+        );
+        // where both can tell, by the measure that the page shows first
+        let both = data
+            .scores
+            .iter()
+            .filter(|s| s.measure == "cka")
+            .map(|s| ScoreData { measure: "svcca_k20".into(), ..s.clone() });
+        let scores = both.chain(data.scores.iter().filter(|s| s.measure == "cka").cloned()).collect();
+        assert!(categories(&PageData { scores, ..data.clone() }).unwrap().text.contains("(svcca_k20)"));
+    }
 }
