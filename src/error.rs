@@ -3,6 +3,7 @@
 //! Every library error is an [`Error`]: a kind, which decides the exit code, and one sentence that names what was
 //! attempted, what was found, what was expected and what to do. Context is added once, where the name is known.
 
+use std::cell::Cell;
 use std::path::Path;
 
 /// What sort of thing went wrong. The exit code of the program follows from it.
@@ -46,6 +47,24 @@ pub struct Error {
 
 /// Result of every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls into a library that panics on some damaged input; `None` where it did. Hooks let such a panic pass: see
+/// [`is_caught`].
+pub fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let before = CATCHING.replace(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    CATCHING.set(before);
+    result.ok()
+}
+
+/// Whether a panic of this thread would be caught and told as an error.
+pub fn is_caught() -> bool {
+    CATCHING.get()
+}
 
 impl Error {
     /// An error of `kind` with its sentence.

@@ -32,7 +32,7 @@ mod show;
 mod status;
 
 use crate::cli::progress::Voice;
-use crate::error::Result;
+use crate::error::{Result, is_caught};
 use crate::hub::Want;
 use crate::ids::Hookpoint;
 use crate::sae::Format;
@@ -233,6 +233,12 @@ struct RunArgs {
 
 /// The program.
 pub fn main() -> ExitCode {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !is_caught() {
+            default(info);
+        }
+    }));
     let cli = Cli::parse();
     match dispatch(cli.command) {
         Ok(code) => code,

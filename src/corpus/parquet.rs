@@ -6,7 +6,7 @@
 use super::columns::{Columns, Rows, ids_at, text_at};
 use super::options::CorpusOptions;
 use super::record::{Limits, Opening, Place, Raw, RawBody};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use arrow::array::{Array, StringArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -80,7 +80,9 @@ impl ParquetReader {
                 }
                 self.rows = None;
             }
-            match self.decode(&meta) {
+            // a damaged length inside a page makes the library panic, which is damage too
+            let decoded = caught(|| self.decode(&meta));
+            match decoded.unwrap_or_else(|| Err("a page does not hold what it says".into())) {
                 Ok(Some(rows)) => self.rows = Some(rows),
                 Ok(None) => {
                     self.group = None;

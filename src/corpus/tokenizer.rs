@@ -6,7 +6,7 @@
 //! pad our documents.
 
 use super::special::{Special, SpecialIds};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use std::borrow::Cow;
 use std::path::Path;
 use tokenizers::{DecoderWrapper, Tokenizer as Inner};
@@ -62,8 +62,8 @@ impl Tokenizer {
         };
         // the library panics on some files: on a decoder that is no JSON, on a damaged table of characters
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
-        let read = std::panic::catch_unwind(|| Inner::from_bytes(bytes));
-        let mut inner = read.map_err(|_| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
+        let read = caught(|| Inner::from_bytes(bytes));
+        let mut inner = read.ok_or_else(|| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always a valid truncation");
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
@@ -134,7 +134,7 @@ impl Tokenizer {
     /// # Errors
     /// `Input` when the tokenizer's own model fails on the text (it has no token for unknown characters).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(text, false) {
+        match in_library(|| self.inner.encode_fast(text, false)) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
         }
@@ -145,7 +145,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_with_offsets(&self, text: &str) -> Result<Encoded> {
-        match self.inner.encode_char_offsets(text, false) {
+        match in_library(|| self.inner.encode_char_offsets(text, false)) {
             Ok(encoding) => Ok(Encoded { ids: encoding.get_ids().to_vec(), spans: encoding.get_offsets().to_vec() }),
             Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
         }
@@ -156,7 +156,7 @@ impl Tokenizer {
     /// # Errors
     /// `Input` when the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(|e| Error::input(format!("decode {} ids: {e}", ids.len())))
+        in_library(|| self.inner.decode(ids, false)).map_err(|e| Error::input(format!("decode {} ids: {e}", ids.len())))
     }
 
     /// What a person reads at one token: decoded alone, a leading space kept, `U+FFFD` for parts of a character; an id
@@ -167,7 +167,7 @@ impl Tokenizer {
             return token;
         }
         match self.reading {
-            Reading::Decoder => self.inner.decode(&[id], false).unwrap_or(token),
+            Reading::Decoder => in_library(|| self.inner.decode(&[id], false)).unwrap_or(token),
             Reading::Pieces => match byte_piece(&token) {
                 Some(byte) if byte < 0x80 => char::from(byte).to_string(),
                 Some(_) => "\u{FFFD}".to_string(),
@@ -223,6 +223,12 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).field("special", &self.special).finish()
     }
+}
+
+/// What the library says; some of its parts panic on what a damaged or odd file told them (a decoder that strips from an
+/// empty token).
+fn in_library<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    caught(call).unwrap_or_else(|| Err("the parts of tokenizer.json do not fit each other".into()))
 }
 
 /// The byte of a byte-fallback piece `<0xNN>`.

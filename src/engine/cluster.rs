@@ -5,7 +5,7 @@ use crate::engine::dataflow::build;
 use crate::engine::schedule::Schedule;
 use crate::engine::source::{SourceParts, feed, second_schedule};
 use crate::engine::{Job, keep_or_fail, second_pass};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
 use std::cell::RefCell;
@@ -57,6 +57,9 @@ impl Cluster {
 pub fn abort_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if is_caught() {
+            return;
+        }
         let message = info.payload_as_str().unwrap_or("");
         if message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
             let _ = writeln!(

@@ -18,6 +18,8 @@ pub struct Config {
 
 /// No size in a configuration is larger (a product of three still fits 64 bits).
 const MAX_SIZE: u64 = 1 << 21;
+/// Largest width of a head: tables of angles grow with it.
+const MAX_HEAD: usize = 1 << 16;
 
 impl Config {
     /// Reads `folder/config.json`.
@@ -126,11 +128,32 @@ impl Config {
         })
     }
 
-    /// Width of a head: `head_dim`, or `d_model / n_heads`, which must then be whole.
+    /// Width of a head: `head_dim`, or `d_model / n_heads`, which must then be whole; at most 2^16.
     pub fn head_width(&self, d_model: usize, n_heads: usize) -> Result<usize> {
-        if let Some(d_head) = self.optional_size("head_dim")? {
-            return Ok(d_head);
+        let d_head = match self.optional_size("head_dim")? {
+            Some(d_head) => d_head,
+            None => self.even_heads(d_model, n_heads)?,
+        };
+        self.possible_head(d_head)
+    }
+
+    /// The same where the family has a width of its own for heads that nothing is said of.
+    pub fn head_width_or(&self, default: usize) -> Result<usize> {
+        self.possible_head(self.size_or("head_dim", default)?)
+    }
+
+    fn possible_head(&self, d_head: usize) -> Result<usize> {
+        if d_head > MAX_HEAD {
+            return Err(Error::input(format!(
+                "config {}: a head has {d_head} dimensions, expected at most {MAX_HEAD}; check head_dim, or hidden_size and \
+                 the number of heads",
+                self.path.display()
+            )));
         }
+        Ok(d_head)
+    }
+
+    fn even_heads(&self, d_model: usize, n_heads: usize) -> Result<usize> {
         if !d_model.is_multiple_of(n_heads) {
             return Err(Error::input(format!(
                 "config {}: {n_heads} heads do not divide a width of {d_model}",

@@ -2,7 +2,7 @@
 
 use super::column::Columns;
 use super::row::{Row, TABLE_FORMAT};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, caught};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -114,10 +114,9 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
 
 /// The next batch; `None` at the end. A damaged length inside a page makes the parquet crate panic, which is damage too.
 pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
-    let next = std::panic::AssertUnwindSafe(|| batches.next());
-    match std::panic::catch_unwind(next) {
-        Ok(next) => next.transpose().map_err(|e| damaged(path, &e.to_string())),
-        Err(_) => Err(damaged(path, "a page does not hold what it says")),
+    match caught(|| batches.next()) {
+        Some(next) => next.transpose().map_err(|e| damaged(path, &e.to_string())),
+        None => Err(damaged(path, "a page does not hold what it says")),
     }
 }
 

@@ -18,7 +18,7 @@ pub fn qwen3(config: &Config, loader: Loader) -> Result<Decoder> {
     let line = with_window(Line::plain("qwen3", config)?, config)?;
     let bias = config.flag_or("attention_bias", false)?;
     // The family's default is 128 wide heads, whatever the width of the stream.
-    let d_head = config.size_or("head_dim", 128)?;
+    let d_head = config.head_width_or(128)?;
     let score_scale = 1.0 / (d_head as f32).sqrt();
     Line { head_norms: true, qkv_bias: bias, output_bias: bias, d_head, score_scale, ..line }.build(config, loader)
 }
