@@ -103,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json")
     parser.add_argument("--part", help="theirs: run one part here")
-    parser.add_argument("--child", nargs=argparse.REMAINDER, help="run a command and tell its peak memory")
+    parser.add_argument("--child", type=json.loads, help="run a command, a JSON list of words, and tell its peak memory")
     parser.add_argument("--only", help="parts whose name holds this")
     args = parser.parse_args()
     if args.part:
@@ -122,7 +122,7 @@ def main():
         me = [sys.executable, os.path.abspath(__file__)]
         row = {}
         for who, command in (("cognate", ours), ("python", [*me, "--part", part])):
-            out = subprocess.run([*me, "--child", *command], capture_output=True, text=True, check=False).stdout
+            out = subprocess.run([*me, "--child", json.dumps(command)], capture_output=True, text=True, check=False).stdout
             row[who] = json.loads(out.splitlines()[-1]) if out.strip() else {"failed": "no output"}
         figures[part] = row
 
