@@ -103,6 +103,12 @@ fn encode(sae: &Path, input: &Path) {
     let x = Matrix::from_vec(n_rows, d_in, x);
     let mut n_latents = 0;
     let time = seconds(|| n_latents = black_box(sae.encode(&x, Encode::Sparse).unwrap()).latents.len());
+    let full = sae.encode(&x, Encode::Sparse).unwrap();
+    let sae = sae.screened();
+    // The first call holds the trial as well, and on few rows does not end it.
+    let screened = || assert!(black_box(sae.encode(&x, Encode::Sparse).unwrap()) == full, "screened, other latents");
+    screened();
+    let screened_time = seconds(screened);
     let kept = Panels::from_transposed(&values(d_sae * d_in, "weights"), d_sae, d_in);
     let block = 132.min(n_rows);
     let mut rows = Rows::default();
@@ -122,7 +128,10 @@ fn encode(sae: &Path, input: &Path) {
         );
     });
     let flop = 2.0 * (n_rows.div_ceil(block) * block * d_in * d_sae) as f64;
-    let told = serde_json::json!({ "rows": n_rows, "latents": n_latents, "cpu_s": time, "product_cpu_s": product, "flop": flop });
+    let told = serde_json::json!({
+        "rows": n_rows, "latents": n_latents, "cpu_s": time, "product_cpu_s": product, "flop": flop,
+        "screened_cpu_s": screened_time, "screening_times": sae.screening(),
+    });
     println!("{told}");
 }
 

@@ -86,13 +86,16 @@ for name, d_in, make in [
 
 
 print(f"CPU seconds per million rows; medians of {args.rounds} rounds (smallest to largest)\n")
-print("| SAE | threads | Cognate | torch | the product alone (GFLOP per CPU s) | torch's over Cognate's | product's share of encode |")
-print("|---|---|---|---|---|---|---|")
+print(
+    "| SAE | threads | Cognate, full | screened | torch | the product alone (GFLOP per CPU s) | torch's over full | torch's over screened | full over screened | product's share of full |"
+)
+print("|---|---|---|---|---|---|---|---|---|---|")
 for name, threads in dict.fromkeys((f["sae"], f["threads"]) for f in figures):
     rows = [f for f in figures if (f["sae"], f["threads"]) == (name, threads)]
-    per = {k: [f[k] / f["rows"] * 1e6 for f in rows] for k in ("cpu_s", "torch_cpu_s", "product_cpu_s")}
+    per = {k: [f[k] / f["rows"] * 1e6 for f in rows] for k in ("cpu_s", "screened_cpu_s", "torch_cpu_s", "product_cpu_s")}
     print(
-        f"| {name} | {threads} | {spread(per['cpu_s'])} | {spread(per['torch_cpu_s'])} | {spread(per['product_cpu_s'])} "
+        f"| {name} | {threads} | {spread(per['cpu_s'])} | {spread(per['screened_cpu_s'])} | {spread(per['torch_cpu_s'])} | {spread(per['product_cpu_s'])} "
         f"({statistics.median(f['flop'] / f['product_cpu_s'] / 1e9 for f in rows):.0f}) "
-        f"| {spread([f['torch_cpu_s'] / f['cpu_s'] for f in rows], 2)} | {spread([f['product_cpu_s'] / f['cpu_s'] for f in rows], 2)} |"
+        f"| {spread([f['torch_cpu_s'] / f['cpu_s'] for f in rows], 2)} | {spread([f['torch_cpu_s'] / f['screened_cpu_s'] for f in rows], 2)} "
+        f"| {spread([f['cpu_s'] / f['screened_cpu_s'] for f in rows], 2)} | {spread([f['product_cpu_s'] / f['cpu_s'] for f in rows], 2)} |"
     )

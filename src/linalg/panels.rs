@@ -16,11 +16,17 @@ pub const WIDTH: usize = 16;
 pub const GROUP: usize = 6;
 /// Terms that one chain of multiply-adds sums from 0. A chain's rounding error grows with its length, as the root of it: the
 /// hidden states of a real model come out nearer to float64 by chains of 128 than by one of 512 (benches/README.md).
-const CHAIN: usize = 128;
+pub(super) const CHAIN: usize = 128;
 /// Terms whose chains are added up in registers before they are added to the rest: a block that stays in the first cache.
-const DEPTH: usize = 4 * CHAIN;
+pub(super) const DEPTH: usize = 4 * CHAIN;
 /// Groups that stay in the second-level cache while panels pass: 132 rows of 512 values.
 const GROUPS: usize = 22;
+
+/// How often one term of a product of `depth` terms is rounded at most: along its chain, with the chains of its block, with
+/// the blocks.
+pub fn roundings(depth: usize) -> usize {
+    CHAIN.min(depth) + DEPTH / CHAIN + depth.div_ceil(DEPTH)
+}
 
 /// Values of one depth in the [`WIDTH`] columns of a panel, in one cache line.
 #[repr(C, align(64))]

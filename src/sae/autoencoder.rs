@@ -4,6 +4,7 @@
 //! skip connection and the undone normalisation make the output. What a format multiplies into its weights is already
 //! folded in here.
 
+use super::screen::Screen;
 use super::{Encode, Format};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Hookpoint;
@@ -12,6 +13,7 @@ use crate::linalg::panels::Panels;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What is known of an SAE from its headers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,6 +48,12 @@ impl SaeShape {
         let (d_in, d_sae, d_out) = (self.d_in as u64, self.d_sae as u64, self.d_out as u64);
         let skip = if self.skip { d_in * d_out } else { 0 };
         4 * (d_sae * (d_in + d_out) + skip + 4 * d_sae + 2 * d_out)
+    }
+
+    /// Bytes that screening its latents takes beside ([`Sae::screened`]); 0 where this machine or its rule gains nothing by it.
+    pub fn screen_bytes(&self) -> u64 {
+        let screened = matches!(self.activation, Activation::TopK(_) | Activation::Relu | Activation::JumpRelu);
+        if screened && Screen::is_worth_a_trial() { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }
     }
 
     /// Entries of a row to make room for. For a counted selection the most there can be; for all positive latents half
@@ -193,6 +201,8 @@ pub struct Sae {
     pub(super) output_scale: Option<Vec<f32>>,
     /// `[d_out, d_in]`: `x skipᵀ` of the raw input is added to the output.
     pub(super) skip: Option<Matrix<f32>>,
+    /// Latents ruled out by a cheap product before they are computed.
+    pub(super) screen: Option<Arc<Screen>>,
 }
 
 impl Sae {

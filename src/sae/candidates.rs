@@ -80,7 +80,33 @@ impl RowPick {
         }
     }
 
-    fn prune(&mut self, k: usize) {
+    /// What a candidate has to exceed.
+    pub fn floor(&self) -> f32 {
+        self.floor
+    }
+
+    /// Keeps `value` where it exceeds the latent's own `floor`. Latents come ascending.
+    #[inline(always)]
+    pub fn offer(&mut self, latent: u32, value: f32, floor: f32) {
+        if !(value <= floor) {
+            self.push(latent, value);
+        }
+    }
+
+    /// Keeps `value` where it may be among the k largest. Latents come ascending; pruned sooner than where the whole of a
+    /// tile is looked at, as what exceeds the floor costs more than a look.
+    #[inline(always)]
+    pub fn offer_to_best(&mut self, k: usize, latent: u32, value: f32) {
+        if !(value <= self.floor) {
+            self.push(latent, value);
+            if self.keys.len() >= k + k / 4 + 8 {
+                self.prune(k);
+            }
+        }
+    }
+
+    /// Lets go of all but the k largest, which a new one has then to exceed.
+    pub fn prune(&mut self, k: usize) {
         if self.keys.len() > k {
             self.keys.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
             self.keys.truncate(k);

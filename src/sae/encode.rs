@@ -7,11 +7,15 @@
 
 use super::autoencoder::{Rule, Sae};
 use super::candidates::{Key, RowPick};
+use super::screen::{Screen, Work};
 use super::{Encode, LatentBatch};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Rows of a block: as many as the product takes in one go.
 pub(super) const BLOCK_ROWS: usize = 132;
@@ -27,6 +31,7 @@ struct Scratch {
     /// Products, `[BLOCK_ROWS, tile]`.
     products: Vec<f32>,
     picks: Vec<RowPick>,
+    screening: Work,
 }
 
 /// Latents of a block: entries of its rows one after the other.
@@ -96,18 +101,34 @@ impl Sae {
         self.join(blocks)
     }
 
+    /// The same SAE, screening latents where that pays ([`Screen`](super::screen)): for all that is encoded from here on the
+    /// same latents and values, sooner, for [`SaeShape::screen_bytes`](super::SaeShape::screen_bytes) more.
+    #[must_use]
+    pub fn screened(mut self) -> Sae {
+        if self.shape.screen_bytes() > 0 {
+            self.screen = Screen::of(&self.w_enc, &self.rule).map(Arc::new);
+        }
+        self
+    }
+
+    /// How many times as fast as the full encode screening was found to be; `None` where it is not tried, or not yet known.
+    pub fn screening(&self) -> Option<f64> {
+        Some(self.screen.as_ref()?.verdict()?.times)
+    }
+
     fn scratch(&self) -> Scratch {
         Scratch {
             u: vec![0.0; BLOCK_ROWS * self.shape.d_in],
             rows: Rows::default(),
             products: vec![0.0; BLOCK_ROWS * TILE_PANELS * WIDTH],
             picks: vec![RowPick::default(); BLOCK_ROWS],
+            screening: Work::default(),
         }
     }
 
     fn encode_block(&self, x: &Matrix<f32>, first_row: usize, rule: &Rule, scratch: &mut Scratch) -> Result<Block> {
         let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
-        let Scratch { u, rows, products, picks } = scratch;
+        let Scratch { u, rows, products, picks, screening } = scratch;
         let n_rows = BLOCK_ROWS.min(x.n_rows() - first_row);
         let u = &mut u[..n_rows * d_in];
         for (r, u) in u.chunks_exact_mut(d_in).enumerate() {
@@ -115,16 +136,37 @@ impl Sae {
                 .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?;
         }
         rows.pack(u, n_rows, d_in);
-        picks.iter_mut().for_each(RowPick::clear);
-        for panel in (0..self.w_enc.n_panels()).step_by(TILE_PANELS) {
-            let panels = panel..self.w_enc.n_panels().min(panel + TILE_PANELS);
-            let (first, end) = (panels.start * WIDTH, d_sae.min(panels.end * WIDTH));
-            let products = &mut products[..n_rows * (end - first)];
-            multiply(rows, &self.w_enc, panels, products, Finish::default());
-            pick(rule, first, end - first, products, &mut picks[..n_rows]);
+        let picks = &mut picks[..n_rows];
+        let mut full = |panels: Range<usize>, picks: &mut [RowPick]| {
+            for panel in panels.clone().step_by(TILE_PANELS) {
+                let panels = panel..panels.end.min(panel + TILE_PANELS);
+                let (first, end) = (panels.start * WIDTH, d_sae.min(panels.end * WIDTH));
+                let products = &mut products[..n_rows * (end - first)];
+                multiply(rows, &self.w_enc, panels, products, Finish::default());
+                pick(rule, first, end - first, products, picks);
+            }
+        };
+        let start = Instant::now();
+        let screen = self.screen.as_deref().filter(|_| std::ptr::eq(rule, &self.rule));
+        let verdict = screen.and_then(Screen::verdict);
+        // A block of few rows would not show which way is the faster one.
+        let on_trial = screen.is_some() && verdict.is_none() && n_rows == BLOCK_ROWS;
+        let mut took = start.elapsed();
+        if !verdict.is_some_and(|v| v.pays()) {
+            picks.iter_mut().for_each(RowPick::clear);
+            full(0..self.w_enc.n_panels(), picks);
+            took = start.elapsed();
+        }
+        if let Some(screen) = screen.filter(|_| on_trial || verdict.is_some_and(|v| v.pays())) {
+            let start = Instant::now();
+            picks.iter_mut().for_each(RowPick::clear);
+            screen.pick(u, rule, TILE_PANELS, screening, picks, full);
+            if on_trial {
+                screen.tell(took, start.elapsed());
+            }
         }
         let mut block = Block::default();
-        for (r, pick) in picks[..n_rows].iter_mut().enumerate() {
+        for (r, pick) in picks.iter_mut().enumerate() {
             if let Some(latent) = pick.broken() {
                 return Err(Error::input(format!(
                     "row {} of the activations makes latent {latent} overflow; check the model's dtype and the SAE's hookpoint",

@@ -20,6 +20,7 @@ mod pickle;
 mod recipe;
 mod sae_lens;
 mod safetensors;
+mod screen;
 mod sparsify;
 mod state_dicts;
 mod tensors;

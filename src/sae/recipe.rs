@@ -228,6 +228,7 @@ impl Recipe {
             rule,
             output_scale,
             skip,
+            screen: None,
         })
     }
 }

@@ -47,6 +47,7 @@ fn sae(d_in: usize, d_sae: usize, rule: Rule) -> Sae {
         rule,
         output_scale: None,
         skip: None,
+        screen: None,
     }
 }
 

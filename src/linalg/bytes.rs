@@ -1,0 +1,441 @@
+//! What is `x W` about, and how far from it is that at most? Products of bytes with a proven bound.
+//!
+//! Rows and columns are rounded to whole multiples of a step of their own, 127 of them either way: `x ≈ s q`. Products of bytes
+//! are exact sums of integers, and processors that multiply bytes by fours (AVX-512 VNNI, AVX-VNNI) make four of them in the
+//! time of one f32 multiply-add. Elsewhere the same sums come out, slowly.
+//!
+//! For a row x and a column w with `x' = s q` their rounded selves, by Cauchy and Schwarz
+//! `|x·w - x'·w'| <= ‖x - x'‖ ‖w‖ + ‖x'‖ ‖w - w'‖`: what rounding took is measured for each of them, not assumed. The product of
+//! f32 ([`multiply`](super::panels::multiply)) is at most `γ ‖x‖ ‖w‖` from the exact one, γ for the roundings that one term goes
+//! through. [`Far`] holds what a row and a column add to the sum of both.
+
+use super::panels::{GROUP, Panels, WIDTH, roundings};
+use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
+
+/// Terms that one instruction sums.
+const QUAD: usize = 4;
+/// Whole steps either way.
+const STEPS: f32 = 127.0;
+/// What is added to a column's bytes, so that they are not negative.
+const OFFSET: i32 = 128;
+/// Quads whose products are summed before the next columns pass: with four panels 32 KiB, which stay in the first cache.
+const DEPTH: usize = 128;
+/// Groups of rows that stay in the second-level cache while panels pass.
+const GROUPS: usize = 22;
+/// Longest side whose sums fit 32 bits: 127 · 255 · 65 536 < 2³¹.
+pub const DEEPEST: usize = 65_536;
+
+/// Four terms of each of the [`WIDTH`] columns of a panel, column by column, in one cache line.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Line([u8; WIDTH * QUAD]);
+
+/// What a row or a column is known by beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Far {
+    /// Its step s.
+    pub step: f32,
+    /// ‖v - v'‖, at least.
+    pub rounded: f32,
+    /// ‖v‖ and ‖v'‖, at least.
+    pub norm: f32,
+}
+
+/// Columns `[depth, n_columns]` as bytes, in panels.
+#[derive(Clone, Debug)]
+pub struct BytePanels {
+    depth: usize,
+    /// `[n_panels, n_quads]`
+    lines: Vec<Line>,
+    /// `[n_columns]`
+    far: Vec<Far>,
+}
+
+impl BytePanels {
+    /// The columns of `panels`, rounded. Their [`Far::rounded`] holds also what a product of f32 may be off by, for each unit
+    /// of the row's norm.
+    ///
+    /// # Panics
+    /// When they are deeper than [`DEEPEST`].
+    pub fn of(panels: &Panels) -> Self {
+        let (depth, n_columns) = (panels.depth(), panels.n_columns());
+        assert!(depth <= DEEPEST, "{depth} terms of bytes in 32 bits");
+        let n_quads = depth.div_ceil(QUAD);
+        // A rounding is by 2^-24 of what is rounded at most, half an EPSILON: twice that leaves room for products of roundings.
+        let f32_off = roundings(depth) as f32 * f32::EPSILON;
+        let mut lines = vec![Line([OFFSET as u8; WIDTH * QUAD]); panels.n_panels() * n_quads];
+        let mut steps = vec![0; depth];
+        let mut column = Vec::with_capacity(depth);
+        let far = (0..n_columns)
+            .map(|j| {
+                column.clear();
+                column.extend(panels.column(j));
+                let mut far = round(&column, &mut steps);
+                far.rounded += f32_off * far.norm;
+                let lines = &mut lines[j / WIDTH * n_quads..][..n_quads];
+                for (line, steps) in lines.iter_mut().zip(steps.chunks(QUAD)) {
+                    for (byte, q) in line.0[j % WIDTH * QUAD..].iter_mut().zip(steps) {
+                        *byte = (i32::from(*q) + OFFSET) as u8;
+                    }
+                }
+                far
+            })
+            .collect();
+        BytePanels { depth, lines, far }
+    }
+
+    /// Bytes that `[depth, n_columns]` take.
+    pub fn memory_bytes(depth: usize, n_columns: usize) -> u64 {
+        let lines = n_columns.div_ceil(WIDTH) as u64 * depth.div_ceil(QUAD) as u64;
+        lines * size_of::<Line>() as u64 + n_columns as u64 * size_of::<Far>() as u64
+    }
+
+    /// What is known of the columns, `[n_columns]`.
+    pub fn far(&self) -> &[Far] {
+        &self.far
+    }
+
+    fn n_quads(&self) -> usize {
+        self.depth.div_ceil(QUAD)
+    }
+}
+
+/// Rows `[n_rows, depth]` as bytes, in groups of [`GROUP`]. Keeps its memory when it is packed anew.
+#[derive(Clone, Debug, Default)]
+pub struct ByteRows {
+    n_rows: usize,
+    n_quads: usize,
+    /// `[n_groups, n_quads]` of four steps in one integer
+    values: Vec<[i32; GROUP]>,
+    far: Vec<Far>,
+    /// What [`OFFSET`] adds to the row's sums.
+    offsets: Vec<i32>,
+    steps: Vec<i8>,
+}
+
+impl ByteRows {
+    /// Takes `x: [n_rows, depth]`, row-major, finite.
+    ///
+    /// # Panics
+    /// When `x` does not hold `n_rows * depth` values.
+    pub fn pack(&mut self, x: &[f32], n_rows: usize, depth: usize) {
+        assert_eq!(x.len(), n_rows * depth, "rows of [{n_rows}, {depth}]");
+        let n_quads = depth.div_ceil(QUAD);
+        (self.n_rows, self.n_quads) = (n_rows, n_quads);
+        self.values.resize(n_rows.div_ceil(GROUP) * n_quads, [0; GROUP]);
+        self.steps.clear();
+        self.steps.resize(n_quads * QUAD, 0);
+        self.far.clear();
+        self.offsets.clear();
+        for (r, x) in x.chunks_exact(depth.max(1)).enumerate() {
+            self.far.push(super::vectorised(
+                #[inline(always)]
+                || round(x, &mut self.steps[..depth]),
+            ));
+            self.offsets.push(OFFSET * self.steps.iter().map(|&q| i32::from(q)).sum::<i32>());
+            let group = &mut self.values[r / GROUP * n_quads..][..n_quads];
+            let (quads, _) = self.steps.as_chunks::<QUAD>();
+            for (out, quad) in group.iter_mut().zip(quads) {
+                out[r % GROUP] = i32::from_le_bytes(quad.map(|q| q as u8));
+            }
+        }
+    }
+
+    /// What is known of the rows, `[n_rows]`.
+    pub fn far(&self) -> &[Far] {
+        &self.far
+    }
+
+    /// What every sum of row `r` is too large by.
+    pub fn offset(&self, r: usize) -> i32 {
+        self.offsets[r]
+    }
+}
+
+/// Rounds `v` to whole steps.
+#[inline(always)]
+fn round(v: &[f32], steps: &mut [i8]) -> Far {
+    let largest = v.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+    let step = largest / STEPS;
+    // Steps near the smallest numbers would round by more than half: such vectors, and those of zeros, get none.
+    let step = if step > 1e-30 { step } else { 0.0 };
+    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+    let (mut rounded, mut norm, mut own) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);
+    let mut one = |lane: usize, v: f32, q: &mut i8| {
+        let whole = (v * inverse).round_ties_even().clamp(-STEPS, STEPS);
+        *q = whole as i8;
+        let near = f64::from(step) * f64::from(whole);
+        let v = f64::from(v);
+        rounded[lane] += (v - near) * (v - near);
+        norm[lane] += v * v;
+        own[lane] += near * near;
+    };
+    let (v_lanes, v_rest) = v.as_chunks::<8>();
+    let (q_lanes, q_rest) = steps.as_chunks_mut::<8>();
+    for (v, q) in v_lanes.iter().zip(q_lanes) {
+        for lane in 0..8 {
+            one(lane, v[lane], &mut q[lane]);
+        }
+    }
+    for (v, q) in v_rest.iter().zip(q_rest) {
+        one(0, *v, q);
+    }
+    // A little more than it is: what f64 and the step to f32 may have taken.
+    let at_least = |squares: [f64; 8]| (squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-6)) as f32;
+    Far { step, rounded: at_least(rounded), norm: at_least(norm).max(at_least(own)) }
+}
+
+/// `sums = rows * panels[.., columns of these panels]` in whole steps, `[n_rows, WIDTH * range.len()]`, each row's too large by
+/// its [`ByteRows::offset`]. Columns that fill up the last panel hold nothing of use.
+///
+/// # Panics
+/// When depths differ, a panel of the range is not there, or `sums` does not fit.
+pub fn multiply_bytes(rows: &ByteRows, panels: &BytePanels, range: Range<usize>, sums: &mut [i32]) {
+    let n_quads = panels.n_quads();
+    assert_eq!(rows.n_quads, n_quads, "a product sums as many terms on both sides");
+    assert!(range.end * n_quads <= panels.lines.len(), "panels {range:?}");
+    assert_eq!(sums.len(), rows.n_rows * range.len() * WIDTH, "sums of {} rows", rows.n_rows);
+    if n_quads == 0 {
+        return sums.fill(0);
+    }
+    let lines = &panels.lines[range.start * n_quads..range.end * n_quads];
+    Product { rows, n_quads, lines, width: range.len() * WIDTH, sums }.dispatch();
+}
+
+/// Whether this machine multiplies bytes faster than f32.
+pub fn pays_off() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::has_512() || x86::has_256();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Sums of four products each, in the lanes of a line.
+trait Quads: Copy {
+    /// A line of sums.
+    type Sums: Pod;
+    /// `sums + w x`, `w` unsigned, `x` four signed bytes for every lane.
+    fn add(self, sums: Self::Sums, w: Line, x: i32) -> Self::Sums;
+}
+
+/// By the definition, on any processor.
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Quads for Plain {
+    type Sums = [i32; WIDTH];
+
+    #[inline(always)]
+    fn add(self, mut sums: [i32; WIDTH], w: Line, x: i32) -> [i32; WIDTH] {
+        let x = x.to_le_bytes();
+        for (j, sum) in sums.iter_mut().enumerate() {
+            for (t, &x) in x.iter().enumerate() {
+                *sum += i32::from(w.0[j * QUAD + t]) * i32::from(x as i8);
+            }
+        }
+        sums
+    }
+}
+
+struct Product<'a> {
+    rows: &'a ByteRows,
+    n_quads: usize,
+    lines: &'a [Line],
+    width: usize,
+    sums: &'a mut [i32],
+}
+
+impl Product<'_> {
+    fn dispatch(self) {
+        #[cfg(target_arch = "x86_64")]
+        if x86::has_512() || x86::has_256() {
+            return x86::run(self);
+        }
+        self.plain();
+    }
+
+    fn plain(self) {
+        super::vectorised(
+            #[inline(always)]
+            || self.run::<_, 1>(Plain),
+        );
+    }
+
+    #[inline(always)]
+    fn run<Q: Quads, const P: usize>(mut self, quads: Q) {
+        let n_groups = self.rows.n_rows.div_ceil(GROUP);
+        let n_panels = self.lines.len() / self.n_quads;
+        for first in (0..n_groups).step_by(GROUPS) {
+            let groups = first..n_groups.min(first + GROUPS);
+            for start in (0..self.n_quads).step_by(DEPTH) {
+                let depths = start..self.n_quads.min(start + DEPTH);
+                let mut p = 0;
+                while p + P <= n_panels {
+                    groups.clone().for_each(|g| self.group::<Q, P>(quads, g, depths.clone(), p));
+                    p += P;
+                }
+                while p < n_panels {
+                    groups.clone().for_each(|g| self.group::<Q, 1>(quads, g, depths.clone(), p));
+                    p += 1;
+                }
+            }
+        }
+    }
+
+    /// One block of depths of a group of rows and `P` panels.
+    #[inline(always)]
+    fn group<Q: Quads, const P: usize>(&mut self, quads: Q, g: usize, depths: Range<usize>, p: usize) {
+        let a = &self.rows.values[g * self.n_quads..][depths.clone()];
+        let b: [&[Line]; P] =
+            std::array::from_fn(|i| &self.lines[(p + i) * self.n_quads..][depths.clone()][..a.len()]);
+        let mut sums = [[Q::Sums::zeroed(); P]; GROUP];
+        for (l, a) in a.iter().enumerate() {
+            let b: [Line; P] = std::array::from_fn(|i| b[i][l]);
+            for (sums, &a) in sums.iter_mut().zip(a) {
+                for (sum, &b) in sums.iter_mut().zip(&b) {
+                    *sum = quads.add(*sum, b, a);
+                }
+            }
+        }
+        for (i, sums) in sums.into_iter().enumerate() {
+            let row = g * GROUP + i;
+            if row == self.rows.n_rows {
+                break;
+            }
+            for (q, sum) in sums.into_iter().enumerate() {
+                let sum: [i32; WIDTH] = bytemuck::cast(sum);
+                let out = &mut self.sums[row * self.width + (p + q) * WIDTH..][..WIDTH];
+                for (out, sum) in out.iter_mut().zip(sum) {
+                    *out = if depths.start == 0 { sum } else { *out + sum };
+                }
+            }
+        }
+    }
+}
+
+/// The two instructions that multiply bytes by fours.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod x86 {
+    use super::{Line, Product, Quads};
+    use std::arch::x86_64::{
+        __m256i, __m512i, _mm256_dpbusd_avx_epi32, _mm256_set1_epi32, _mm512_dpbusd_epi32, _mm512_set1_epi32,
+    };
+
+    pub fn has_512() -> bool {
+        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
+    }
+
+    pub fn has_256() -> bool {
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+    }
+
+    /// On a processor that has one of them.
+    pub fn run(product: Product<'_>) {
+        if has_512() {
+            // SAFETY: the processor has the features that the function is compiled for.
+            unsafe { with_512(product) }
+        } else {
+            assert!(has_256(), "a processor without products of bytes");
+            // SAFETY: the processor has the features that the function is compiled for.
+            unsafe { with_256(product) }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn with_512(product: Product<'_>) {
+        product.run::<_, 4>(By512(()));
+    }
+
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) fn with_256(product: Product<'_>) {
+        product.run::<_, 1>(By256(()));
+    }
+
+    /// Made by `with_512` alone.
+    #[derive(Clone, Copy)]
+    struct By512(());
+    /// Made by `with_256` alone.
+    #[derive(Clone, Copy)]
+    struct By256(());
+
+    impl Quads for By512 {
+        type Sums = __m512i;
+
+        #[inline(always)]
+        fn add(self, sums: __m512i, w: Line, x: i32) -> __m512i {
+            // SAFETY: a By512 is made only where the processor has these instructions.
+            unsafe { _mm512_dpbusd_epi32(sums, bytemuck::cast(w.0), _mm512_set1_epi32(x)) }
+        }
+    }
+
+    impl Quads for By256 {
+        type Sums = [__m256i; 2];
+
+        #[inline(always)]
+        fn add(self, sums: [__m256i; 2], w: Line, x: i32) -> [__m256i; 2] {
+            let w: [__m256i; 2] = bytemuck::cast(w.0);
+            // SAFETY: a By256 is made only where the processor has these instructions.
+            std::array::from_fn(
+                #[inline(always)]
+                |i| unsafe { _mm256_dpbusd_avx_epi32(sums[i], w[i], _mm256_set1_epi32(x)) },
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linalg::Stream;
+    use crate::linalg::panels::{Finish, Rows, multiply};
+    use proptest::prelude::*;
+
+    fn values(n: usize, name: &str) -> Vec<f32> {
+        let mut stream = Stream::new(0, name, 0);
+        // mostly small, some large: what rounding to few steps is worst at
+        (0..n).map(|_| (2.0 * stream.unit() - 1.0).powi(5) as f32).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// The same integers by any instruction, and no product of f32 further off than the bound.
+        #[test]
+        fn sums_are_exact_and_products_within_the_bound(
+            n_rows in 0usize..150, depth in prop_oneof![0usize..70, 500usize..530, 1020usize..1030], n_columns in 1usize..150,
+            cut in 0usize..8, scale in prop_oneof![Just(1.0f32), Just(1e-20), Just(1e12), Just(0.0)],
+        ) {
+            let x: Vec<f32> = values(n_rows * depth, "x").iter().map(|x| x * scale).collect();
+            let panels = Panels::from_transposed(&values(n_columns * depth, "w"), n_columns, depth);
+            let bytes = BytePanels::of(&panels);
+            let (mut rows, mut full) = (ByteRows::default(), Rows::default());
+            rows.pack(&x, n_rows, depth);
+            full.pack(&x, n_rows, depth);
+            let range = cut.min(panels.n_panels() - 1)..panels.n_panels();
+            let width = range.len() * WIDTH;
+            let mut sums = vec![i32::MIN; n_rows * width];
+            multiply_bytes(&rows, &bytes, range.clone(), &mut sums);
+            if depth > 0 {
+                let mut plain = vec![i32::MIN; n_rows * width];
+                let lines = &bytes.lines[range.start * bytes.n_quads()..];
+                Product { rows: &rows, n_quads: bytes.n_quads(), lines, width, sums: &mut plain }.plain();
+                prop_assert_eq!(&sums, &plain);
+            }
+            let n_true = n_columns - range.start * WIDTH;
+            let mut products = vec![0.0; n_rows * n_true];
+            multiply(&full, &panels, range.clone(), &mut products, Finish::default());
+            for i in 0..n_rows {
+                for j in 0..n_true {
+                    let (row, column) = (rows.far()[i], bytes.far()[range.start * WIDTH + j]);
+                    let steps = sums[i * width + j] - rows.offset(i);
+                    let about = f64::from(steps) * f64::from(row.step) * f64::from(column.step);
+                    let bound = f64::from(row.rounded) * f64::from(column.norm) + f64::from(row.norm) * f64::from(column.rounded);
+                    let off = (f64::from(products[i * n_true + j]) - about).abs();
+                    prop_assert!(off <= bound, "{off} for at most {bound}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Which latents cannot be active, known from a cheap product? What is left is computed exactly.
+//!
+//! A product of bytes with a proven bound (`linalg/bytes.rs`) costs a quarter of the f32 product where the processor has an
+//! instruction for it. A latent whose value plus bound does not exceed what it has to (top-k: the k-th best so far; a
+//! threshold) is out: the full encode would not have kept it either. The others are computed one by one with the bits of the
+//! full product (`linalg/columns.rs`) and offered in the same order, so latents and values are those of the full encode, bit
+//! for bit. Whether that is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
+//! faster way stays.
+
+use super::autoencoder::Rule;
+use super::candidates::RowPick;
+use crate::linalg::bytes::{ByteRows, BytePanels, DEEPEST, Far, multiply_bytes};
+use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
+use crate::linalg::panels::{Panels, WIDTH};
+use crate::linalg::{bytes, vectorised};
+use std::ops::Range;
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// Latents compared at once.
+const LANES: usize = 32;
+/// Of k kept, so many times k latents go through the full product first: they give the others something to exceed.
+const HEAD_START: usize = 32;
+/// Blocks encoded both ways.
+const TRIALS: usize = 4;
+
+/// Products of this size may overflow: all of such a row is computed, as the full encode reports what is not finite.
+const OVERFLOWS: f32 = 1e37;
+
+/// What screening an SAE takes beside its encoder.
+#[derive(Debug)]
+pub(super) struct Screen {
+    bytes: BytePanels,
+    columns: Columns,
+    /// Of each latent, `[d_sae]`: its step, its bias and more, its norm, what rounding took of it.
+    step: Vec<f32>,
+    bias: Vec<f32>,
+    norm: Vec<f32>,
+    rounded: Vec<f32>,
+    largest_norm: f32,
+    trial: Mutex<Trial>,
+    verdict: OnceLock<Verdict>,
+}
+
+/// The quickest block each way so far.
+#[derive(Debug, Default)]
+struct Trial {
+    n: usize,
+    full: Duration,
+    screened: Duration,
+}
+
+/// What the trial found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Verdict {
+    /// How many times as fast as the full encode.
+    pub times: f64,
+}
+
+impl Verdict {
+    /// Whether screening is the faster way.
+    pub fn pays(self) -> bool {
+        self.times > 1.0
+    }
+}
+
+/// What a thread screens in; kept from block to block.
+#[derive(Default)]
+pub(super) struct Work {
+    bytes: ByteRows,
+    woven: WovenRows,
+    sums: Vec<i32>,
+    waiting: Vec<Waiting>,
+}
+
+/// Latents of one row that are still to be computed, ascending.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    latents: [u32; COLUMNS],
+    n: usize,
+}
+
+impl Screen {
+    /// For an encoder under `rule`; `None` where there is no bound to exceed, or nothing to gain.
+    pub fn of(w_enc: &Panels, rule: &Rule) -> Option<Screen> {
+        let bias = match rule {
+            Rule::Above { bias, .. } | Rule::TopK { bias, signed: false, .. } => bias,
+            Rule::TopK { signed: true, .. } | Rule::GroupMax { .. } | Rule::Gated { .. } => return None,
+        };
+        if w_enc.depth() > DEEPEST || head_start(rule) >= w_enc.n_columns() {
+            return None;
+        }
+        let bytes = BytePanels::of(w_enc);
+        let far = |of: fn(&Far) -> f32| bytes.far().iter().map(of).collect();
+        Some(Screen {
+            columns: Columns::of(w_enc),
+            step: far(|far| far.step),
+            // more than it is by what adding it up may lose
+            bias: bias.iter().map(|b| b + 1e-6 * b.abs() + f32::MIN_POSITIVE).collect(),
+            largest_norm: bytes.far().iter().fold(0.0, |max, far| max.max(far.norm)),
+            norm: far(|far| far.norm),
+            rounded: far(|far| far.rounded),
+            trial: Mutex::default(),
+            verdict: OnceLock::new(),
+            bytes,
+        })
+    }
+
+    /// Bytes that one takes for an encoder `[d_in, d_sae]`.
+    pub fn memory_bytes(d_in: usize, d_sae: usize) -> u64 {
+        let vectors = 4 * size_of::<f32>() as u64 * d_sae as u64;
+        BytePanels::memory_bytes(d_in, d_sae) + Columns::memory_bytes(d_in, d_sae) + vectors
+    }
+
+    /// Whether this machine has what makes it worth a trial.
+    pub fn is_worth_a_trial() -> bool {
+        bytes::pays_off()
+    }
+
+    /// What the trial found, once it is over.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get().copied()
+    }
+
+    /// Takes down how long a block took each way.
+    pub fn tell(&self, full: Duration, screened: Duration) {
+        let mut trial = self.trial.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = trial.n == 0;
+        trial.full = if first { full } else { trial.full.min(full) };
+        trial.screened = if first { screened } else { trial.screened.min(screened) };
+        trial.n += 1;
+        if trial.n == TRIALS {
+            let times = trial.full.as_secs_f64() / trial.screened.as_secs_f64().max(1e-9);
+            self.verdict.get_or_init(|| Verdict { times });
+        }
+    }
+
+    /// Offers `picks` what the rows `u: [picks.len(), d_in]` may keep, a tile of `tile` panels after the other. `full` does the
+    /// same with the whole product of a tile, for the first latents of a counted selection.
+    pub fn pick(
+        &self,
+        u: &[f32],
+        rule: &Rule,
+        tile: usize,
+        work: &mut Work,
+        picks: &mut [RowPick],
+        mut full: impl FnMut(Range<usize>, &mut [RowPick]),
+    ) {
+        let (n_rows, d_sae) = (picks.len(), self.step.len());
+        let (depth, n_panels) = (u.len() / n_rows.max(1), d_sae.div_ceil(WIDTH));
+        let head = head_start(rule).div_ceil(tile * WIDTH) * tile;
+        for first in (0..head.min(n_panels)).step_by(tile) {
+            full(first..n_panels.min(first + tile), picks);
+        }
+        if let Rule::TopK { k, .. } = *rule {
+            picks.iter_mut().for_each(|pick| pick.prune(k));
+        }
+        let Work { bytes, woven, sums, waiting } = work;
+        bytes.pack(u, n_rows, depth);
+        woven.pack(u, n_rows, depth);
+        waiting.clear();
+        waiting.resize(n_rows, Waiting::default());
+        for first in (head..n_panels).step_by(tile) {
+            let panels = first..n_panels.min(first + tile);
+            let width = panels.len() * WIDTH;
+            sums.resize(n_rows * width, 0);
+            multiply_bytes(bytes, &self.bytes, panels, &mut sums[..n_rows * width]);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (r, sums) in sums[..n_rows * width].chunks_exact(width).enumerate() {
+                        let row = self.row(rule, bytes, woven, r);
+                        self.scan(&row, first * WIDTH, sums, &mut waiting[r], &mut picks[r]);
+                    }
+                },
+            );
+        }
+        for (r, (waiting, pick)) in waiting.iter_mut().zip(picks).enumerate() {
+            let row = self.row(rule, bytes, woven, r);
+            self.compute(&row, waiting, pick);
+        }
+    }
+
+    #[inline(always)]
+    fn row<'a>(&self, rule: &'a Rule, bytes: &ByteRows, woven: &'a WovenRows, r: usize) -> Row<'a> {
+        let mut far = bytes.far()[r];
+        if far.norm * self.largest_norm > OVERFLOWS {
+            far.norm = f32::INFINITY;
+        }
+        Row { rule, woven, r, offset: bytes.offset(r), far }
+    }
+
+    /// One row's sums of the latents from `first` on.
+    #[inline(always)]
+    fn scan(&self, row: &Row<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowPick) {
+        let n = sums.len().min(self.step.len() - first);
+        let mut from = 0;
+        while from < n {
+            let lanes = LANES.min(n - from);
+            let span = first + from..first + from + lanes;
+            let mut may = [0u8; LANES];
+            let own = Lanes {
+                sums: &sums[from..from + lanes],
+                step: &self.step[span.clone()],
+                bias: &self.bias[span.clone()],
+                norm: &self.norm[span.clone()],
+                rounded: &self.rounded[span.clone()],
+            };
+            match row.rule {
+                Rule::Above { floor, .. } => own.may_exceed(row, &floor[span], &mut may),
+                _ => own.may_exceed(row, &[pick.floor(); LANES][..lanes], &mut may),
+            }
+            let (words, _) = may.as_chunks::<8>();
+            for (w, word) in words.iter().enumerate() {
+                let mut word = u64::from_le_bytes(*word);
+                while word != 0 {
+                    let lane = w * 8 + word.trailing_zeros() as usize / 8;
+                    word &= word - 1;
+                    waiting.latents[waiting.n] = (first + from + lane) as u32;
+                    waiting.n += 1;
+                    if waiting.n == COLUMNS {
+                        self.compute(row, waiting, pick);
+                    }
+                }
+            }
+            from += lanes;
+        }
+    }
+
+    /// Computes what waits, and offers it.
+    fn compute(&self, row: &Row<'_>, waiting: &mut Waiting, pick: &mut RowPick) {
+        let n = std::mem::take(&mut waiting.n);
+        if n == 0 {
+            return;
+        }
+        let mut latents = waiting.latents;
+        let any = latents[0];
+        latents[n..].fill(any);
+        let products = multiply_few(row.woven, row.r, &self.columns, latents);
+        for (&latent, product) in latents[..n].iter().zip(products) {
+            let j = latent as usize;
+            match row.rule {
+                Rule::Above { bias, floor } => pick.offer(latent, product + bias[j], floor[j]),
+                Rule::TopK { bias, k, .. } => pick.offer_to_best(*k, latent, product + bias[j]),
+                Rule::GroupMax { .. } | Rule::Gated { .. } => unreachable!("rules that are not screened"),
+            }
+        }
+    }
+}
+
+/// Latents that go through the full product.
+fn head_start(rule: &Rule) -> usize {
+    if let Rule::TopK { k, .. } = *rule { HEAD_START * k } else { 0 }
+}
+
+/// A row that is screened.
+struct Row<'a> {
+    rule: &'a Rule,
+    woven: &'a WovenRows,
+    r: usize,
+    offset: i32,
+    far: Far,
+}
+
+/// Latents beside each other.
+struct Lanes<'a> {
+    sums: &'a [i32],
+    step: &'a [f32],
+    bias: &'a [f32],
+    norm: &'a [f32],
+    rounded: &'a [f32],
+}
+
+impl Lanes<'_> {
+    /// Sets `may` to 1 where a value is not known to be at most its `floor`.
+    #[inline(always)]
+    #[allow(clippy::neg_cmp_op_on_partial_ord)] // what overflowed is not known
+    fn may_exceed(&self, row: &Row<'_>, floor: &[f32], may: &mut [u8; LANES]) {
+        let one = |i: usize| {
+            let about = (self.sums[i] - row.offset) as f32 * row.far.step;
+            let most = about.mul_add(self.step[i], self.bias[i]);
+            let most = row.far.rounded.mul_add(self.norm[i], most);
+            let most = row.far.norm.mul_add(self.rounded[i], most);
+            u8::from(!(most <= floor[i]))
+        };
+        if self.sums.len() == LANES {
+            for i in 0..LANES {
+                may[i] = one(i);
+            }
+        } else {
+            for i in 0..self.sums.len() {
+                may[i] = one(i);
+            }
+        }
+    }
+}
