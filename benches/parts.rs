@@ -2,6 +2,7 @@
 //!
 //! `parts forward MODEL HOOKPOINT LENGTH CONTEXTS [N_OUT,N_IN …]`: a forward to the hookpoint, and its floor, the bare products
 //! of linear layers with these sides. `parts encode SAE INPUT`: latents of the rows `x: [n, d_in]`, and the bare product.
+//! `parts screen SAE ROWS`: latents of so many random rows, screened and not, which must be the same bit for bit.
 //! `parts sums FIRINGS LATENTS`: the products of two batches of firings (`a`, `b`: latents `[n, k]` i32, ascending in a row;
 //! `x`, `y`: their values) added to the sums of all pairs, and a copy of 256 MiB.
 //! Each prints one JSON object; threads are those of `RAYON_NUM_THREADS`.
@@ -26,9 +27,13 @@ fn main() {
         }
         ["sums", firings, latents] => sums(Path::new(firings), number(latents)),
         ["encode", sae, input] => encode(Path::new(sae), Path::new(input)),
+        ["screen", sae, rows] => screen(Path::new(sae), number(rows)),
         _ => println!("parts: called by the scripts in benches/peers; see the head of benches/parts.rs"),
     }
 }
+
+/// Rows that are screened at once.
+const ROWS: usize = 16_384;
 
 fn number(word: &str) -> usize {
     word.parse().unwrap()
@@ -131,6 +136,37 @@ fn encode(sae: &Path, input: &Path) {
     let told = serde_json::json!({
         "rows": n_rows, "latents": n_latents, "cpu_s": time, "product_cpu_s": product, "flop": flop,
         "screened_cpu_s": screened_time, "screening_times": sae.screening(),
+    });
+    println!("{told}");
+}
+
+fn screen(sae: &Path, n_rows: usize) {
+    let full = cognate::sae::open(sae, None).unwrap();
+    let screened = full.clone().screened();
+    let d_in = full.shape().d_in;
+    let (mut times, mut n_latents) = ([0.0; 2], 0);
+    for first in (0..n_rows).step_by(ROWS) {
+        let n = ROWS.min(n_rows - first);
+        let x: Vec<f32> = (0..n)
+            .into_par_iter()
+            .flat_map_iter(|r| {
+                let mut stream = Stream::new(1, "screened rows", (first + r) as u64);
+                // sums of uniform values: near to normal ones
+                (0..d_in).map(move |_| (2.0 * (0..6).map(|_| stream.unit()).sum::<f64>() - 6.0) as f32 / 1.414)
+            })
+            .collect();
+        let x = Matrix::from_vec(n, d_in, x);
+        let found = [&full, &screened].map(|sae| {
+            let start = ProcessTime::now();
+            (sae.encode(&x, Encode::Sparse).unwrap(), start.elapsed().as_secs_f64())
+        });
+        assert!(found[0].0 == found[1].0, "rows from {first} on: screened, other latents");
+        n_latents += found[0].0.latents.len();
+        times[0] += found[0].1;
+        times[1] += found[1].1;
+    }
+    let told = serde_json::json!({
+        "rows": n_rows, "latents": n_latents, "cpu_s": times[0], "screened_cpu_s": times[1], "screening_times": screened.screening(),
     });
     println!("{told}");
 }

@@ -25,6 +25,7 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
     let mut plan = if measure { Plan::new(spec)? } else { Plan::outline(spec)? };
     let limit = limit(memory_limit)?;
     plan.settle_cross(limit, known);
+    plan.settle_screens(limit);
     let fits = plan.check_memory(limit);
     let plan = Arc::new(plan);
     let measured = if measure && fits.is_ok() { Some(Measured::of(&plan)?) } else { None };

@@ -41,6 +41,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let leads = cluster.process == 0;
     let limit = limit(args.memory_limit.as_deref())?;
     plan.settle_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
+    plan.settle_screens(limit);
     plan.check_memory(limit)?;
     if leads {
         voice.plan(&as_text(&plan), &as_json(&plan));

@@ -5,25 +5,29 @@
 //! other, so that one vector works at all four of a block.
 
 use super::panels::{CHAIN, DEPTH, Panels};
-use pulp::f32x4;
+use bytemuck::{Pod, Zeroable};
 
 /// Chains of a block.
 const CHAINS: usize = DEPTH / CHAIN;
 /// Columns at once: as many sums as hide the latency of a multiply-add.
 pub const COLUMNS: usize = 8;
 
-/// A row or a column as its blocks' chains: `[n_blocks, CHAIN]` of one term of each.
-type Woven = [[f32; CHAINS]];
-
-/// Steps of a woven vector.
-fn n_steps(depth: usize) -> usize {
-    depth.div_ceil(DEPTH) * CHAIN
+/// Chains that lie beside each other: those of a block, or of two where there are more than one.
+fn n_lanes(depth: usize) -> usize {
+    if depth > DEPTH { 2 * CHAINS } else { CHAINS }
 }
 
-/// Writes `v` into `out`, which holds zeros where it holds nothing.
-fn weave(v: impl Iterator<Item = f32>, out: &mut Woven) {
+/// Values of a woven vector, a whole number of blocks or pairs of blocks.
+fn n_values(depth: usize) -> usize {
+    depth.div_ceil(n_lanes(depth) * CHAIN) * n_lanes(depth) * CHAIN
+}
+
+/// Writes `v` of `depth` values into `out` of [`n_values`] zeros: `[CHAIN, n_lanes]` one after the other.
+fn weave(v: impl Iterator<Item = f32>, depth: usize, out: &mut [f32]) {
+    let n_lanes = n_lanes(depth);
+    let together = n_lanes * CHAIN;
     for (l, v) in v.enumerate() {
-        out[l / DEPTH * CHAIN + l % CHAIN][l % DEPTH / CHAIN] = v;
+        out[l / together * together + l % CHAIN * n_lanes + l % together / CHAIN] = v;
     }
 }
 
@@ -31,23 +35,23 @@ fn weave(v: impl Iterator<Item = f32>, out: &mut Woven) {
 #[derive(Clone, Debug)]
 pub struct Columns {
     depth: usize,
-    values: Vec<[f32; CHAINS]>,
+    values: Vec<f32>,
 }
 
 impl Columns {
     /// The columns of `panels`.
     pub fn of(panels: &Panels) -> Self {
-        let n = n_steps(panels.depth());
-        let mut values = vec![[0.0; CHAINS]; panels.n_columns() * n];
+        let n = n_values(panels.depth());
+        let mut values = vec![0.0; panels.n_columns() * n];
         for j in 0..panels.n_columns() {
-            weave(panels.column(j), &mut values[j * n..][..n]);
+            weave(panels.column(j), panels.depth(), &mut values[j * n..][..n]);
         }
         Columns { depth: panels.depth(), values }
     }
 
     /// Bytes that `[depth, n_columns]` take.
     pub fn memory_bytes(depth: usize, n_columns: usize) -> u64 {
-        n_columns as u64 * n_steps(depth) as u64 * size_of::<[f32; CHAINS]>() as u64
+        n_columns as u64 * n_values(depth) as u64 * size_of::<f32>() as u64
     }
 }
 
@@ -55,7 +59,7 @@ impl Columns {
 #[derive(Clone, Debug, Default)]
 pub struct WovenRows {
     depth: usize,
-    values: Vec<[f32; CHAINS]>,
+    values: Vec<f32>,
 }
 
 impl WovenRows {
@@ -65,12 +69,12 @@ impl WovenRows {
     /// When `x` does not hold `n_rows * depth` values.
     pub fn pack(&mut self, x: &[f32], n_rows: usize, depth: usize) {
         assert_eq!(x.len(), n_rows * depth, "rows of [{n_rows}, {depth}]");
-        let n = n_steps(depth);
+        let n = n_values(depth);
         self.depth = depth;
         self.values.clear();
-        self.values.resize(n_rows * n, [0.0; CHAINS]);
+        self.values.resize(n_rows * n, 0.0);
         for (r, x) in x.chunks_exact(depth.max(1)).enumerate() {
-            weave(x.iter().copied(), &mut self.values[r * n..][..n]);
+            weave(x.iter().copied(), depth, &mut self.values[r * n..][..n]);
         }
     }
 }
@@ -81,47 +85,99 @@ impl WovenRows {
 /// When depths differ, or there is no such row or column.
 pub fn multiply_few(rows: &WovenRows, r: usize, columns: &Columns, chosen: [u32; COLUMNS]) -> [f32; COLUMNS] {
     assert_eq!(rows.depth, columns.depth, "a product sums as many terms on both sides");
-    let n = n_steps(rows.depth);
+    let n = n_values(rows.depth);
     let row = &rows.values[r * n..][..n];
     let chosen = chosen.map(|j| &columns.values[j as usize * n..][..n]);
+    let wide = n_lanes(rows.depth) == 2 * CHAINS;
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(
             #[inline(always)]
             || {
-                few(
-                    row,
-                    chosen,
-                    #[inline(always)]
-                    |a, b, c| simd.mul_add_f32x4(a, b, c),
-                )
+                if wide {
+                    few(row, chosen, Pair(simd))
+                } else {
+                    few(row, chosen, Single(simd))
+                }
             },
         );
     }
-    few(row, chosen, |x: f32x4, y, z| {
-        f32x4(x.0.mul_add(y.0, z.0), x.1.mul_add(y.1, z.1), x.2.mul_add(y.2, z.2), x.3.mul_add(y.3, z.3))
-    })
+    if wide { few(row, chosen, Plain::<8>) } else { few(row, chosen, Plain::<4>) }
+}
+
+/// Chains beside each other.
+trait Lanes<const L: usize>: Copy {
+    type Sums: Pod;
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: [f32; L], b: [f32; L], c: Self::Sums) -> Self::Sums;
+}
+
+/// By the definition, on any processor.
+#[derive(Clone, Copy)]
+struct Plain<const L: usize>;
+
+macro_rules! lanes {
+    ($name:ty, $n:literal, $sums:ty, |$this:ident, $a:ident, $b:ident, $c:ident| $body:expr) => {
+        impl Lanes<$n> for $name {
+            type Sums = $sums;
+
+            #[inline(always)]
+            fn mul_add(self, $a: [f32; $n], $b: [f32; $n], $c: $sums) -> $sums {
+                let $this = self;
+                $body
+            }
+        }
+    };
+}
+
+lanes!(Plain<4>, 4, [f32; 4], |_this, a, b, c| std::array::from_fn(|i| a[i].mul_add(b[i], c[i])));
+lanes!(Plain<8>, 8, [f32; 8], |_this, a, b, c| std::array::from_fn(|i| a[i].mul_add(b[i], c[i])));
+
+/// The chains of one block and of two in the vectors of AVX2.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Single(pulp::x86::V3);
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Pair(pulp::x86::V3);
+#[cfg(target_arch = "x86_64")]
+lanes!(Single, 4, pulp::f32x4, |this, a, b, c| this.0.mul_add_f32x4(bytemuck::cast(a), bytemuck::cast(b), c));
+#[cfg(target_arch = "x86_64")]
+lanes!(Pair, 8, pulp::f32x8, |this, a, b, c| this.0.mul_add_f32x8(bytemuck::cast(a), bytemuck::cast(b), c));
+
+/// The steps of chains that lie beside each other, from `start` on.
+#[inline(always)]
+fn steps<const L: usize>(v: &[[f32; L]], start: usize) -> &[[f32; L]; CHAIN] {
+    v[start..start + CHAIN].try_into().expect("whole chains")
 }
 
 #[inline(always)]
-fn few(row: &Woven, chosen: [&Woven; COLUMNS], mul_add: impl Fn(f32x4, f32x4, f32x4) -> f32x4) -> [f32; COLUMNS] {
+fn few<T: Lanes<L>, const L: usize>(row: &[f32], chosen: [&[f32]; COLUMNS], lanes: T) -> [f32; COLUMNS] {
     let mut out = [0.0f32; COLUMNS];
+    let (row, _) = row.as_chunks::<L>();
+    let chosen = chosen.map(
+        #[inline(always)]
+        |column| column.as_chunks::<L>().0,
+    );
     for start in (0..row.len()).step_by(CHAIN) {
-        let row = &row[start..start + CHAIN];
+        let row = steps(row, start);
         let columns = chosen.map(
             #[inline(always)]
-            |column| &column[start..start + CHAIN],
+            |column| steps(column, start),
         );
-        let mut sums = [f32x4(0.0, 0.0, 0.0, 0.0); COLUMNS];
-        for (l, &x) in row.iter().enumerate() {
-            let x: f32x4 = bytemuck::cast(x);
+        let mut sums = [T::Sums::zeroed(); COLUMNS];
+        for l in 0..CHAIN {
             for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = mul_add(x, bytemuck::cast(column[l]), *sum);
+                *sum = lanes.mul_add(row[l], column[l], *sum);
             }
         }
         for (out, sum) in out.iter_mut().zip(sums) {
-            let block = sum.0 + sum.1 + sum.2 + sum.3;
-            *out = if start == 0 { block } else { *out + block };
+            let chains: [f32; L] = bytemuck::cast(sum);
+            let (blocks, _) = chains.as_chunks::<CHAINS>();
+            for (b, block) in blocks.iter().enumerate() {
+                let block = block[0] + block[1] + block[2] + block[3];
+                *out = if start == 0 && b == 0 { block } else { *out + block };
+            }
         }
     }
     out

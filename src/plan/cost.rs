@@ -188,6 +188,9 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     }
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
         out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
+        if plan.screens && sae.screen_bytes() > 0 {
+            out.push(streaming("screen", s.site.to_string(), sae.screen_bytes()));
+        }
     }
     let n_loaded = out.len();
     for p in &plan.pairs {

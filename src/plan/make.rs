@@ -89,6 +89,7 @@ impl Plan {
             raw_sites,
             raw_pairs,
             costs: Vec::new(),
+            screens: false,
             corpus_files: Vec::new(),
             assumptions,
             fingerprint_parts: BTreeMap::new(),
@@ -118,6 +119,16 @@ impl Plan {
         if self.spec.compare.cross == Cross::Auto {
             let fits = self.memory_bytes() <= limit;
             self.keep_sums(known.unwrap_or(if fits { Cross::Exact } else { Cross::Sketch }));
+        }
+    }
+
+    /// Screens latents ([`Sae::screened`]) where what that takes fits into `limit` bytes as well. Changes no number.
+    pub fn settle_screens(&mut self, limit: u64) {
+        self.screens = true;
+        self.costs = costs(self);
+        if self.memory_bytes() > limit {
+            self.screens = false;
+            self.costs = costs(self);
         }
     }
 
@@ -177,7 +188,10 @@ impl Plan {
     /// Those of [`PlannedSae::open`].
     pub fn open_saes(&self) -> Result<Vec<Option<Arc<Sae>>>> {
         let open = |s: &Space| {
-            let open = |sae: &PlannedSae| sae.open().map(Arc::new);
+            let open = |sae: &PlannedSae| {
+                let opened = sae.open()?;
+                Ok::<_, Error>(Arc::new(if self.screens && sae.screen_bytes() > 0 { opened.screened() } else { opened }))
+            };
             s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
         };
         self.spaces.iter().map(open).collect()

@@ -44,6 +44,8 @@ pub struct Plan {
     pub tokenizer: Option<Arc<Tokenizer>>,
     /// What is held in memory and on disk.
     pub costs: Vec<Cost>,
+    /// Whether SAEs screen their latents, where a trial finds that faster.
+    pub screens: bool,
     /// Corpus files and their sizes.
     pub corpus_files: Vec<(PathBuf, u64)>,
     /// What an outline took at its word, a sentence each; a plan that can be run has none.
@@ -99,6 +101,11 @@ pub struct PlannedSae {
 }
 
 impl PlannedSae {
+    /// Bytes that screening its latents takes; 0 where they are not screened.
+    pub fn screen_bytes(&self) -> u64 {
+        if self.encode == Encode::Sparse { self.shape.screen_bytes() } else { 0 }
+    }
+
     /// The SAE, read as the dataflow file wants it.
     ///
     /// # Errors

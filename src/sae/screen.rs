@@ -21,6 +21,8 @@ use std::time::Duration;
 const LANES: usize = 32;
 /// Of k kept, so many times k latents go through the full product first: they give the others something to exceed.
 const HEAD_START: usize = 32;
+/// Columns that are looked at before what waits is computed: they stay in the third-level cache.
+const TOGETHER_BYTES: u64 = 16 << 20;
 /// Blocks encoded both ways.
 const TRIALS: usize = 4;
 
@@ -155,6 +157,8 @@ impl Screen {
         if let Rule::TopK { k, .. } = *rule {
             picks.iter_mut().for_each(|pick| pick.prune(k));
         }
+        // Several rows may wait for the same column: it comes from memory once.
+        let together = (TOGETHER_BYTES / Columns::memory_bytes(depth, tile * WIDTH)).max(1) as usize * tile;
         let Work { bytes, woven, sums, waiting } = work;
         bytes.pack(u, n_rows, depth);
         woven.pack(u, n_rows, depth);
@@ -174,10 +178,11 @@ impl Screen {
                     }
                 },
             );
-        }
-        for (r, (waiting, pick)) in waiting.iter_mut().zip(picks).enumerate() {
-            let row = self.row(rule, bytes, woven, r);
-            self.compute(&row, waiting, pick);
+            if (first + tile).is_multiple_of(together) || first + tile >= n_panels {
+                for (r, (waiting, pick)) in waiting.iter_mut().zip(&mut *picks).enumerate() {
+                    self.compute(&self.row(rule, bytes, woven, r), waiting, pick);
+                }
+            }
         }
     }
 
@@ -194,36 +199,51 @@ impl Screen {
     #[inline(always)]
     fn scan(&self, row: &Row<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowPick) {
         let n = sums.len().min(self.step.len() - first);
-        let mut from = 0;
-        while from < n {
-            let lanes = LANES.min(n - from);
-            let span = first + from..first + from + lanes;
-            let mut may = [0u8; LANES];
-            let own = Lanes {
-                sums: &sums[from..from + lanes],
-                step: &self.step[span.clone()],
-                bias: &self.bias[span.clone()],
-                norm: &self.norm[span.clone()],
-                rounded: &self.rounded[span.clone()],
-            };
-            match row.rule {
-                Rule::Above { floor, .. } => own.may_exceed(row, &floor[span], &mut may),
-                _ => own.may_exceed(row, &[pick.floor(); LANES][..lanes], &mut may),
-            }
-            let (words, _) = may.as_chunks::<8>();
-            for (w, word) in words.iter().enumerate() {
-                let mut word = u64::from_le_bytes(*word);
-                while word != 0 {
-                    let lane = w * 8 + word.trailing_zeros() as usize / 8;
-                    word &= word - 1;
-                    waiting.latents[waiting.n] = (first + from + lane) as u32;
-                    waiting.n += 1;
-                    if waiting.n == COLUMNS {
-                        self.compute(row, waiting, pick);
-                    }
+        let (lanes, rest) = sums[..n].as_chunks::<LANES>();
+        for (c, sums) in lanes.iter().enumerate() {
+            self.look(row, first + c * LANES, sums, waiting, pick);
+        }
+        for (i, sum) in rest.iter().enumerate() {
+            self.look(row, first + lanes.len() * LANES + i, &[*sum], waiting, pick);
+        }
+    }
+
+    /// The same for [`LANES`] latents or one.
+    #[inline(always)]
+    #[allow(clippy::neg_cmp_op_on_partial_ord)] // what overflowed is not known
+    fn look<const L: usize>(
+        &self,
+        row: &Row<'_>,
+        first: usize,
+        sums: &[i32; L],
+        waiting: &mut Waiting,
+        pick: &mut RowPick,
+    ) {
+        let [step, bias, norm, rounded] =
+            [&self.step, &self.bias, &self.norm, &self.rounded].map(|v| lanes::<L>(v, first));
+        let floor = match row.rule {
+            Rule::Above { floor, .. } => *lanes(floor, first),
+            _ => [pick.floor(); L],
+        };
+        let mut may = [0u8; LANES];
+        for i in 0..L {
+            let about = (sums[i] - row.offset) as f32 * row.far.step;
+            let most = about.mul_add(step[i], bias[i]);
+            let most = row.far.rounded.mul_add(norm[i], most);
+            let most = row.far.norm.mul_add(rounded[i], most);
+            may[i] = u8::from(!(most <= floor[i]));
+        }
+        let (words, _) = may.as_chunks::<8>();
+        for (w, word) in words[..L.div_ceil(8)].iter().enumerate() {
+            let mut word = u64::from_le_bytes(*word);
+            while word != 0 {
+                waiting.latents[waiting.n] = (first + w * 8) as u32 + word.trailing_zeros() / 8;
+                waiting.n += 1;
+                word &= word - 1;
+                if waiting.n == COLUMNS {
+                    self.compute(row, waiting, pick);
                 }
             }
-            from += lanes;
         }
     }
 
@@ -262,35 +282,18 @@ struct Row<'a> {
     far: Far,
 }
 
-/// Latents beside each other.
-struct Lanes<'a> {
-    sums: &'a [i32],
-    step: &'a [f32],
-    bias: &'a [f32],
-    norm: &'a [f32],
-    rounded: &'a [f32],
+/// `L` values from `first` on.
+#[inline(always)]
+fn lanes<const L: usize>(values: &[f32], first: usize) -> &[f32; L] {
+    values[first..first + L].try_into().expect("as many")
 }
 
-impl Lanes<'_> {
-    /// Sets `may` to 1 where a value is not known to be at most its `floor`.
-    #[inline(always)]
-    #[allow(clippy::neg_cmp_op_on_partial_ord)] // what overflowed is not known
-    fn may_exceed(&self, row: &Row<'_>, floor: &[f32], may: &mut [u8; LANES]) {
-        let one = |i: usize| {
-            let about = (self.sums[i] - row.offset) as f32 * row.far.step;
-            let most = about.mul_add(self.step[i], self.bias[i]);
-            let most = row.far.rounded.mul_add(self.norm[i], most);
-            let most = row.far.norm.mul_add(self.rounded[i], most);
-            u8::from(!(most <= floor[i]))
-        };
-        if self.sums.len() == LANES {
-            for i in 0..LANES {
-                may[i] = one(i);
-            }
-        } else {
-            for i in 0..self.sums.len() {
-                may[i] = one(i);
-            }
-        }
+#[cfg(test)]
+impl Screen {
+    /// As if the trial had found screening faster.
+    pub fn always(w_enc: &Panels, rule: &Rule) -> Option<Screen> {
+        let screen = Screen::of(w_enc, rule)?;
+        screen.verdict.get_or_init(|| Verdict { times: 2.0 });
+        Some(screen)
     }
 }

@@ -1,10 +1,12 @@
 //! Encoding against plain loops in f64, and the laws: a row's latents are its own.
 
 use super::autoencoder::{Normalise, Rule, Sae, SaeShape};
+use super::screen::Screen;
 use super::{Activation, Encode, Format, LatentBatch};
 use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// A fixed sequence of values in [-1, 1).
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -226,5 +228,79 @@ proptest! {
             let decoded = sae.decode(&whole, &x).unwrap();
             prop_assert_eq!(pool.install(|| sae.decode(&whole, &x).unwrap()), decoded);
         }
+    }
+}
+
+/// `like` with its latents screened, whatever a trial would say; `None` where its rule cannot be.
+fn screened(like: &Sae) -> Option<Sae> {
+    let screen = Screen::always(&like.w_enc, &like.rule)?;
+    Some(Sae { screen: Some(Arc::new(screen)), ..like.clone() })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Bit for bit, with near duplicates among the latents, equal ones, and rows of every size.
+    #[test]
+    fn screened_latents_are_those_of_the_full_encode(
+        which in 0usize..6, d_sae in 500usize..1200, d_in in prop_oneof![1usize..70, Just(513), Just(1030)],
+        n_rows in 1usize..300, scale in prop_oneof![Just(1.0f32), Just(1e-3), Just(1e3), Just(0.0)], seed in 0u64..1000,
+    ) {
+        let bias: Vec<f32> = values(d_sae, seed + 4).iter().map(|b| b * scale * 0.1).collect();
+        let floor: Vec<f32> = values(d_sae, seed + 5).iter().map(|v| v.max(0.0) * scale * (d_in as f32).sqrt()).collect();
+        let rule = match which {
+            0 => Rule::Above { bias, floor: vec![0.0; d_sae] },
+            1 => Rule::Above { bias, floor },
+            2 => Rule::TopK { bias, k: 1, signed: false },
+            3 => Rule::TopK { bias: vec![0.0; d_sae], k: 3, signed: false },
+            4 => Rule::TopK { bias, k: 7, signed: false },
+            _ => Rule::TopK { bias, k: 14, signed: false },
+        };
+        let mut full = sae(d_in, d_sae, rule);
+        let mut w = values(d_sae * d_in, seed);
+        for j in (0..d_sae - 1).step_by(5) {
+            let (own, other) = w[j * d_in..][..2 * d_in].split_at_mut(d_in);
+            other.copy_from_slice(own);
+            if j % 2 == 0 {
+                other[0] += 1e-5;
+            }
+        }
+        full.w_enc = Panels::from_transposed(&w, d_sae, d_in);
+        full.subtract = None;
+        let x = Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, seed + 8).iter().map(|x| x * scale).collect());
+        let screened = screened(&full).expect("a rule that is screened");
+        prop_assert_eq!(screened.encode(&x, Encode::Sparse).unwrap(), full.encode(&x, Encode::Sparse).unwrap());
+    }
+}
+
+#[test]
+fn screening_reports_what_overflows_and_leaves_a_dense_encode_alone() {
+    let full = sae(4, 600, Rule::TopK { bias: vec![0.0; 600], k: 2, signed: false });
+    let screened = screened(&full).unwrap();
+    let mut x = Matrix::zeros(1, 4);
+    x.row_mut(0).fill(f32::MAX);
+    let told = |sae: &Sae| sae.encode(&x, Encode::Sparse).unwrap_err().to_string();
+    assert!(told(&screened).contains("overflow"));
+    let x = Matrix::from_vec(9, 4, values(36, 8));
+    assert_eq!(screened.encode(&x, Encode::Dense).unwrap(), full.encode(&x, Encode::Dense).unwrap());
+    for rule in rules(600).split_off(5) {
+        assert!(self::screened(&sae(4, 600, rule)).is_none(), "rules that nothing bounds");
+    }
+    let few = sae(4, 600, Rule::TopK { bias: vec![0.0; 600], k: 19, signed: false });
+    assert!(self::screened(&few).is_none(), "nothing is left after the head start");
+}
+
+#[test]
+fn a_trial_keeps_the_faster_way_and_its_latents() {
+    let full = sae(24, 2000, Rule::TopK { bias: values(2000, 4), k: 5, signed: false });
+    let tried = Sae { screen: Some(Arc::new(Screen::of(&full.w_enc, &full.rule).unwrap())), ..full.clone() };
+    let few = Matrix::from_vec(100, 24, values(2400, 8));
+    assert_eq!(tried.encode(&few, Encode::Sparse).unwrap(), full.encode(&few, Encode::Sparse).unwrap());
+    assert_eq!(tried.screening(), None, "too few rows to tell");
+    let many = Matrix::from_vec(2000, 24, values(48_000, 8));
+    let expected = full.encode(&many, Encode::Sparse).unwrap();
+    for _ in 0..2 {
+        assert_eq!(tried.encode(&many, Encode::Sparse).unwrap(), expected);
+        assert!(tried.screening().is_some_and(|times| times > 0.0));
     }
 }
