@@ -41,7 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // loops in the machine's vectors, each next to the numbers that it is for
     ("pulp", &["linalg", "model"]),
     ("half", &["model", "sae"]),
-    ("memmap2", &["model", "sae"]),
+    ("memmap2", &["linalg", "model", "sae"]),
     // a container of tensors: weights, latents, state, and what the command line hands over
     ("safetensors", &["store", "model", "sae", "cli"]),
     ("tokenizers", &["corpus"]),

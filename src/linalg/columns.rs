@@ -4,6 +4,7 @@
 //! A product's element is a sum of chains ([`multiply`](super::panels::multiply)): here the chains of one element lie beside each
 //! other, so that one vector works at all four of a block.
 
+use super::Zeroed;
 use super::panels::{CHAIN, DEPTH, Panels};
 use bytemuck::{Pod, Zeroable};
 
@@ -35,14 +36,14 @@ fn weave(v: impl Iterator<Item = f32>, depth: usize, out: &mut [f32]) {
 #[derive(Clone, Debug)]
 pub struct Columns {
     depth: usize,
-    values: Vec<f32>,
+    values: Zeroed<f32>,
 }
 
 impl Columns {
     /// The columns of `panels`.
     pub fn of(panels: &Panels) -> Self {
         let n = n_values(panels.depth());
-        let mut values = vec![0.0; panels.n_columns() * n];
+        let mut values = Zeroed::new(panels.n_columns() * n);
         for j in 0..panels.n_columns() {
             weave(panels.column(j), panels.depth(), &mut values[j * n..][..n]);
         }

@@ -10,6 +10,7 @@ pub mod columns;
 mod decompose;
 pub mod gemm;
 mod matrix;
+mod pages;
 pub mod panels;
 mod product;
 mod stream;
@@ -18,6 +19,7 @@ mod whiten;
 
 pub use decompose::{SymmetricEigen, ThinSvd, require_finite, singular_values, symmetric_eigen, thin_svd};
 pub use matrix::Matrix;
+pub use pages::Zeroed;
 pub use product::{product, product_transposed, transposed_product, transposed_product_permuted};
 pub use stream::Stream;
 pub use vectors::vectorised;

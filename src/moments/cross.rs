@@ -1,8 +1,9 @@
 //! Σxy of every source latent with every target latent, in tiles of source rows.
 //!
-//! A tile is the unit of ownership and of state files: a range of source latents against all target latents. A row is
-//! allocated when its latent first fires. Cost per token: (nonzeros of source) × (nonzeros of target).
+//! A tile is the unit of ownership and of state files: a range of source latents against all target latents. A row takes
+//! memory from when its latent first fires. Cost per token: (nonzeros of source) × (nonzeros of target).
 
+use crate::linalg::Zeroed;
 use crate::sae::LatentBatch;
 
 /// Bytes that one tile may take when all its rows are alive; bounds the size of a state file.
@@ -63,17 +64,40 @@ impl ByLatent {
 }
 
 /// Σxy of source latents `first_row..first_row + n_rows` with all `d_target` target latents, f64.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct CrossTile {
     first_row: usize,
     d_target: usize,
-    rows: Vec<Option<Box<[f64]>>>,
+    /// Where in `sums` a row is, `[n_rows]`; `None` while its latent never fired.
+    places: Vec<Option<u32>>,
+    /// Rows in the order in which they came alive, then zeros: `[n_rows, d_target]`, or nothing before the first.
+    sums: Zeroed<f64>,
+    n_alive: usize,
+}
+
+impl PartialEq for CrossTile {
+    fn eq(&self, other: &Self) -> bool {
+        (self.first_row, self.n_rows(), self.d_target) == (other.first_row, other.n_rows(), other.d_target)
+            && self.alive().eq(other.alive())
+    }
 }
 
 impl CrossTile {
     /// An empty tile.
     pub fn new(first_row: usize, n_rows: usize, d_target: usize) -> Self {
-        CrossTile { first_row, d_target, rows: vec![None; n_rows] }
+        CrossTile { first_row, d_target, places: vec![None; n_rows], sums: Zeroed::new(0), n_alive: 0 }
+    }
+
+    /// Row `i`, made alive where it is not.
+    fn row_mut(&mut self, i: usize) -> &mut [f64] {
+        if self.n_alive == 0 {
+            self.sums = Zeroed::new(self.places.len() * self.d_target);
+        }
+        let place = *self.places[i].get_or_insert_with(|| {
+            self.n_alive += 1;
+            (self.n_alive - 1) as u32
+        });
+        &mut self.sums[place as usize * self.d_target..][..self.d_target]
     }
 
     /// First source latent.
@@ -83,7 +107,7 @@ impl CrossTile {
 
     /// Number of source latents.
     pub fn n_rows(&self) -> usize {
-        self.rows.len()
+        self.places.len()
     }
 
     /// Number of target latents.
@@ -93,12 +117,12 @@ impl CrossTile {
 
     /// Σxy of source latent `first_row + i` with every target latent, `[d_target]`; `None` while it never fired.
     pub fn row(&self, i: usize) -> Option<&[f64]> {
-        self.rows[i].as_deref()
+        self.places[i].map(|place| &self.sums[place as usize * self.d_target..][..self.d_target])
     }
 
     /// Bytes of the rows that are alive.
     pub fn size_bytes(&self) -> usize {
-        self.rows.iter().flatten().count() * self.d_target * 8
+        self.n_alive * self.d_target * 8
     }
 
     /// Adds the products of one batch: for each source latent in order, its rows in order.
@@ -110,12 +134,12 @@ impl CrossTile {
     pub fn fold_rotated(&mut self, source: &ByLatent, target: &LatentBatch, by: usize) {
         let n_rows = target.n_rows();
         assert_eq!(target.d_sae, self.d_target, "a tile is fed with its own pair");
-        for (i, slot) in self.rows.iter_mut().enumerate() {
+        for i in 0..self.n_rows() {
             let (rows, values) = source.latent(self.first_row + i);
             if rows.is_empty() {
                 continue;
             }
-            let sums = slot.get_or_insert_with(|| vec![0.0; self.d_target].into_boxed_slice());
+            let sums = self.row_mut(i);
             for (&r, &x) in rows.iter().zip(values) {
                 let x = f64::from(x);
                 let beside = r as usize + by;
@@ -130,8 +154,8 @@ impl CrossTile {
     /// Adds the sums of other rows of the same tile.
     pub fn merge(&mut self, other: &CrossTile) {
         assert_eq!(
-            (self.first_row, self.rows.len(), self.d_target),
-            (other.first_row, other.rows.len(), other.d_target)
+            (self.first_row, self.n_rows(), self.d_target),
+            (other.first_row, other.n_rows(), other.d_target)
         );
         for (i, theirs) in other.alive() {
             assert!(self.add_row(i, theirs), "the same tile");
@@ -140,19 +164,16 @@ impl CrossTile {
 
     /// Rows that are alive, ascending: (index in the tile, sums).
     pub fn alive(&self) -> impl Iterator<Item = (usize, &[f64])> {
-        self.rows.iter().enumerate().filter_map(|(i, r)| r.as_deref().map(|r| (i, r)))
+        (0..self.n_rows()).filter_map(|i| Some((i, self.row(i)?)))
     }
 
     /// Adds a row's sums, as read from a state file. `false` when it does not fit the tile.
     #[must_use]
     pub fn add_row(&mut self, i: usize, sums: &[f64]) -> bool {
-        if i >= self.rows.len() || sums.len() != self.d_target {
+        if i >= self.n_rows() || sums.len() != self.d_target {
             return false;
         }
-        match &mut self.rows[i] {
-            Some(mine) => mine.iter_mut().zip(sums).for_each(|(a, b)| *a += b),
-            none => *none = Some(sums.into()),
-        }
+        self.row_mut(i).iter_mut().zip(sums).for_each(|(a, b)| *a += b);
         true
     }
 }
