@@ -89,7 +89,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let teller = watch.teller();
     let job = Job {
         plan: plan.clone(),
-        loaded,
+        loaded: loaded.clone(),
         tokenizer,
         run: run.clone(),
         resume,
@@ -124,6 +124,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
                     cpu_seconds: machine::cpu_seconds(),
                     peak_bytes: machine::peak_bytes(),
                     stages: Stage::ALL.map(|s| (s.name(), shared.seconds(s))).to_vec(),
+                    screening: loaded.screening(&plan),
                 };
                 voice.summary(&summary(&run, Some(speed))?);
             }

@@ -31,6 +31,14 @@ impl Loaded {
         Ok(Loaded { models, saes: plan.open_saes()? })
     }
 
+    /// SAEs that were tried at screening, and how many times as fast it was found to be.
+    pub fn screening(&self, plan: &Plan) -> Vec<(String, f64)> {
+        let found = |(space, sae): (&crate::plan::Space, &Option<Arc<Sae>>)| {
+            Some((space.site.to_string(), sae.as_ref()?.screening()?))
+        };
+        plan.spaces.iter().zip(&self.saes).filter_map(found).collect()
+    }
+
     /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
     ///
     /// # Errors

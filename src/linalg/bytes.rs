@@ -287,8 +287,7 @@ impl Product<'_> {
     #[inline(always)]
     fn group<Q: Quads, const P: usize>(&mut self, quads: Q, g: usize, depths: Range<usize>, p: usize) {
         let a = &self.rows.values[g * self.n_quads..][depths.clone()];
-        let b: [&[Line]; P] =
-            std::array::from_fn(|i| &self.lines[(p + i) * self.n_quads..][depths.clone()][..a.len()]);
+        let b: [&[Line]; P] = std::array::from_fn(|i| &self.lines[(p + i) * self.n_quads..][depths.clone()][..a.len()]);
         let mut sums = [[Q::Sums::zeroed(); P]; GROUP];
         for (l, a) in a.iter().enumerate() {
             let b: [Line; P] = std::array::from_fn(|i| b[i][l]);

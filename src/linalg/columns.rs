@@ -95,11 +95,7 @@ pub fn multiply_few(rows: &WovenRows, r: usize, columns: &Columns, chosen: [u32;
         return simd.vectorize(
             #[inline(always)]
             || {
-                if wide {
-                    few(row, chosen, Pair(simd))
-                } else {
-                    few(row, chosen, Single(simd))
-                }
+                if wide { few(row, chosen, Pair(simd)) } else { few(row, chosen, Single(simd)) }
             },
         );
     }

@@ -153,10 +153,7 @@ impl CrossTile {
 
     /// Adds the sums of other rows of the same tile.
     pub fn merge(&mut self, other: &CrossTile) {
-        assert_eq!(
-            (self.first_row, self.n_rows(), self.d_target),
-            (other.first_row, other.n_rows(), other.d_target)
-        );
+        assert_eq!((self.first_row, self.n_rows(), self.d_target), (other.first_row, other.n_rows(), other.d_target));
         for (i, theirs) in other.alive() {
             assert!(self.add_row(i, theirs), "the same tile");
         }

@@ -190,7 +190,11 @@ impl Plan {
         let open = |s: &Space| {
             let open = |sae: &PlannedSae| {
                 let opened = sae.open()?;
-                Ok::<_, Error>(Arc::new(if self.screens && sae.screen_bytes() > 0 { opened.screened() } else { opened }))
+                Ok::<_, Error>(Arc::new(if self.screens && sae.screen_bytes() > 0 {
+                    opened.screened()
+                } else {
+                    opened
+                }))
             };
             s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
         };

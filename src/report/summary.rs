@@ -29,6 +29,9 @@ pub struct Speed {
     pub peak_bytes: Option<u64>,
     /// Seconds by the clock in each stage, over all workers; the reader's overlap the others.
     pub stages: Vec<(&'static str, f64)>,
+    /// SAEs that were tried at screening their latents, and how many times as fast that was found to be as encoding all of
+    /// them: it stays on where that is more than 1.
+    pub screening: Vec<(String, f64)>,
 }
 
 /// What came of a run.
@@ -364,7 +367,14 @@ impl Speed {
         let total: f64 = self.stages.iter().map(|s| s.1).sum();
         let shares: Vec<String> =
             self.stages.iter().map(|(name, s)| format!("{name} {:.1} %", 100.0 * s / total.max(1e-9))).collect();
-        writeln!(out, "stages    {}", shares.join(", "))
+        writeln!(out, "stages    {}", shares.join(", "))?;
+        if !self.screening.is_empty() {
+            let of = |(site, times): &(String, f64)| {
+                format!("{site} {times:.2} times as fast{}", if *times > 1.0 { "" } else { " (left off)" })
+            };
+            writeln!(out, "screened  {}", self.screening.iter().map(of).collect::<Vec<_>>().join(", "))?;
+        }
+        Ok(())
     }
 
     fn as_json(&self) -> Value {
@@ -372,6 +382,7 @@ impl Speed {
             "tokens": self.tokens, "wall_seconds": self.wall_seconds, "cpu_seconds": self.cpu_seconds,
             "peak_bytes": self.peak_bytes,
             "stage_seconds": self.stages.iter().map(|(n, s)| (n.to_string(), json!(s))).collect::<serde_json::Map<_, _>>(),
+            "screening": self.screening.iter().map(|(s, t)| (s.clone(), json!(t))).collect::<serde_json::Map<_, _>>(),
         })
     }
 }

@@ -52,8 +52,8 @@ impl SaeShape {
 
     /// Bytes that screening its latents takes beside ([`Sae::screened`]); 0 where this machine or its rule gains nothing by it.
     pub fn screen_bytes(&self) -> u64 {
-        let screened = matches!(self.activation, Activation::TopK(_) | Activation::Relu | Activation::JumpRelu);
-        if screened && Screen::is_worth_a_trial() { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }
+        let tried = Screen::is_worth_a_trial(self.activation, self.d_in, self.d_sae);
+        if tried { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }
     }
 
     /// Entries of a row to make room for. For a counted selection the most there can be; for all positive latents half

@@ -7,9 +7,9 @@
 //! for bit. Whether that is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
 //! faster way stays.
 
-use super::autoencoder::Rule;
+use super::autoencoder::{Activation, Rule};
 use super::candidates::RowPick;
-use crate::linalg::bytes::{ByteRows, BytePanels, DEEPEST, Far, multiply_bytes};
+use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Far, multiply_bytes};
 use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};
 use crate::linalg::{bytes, vectorised};
@@ -114,9 +114,14 @@ impl Screen {
         BytePanels::memory_bytes(d_in, d_sae) + Columns::memory_bytes(d_in, d_sae) + vectors
     }
 
-    /// Whether this machine has what makes it worth a trial.
-    pub fn is_worth_a_trial() -> bool {
-        bytes::pays_off()
+    /// Whether an SAE with this activation is worth a trial on this machine.
+    pub fn is_worth_a_trial(activation: Activation, d_in: usize, d_sae: usize) -> bool {
+        let bounded = match activation {
+            Activation::TopK(k) => HEAD_START * k < d_sae,
+            Activation::Relu | Activation::JumpRelu => true,
+            Activation::AbsTopK(_) | Activation::GroupMax(_) | Activation::Gated => false,
+        };
+        bounded && d_in <= DEEPEST && bytes::pays_off()
     }
 
     /// What the trial found, once it is over.
