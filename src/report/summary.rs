@@ -368,13 +368,23 @@ impl Speed {
         let shares: Vec<String> =
             self.stages.iter().map(|(name, s)| format!("{name} {:.1} %", 100.0 * s / total.max(1e-9))).collect();
         writeln!(out, "stages    {}", shares.join(", "))?;
-        if !self.screening.is_empty() {
-            let of = |(site, times): &(String, f64)| {
-                format!("{site} {times:.2} times as fast{}", if *times > 1.0 { "" } else { " (left off)" })
-            };
-            writeln!(out, "screened  {}", self.screening.iter().map(of).collect::<Vec<_>>().join(", "))?;
+        if let Some(told) = self.screened() {
+            writeln!(out, "screened  {told}")?;
         }
         Ok(())
+    }
+
+    /// How many SAEs screen their latents, and what that gains.
+    fn screened(&self) -> Option<String> {
+        let on: Vec<f64> = self.screening.iter().map(|s| s.1).filter(|times| *times > 1.0).collect();
+        let n = self.screening.len();
+        let (least, most) = (on.iter().copied().fold(f64::INFINITY, f64::min), on.iter().copied().fold(0.0, f64::max));
+        Some(match on.len() {
+            _ if n == 0 => return None,
+            0 => format!("none of {n} SAEs: no faster than encoding all latents"),
+            1 => format!("1 of {n} SAEs, {most:.1} times as fast as encoding all latents"),
+            k => format!("{k} of {n} SAEs, {least:.1} to {most:.1} times as fast as encoding all latents"),
+        })
     }
 
     fn as_json(&self) -> Value {

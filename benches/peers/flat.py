@@ -1,0 +1,84 @@
+"""Does a token cost the same however long the corpus is? A cheap model over the demo's corpus, repeated: CPU and peak memory.
+
+    benches/peers/.venv/bin/python benches/peers/flat.py [--tokens 100000 1000000 10000000] [--rounds 1]
+
+One block of 32 dimensions against another of the same size, SAEs of 256 latents, k = 8; exact sums and a sketch of width 256. What
+does not grow with the corpus (start, check, tables, page) is what a run of 1 000 tokens takes; it is told, and taken off in a column of
+its own. Writes Markdown to standard output and every figure to --json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import shapes
+
+HOME = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--tokens", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+parser.add_argument("--rounds", type=int, default=1)
+parser.add_argument("--binary", default=os.path.join(HOME, "target/release/cognate"))
+parser.add_argument("--work", default="runs/flat", help="folder for models, corpus and runs")
+parser.add_argument("--json", help="file for every figure")
+args = parser.parse_args()
+
+work = os.path.join(HOME, args.work)
+for name in ("cheap-a", "cheap-b"):
+    shapes.SHAPES[name] = dict(d=32, layers=1, heads=2, mlp=128)
+    shapes.write_model(f"{work}/{name}", name)
+    shapes.write_sae(f"{work}/saes/{name}", name, 0, 256, 8)
+with open(f"{HOME}/data/demo/corpus.jsonl", encoding="utf-8") as file:
+    text = file.read()
+with open(f"{work}/corpus.jsonl", "w", encoding="utf-8") as file:
+    # some 220 000 tokens each time
+    for _ in range(max(args.tokens) // 200_000 + 2):
+        file.write(text)
+
+
+def flow(cross, tokens):
+    compare = {"exact": 'cross = "exact"', "sketch": 'cross = "sketch"\nwidth = 256'}[cross]
+    path = f"{work}/{cross}-{tokens}.toml"
+    sites = "".join(
+        f'[models.{name}]\npath = "{work}/{name}"\n[saes."{name}/resid_post.0"]\npath = "{work}/saes/{name}"\n'
+        for name in ("cheap-a", "cheap-b")
+    )
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(
+            f'format = 1\nname = "flat"\n[corpus]\nfiles = ["{work}/corpus.jsonl"]\ncontext_length = 128\nmax_tokens = {tokens}\n{sites}'
+            f"[compare]\npairs = \"all\"\n{compare}\n[estimate]\nsnapshot_every = {max(tokens // 4, 1)}\n[check]\ndoctor = \"off\"\n"
+        )
+    return path
+
+
+def run(cross, tokens):
+    command = [args.binary, "run", flow(cross, tokens), "--out", f"{work}/run", "--fresh", "--json"]
+    child = subprocess.run(command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if child.returncode:
+        sys.exit(child.stderr)
+    speed = json.loads(child.stdout.strip().splitlines()[-1])["speed"]
+    return {"cross": cross, "asked": tokens, **speed}
+
+
+figures = []
+for turn in range(args.rounds):
+    for cross in ("exact", "sketch"):
+        for tokens in [1_000, *args.tokens]:
+            figures.append({"turn": turn, **run(cross, tokens)})
+            print(f"{cross}, {tokens} tokens, round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
+            if args.json:
+                with open(args.json, "w", encoding="utf-8") as file:
+                    json.dump(figures, file, indent=1)
+
+print("| sums | tokens | CPU s | CPU µs a token | the same without the start | peak MiB |")
+print("|---|---|---|---|---|---|")
+for cross in ("exact", "sketch"):
+    per = lambda tokens, of: statistics.median(of(f) for f in figures if (f["cross"], f["asked"]) == (cross, tokens))  # noqa: E731
+    start = per(1_000, lambda f: f["cpu_seconds"])
+    for tokens in [1_000, *args.tokens]:
+        n, cpu = per(tokens, lambda f: f["tokens"]), per(tokens, lambda f: f["cpu_seconds"])
+        peak = per(tokens, lambda f: f["peak_bytes"]) / 2**20
+        more = f"{(cpu - start) / n * 1e6:.2f}" if tokens > 1_000 else ""
+        print(f"| {cross} | {n:,.0f} | {cpu:.2f} | {cpu / n * 1e6:.2f} | {more} | {peak:.1f} |")
