@@ -2,8 +2,8 @@
 
     benches/peers/.venv/bin/python benches/peers/flat.py [--tokens 100000 1000000 10000000] [--rounds 1]
 
-One block of 32 dimensions against another of the same size, SAEs of 256 latents, k = 8; exact sums and a sketch of width 256. What
-does not grow with the corpus (start, check, tables, page) is what a run of 1 000 tokens takes; it is told, and taken off in a column of
+Two blocks of 64 dimensions against another model of the same size, SAEs of 512 latents, k = 16; exact sums and a sketch of width 256.
+What does not grow with the corpus (start, check, tables, page) is what a run of 1 000 tokens takes; it is told, and taken off in a column of
 its own. Writes Markdown to standard output and every figure to --json.
 """
 
@@ -27,9 +27,9 @@ args = parser.parse_args()
 
 work = os.path.join(HOME, args.work)
 for name in ("cheap-a", "cheap-b"):
-    shapes.SHAPES[name] = dict(d=32, layers=1, heads=2, mlp=128)
+    shapes.SHAPES[name] = dict(d=64, layers=2, heads=2, mlp=256)
     shapes.write_model(f"{work}/{name}", name)
-    shapes.write_sae(f"{work}/saes/{name}", name, 0, 256, 8)
+    shapes.write_sae(f"{work}/saes/{name}", name, 1, 512, 16)
 with open(f"{HOME}/data/demo/corpus.jsonl", encoding="utf-8") as file:
     text = file.read()
 with open(f"{work}/corpus.jsonl", "w", encoding="utf-8") as file:
@@ -42,7 +42,7 @@ def flow(cross, tokens):
     compare = {"exact": 'cross = "exact"', "sketch": 'cross = "sketch"\nwidth = 256'}[cross]
     path = f"{work}/{cross}-{tokens}.toml"
     sites = "".join(
-        f'[models.{name}]\npath = "{work}/{name}"\n[saes."{name}/resid_post.0"]\npath = "{work}/saes/{name}"\n'
+        f'[models.{name}]\npath = "{work}/{name}"\n[saes."{name}/resid_post.1"]\npath = "{work}/saes/{name}"\n'
         for name in ("cheap-a", "cheap-b")
     )
     with open(path, "w", encoding="utf-8") as file:
