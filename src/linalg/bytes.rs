@@ -128,7 +128,8 @@ impl ByteRows {
         self.steps.resize(n_quads * QUAD, 0);
         self.far.clear();
         self.offsets.clear();
-        for (r, x) in x.chunks_exact(depth.max(1)).enumerate() {
+        for r in 0..n_rows {
+            let x = &x[r * depth..][..depth];
             self.far.push(super::vectorised(
                 #[inline(always)]
                 || round(x, &mut self.steps[..depth]),
@@ -332,14 +333,19 @@ mod x86 {
 
     /// On a processor that has one of them.
     pub fn run(product: Product<'_>) {
-        if has_512() {
-            // SAFETY: the processor has the features that the function is compiled for.
-            unsafe { with_512(product) }
-        } else {
-            assert!(has_256(), "a processor without products of bytes");
-            // SAFETY: the processor has the features that the function is compiled for.
-            unsafe { with_256(product) }
-        }
+        if has_512() { by_512(product) } else { by_256(product) }
+    }
+
+    pub fn by_512(product: Product<'_>) {
+        assert!(has_512(), "a processor without AVX-512 VNNI");
+        // SAFETY: the processor has the features that the function is compiled for.
+        unsafe { with_512(product) }
+    }
+
+    pub fn by_256(product: Product<'_>) {
+        assert!(has_256(), "a processor without AVX-VNNI");
+        // SAFETY: the processor has the features that the function is compiled for.
+        unsafe { with_256(product) }
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
@@ -348,7 +354,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx2,avxvnni")]
-    pub(super) fn with_256(product: Product<'_>) {
+    fn with_256(product: Product<'_>) {
         product.run::<_, 1>(By256(()));
     }
 
@@ -417,10 +423,19 @@ mod tests {
             let mut sums = vec![i32::MIN; n_rows * width];
             multiply_bytes(&rows, &bytes, range.clone(), &mut sums);
             if depth > 0 {
-                let mut plain = vec![i32::MIN; n_rows * width];
                 let lines = &bytes.lines[range.start * bytes.n_quads()..];
-                Product { rows: &rows, n_quads: bytes.n_quads(), lines, width, sums: &mut plain }.plain();
-                prop_assert_eq!(&sums, &plain);
+                let by = |way: fn(Product<'_>)| {
+                    let mut sums = vec![i32::MIN; n_rows * width];
+                    way(Product { rows: &rows, n_quads: bytes.n_quads(), lines, width, sums: &mut sums });
+                    sums
+                };
+                prop_assert_eq!(&sums, &by(|product| product.plain()));
+                #[cfg(target_arch = "x86_64")]
+                for (has, way) in [(x86::has_512(), x86::by_512 as fn(Product<'_>)), (x86::has_256(), x86::by_256)] {
+                    if has {
+                        prop_assert_eq!(&sums, &by(way));
+                    }
+                }
             }
             let n_true = n_columns - range.start * WIDTH;
             let mut products = vec![0.0; n_rows * n_true];
