@@ -7,7 +7,7 @@
 //! For a row x and a column w with `x' = s q` their rounded selves, by Cauchy and Schwarz
 //! `|x·w - x'·w'| <= ‖x - x'‖ ‖w‖ + ‖x'‖ ‖w - w'‖`: what rounding took is measured for each of them, not assumed. The product of
 //! f32 ([`multiply`](super::panels::multiply)) is at most `γ ‖x‖ ‖w‖` from the exact one, γ for the roundings that one term goes
-//! through. [`Far`] holds what a row and a column add to the sum of both.
+//! through. [`Rounding`] holds what a row and a column add to the sum of both.
 
 use super::panels::{GROUP, Panels, WIDTH, roundings};
 use bytemuck::{Pod, Zeroable};
@@ -33,7 +33,7 @@ struct Line([u8; WIDTH * QUAD]);
 
 /// What a row or a column is known by beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Far {
+pub struct Rounding {
     /// Its step s.
     pub step: f32,
     /// ‖v - v'‖, at least.
@@ -48,17 +48,15 @@ pub struct BytePanels {
     depth: usize,
     /// `[n_panels, n_quads]`
     lines: Vec<Line>,
-    /// `[n_columns]`
-    far: Vec<Far>,
 }
 
 impl BytePanels {
-    /// The columns of `panels`, rounded. Their [`Far::rounded`] holds also what a product of f32 may be off by, for each unit
-    /// of the row's norm.
+    /// The columns of `panels`, and what rounding took of each, `[n_columns]`. [`Rounding::rounded`] holds also what a product of f32
+    /// may be off by, for each unit of the row's norm.
     ///
     /// # Panics
     /// When they are deeper than [`DEEPEST`].
-    pub fn of(panels: &Panels) -> Self {
+    pub fn of(panels: &Panels) -> (Self, Vec<Rounding>) {
         let (depth, n_columns) = (panels.depth(), panels.n_columns());
         assert!(depth <= DEEPEST, "{depth} terms of bytes in 32 bits");
         let n_quads = depth.div_ceil(QUAD);
@@ -67,33 +65,28 @@ impl BytePanels {
         let mut lines = vec![Line([OFFSET as u8; WIDTH * QUAD]); panels.n_panels() * n_quads];
         let mut steps = vec![0; depth];
         let mut column = Vec::with_capacity(depth);
-        let far = (0..n_columns)
+        let of_columns = (0..n_columns)
             .map(|j| {
                 column.clear();
                 column.extend(panels.column(j));
-                let mut far = round(&column, &mut steps);
-                far.rounded += f32_off * far.norm;
+                let mut rounding = round(&column, &mut steps);
+                rounding.rounded += f32_off * rounding.norm;
                 let lines = &mut lines[j / WIDTH * n_quads..][..n_quads];
                 for (line, steps) in lines.iter_mut().zip(steps.chunks(QUAD)) {
                     for (byte, q) in line.0[j % WIDTH * QUAD..].iter_mut().zip(steps) {
                         *byte = (i32::from(*q) + OFFSET) as u8;
                     }
                 }
-                far
+                rounding
             })
             .collect();
-        BytePanels { depth, lines, far }
+        (BytePanels { depth, lines }, of_columns)
     }
 
     /// Bytes that `[depth, n_columns]` take.
     pub fn memory_bytes(depth: usize, n_columns: usize) -> u64 {
         let lines = n_columns.div_ceil(WIDTH) as u64 * depth.div_ceil(QUAD) as u64;
-        lines * size_of::<Line>() as u64 + n_columns as u64 * size_of::<Far>() as u64
-    }
-
-    /// What is known of the columns, `[n_columns]`.
-    pub fn far(&self) -> &[Far] {
-        &self.far
+        lines * size_of::<Line>() as u64
     }
 
     fn n_quads(&self) -> usize {
@@ -108,7 +101,7 @@ pub struct ByteRows {
     n_quads: usize,
     /// `[n_groups, n_quads]` of four steps in one integer
     values: Vec<[i32; GROUP]>,
-    far: Vec<Far>,
+    roundings: Vec<Rounding>,
     /// What [`OFFSET`] adds to the row's sums.
     offsets: Vec<i32>,
     steps: Vec<i8>,
@@ -126,11 +119,11 @@ impl ByteRows {
         self.values.resize(n_rows.div_ceil(GROUP) * n_quads, [0; GROUP]);
         self.steps.clear();
         self.steps.resize(n_quads * QUAD, 0);
-        self.far.clear();
+        self.roundings.clear();
         self.offsets.clear();
         for r in 0..n_rows {
             let x = &x[r * depth..][..depth];
-            self.far.push(super::vectorised(
+            self.roundings.push(super::vectorised(
                 #[inline(always)]
                 || round(x, &mut self.steps[..depth]),
             ));
@@ -144,8 +137,8 @@ impl ByteRows {
     }
 
     /// What is known of the rows, `[n_rows]`.
-    pub fn far(&self) -> &[Far] {
-        &self.far
+    pub fn roundings(&self) -> &[Rounding] {
+        &self.roundings
     }
 
     /// What every sum of row `r` is too large by.
@@ -156,7 +149,7 @@ impl ByteRows {
 
 /// Rounds `v` to whole steps.
 #[inline(always)]
-fn round(v: &[f32], steps: &mut [i8]) -> Far {
+fn round(v: &[f32], steps: &mut [i8]) -> Rounding {
     let largest = v.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let step = largest / STEPS;
     // Steps near the smallest numbers would round by more than half: such vectors, and those of zeros, get none.
@@ -184,7 +177,7 @@ fn round(v: &[f32], steps: &mut [i8]) -> Far {
     }
     // A little more than it is: what f64 and the step to f32 may have taken.
     let at_least = |squares: [f64; 8]| (squares.iter().sum::<f64>().sqrt() * (1.0 + 1e-6)) as f32;
-    Far { step, rounded: at_least(rounded), norm: at_least(norm).max(at_least(own)) }
+    Rounding { step, rounded: at_least(rounded), norm: at_least(norm).max(at_least(own)) }
 }
 
 /// `sums = rows * panels[.., columns of these panels]` in whole steps, `[n_rows, WIDTH * range.len()]`, each row's too large by
@@ -414,7 +407,7 @@ mod tests {
         ) {
             let x: Vec<f32> = values(n_rows * depth, "x").iter().map(|x| x * scale).collect();
             let panels = Panels::from_transposed(&values(n_columns * depth, "w"), n_columns, depth);
-            let bytes = BytePanels::of(&panels);
+            let (bytes, columns) = BytePanels::of(&panels);
             let (mut rows, mut full) = (ByteRows::default(), Rows::default());
             rows.pack(&x, n_rows, depth);
             full.pack(&x, n_rows, depth);
@@ -442,7 +435,7 @@ mod tests {
             multiply(&full, &panels, range.clone(), &mut products, Finish::default());
             for i in 0..n_rows {
                 for j in 0..n_true {
-                    let (row, column) = (rows.far()[i], bytes.far()[range.start * WIDTH + j]);
+                    let (row, column) = (rows.roundings()[i], columns[range.start * WIDTH + j]);
                     let steps = sums[i * width + j] - rows.offset(i);
                     let about = f64::from(steps) * f64::from(row.step) * f64::from(column.step);
                     let bound = f64::from(row.rounded) * f64::from(column.norm) + f64::from(row.norm) * f64::from(column.rounded);

@@ -188,8 +188,9 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     }
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
         out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
-        if plan.screens && sae.screen_bytes() > 0 {
-            out.push(streaming("screen", s.site.to_string(), sae.screen_bytes()));
+        let screen = plan.screen_bytes(sae);
+        if screen > 0 {
+            out.push(streaming("screen", s.site.to_string(), screen));
         }
     }
     let n_loaded = out.len();

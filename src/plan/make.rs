@@ -132,6 +132,11 @@ impl Plan {
         }
     }
 
+    /// Bytes that screening this SAE's latents takes; 0 where they are not screened.
+    pub fn screen_bytes(&self, sae: &PlannedSae) -> u64 {
+        if self.screens && sae.encode == crate::sae::Encode::Sparse { sae.shape.screen_bytes() } else { 0 }
+    }
+
     /// Reads every artifact once to take its digest; fills [`Plan::fingerprint_parts`]. Corpus files enter by name, size
     /// and order.
     ///
@@ -190,11 +195,7 @@ impl Plan {
         let open = |s: &Space| {
             let open = |sae: &PlannedSae| {
                 let opened = sae.open()?;
-                Ok::<_, Error>(Arc::new(if self.screens && sae.screen_bytes() > 0 {
-                    opened.screened()
-                } else {
-                    opened
-                }))
+                Ok::<_, Error>(Arc::new(if self.screen_bytes(sae) > 0 { opened.screened() } else { opened }))
             };
             s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
         };

@@ -101,11 +101,6 @@ pub struct PlannedSae {
 }
 
 impl PlannedSae {
-    /// Bytes that screening its latents takes; 0 where they are not screened.
-    pub fn screen_bytes(&self) -> u64 {
-        if self.encode == Encode::Sparse { self.shape.screen_bytes() } else { 0 }
-    }
-
     /// The SAE, read as the dataflow file wants it.
     ///
     /// # Errors

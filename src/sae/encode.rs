@@ -7,7 +7,7 @@
 
 use super::autoencoder::{Rule, Sae};
 use super::candidates::{Key, RowPick};
-use super::screen::{Screen, Work};
+use super::screen::{Screen, Way, Work};
 use super::{Encode, LatentBatch};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
@@ -146,22 +146,20 @@ impl Sae {
                 pick(rule, first, end - first, products, picks);
             }
         };
-        let start = Instant::now();
+        // Of another rule than the SAE's own (a dense encode) nothing is screened.
         let screen = self.screen.as_deref().filter(|_| std::ptr::eq(rule, &self.rule));
-        let verdict = screen.and_then(Screen::verdict);
-        // A block of few rows would not show which way is the faster one.
-        let on_trial = screen.is_some() && verdict.is_none() && n_rows == BLOCK_ROWS;
-        let mut took = start.elapsed();
-        if !verdict.is_some_and(|v| v.pays()) {
-            picks.iter_mut().for_each(RowPick::clear);
+        let way = screen.map_or(Way::Full, |screen| screen.way(n_rows == BLOCK_ROWS));
+        let start = Instant::now();
+        picks.iter_mut().for_each(RowPick::clear);
+        if way != Way::Screened {
             full(0..self.w_enc.n_panels(), picks);
-            took = start.elapsed();
         }
-        if let Some(screen) = screen.filter(|_| on_trial || verdict.is_some_and(|v| v.pays())) {
+        let took = start.elapsed();
+        if let Some(screen) = screen.filter(|_| way != Way::Full) {
             let start = Instant::now();
             picks.iter_mut().for_each(RowPick::clear);
             screen.pick(u, rule, TILE_PANELS, screening, picks, full);
-            if on_trial {
+            if way == Way::Tried {
                 screen.tell(took, start.elapsed());
             }
         }

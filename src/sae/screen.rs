@@ -9,7 +9,7 @@
 
 use super::autoencoder::{Activation, Rule};
 use super::candidates::RowPick;
-use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Far, multiply_bytes};
+use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, multiply_bytes};
 use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};
 use crate::linalg::{bytes, vectorised};
@@ -66,6 +66,15 @@ impl Verdict {
     }
 }
 
+/// How a block is encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Way {
+    Full,
+    Screened,
+    /// Both, for the trial.
+    Tried,
+}
+
 /// What a thread screens in; kept from block to block.
 #[derive(Default)]
 pub(super) struct Work {
@@ -92,16 +101,16 @@ impl Screen {
         if w_enc.depth() > DEEPEST || head_start(rule) >= w_enc.n_columns() {
             return None;
         }
-        let bytes = BytePanels::of(w_enc);
-        let far = |of: fn(&Far) -> f32| bytes.far().iter().map(of).collect();
+        let (bytes, latents) = BytePanels::of(w_enc);
+        let each = |of: fn(&Rounding) -> f32| latents.iter().map(of).collect();
         Some(Screen {
             columns: Columns::of(w_enc),
-            step: far(|far| far.step),
+            step: each(|latent| latent.step),
             // more than it is by what adding it up may lose
             bias: bias.iter().map(|b| b + 1e-6 * b.abs() + f32::MIN_POSITIVE).collect(),
-            largest_norm: bytes.far().iter().fold(0.0, |max, far| max.max(far.norm)),
-            norm: far(|far| far.norm),
-            rounded: far(|far| far.rounded),
+            largest_norm: latents.iter().fold(0.0, |max, latent| max.max(latent.norm)),
+            norm: each(|latent| latent.norm),
+            rounded: each(|latent| latent.rounded),
             trial: Mutex::default(),
             verdict: OnceLock::new(),
             bytes,
@@ -127,6 +136,15 @@ impl Screen {
     /// What the trial found, once it is over.
     pub fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
+    }
+
+    /// How to encode the next block; one of few rows would not show which way is the faster one, and is no trial.
+    pub fn way(&self, whole_block: bool) -> Way {
+        match self.verdict() {
+            Some(verdict) if verdict.pays() => Way::Screened,
+            None if whole_block => Way::Tried,
+            _ => Way::Full,
+        }
     }
 
     /// Takes down how long a block took each way.
@@ -193,11 +211,11 @@ impl Screen {
 
     #[inline(always)]
     fn row<'a>(&self, rule: &'a Rule, bytes: &ByteRows, woven: &'a WovenRows, r: usize) -> Row<'a> {
-        let mut far = bytes.far()[r];
-        if far.norm * self.largest_norm > OVERFLOWS {
-            far.norm = f32::INFINITY;
+        let mut rounding = bytes.roundings()[r];
+        if rounding.norm * self.largest_norm > OVERFLOWS {
+            rounding.norm = f32::INFINITY;
         }
-        Row { rule, woven, r, offset: bytes.offset(r), far }
+        Row { rule, woven, r, offset: bytes.offset(r), rounding }
     }
 
     /// One row's sums of the latents from `first` on.
@@ -232,10 +250,10 @@ impl Screen {
         };
         let mut may = [0u8; LANES];
         for i in 0..L {
-            let about = (sums[i] - row.offset) as f32 * row.far.step;
+            let about = (sums[i] - row.offset) as f32 * row.rounding.step;
             let most = about.mul_add(step[i], bias[i]);
-            let most = row.far.rounded.mul_add(norm[i], most);
-            let most = row.far.norm.mul_add(rounded[i], most);
+            let most = row.rounding.rounded.mul_add(norm[i], most);
+            let most = row.rounding.norm.mul_add(rounded[i], most);
             may[i] = u8::from(!(most <= floor[i]));
         }
         let (words, _) = may.as_chunks::<8>();
@@ -284,7 +302,7 @@ struct Row<'a> {
     woven: &'a WovenRows,
     r: usize,
     offset: i32,
-    far: Far,
+    rounding: Rounding,
 }
 
 /// `L` values from `first` on.
