@@ -8,7 +8,9 @@ use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
 use crate::doctor::diagnose_open;
-use crate::engine::{Cluster, Event, Job, Loaded, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass};
+use crate::engine::{
+    Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
@@ -80,6 +82,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let shared = Arc::new(Shared::default());
     listen(&shared, &run, leads)?;
     abort_on_panic();
+    let (of_shared, of_run) = (shared.clone(), run.clone());
+    let stopped = move || of_shared.stop_requested() || (leads && of_run.stop_requested());
+    let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text));
     let loaded = Arc::new(Loaded::open(&plan)?);
     if leads && resume.is_none() {
         check(&plan, &loaded, voice)?;
@@ -99,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         observer: Arc::new(move |event: Event| teller.tell(&event)),
         extra: extra(&args.flow, &plan)?,
     };
-    let outcome = crate::engine::run(job, corpus);
+    let outcome = crate::engine::run(job, meeting, corpus);
     watch.stop();
     if leads {
         warn_of_skips(&shared, voice);

@@ -2,19 +2,23 @@
 
 use crate::corpus::Corpus;
 use crate::engine::dataflow::build;
+use crate::engine::meeting::{Meeting, Peers};
 use crate::engine::schedule::Schedule;
 use crate::engine::source::{SourceParts, feed, second_schedule};
 use crate::engine::{Job, keep_or_fail, second_pass};
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
+use std::any::Any;
 use std::cell::RefCell;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use timely::communication::Config;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Config, Hooks};
 use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::vec::{Broadcast, ToStream};
 use timely::dataflow::operators::{Inspect, Probe};
@@ -37,18 +41,23 @@ impl Cluster {
         Cluster { workers, process: 0, hosts: Vec::new() }
     }
 
-    fn config(&self) -> Config {
-        match (self.hosts.len(), self.workers) {
-            (0 | 1, 0 | 1) => Config::Thread,
-            (0 | 1, n) => Config::Process(n),
-            (_, n) => Config::Cluster {
-                threads: n.max(1),
-                process: self.process,
-                addresses: self.hosts.clone(),
-                report: false,
-                zerocopy: false,
-            },
-        }
+    /// What timely's workers of this process are made of: threads alone, or threads and the connections to all `peers`.
+    fn workers(&self, peers: Peers) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
+        let n = self.workers.max(1);
+        let connected = if peers.is_empty() {
+            let config = if n == 1 { Config::Thread } else { Config::Process(n) };
+            config.try_build()
+        } else {
+            let hooks = Hooks::default();
+            let threads = ProcessBuilder::new_typed_vector(n, hooks.refill.clone(), hooks.spill.clone());
+            initialize_networking_from_sockets(threads, peers, self.process, n, hooks)
+                .map(|(workers, guard)| {
+                    let workers = workers.into_iter().map(AllocatorBuilder::Tcp).collect();
+                    (workers, Box::new(guard) as Box<dyn Any + Send>)
+                })
+                .map_err(|e| e.to_string())
+        };
+        connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
     }
 }
 
@@ -79,14 +88,21 @@ pub fn abort_on_panic() {
 const IDLE_EFFORT: isize = 10_000;
 
 /// Runs the dataflow on every worker of this process and waits for the end.
-pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
+///
+/// # Errors
+/// `Machine` when a worker cannot start or ends badly; those of the [`Meeting`].
+pub(super) fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
+    let Some(peers) = meeting.wait()? else {
+        job.shared.request_stop();
+        return Ok(());
+    };
+    let (workers, connections) = job.cluster.workers(peers)?;
     let mut worker = timely::WorkerConfig::default();
     // arrangements are brought together between snapshots, so that what they hold does not grow with their number
     differential_dataflow::configure(
         &mut worker,
         &differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_EFFORT)),
     );
-    let config = timely::Config { communication: job.cluster.config(), worker };
     let shared = job.shared.clone();
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
     let source = corpus.map(|corpus| {
@@ -111,7 +127,7 @@ pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
     let several_processes = job.cluster.hosts.len() > 1;
     let job = Arc::new(job);
     let of_job = job.clone();
-    let guards = timely::execute(config, move |worker| {
+    let guards = timely::execute::execute_from(workers, connections, worker, move |worker| {
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
         let (plan, tokenizer) = (of_job.plan.clone(), of_job.tokenizer.clone());
         let checkpoint_every = plan.spec.checkpoint.every;
@@ -140,11 +156,7 @@ pub(super) fn execute(job: Job, corpus: Option<Corpus>) -> Result<()> {
             }
         }
     });
-    let guards = guards.map_err(|e| {
-        Error::machine(format!(
-            "cannot start the workers: {e}; check that every address of --hosts is free and reachable"
-        ))
-    })?;
+    let guards = guards.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))?;
     if several_processes {
         // after a failure the peers would wait for us and we for them: leave, and they see the closed sockets
         while !shared.failed() && guards.guards().iter().any(|g| !g.is_finished()) {

@@ -5,7 +5,7 @@ use crate::engine::encode::{Loaded, encode_batch};
 use crate::engine::fold::Fold;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
-use crate::linalg::gemm::gemm_f32;
+use crate::linalg::panels::{Finish, Panels, Rows, multiply};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -36,13 +36,15 @@ pub fn measure_choice(plan: &Plan) -> f64 {
     if all == 0.0 {
         return 0.0;
     }
-    let (m, n, width) = (256, 1024, plan.spec.compare.width);
-    let (a, b) = (vec![0.5f32; m * width], vec![0.5f32; n * width]);
+    let (m, n, width) = (264, 1024, plan.spec.compare.width);
+    let panels = Panels::from_transposed(&vec![0.5f32; n * width], n, width);
+    let mut rows = Rows::default();
+    rows.pack(&vec![0.5f32; m * width], m, width);
     let products = 2 * rayon::current_num_threads();
     let start = Instant::now();
     (0..products).into_par_iter().for_each(|_| {
         let mut r = vec![0f32; m * n];
-        gemm_f32(m, n, width, &a, (width, 1), &b, (1, width), &mut r, (n, 1), 0.0, 1.0);
+        multiply(&rows, &panels, 0..panels.n_panels(), &mut r, Finish::default());
         std::hint::black_box(r);
     });
     start.elapsed().as_secs_f64() * all / (products * m * n) as f64

@@ -16,6 +16,7 @@ mod encode;
 mod facts;
 mod fold;
 mod measure;
+mod meeting;
 mod memory;
 mod merge;
 mod message;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 pub use cluster::{Cluster, abort_on_panic};
 pub use encode::Loaded;
 pub use measure::{measure_batch, measure_choice};
+pub use meeting::Meeting;
 pub use memory::bound_arenas;
 pub use merge::{Part, merge};
 pub use message::SecondPass;
@@ -96,13 +98,14 @@ pub enum Outcome {
     Stopped,
 }
 
-/// Runs a job to its end, or until a stop is asked for. `corpus`, on process 0 only, stands where the run begins.
+/// Runs a job to its end, or until a stop is asked for, once all processes have met. `corpus`, on process 0 only, stands where
+/// the run begins.
 ///
 /// # Errors
 /// The first failure of any worker of this process; the run then stands at its last checkpoint.
-pub fn run(job: Job, corpus: Option<Corpus>) -> Result<Outcome> {
+pub fn run(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<Outcome> {
     let shared = job.shared.clone();
-    cluster::execute(job, corpus)?;
+    cluster::execute(job, meeting, corpus)?;
     match shared.error() {
         Some(error) => Err(error),
         None if shared.stop_requested() => Ok(Outcome::Stopped),

@@ -2,22 +2,27 @@
 //!
 //! Sketches are centred (with the sketch of the constant 1) and brought to length 1, so that an inner product estimates a
 //! correlation as a sample of `width` buckets does: standard error (1 − r²)/√width, 0 for a latent with a copy of itself.
-//! All pairs are one product, [`PRODUCT_ROWS`] by [`PRODUCT_COLUMNS`] at a time; nothing of it is kept but the best.
+//! All pairs are one product, [`PRODUCT_ROWS`] by [`PRODUCT_COLUMNS`] at a time; nothing of it is kept but the best. Its bits
+//! do not depend on where it is cut (`linalg/panels.rs`).
 
-use crate::linalg::gemm::gemm_f32;
+use crate::linalg::panels::{Finish, Panels, Rows, multiply};
 use crate::matching::best::{GLANCE, glance};
 use crate::matching::{BestPartners, Correlation, Partner, Standardised, TileMatches};
 use crate::moments::{Candidates, Counted, Sketch};
 use rayon::prelude::*;
 
 /// Source latents of one product.
-const PRODUCT_ROWS: usize = 256;
+const PRODUCT_ROWS: usize = 264;
+/// Products whose sources are held, centred and laid out, while the targets pass: they must be so only once for each.
+const PRODUCTS_HELD: usize = 8;
 /// Target latents of one product.
 const PRODUCT_COLUMNS: usize = 1024;
 
 /// Bytes that a thread needs while candidates are chosen; one thread's lists more hold what comes of all.
 pub fn choosing_bytes(width: usize, d_target: usize, keep: usize) -> usize {
-    4 * ((PRODUCT_ROWS + PRODUCT_COLUMNS) * width + PRODUCT_ROWS * PRODUCT_COLUMNS) + d_target * (8 * keep + 4)
+    let held = PRODUCTS_HELD * PRODUCT_ROWS;
+    let lists = (held + d_target) * (8 * keep + 4);
+    4 * ((held + PRODUCT_ROWS + 2 * PRODUCT_COLUMNS) * width + PRODUCT_ROWS * PRODUCT_COLUMNS) + lists
 }
 
 /// The `keep` best of each of `n` latents, as flat lists: correlation and partner, best first, ties to the lower partner.
@@ -91,7 +96,7 @@ pub fn choose_candidates(counted: &Counted, sides: Sides<'_>, keep: usize) -> Co
     let [(a, of_a), (b, of_b)] = sides;
     let (d_source, d_target) = (a.d_sae(), b.d_sae());
     // a stretch for each thread, for each holds a list of best sources for every target; what comes of them is the same
-    // however many there are, for the order of partners is total and products are cut at the same places
+    // however many there are, for the order of partners is total and products have the same bits wherever they are cut
     let height = d_source.div_ceil(rayon::current_num_threads()).next_multiple_of(PRODUCT_ROWS);
     let stretches: Vec<(Vec<(u32, u32)>, Best)> = (0..d_source.div_ceil(height))
         .into_par_iter()
@@ -149,42 +154,65 @@ fn best_of_stretch(
     backward: &mut Best,
 ) -> Vec<(u32, u32)> {
     let [(a, of_a), (b, of_b)] = sides;
-    let (width, d_target, known) = (a.width(), b.d_sae(), counted.candidates());
+    let (width, d_target) = (a.width(), b.d_sae());
     let mut za = vec![0f32; PRODUCT_ROWS * width];
     let mut zb = vec![0f32; PRODUCT_COLUMNS * width];
     let mut r = vec![0f32; PRODUCT_ROWS * PRODUCT_COLUMNS];
+    let mut held = [(); PRODUCTS_HELD].map(|()| Rows::default());
     let mut out = Vec::new();
-    for from in rows.clone().step_by(PRODUCT_ROWS) {
-        let m = PRODUCT_ROWS.min(rows.end - from);
-        standard_rows(a, of_a, from, m, &mut za);
-        let mut forward = Best::new(m, keep);
+    for from in rows.clone().step_by(PRODUCTS_HELD * PRODUCT_ROWS) {
+        let products: Vec<std::ops::Range<usize>> = (from..rows.end.min(from + PRODUCTS_HELD * PRODUCT_ROWS))
+            .step_by(PRODUCT_ROWS)
+            .map(|first| first..rows.end.min(first + PRODUCT_ROWS))
+            .collect();
+        for (rows, z) in products.iter().zip(&mut held) {
+            standard_rows(a, of_a, rows.start, rows.len(), &mut za);
+            z.pack(&za[..rows.len() * width], rows.len(), width);
+        }
+        let mut forward: Vec<Best> = products.iter().map(|rows| Best::new(rows.len(), keep)).collect();
         for first in (0..d_target).step_by(PRODUCT_COLUMNS) {
-            let n = PRODUCT_COLUMNS.min(d_target - first);
+            let columns = first..d_target.min(first + PRODUCT_COLUMNS);
+            let n = columns.len();
             standard_rows(b, of_b, first, n, &mut zb);
-            gemm_f32(m, n, width, &za, (width, 1), &zb, (1, width), &mut r, (n, 1), 0.0, 1.0);
-            for (k, r) in r.chunks_exact_mut(n).take(m).enumerate() {
-                let i = from + k;
-                for entry in known.row(i) {
-                    let j = known.targets[entry] as usize;
-                    if (first..first + n).contains(&j) {
-                        r[j - first] = of_a.correlate(i, of_b, j, counted.sums()[entry]).map_or(f32::NAN, |r| r as f32);
-                    }
-                }
-                for (start, r) in (first..).step_by(GLANCE).zip(r.chunks(GLANCE)) {
-                    // equal ones too: of them the lower partner stays, whoever comes first
-                    if !glance(r, forward.floor[k], &backward.floor[start..start + r.len()], |r, floor| r >= floor) {
-                        continue;
-                    }
-                    for (j, &r) in (start..).zip(r) {
-                        forward.offer(k, r, j as u32);
-                        backward.offer(j, r, i as u32);
+            let panels = Panels::from_transposed(&zb[..n * width], n, width);
+            for ((rows, z), forward) in products.iter().zip(&held).zip(&mut forward) {
+                let r = &mut r[..rows.len() * n];
+                multiply(z, &panels, 0..panels.n_panels(), r, Finish::default());
+                for ((k, i), r) in rows.clone().enumerate().zip(r.chunks_exact_mut(n)) {
+                    set_counted(counted, sides, i, columns.clone(), r);
+                    for (start, r) in (first..).step_by(GLANCE).zip(r.chunks(GLANCE)) {
+                        // equal ones too: of them the lower partner stays, whoever comes first
+                        if !glance(r, forward.floor[k], &backward.floor[start..start + r.len()], |r, floor| r >= floor)
+                        {
+                            continue;
+                        }
+                        for (j, &r) in (start..).zip(r) {
+                            forward.offer(k, r, j as u32);
+                            backward.offer(j, r, i as u32);
+                        }
                     }
                 }
             }
         }
-        out.extend((0..m).flat_map(|k| forward.list(k).map(move |(_, j)| ((from + k) as u32, j)).collect::<Vec<_>>()));
+        for (rows, forward) in products.into_iter().zip(forward) {
+            out.extend(
+                rows.enumerate()
+                    .flat_map(|(k, i)| forward.list(k).map(move |(_, j)| (i as u32, j)).collect::<Vec<_>>()),
+            );
+        }
     }
     out
+}
+
+/// Puts the counted correlations of source `i` in the place of the estimated ones; `r` is of the targets `columns`.
+fn set_counted(counted: &Counted, sides: Sides<'_>, i: usize, columns: std::ops::Range<usize>, r: &mut [f32]) {
+    let ([(_, of_a), (_, of_b)], known) = (sides, counted.candidates());
+    for entry in known.row(i) {
+        let j = known.targets[entry] as usize;
+        if columns.contains(&j) {
+            r[j - columns.start] = of_a.correlate(i, of_b, j, counted.sums()[entry]).map_or(f32::NAN, |r| r as f32);
+        }
+    }
 }
 
 /// Estimated correlation of two latents with variance, and √(Σ(x−x̄)²Σ(y−ȳ)²).

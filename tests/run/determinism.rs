@@ -47,6 +47,7 @@ pub fn start(flow: &Path, out: &Path, hosts: &Path, n: usize, i: usize, workers:
         .arg("--out")
         .arg(out)
         .arg(flow)
+        .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap()
@@ -105,7 +106,9 @@ fn a_lost_process_ends_the_others_and_the_run_goes_on_with_fewer_or_more() {
 fn finish(children: Vec<Child>) {
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let [said, heard] = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
+        assert!(output.status.success(), "{said}");
+        assert_eq!((&*said, &*heard), ("", ""), "--quiet is quiet while processes meet, too");
     }
 }
 
