@@ -4,9 +4,10 @@
 use cognate::corpus::{Corpus, CorpusOptions, TokenBatch, Tokenizer};
 use cognate::ids::{Hookpoint, Site};
 use cognate::linalg::gemm::gemm_f32;
+use cognate::linalg::panels::{Finish, Panels, Rows, multiply};
 use cognate::linalg::{Matrix, Stream};
-use cognate::matching::{Chance, Direction, Standardised, match_tile};
-use cognate::moments::{ByLatent, CrossTile, LatentSums};
+use cognate::matching::{Chance, Direction, Standardised, choose_candidates, match_tile};
+use cognate::moments::{ByLatent, Counted, CrossTile, LatentSums, Sketch};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
 use cognate::table::{MatchRow, Pair, write_table};
@@ -59,6 +60,27 @@ fn products(c: &mut Criterion) {
         group.throughput(Throughput::Elements((m * n * k) as u64));
         group.bench_function(name, |bench| {
             bench.iter(|| gemm_f32(m, n, k, black_box(&a), (k, 1), &b, (1, k), &mut out, (n, 1), 0.0, 1.0));
+        });
+    }
+}
+
+/// The same by the kernel for weights that are kept, rows laid out anew each time.
+fn kept_products(c: &mut Criterion) {
+    let mut group = c.benchmark_group("panels");
+    let shapes = [
+        ("qkv, one context of the demo", 128, 384, 128),
+        ("qkv, one context of Pythia-70m", 256, 1536, 512),
+        ("SAE tile of Pythia-70m", 264, 512, 512),
+    ];
+    for (name, m, n, k) in shapes {
+        let (a, panels) = (values(m * k, "a"), Panels::from_transposed(&values(n * k, "b"), n, k));
+        let (mut rows, mut out) = (Rows::default(), vec![0.0; m * n]);
+        group.throughput(Throughput::Elements((m * n * k) as u64));
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                rows.pack(black_box(&a), m, k);
+                multiply(&rows, &panels, 0..panels.n_panels(), &mut out, Finish::default());
+            });
         });
     }
 }
@@ -154,6 +176,31 @@ fn fold(c: &mut Criterion) {
     }
 }
 
+/// Adding a batch to a sketch, and choosing candidates of two.
+fn sketch(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sketch");
+    let (n_rows, d_sae, k, width) = (4096, 8192, 32, 512);
+    let mut stream = Stream::new(0, "places", 0);
+    let places: Vec<u32> = (0..n_rows).map(|_| stream.below(2 * width as u64) as u32).collect();
+    let [(mut source, of_source), (target, of_target)] = ["source", "target"].map(|name| {
+        let batch = firings(n_rows, d_sae, k, name);
+        let (mut sketch, mut sums) = (Sketch::new(d_sae, width), LatentSums::new(d_sae));
+        sketch.fold(&ByLatent::new(&batch), &places);
+        sums.fold(&batch);
+        (sketch, Standardised::new(&sums))
+    });
+    group.throughput(Throughput::Elements((d_sae * d_sae) as u64));
+    group.bench_function("10 candidates, 8192 by 8192, width 512", |b| {
+        let none = Counted::new(d_sae, d_sae);
+        b.iter(|| choose_candidates(&none, [(black_box(&source), &of_source), (&target, &of_target)], 10));
+    });
+    group.throughput(Throughput::Elements(n_rows as u64));
+    let batch = firings(n_rows, d_sae, k, "source");
+    group.bench_function("fold, 8192 latents, k 32, width 512", |b| {
+        b.iter(|| source.fold(&ByLatent::new(black_box(&batch)), &places));
+    });
+}
+
 fn matching(c: &mut Criterion) {
     let mut group = c.benchmark_group("match_tile");
     let sums = sums(4096, 4096, 16);
@@ -221,6 +268,6 @@ fn publish(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = products, encode, forward, fold, matching, similarity, publish
+    targets = products, kept_products, encode, forward, fold, sketch, matching, similarity, publish
 }
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 
     benches/peers/.venv/bin/python benches/peers/flat.py [--tokens 100000 1000000 10000000] [--rounds 1]
 
-Two blocks of 64 dimensions against another model of the same size, SAEs of 512 latents, k = 16; exact sums and a sketch of width 256.
+Four blocks of 256 dimensions against another model of the same size, SAEs of 512 latents, k = 16; exact sums and a sketch of width 256.
 What does not grow with the corpus (start, check, tables, page) is what a run of 1 000 tokens takes; it is told, and taken off in a column of
 its own. Writes Markdown to standard output and every figure to --json.
 """
@@ -19,6 +19,7 @@ import shapes
 HOME = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--tokens", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+parser.add_argument("--sums", nargs="+", choices=["exact", "sketch"], default=["exact", "sketch"])
 parser.add_argument("--rounds", type=int, default=1)
 parser.add_argument("--binary", default=os.path.join(HOME, "target/release/cognate"))
 parser.add_argument("--work", default="runs/flat", help="folder for models, corpus and runs")
@@ -27,9 +28,9 @@ args = parser.parse_args()
 
 work = os.path.join(HOME, args.work)
 for name in ("cheap-a", "cheap-b"):
-    shapes.SHAPES[name] = dict(d=64, layers=2, heads=2, mlp=256)
+    shapes.SHAPES[name] = dict(d=256, layers=4, heads=4, mlp=1024)
     shapes.write_model(f"{work}/{name}", name)
-    shapes.write_sae(f"{work}/saes/{name}", name, 1, 512, 16)
+    shapes.write_sae(f"{work}/saes/{name}", name, 3, 512, 16)
 with open(f"{HOME}/data/demo/corpus.jsonl", encoding="utf-8") as file:
     text = file.read()
 with open(f"{work}/corpus.jsonl", "w", encoding="utf-8") as file:
@@ -42,7 +43,7 @@ def flow(cross, tokens):
     compare = {"exact": 'cross = "exact"', "sketch": 'cross = "sketch"\nwidth = 256'}[cross]
     path = f"{work}/{cross}-{tokens}.toml"
     sites = "".join(
-        f'[models.{name}]\npath = "{work}/{name}"\n[saes."{name}/resid_post.1"]\npath = "{work}/saes/{name}"\n'
+        f'[models.{name}]\npath = "{work}/{name}"\n[saes."{name}/resid_post.3"]\npath = "{work}/saes/{name}"\n'
         for name in ("cheap-a", "cheap-b")
     )
     with open(path, "w", encoding="utf-8") as file:
@@ -64,7 +65,7 @@ def run(cross, tokens):
 
 figures = []
 for turn in range(args.rounds):
-    for cross in ("exact", "sketch"):
+    for cross in args.sums:
         for tokens in [1_000, *args.tokens]:
             figures.append({"turn": turn, **run(cross, tokens)})
             print(f"{cross}, {tokens} tokens, round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
@@ -74,7 +75,7 @@ for turn in range(args.rounds):
 
 print("| sums | tokens | CPU s | CPU µs a token | the same without the start | peak MiB |")
 print("|---|---|---|---|---|---|")
-for cross in ("exact", "sketch"):
+for cross in args.sums:
     per = lambda tokens, of: statistics.median(of(f) for f in figures if (f["cross"], f["asked"]) == (cross, tokens))  # noqa: E731
     start = per(1_000, lambda f: f["cpu_seconds"])
     for tokens in [1_000, *args.tokens]:

@@ -129,6 +129,9 @@ impl Config {
     }
 
     /// Width of a head: `head_dim`, or `d_model / n_heads`, which must then be whole; at most 2^16.
+    ///
+    /// # Errors
+    /// `Input` when the value is no size, heads do not divide the width, or a head is wider.
     pub fn head_width(&self, d_model: usize, n_heads: usize) -> Result<usize> {
         let d_head = match self.optional_size("head_dim")? {
             Some(d_head) => d_head,
@@ -138,6 +141,9 @@ impl Config {
     }
 
     /// The same where the family has a width of its own for heads that nothing is said of.
+    ///
+    /// # Errors
+    /// `Input` when the value is no size, or a head is wider than that.
     pub fn head_width_or(&self, default: usize) -> Result<usize> {
         self.possible_head(self.size_or("head_dim", default)?)
     }

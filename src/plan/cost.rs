@@ -264,7 +264,13 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows * 2 * latents + moments;
-    out.push(streaming("one batch in its forward", String::new(), rows * activations + threads * contexts));
+    let encoding: u64 = (plan.spaces.iter().filter_map(|s| s.sae.as_ref()))
+        .map(|sae| sae.shape.encoding_bytes(sae.encode))
+        .max()
+        .unwrap_or(0);
+    // a thread is in a forward or encodes
+    let at_work = threads * contexts.max(encoding);
+    out.push(streaming("one batch in its forward and encode", String::new(), rows * activations + at_work));
     out.push(streaming("encoded batches in the air", String::new(), BATCHES_IN_THE_AIR * encoded));
     // the check is over before any of that is held
     let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();

@@ -381,9 +381,11 @@ impl Speed {
         let (least, most) = (on.iter().copied().fold(f64::INFINITY, f64::min), on.iter().copied().fold(0.0, f64::max));
         Some(match on.len() {
             _ if n == 0 => return None,
-            0 => format!("none of {n} SAEs: no faster than encoding all latents"),
-            1 => format!("1 of {n} SAEs, {most:.1} times as fast as encoding all latents"),
-            k => format!("{k} of {n} SAEs, {least:.1} to {most:.1} times as fast as encoding all latents"),
+            0 => format!("none of {n} SAEs: to rule latents out before they are computed was tried, and no faster"),
+            1 => format!("1 of {n} SAEs: latents ruled out before they are computed, {most:.1} times as fast"),
+            k => format!(
+                "{k} of {n} SAEs: latents ruled out before they are computed, {least:.1} to {most:.1} times as fast"
+            ),
         })
     }
 

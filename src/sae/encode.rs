@@ -8,7 +8,7 @@
 use super::autoencoder::{Rule, Sae};
 use super::candidates::{Key, RowPick};
 use super::screen::{Screen, Way, Work};
-use super::{Encode, LatentBatch};
+use super::{Encode, LatentBatch, SaeShape};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};
@@ -32,6 +32,17 @@ struct Scratch {
     products: Vec<f32>,
     picks: Vec<RowPick>,
     screening: Work,
+}
+
+impl SaeShape {
+    /// Bytes that a thread takes while it encodes: inputs as they are and laid out, products of a tile, what of each row may be
+    /// kept; where latents may be screened ([`Sae::screened`]) inputs laid out twice more, and sums of a tile.
+    pub fn encoding_bytes(&self, encode: Encode) -> u64 {
+        let (d_in, tile) = (self.d_in as u64, (TILE_PANELS * WIDTH) as u64);
+        let keys = size_of::<Key>() as u64 * 2 * self.entries_per_row(encode) as u64;
+        let screening = if self.screen_bytes() > 0 { (4 + 1) * d_in + 4 * tile + Work::ROW_BYTES } else { 0 };
+        BLOCK_ROWS as u64 * (2 * 4 * d_in + 4 * tile + keys + screening)
+    }
 }
 
 /// Latents of a block: entries of its rows one after the other.

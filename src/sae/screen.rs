@@ -91,6 +91,11 @@ struct Waiting {
     n: usize,
 }
 
+impl Work {
+    /// Bytes for each row beside its inputs and sums.
+    pub const ROW_BYTES: u64 = size_of::<Waiting>() as u64;
+}
+
 impl Screen {
     /// For an encoder under `rule`; `None` where there is no bound to exceed, or nothing to gain.
     pub fn of(w_enc: &Panels, rule: &Rule) -> Option<Screen> {
