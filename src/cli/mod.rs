@@ -217,7 +217,7 @@ struct RunArgs {
     /// Refuse a plan over this much memory [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
-    /// Batches that may be unfinished at once [default: 2 more than there are workers]
+    /// Batches that may be unfinished at once [default: 3 with one worker, else 2 and two for each of all workers]
     #[arg(long, value_name = "N")]
     in_flight: Option<u64>,
     /// Forget what DIR holds and begin anew

@@ -98,7 +98,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tokenizer,
         run: run.clone(),
         resume,
-        in_flight: args.in_flight.unwrap_or(2 + (cluster.workers * cluster.hosts.len().max(1)) as u64).max(1),
+        in_flight: args.in_flight.unwrap_or_else(|| cluster.in_flight()).max(1),
         cluster,
         shared: shared.clone(),
         observer: Arc::new(move |event: Event| teller.tell(&event)),

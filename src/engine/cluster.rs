@@ -41,6 +41,13 @@ impl Cluster {
         Cluster { workers, process: 0, hosts: Vec::new() }
     }
 
+    /// Batches that may be unfinished at once where nobody says: one in the hands of each worker, and two more that are read or
+    /// folded; with several workers one more for each, so that none waits for the one that reads.
+    pub fn in_flight(&self) -> u64 {
+        let n = (self.workers * self.hosts.len().max(1)) as u64;
+        if n == 1 { 3 } else { 2 + 2 * n }
+    }
+
     /// What timely's workers of this process are made of: threads alone, or threads and the connections to all `peers`.
     fn workers(&self, peers: Peers) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
         let n = self.workers.max(1);

@@ -12,7 +12,7 @@ use crate::engine::{Job, keep_or_fail, state};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use timely::container::CapacityContainerBuilder;
@@ -37,29 +37,35 @@ pub(super) fn build(
 
         let of_job = job.clone();
         let encoded = work.unary::<CapacityContainerBuilder<Vec<Encoded>>, _, _, _>(
-            Exchange::new(|w: &Work| w.control.t),
+            // the worker that reads has the last of each round: the others have theirs before it begins
+            Exchange::new(|w: &Work| w.control.t + 1),
             "Encode",
-            move |_, _| {
+            move |_, info| {
+                let activator = scope.activator_for(info.address);
+                let mut waiting: VecDeque<(Capability<BatchIndex>, Work)> = VecDeque::new();
                 move |input, output| {
                     input.for_each(|capability, data| {
                         for work in data.drain(..) {
-                            if of_job.shared.failed() {
-                                continue;
-                            }
-                            let batch = encode_batch(
-                                &of_job.plan,
-                                &of_job.loaded,
-                                &work.tokens,
-                                &of_job.shared,
-                                !work.control.again,
-                            );
-                            let Some(batch) = keep_or_fail(&of_job.shared, batch).map(Arc::new) else { continue };
-                            let mut session = output.session(&capability);
-                            for to in 0..peers as u64 {
-                                session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });
+                            if let Some(capability) = capability.retain_least(output.output_index()) {
+                                waiting.push_back((capability, work));
                             }
                         }
                     });
+                    // one at a time: what comes after it, and letting others in, does not wait for all
+                    let Some((capability, work)) = waiting.pop_front() else { return };
+                    if !waiting.is_empty() {
+                        activator.activate();
+                    }
+                    if of_job.shared.failed() {
+                        return;
+                    }
+                    let batch =
+                        encode_batch(&of_job.plan, &of_job.loaded, &work.tokens, &of_job.shared, !work.control.again);
+                    let Some(batch) = keep_or_fail(&of_job.shared, batch).map(Arc::new) else { return };
+                    let mut session = output.session(&capability);
+                    for to in 0..peers as u64 {
+                        session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });
+                    }
                 }
             },
         );

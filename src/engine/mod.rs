@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! reader thread ─▶ Batches ─▶ Encode ─▶ Fold ─┬─▶ views (differential) ─▶ Publish ─▶ probe
-//!  (worker 0)      worker 0   t mod N   tiles  └─▶ notes ──────────────────▲   └─ Batches admits by it
+//!  (worker 0)      worker 0  t+1 mod N  tiles  └─▶ notes ──────────────────▲   └─ Batches admits by it
 //! ```
 //!
 //! A batch's number is its timestamp. The fold waits until the frontier has passed t and applies batches in order, so no

@@ -3,6 +3,7 @@
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 
 use crate::corpus::{Corpus, TokenBatch};
+use crate::engine::keep_or_fail;
 use crate::engine::message::{Control, SecondPass, Work};
 use crate::engine::schedule::Schedule;
 use crate::engine::shared::{Shared, Stage};
@@ -77,7 +78,38 @@ pub struct SourceParts {
     pub checkpoint_every: u64,
 }
 
+/// What reading came to.
+enum Read {
+    /// The reader is not that far.
+    NotYet,
+    /// Nothing more to read: a run that is taken up again at its very end.
+    End,
+    /// `is_last`: none comes after it.
+    Batch { work: Work, is_last: bool },
+}
+
 impl SourceParts {
+    /// What is read next, as batch `t`, with what is due after it.
+    ///
+    /// # Errors
+    /// Those of the corpus.
+    fn read(&mut self, t: BatchIndex, shared: &Arc<Shared>) -> Result<Read> {
+        let fed = match self.feed.try_recv() {
+            Err(TryRecvError::Empty) => return Ok(Read::NotYet),
+            Err(TryRecvError::Disconnected) => return Ok(Read::End),
+            Ok(fed) => fed?,
+        };
+        let stop = shared.stop_requested() || (self.stop_requested)();
+        let before = self.second.map_or(0, |pass| pass.batches);
+        debug_assert_eq!(fed.tokens.index + before, t, "batches come in order");
+        let (mut control, ends) = self.control(t, &fed, shared.settled(), stop);
+        if ends && !control.last {
+            control.cursor = Some(self.begin_again(shared, control.snapshot.unwrap_or(0))?);
+        }
+        let is_last = control.last || stop;
+        Ok(Read::Batch { work: Work { control, tokens: Arc::new(fed.tokens) }, is_last })
+    }
+
     /// What is due after a batch, and whether it is the last of its pass.
     fn control(&mut self, t: BatchIndex, fed: &Fed, settled: bool, stop: bool) -> (Control, bool) {
         let n_rows = fed.tokens.n_rows() as u64;
@@ -134,56 +166,36 @@ pub fn batches<'scope>(
         let mut held_until: Option<BatchIndex> = None;
         let mut next: BatchIndex = state.as_ref().map_or(0, |(p, _)| p.start);
         move |output| {
-            let Some((parts, capability)) = state.as_mut() else { return };
-            if shared.failed() {
-                state = None;
-                return;
-            }
-            let again = Duration::from_micros(200);
-            let open = |t: BatchIndex| probe.less_than(&(t + 1)); // t is not finished
-            if held_until.is_some_and(open) || (next >= parts.start + parts.in_flight && open(next - parts.in_flight)) {
-                activator.activate_after(again);
-                return;
-            }
-            held_until = None;
-            match parts.feed.try_recv() {
-                Err(TryRecvError::Empty) => activator.activate_after(again),
-                // nothing more to read: a run that is taken up again at its very end
-                Err(TryRecvError::Disconnected) => state = None,
-                Ok(Err(error)) => {
-                    shared.fail(error);
+            // all that may be in the air, so that every worker has something to do while this one encodes
+            while let Some((parts, capability)) = state.as_mut() {
+                if shared.failed() {
                     state = None;
+                    return;
                 }
-                Ok(Ok(fed)) => {
-                    let stop = shared.stop_requested() || (parts.stop_requested)();
-                    let was_first = parts.second.is_none();
-                    let (mut control, ends) = parts.control(next, &fed, shared.settled(), stop);
-                    let before = parts.second.filter(|_| !was_first).map_or(0, |pass| pass.batches);
-                    debug_assert_eq!(fed.tokens.index + before, next, "batches come in order");
-                    if ends && !control.last {
-                        match parts.begin_again(&shared, control.snapshot.unwrap_or(0)) {
-                            Ok(cursor) => control.cursor = Some(cursor),
-                            Err(error) => {
-                                shared.fail(error);
-                                state = None;
-                                return;
-                            }
+                let again = Duration::from_micros(200);
+                let open = |t: BatchIndex| probe.less_than(&(t + 1)); // t is not finished
+                let full = next >= parts.start + parts.in_flight && open(next - parts.in_flight);
+                if full || held_until.is_some_and(open) {
+                    return activator.activate_after(again);
+                }
+                held_until = None;
+                match keep_or_fail(&shared, parts.read(next, &shared)) {
+                    None | Some(Read::End) => state = None,
+                    Some(Read::NotYet) => return activator.activate_after(again),
+                    Some(Read::Batch { work, is_last }) => {
+                        // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does
+                        // not stand beside that of batches in the air
+                        if work.control.checkpoint || work.control.snapshot.is_some() {
+                            held_until = Some(next);
                         }
-                    }
-                    let last = control.last;
-                    // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does not
-                    // stand beside that of batches in the air
-                    if control.checkpoint || control.snapshot.is_some() {
-                        held_until = Some(next);
-                    }
-                    capability.downgrade(&next);
-                    output.session(&*capability).give(Work { control, tokens: Arc::new(fed.tokens) });
-                    next += 1;
-                    if last || stop {
-                        state = None;
-                    } else {
                         capability.downgrade(&next);
-                        activator.activate();
+                        output.session(&*capability).give(work);
+                        next += 1;
+                        if is_last {
+                            state = None;
+                        } else {
+                            capability.downgrade(&next);
+                        }
                     }
                 }
             }
