@@ -9,7 +9,7 @@
 
 use super::autoencoder::{Activation, Rule};
 use super::candidates::RowPick;
-use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, multiply_bytes};
+use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, UNDERFLOW, multiply_bytes};
 use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};
 use crate::linalg::{bytes, vectorised};
@@ -112,7 +112,7 @@ impl Screen {
             columns: Columns::of(w_enc),
             step: each(|latent| latent.step),
             // more than it is by what adding it up may lose
-            bias: bias.iter().map(|b| b + 1e-6 * b.abs() + f32::MIN_POSITIVE).collect(),
+            bias: bias.iter().map(|b| b + 1e-6 * b.abs() + UNDERFLOW).collect(),
             largest_norm: latents.iter().fold(0.0, |max, latent| max.max(latent.norm)),
             norm: each(|latent| latent.norm),
             rounded: each(|latent| latent.rounded),
