@@ -84,7 +84,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     abort_on_panic();
     let (of_shared, of_run) = (shared.clone(), run.clone());
     let stopped = move || of_shared.stop_requested() || (leads && of_run.stop_requested());
-    let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text));
+    let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text))?;
     let loaded = Arc::new(Loaded::open(&plan)?);
     if leads && resume.is_none() {
         check(&plan, &loaded, voice)?;

@@ -6,6 +6,7 @@ use crate::engine::fold::Fold;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
+use crate::matching::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub fn measure_choice(plan: &Plan) -> f64 {
     if all == 0.0 {
         return 0.0;
     }
-    let (m, n, width) = (264, 1024, plan.spec.compare.width);
+    let (m, n, width) = (PRODUCT_ROWS, PRODUCT_COLUMNS, plan.spec.compare.width);
     let panels = Panels::from_transposed(&vec![0.5f32; n * width], n, width);
     let mut rows = Rows::default();
     rows.pack(&vec![0.5f32; m * width], m, width);

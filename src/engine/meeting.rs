@@ -33,23 +33,27 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Begins to meet the other processes of `cluster`, if there are any, in a thread of its own. It ends without them when
-    /// `stopped` says so; `tell` hears who is waited for.
+    /// Listens for the other processes of `cluster`, if there are any, and begins to meet them in a thread of its own. It ends
+    /// without them when `stopped` says so; `tell` hears who is waited for.
+    ///
+    /// # Errors
+    /// `Machine` when this process's address cannot be listened at.
     pub fn begin(
         cluster: &Cluster,
         stopped: impl Fn() -> bool + Send + 'static,
         tell: impl Fn(&str) + Send + 'static,
-    ) -> Meeting {
-        let cluster = cluster.clone();
-        let several = cluster.hosts.len() > 1;
-        Meeting { thread: several.then(|| std::thread::spawn(move || meet(&cluster, &stopped, &tell))) }
+    ) -> Result<Meeting> {
+        if cluster.hosts.len() < 2 {
+            return Ok(Meeting { thread: None });
+        }
+        let (cluster, listener) = (cluster.clone(), listen(cluster)?);
+        Ok(Meeting { thread: Some(std::thread::spawn(move || meet(&cluster, &listener, &stopped, &tell))) })
     }
 
     /// Waits until all are there; `None` when it was stopped. One process alone has met nobody.
     ///
     /// # Errors
-    /// `Machine` when this process's address cannot be listened at; `Request` when another process was started for a run that is
-    /// divided otherwise.
+    /// `Request` when another process was started for a run that is divided otherwise.
     pub(super) fn wait(self) -> Result<Option<Peers>> {
         match self.thread {
             Some(thread) => thread.join().map_err(|_| Error::machine("the thread that meets other processes ended"))?,
@@ -58,14 +62,23 @@ impl Meeting {
     }
 }
 
-fn meet(cluster: &Cluster, stopped: &dyn Fn() -> bool, tell: &dyn Fn(&str)) -> Result<Option<Peers>> {
-    let (me, hosts) = (cluster.process, &cluster.hosts);
-    let listener = TcpListener::bind(&hosts[me]).and_then(|l| l.set_nonblocking(true).map(|()| l)).map_err(|e| {
+fn listen(cluster: &Cluster) -> Result<TcpListener> {
+    let own = &cluster.hosts[cluster.process];
+    TcpListener::bind(own).and_then(|l| l.set_nonblocking(true).map(|()| l)).map_err(|e| {
         Error::machine(format!(
-            "cannot listen at {} as process {me}: {e}; the line of --hosts must be a free address of this machine",
-            hosts[me]
+            "cannot listen at {own} as process {}: {e}; its line of --hosts must be a free address of this machine",
+            cluster.process
         ))
-    })?;
+    })
+}
+
+fn meet(
+    cluster: &Cluster,
+    listener: &TcpListener,
+    stopped: &dyn Fn() -> bool,
+    tell: &dyn Fn(&str),
+) -> Result<Option<Peers>> {
+    let (me, hosts) = (cluster.process, &cluster.hosts);
     let mut peers: Peers = hosts.iter().map(|_| None).collect();
     // why a call did not go through
     let mut trouble: Vec<Option<io::Error>> = hosts.iter().map(|_| None).collect();
@@ -189,7 +202,7 @@ mod tests {
     }
 
     fn begin(cluster: &Cluster) -> Meeting {
-        Meeting::begin(cluster, || false, |_| ())
+        Meeting::begin(cluster, || false, |_| ()).unwrap()
     }
 
     #[test]
@@ -241,7 +254,7 @@ mod tests {
         // process 1 comes, and is gone before process 2 is there
         let stopped = Arc::new(AtomicBool::new(false));
         let of_stopped = stopped.clone();
-        let gone = Meeting::begin(&cluster(&hosts, 1, 1), move || of_stopped.load(Relaxed), |_| ());
+        let gone = Meeting::begin(&cluster(&hosts, 1, 1), move || of_stopped.load(Relaxed), |_| ()).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         stopped.store(true, Relaxed);
         assert!(gone.wait().unwrap().is_none(), "stopped before all were there");
@@ -265,8 +278,7 @@ mod tests {
         // one number twice: the address is taken
         let hosts = self::hosts(2);
         let _first = begin(&cluster(&hosts, 0, 1));
-        std::thread::sleep(Duration::from_millis(100));
-        let error = begin(&cluster(&hosts, 0, 1)).wait().unwrap_err().to_string();
+        let error = Meeting::begin(&cluster(&hosts, 0, 1), || false, |_| ()).err().unwrap().to_string();
         assert!(error.contains(&hosts[0]) && error.contains("process 0"), "{error}");
         // files of hosts in another order
         let hosts = self::hosts(3);
@@ -286,7 +298,8 @@ mod tests {
             &cluster(&hosts, 1, 1),
             move || of_stopped.load(Relaxed),
             move |text| sender.send(text.to_string()).unwrap(),
-        );
+        )
+        .unwrap();
         let told = receiver.recv_timeout(TELL[0] * 3).unwrap();
         assert!(told.starts_with(&format!("waiting for process 0 at {} (", hosts[0])), "{told}");
         stopped.store(true, Relaxed);

@@ -25,5 +25,7 @@ pub use correlation::{Correlation, Standardised, pearson};
 pub use discovery::benjamini_hochberg;
 pub use filters::{Filters, OneToOne, TOP_STRINGS};
 pub use judge::{Side, TRANSPORT_POOL, judge, kept};
-pub use sketched::{Sides, choose_candidates, choosing_bytes, match_counted, standard_error};
+pub use sketched::{
+    PRODUCT_COLUMNS, PRODUCT_ROWS, Sides, choose_candidates, choosing_bytes, match_counted, standard_error,
+};
 pub use verdict::{Direction, LatentFacts, Rules, Verdict};

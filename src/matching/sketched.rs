@@ -12,11 +12,11 @@ use crate::moments::{Candidates, Counted, Sketch};
 use rayon::prelude::*;
 
 /// Source latents of one product.
-const PRODUCT_ROWS: usize = 264;
+pub const PRODUCT_ROWS: usize = 264;
 /// Products whose sources are held, centred and laid out, while the targets pass: they must be so only once for each.
 const PRODUCTS_HELD: usize = 8;
 /// Target latents of one product.
-const PRODUCT_COLUMNS: usize = 1024;
+pub const PRODUCT_COLUMNS: usize = 1024;
 
 /// Bytes that a thread needs while candidates are chosen; one thread's lists more hold what comes of all.
 pub fn choosing_bytes(width: usize, d_target: usize, keep: usize) -> usize {
