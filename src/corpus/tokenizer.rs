@@ -11,6 +11,11 @@ use std::borrow::Cow;
 use std::path::Path;
 use tokenizers::{DecoderWrapper, Tokenizer as Inner};
 
+/// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With its own 10 000 a
+/// thread takes up to 4 MiB, which fill up over the first 10⁵ tokens; with 1 000 a token of running text takes 0.05 µs
+/// more of some 0.65.
+const CACHED_WORDS: usize = 1_000;
+
 /// A text's ids with the characters that each covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
@@ -66,6 +71,9 @@ impl Tokenizer {
         let mut inner = read.ok_or_else(|| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
         inner.with_padding(None);
         inner.with_truncation(None).expect("no truncation is always a valid truncation");
+        let mut model = inner.get_model().clone();
+        model.resize_cache(CACHED_WORDS);
+        inner.with_model(model);
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         let mut marked_special: Vec<u32> =
             inner.get_added_tokens_decoder().iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();

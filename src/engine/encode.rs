@@ -3,7 +3,7 @@
 use crate::engine::message::EncodedBatch;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
-use crate::model::{ActivationBatch, Model, forward};
+use crate::model::{ActivationBatch, Model, forward, lay_aside};
 use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
 use crate::plan::{Plan, RawPair};
 use crate::sae::{LatentBatch, Sae};
@@ -106,5 +106,6 @@ pub fn encode_batch(
             .collect();
         (moments, cross)
     });
+    activations.into_iter().for_each(lay_aside);
     Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments })
 }

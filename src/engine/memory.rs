@@ -6,17 +6,13 @@
 //!
 //! glibc also raises, with every large piece that is freed, the size from which pieces come from the system directly, up to
 //! 32 MiB: large pieces then land between small ones and are not given back. Held at its first value, the peak over a
-//! corpus repeated 1, 4 and 16 times is 117, 119 and 120 MB; left to itself it was 125, 130 and 139. Held, glibc also gives back
-//! whatever is free at the end of an arena, page by page, after nearly every context; that some is kept there for the next
-//! one takes 0.6 off a small model's page faults, and the corpus four times over still takes 2 % more memory, not more.
+//! corpus repeated 1, 4 and 16 times was 117, 119 and 120 MB; left to itself it was 125, 130 and 139. What is needed again for
+//! every context or block of rows is therefore not asked of the allocator each time: threads keep it (`model/layers/kept.rs`,
+//! the buffers of products, attention and encode).
 
 /// From this size on a piece of memory is the system's own and goes back to it when freed: glibc's first value.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM_BYTES: libc::c_int = 128 << 10;
-
-/// What is free at the end of an arena goes back to the system when it is more than this.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: libc::c_int = 4 << 20;
 
 /// As many arenas as cores, at most, and large pieces outside of them. To be called before threads start; does nothing where the allocator is not glibc's.
 pub fn bound_arenas() {
@@ -28,7 +24,6 @@ pub fn bound_arenas() {
         unsafe {
             libc::mallopt(libc::M_ARENA_MAX, cores);
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
 //! the way, nothing computed beyond the last one asked for, never logits.
 
-use super::layers::{Attention, Embedding, Linear, Mlp, Norm, device_error, sum};
+use super::layers::{Attention, Embedding, Kept, Linear, Mlp, Norm, sum};
 use super::{Model, ModelShape};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 
 /// A loaded model of any family.
 pub struct Decoder {
@@ -70,18 +70,18 @@ pub enum Wiring {
 /// Hookpoints asked for and what was read so far.
 struct Reading<'a> {
     wanted: &'a [Hookpoint],
-    taken: Vec<Option<Tensor>>,
+    taken: Vec<Option<Matrix<f32>>>,
 }
 
 impl Reading<'_> {
-    /// Keeps `x` for every place where `hookpoint` was asked for; true when nothing is left to read.
-    fn take(&mut self, hookpoint: Hookpoint, x: &Tensor) -> bool {
+    /// Copies `x` to every place where `hookpoint` was asked for; true when nothing is left to read.
+    fn take(&mut self, hookpoint: Hookpoint, x: &Kept) -> Result<bool> {
         for (wanted, taken) in self.wanted.iter().zip(&mut self.taken) {
             if *wanted == hookpoint {
-                *taken = Some(x.clone());
+                *taken = Some(x.values()?);
             }
         }
-        self.taken.iter().all(Option::is_some)
+        Ok(self.taken.iter().all(Option::is_some))
     }
 
     fn wants(&self, hookpoint: Hookpoint) -> bool {
@@ -91,80 +91,85 @@ impl Reading<'_> {
 
 impl Block {
     /// `x` through the block; `None` once everything asked for has been read.
-    fn forward(&self, l: usize, x: &Tensor, reading: &mut Reading) -> Result<Option<Tensor>> {
+    fn forward(&self, l: usize, x: &Kept, reading: &mut Reading) -> Result<Option<Kept>> {
         macro_rules! read {
             ($hookpoint:expr, $x:expr) => {
-                if reading.take($hookpoint, $x) {
+                if reading.take($hookpoint, $x)? {
                     return Ok(None);
                 }
             };
         }
-        let into_attention = match &self.wiring {
-            Wiring::Sequential(norm, _) | Wiring::Parallel(norm, _) | Wiring::ParallelShared(norm) => {
-                norm.forward(x)?
-            }
-            Wiring::Sandwich { before_attention, .. } => before_attention.forward(x)?,
-            Wiring::After(..) => x.clone(),
+        let before = match &self.wiring {
+            Wiring::Sequential(norm, _) | Wiring::Parallel(norm, _) | Wiring::ParallelShared(norm) => Some(norm),
+            Wiring::Sandwich { before_attention, .. } => Some(before_attention),
+            Wiring::After(..) => None,
         };
-        let z = self.attention.heads(&into_attention)?;
+        let normed = before.map(|norm| norm.forward(x).map(Kept::new)).transpose()?;
+        let z = Kept::new(self.attention.heads(normed.as_ref().unwrap_or(x))?);
         read!(Hookpoint::AttnZ(l), &z);
         // Where nobody reads a part of its own it is added to the stream at once, with the same bits.
-        let attended = |reading: &mut Reading, base: &Tensor| -> Result<Option<Tensor>> {
+        let attended = |reading: &mut Reading| -> Result<Option<Kept>> {
             if !reading.wants(Hookpoint::AttnOut(l)) {
-                return self.attention.output.forward_onto(&z, base).map(Some);
+                return Ok(Some(Kept::new(self.attention.output.forward_onto(&z, x)?)));
             }
-            let attention = self.attention.output.forward(&z)?;
-            if reading.take(Hookpoint::AttnOut(l), &attention) { Ok(None) } else { sum(base, &attention).map(Some) }
+            let attention = Kept::new(self.attention.output.forward(&z)?);
+            if reading.take(Hookpoint::AttnOut(l), &attention)? {
+                return Ok(None);
+            }
+            Ok(Some(Kept::new(sum(x, &attention)?)))
         };
-        // What the MLP starts from, what enters it after its norm, and what its output is added to.
-        let (base, into_mlp) = match &self.wiring {
+        // What the MLP's output is added to, and what enters it where that is another.
+        let (base, before_mlp) = match &self.wiring {
             Wiring::Sequential(_, norm) => {
-                let Some(base) = attended(reading, x)? else { return Ok(None) };
-                let into_mlp = norm.forward(&base)?;
-                (base, into_mlp)
+                let Some(base) = attended(reading)? else { return Ok(None) };
+                let before_mlp = norm.forward(&base)?;
+                (base, Some(Kept::new(before_mlp)))
             }
             Wiring::Parallel(_, norm) => {
-                let Some(base) = attended(reading, x)? else { return Ok(None) };
-                (base, norm.forward(x)?)
+                let Some(base) = attended(reading)? else { return Ok(None) };
+                (base, Some(Kept::new(norm.forward(x)?)))
             }
             Wiring::ParallelShared(_) => {
-                let Some(base) = attended(reading, x)? else { return Ok(None) };
-                (base, into_attention)
+                let Some(base) = attended(reading)? else { return Ok(None) };
+                (base, normed)
             }
             Wiring::Sandwich { after_attention, before_mlp, .. } => {
-                let attention = self.attention.output.forward(&z)?;
+                let attention = Kept::new(self.attention.output.forward(&z)?);
                 read!(Hookpoint::AttnOut(l), &attention);
-                let normed = after_attention.forward(&attention)?;
+                let normed = Kept::new(after_attention.forward(&attention)?);
                 read!(Hookpoint::AttnOutNormed(l), &normed);
-                let base = sum(x, &normed)?;
-                let into_mlp = before_mlp.forward(&base)?;
-                (base, into_mlp)
+                let base = Kept::new(sum(x, &normed)?);
+                let before_mlp = before_mlp.forward(&base)?;
+                (base, Some(Kept::new(before_mlp)))
             }
             Wiring::After(norm, _) => {
-                let Some(base) = attended(reading, x)? else { return Ok(None) };
-                let base = norm.forward(&base)?;
-                (base.clone(), base)
+                let Some(base) = attended(reading)? else { return Ok(None) };
+                (Kept::new(norm.forward(&base)?), None)
             }
         };
-        read!(Hookpoint::MlpIn(l), &into_mlp);
-        let added = |reading: &mut Reading| -> Result<Option<Tensor>> {
+        let into_mlp = before_mlp.as_ref().unwrap_or(&base);
+        read!(Hookpoint::MlpIn(l), into_mlp);
+        let added = |reading: &mut Reading| -> Result<Option<Kept>> {
             if !reading.wants(Hookpoint::MlpOut(l)) {
-                return self.mlp.forward_onto(&into_mlp, &base).map(Some);
+                return Ok(Some(Kept::new(self.mlp.forward_onto(into_mlp, &base)?)));
             }
-            let mlp = self.mlp.forward(&into_mlp)?;
-            if reading.take(Hookpoint::MlpOut(l), &mlp) { Ok(None) } else { sum(&base, &mlp).map(Some) }
+            let mlp = Kept::new(self.mlp.forward(into_mlp)?);
+            if reading.take(Hookpoint::MlpOut(l), &mlp)? {
+                return Ok(None);
+            }
+            Ok(Some(Kept::new(sum(&base, &mlp)?)))
         };
         let x = match &self.wiring {
             Wiring::Sandwich { after_mlp, .. } => {
-                let mlp = self.mlp.forward(&into_mlp)?;
+                let mlp = Kept::new(self.mlp.forward(into_mlp)?);
                 read!(Hookpoint::MlpOut(l), &mlp);
-                let normed = after_mlp.forward(&mlp)?;
+                let normed = Kept::new(after_mlp.forward(&mlp)?);
                 read!(Hookpoint::MlpOutNormed(l), &normed);
-                sum(&base, &normed)?
+                Kept::new(sum(&base, &normed)?)
             }
             Wiring::After(_, norm) => {
                 let Some(x) = added(reading)? else { return Ok(None) };
-                norm.forward(&x)?
+                Kept::new(norm.forward(&x)?)
             }
             Wiring::Sequential(..) | Wiring::Parallel(..) | Wiring::ParallelShared(_) => {
                 let Some(x) = added(reading)? else { return Ok(None) };
@@ -177,21 +182,22 @@ impl Block {
 }
 
 impl Decoder {
-    fn embed(&self, ids: &[u32]) -> Result<Tensor> {
+    fn embed(&self, ids: &[u32]) -> Result<Kept> {
         let ids_as_rows = ids.iter().map(|&id| id as usize);
-        let mut x = self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?;
+        let mut x = Kept::new(self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?);
         if let Some(project) = &self.input.project {
-            x = project.forward(&x)?;
+            x = Kept::new(project.forward(&x)?);
         }
         if let Some((table, first)) = &self.input.positions {
-            x = sum(&x, &table.rows(*first..*first + ids.len(), None, &Device::Cpu)?)?;
+            let positions = Kept::new(table.rows(*first..*first + ids.len(), None, &Device::Cpu)?);
+            x = Kept::new(sum(&x, &positions)?);
         }
         Ok(x)
     }
 
     fn run(&self, ids: &[u32], reading: &mut Reading) -> Result<()> {
         let mut x = self.embed(ids)?;
-        if reading.take(Hookpoint::Embed, &x) {
+        if reading.take(Hookpoint::Embed, &x)? {
             return Ok(());
         }
         for (l, block) in self.blocks.iter().enumerate() {
@@ -201,7 +207,7 @@ impl Decoder {
             }
         }
         if let Some(norm) = &self.final_norm {
-            reading.take(Hookpoint::FinalNorm, &norm.forward(&x)?);
+            reading.take(Hookpoint::FinalNorm, &Kept::new(norm.forward(&x)?))?;
         }
         Ok(())
     }
@@ -271,13 +277,8 @@ impl Model for Decoder {
         let wanted: Vec<Hookpoint> = hookpoints.iter().map(|&h| canonical(h)).collect();
         let mut reading = Reading { wanted: &wanted, taken: vec![None; hookpoints.len()] };
         self.run(ids, &mut reading)?;
-        let mut out = Vec::with_capacity(hookpoints.len());
-        for (&hookpoint, x) in hookpoints.iter().zip(reading.taken) {
-            let x = x.expect("a checked hookpoint is passed on the way");
-            let values = x.flatten_all().and_then(|x| x.to_vec1()).map_err(device_error)?;
-            out.push(Matrix::from_vec(ids.len(), width(hookpoint)?, values));
-        }
-        Ok(out)
+        let taken = reading.taken.into_iter();
+        Ok(taken.map(|x| x.expect("a checked hookpoint is passed on the way")).collect())
     }
 }
 

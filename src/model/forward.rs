@@ -1,5 +1,6 @@
 //! What does a whole batch give? Contexts in parallel, special tokens left out, here and only here.
 
+use super::layers::kept::{buffer, give_back};
 use super::{ActivationBatch, Model};
 use crate::corpus::TokenBatch;
 use crate::error::{Error, Result};
@@ -16,7 +17,8 @@ use rayon::prelude::*;
 pub fn forward(model: &dyn Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) -> Result<Vec<ActivationBatch>> {
     let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
     // Whole-batch buffers, cut into each context's own rows, so that contexts are written in parallel and in order.
-    let mut out: Vec<Matrix<f32>> = widths.iter().map(|&width| Matrix::zeros(batch.n_rows(), width)).collect();
+    let n = batch.n_rows();
+    let mut out: Vec<Matrix<f32>> = widths.iter().map(|&width| Matrix::from_vec(n, width, buffer(n * width))).collect();
     let mut jobs: Vec<Vec<&mut [f32]>> = batch.contexts.iter().map(|_| Vec::with_capacity(hookpoints.len())).collect();
     for (matrix, &width) in out.iter_mut().zip(&widths) {
         let mut rest = matrix.as_mut_slice();
@@ -34,6 +36,11 @@ pub fn forward(model: &dyn Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) 
     Ok(hookpoints.iter().zip(out).map(|(&hookpoint, x)| ActivationBatch { hookpoint, x }).collect())
 }
 
+/// Lays the memory of `read` aside for the next batch that this thread puts through a model.
+pub fn lay_aside(read: Vec<ActivationBatch>) {
+    read.into_iter().for_each(|read| give_back(read.x.into_vec()));
+}
+
 fn run_context(
     model: &dyn Model,
     batch: &TokenBatch,
@@ -45,7 +52,7 @@ fn run_context(
     let whole = model
         .activations(&context.ids, hookpoints)
         .map_err(|e| e.within(format!("document {}", batch.document_of(c, 0).name)))?;
-    for ((x, slot), hookpoint) in whole.iter().zip(slots).zip(hookpoints) {
+    for ((x, slot), hookpoint) in whole.into_iter().zip(slots).zip(hookpoints) {
         let counted = (0..context.ids.len()).filter(|&p| context.counted[p]);
         for (p, row) in counted.zip(slot.chunks_exact_mut(x.n_cols().max(1))) {
             row.copy_from_slice(x.row(p));
@@ -60,6 +67,7 @@ fn run_context(
                 )));
             }
         }
+        give_back(x.into_vec());
     }
     Ok(())
 }

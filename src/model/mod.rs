@@ -16,7 +16,7 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-pub use forward::forward;
+pub use forward::{forward, lay_aside};
 pub use gguf::tokenizer_json;
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer,

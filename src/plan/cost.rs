@@ -268,8 +268,8 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
         .map(|sae| sae.shape.encoding_bytes(sae.encode))
         .max()
         .unwrap_or(0);
-    // a thread is in a forward or encodes
-    let at_work = threads * contexts.max(encoding);
+    // a thread keeps what its contexts were computed in while it encodes
+    let at_work = threads * (contexts + encoding);
     out.push(streaming("one batch in its forward and encode", String::new(), rows * activations + at_work));
     out.push(streaming("encoded batches in the air", String::new(), BATCHES_IN_THE_AIR * encoded));
     // the check is over before any of that is held

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +23,8 @@ pub(super) const BLOCK_ROWS: usize = 264;
 /// Panels of latents in a tile: with [`BLOCK_ROWS`] a tile of 264 KiB, which stays in the second-level cache.
 const TILE_PANELS: usize = 16;
 
-/// What a thread works in; kept from block to block.
+/// What a thread works in; kept from block to block, whatever SAE it is of.
+#[derive(Default)]
 struct Scratch {
     /// Inputs, `[BLOCK_ROWS, d_in]`.
     u: Vec<f32>,
@@ -32,6 +34,16 @@ struct Scratch {
     products: Vec<f32>,
     picks: Vec<RowPick>,
     screening: Work,
+}
+
+impl Scratch {
+    /// Lends the thread's own.
+    fn lend<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+        thread_local! {
+            static SCRATCH: RefCell<Scratch> = RefCell::default();
+        }
+        SCRATCH.with_borrow_mut(work)
+    }
 }
 
 impl SaeShape {
@@ -107,7 +119,7 @@ impl Sae {
         };
         let blocks: Vec<Result<Block>> = (0..x.n_rows().div_ceil(BLOCK_ROWS))
             .into_par_iter()
-            .map_init(|| self.scratch(), |scratch, b| self.encode_block(x, b * BLOCK_ROWS, rule, scratch))
+            .map(|b| Scratch::lend(|scratch| self.encode_block(x, b * BLOCK_ROWS, rule, scratch)))
             .collect();
         self.join(blocks)
     }
@@ -127,21 +139,13 @@ impl Sae {
         Some(self.screen.as_ref()?.verdict()?.times)
     }
 
-    fn scratch(&self) -> Scratch {
-        Scratch {
-            u: vec![0.0; BLOCK_ROWS * self.shape.d_in],
-            rows: Rows::default(),
-            products: vec![0.0; BLOCK_ROWS * TILE_PANELS * WIDTH],
-            picks: vec![RowPick::default(); BLOCK_ROWS],
-            screening: Work::default(),
-        }
-    }
-
     fn encode_block(&self, x: &Matrix<f32>, first_row: usize, rule: &Rule, scratch: &mut Scratch) -> Result<Block> {
         let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
         let Scratch { u, rows, products, picks, screening } = scratch;
         let n_rows = BLOCK_ROWS.min(x.n_rows() - first_row);
-        let u = &mut u[..n_rows * d_in];
+        u.resize(n_rows * d_in, 0.0);
+        products.resize(BLOCK_ROWS * TILE_PANELS * WIDTH, 0.0);
+        picks.resize(BLOCK_ROWS, RowPick::default());
         for (r, u) in u.chunks_exact_mut(d_in).enumerate() {
             self.prepare(x.row(first_row + r), u)
                 .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?;
@@ -203,9 +207,13 @@ impl Sae {
 
     /// Blocks in order; the error of the first row that has one.
     fn join(&self, blocks: Vec<Result<Block>>) -> Result<LatentBatch> {
+        let blocks = blocks.into_iter().collect::<Result<Vec<Block>>>()?;
         let mut batch = LatentBatch { d_sae: self.shape.d_sae, row_starts: vec![0], ..LatentBatch::default() };
+        let n = blocks.iter().map(|block| block.latents.len()).sum();
+        batch.latents.reserve_exact(n);
+        batch.values.reserve_exact(n);
+        batch.row_starts.reserve_exact(blocks.iter().map(|block| block.row_lengths.len()).sum());
         for block in blocks {
-            let block = block?;
             for length in block.row_lengths {
                 let end = *batch.row_starts.last().expect("starts with 0") as usize + length;
                 batch.row_starts.push(u32::try_from(end).map_err(|_| {

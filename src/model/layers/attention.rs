@@ -4,6 +4,7 @@
 //! diagonal or outside the window is touched, and the scores of one block of queries live at a time, near the core.
 
 use super::approx::{exp, tanh};
+use super::kept::{Kept, buffer};
 use super::{Linear, Norm, Rotary, device_error, head_strides};
 use crate::error::Result;
 use crate::linalg::panels::{Line, WIDTH, square};
@@ -68,10 +69,11 @@ impl Attention {
     /// # Errors
     /// `Machine` when the tensor library fails.
     pub fn heads(&self, x: &Tensor) -> Result<Tensor> {
-        let (mut q, mut k, v) = self.project(x)?;
+        let Projected { mut q, mut k, v, mut memory } = self.project(x)?;
         if let Some((query, key)) = &self.qk_norms {
             q = query.forward(&q.contiguous().map_err(device_error)?)?;
             k = key.forward(&k.contiguous().map_err(device_error)?)?;
+            memory.extend([Kept::new(q.clone()), Kept::new(k.clone())]);
         }
         if let Some(rotary) = &self.rotary {
             q = rotary.apply(q)?;
@@ -82,27 +84,38 @@ impl Attention {
         z.map_err(device_error)
     }
 
-    /// Queries, keys and values as `[n_tokens, heads, d_head]` views.
-    fn project(&self, x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    fn project(&self, x: &Tensor) -> Result<Projected> {
         let (n, h, kv, d) = (x.dims()[0], self.n_heads, self.n_kv_heads, self.d_head);
-        let parts = match &self.projections {
-            Projections::PerHead(all) => {
-                let all = all.forward(x)?;
-                all.reshape((n, h, 3 * d))
-                    .and_then(|all| Ok((all.narrow(2, 0, d)?, all.narrow(2, d, d)?, all.narrow(2, 2 * d, d)?)))
-            }
-            Projections::Stacked(all) => {
-                let all = all.forward(x)?;
-                all.reshape((n, h + 2 * kv, d))
-                    .and_then(|all| Ok((all.narrow(1, 0, h)?, all.narrow(1, h, kv)?, all.narrow(1, h + kv, kv)?)))
-            }
+        let memory: Vec<Kept> = match &self.projections {
+            Projections::PerHead(all) | Projections::Stacked(all) => vec![Kept::new(all.forward(x)?)],
             Projections::Separate { query, key, value } => {
-                let (q, k, v) = (query.forward(x)?, key.forward(x)?, value.forward(x)?);
-                q.reshape((n, h, d)).and_then(|q| Ok((q, k.reshape((n, kv, d))?, v.reshape((n, kv, d))?)))
+                [query, key, value].into_iter().map(|to| to.forward(x).map(Kept::new)).collect::<Result<_>>()?
             }
         };
-        parts.map_err(device_error)
+        let views = match (&self.projections, &memory[..]) {
+            (Projections::PerHead(_), [all]) => all
+                .reshape((n, h, 3 * d))
+                .and_then(|all| Ok((all.narrow(2, 0, d)?, all.narrow(2, d, d)?, all.narrow(2, 2 * d, d)?))),
+            (Projections::Stacked(_), [all]) => all
+                .reshape((n, h + 2 * kv, d))
+                .and_then(|all| Ok((all.narrow(1, 0, h)?, all.narrow(1, h, kv)?, all.narrow(1, h + kv, kv)?))),
+            (_, [q, k, v]) => {
+                q.reshape((n, h, d)).and_then(|q| Ok((q, k.reshape((n, kv, d))?, v.reshape((n, kv, d))?)))
+            }
+            _ => unreachable!("one tensor or three"),
+        };
+        let (q, k, v) = views.map_err(device_error)?;
+        Ok(Projected { q, k, v, memory })
     }
+}
+
+/// Queries, keys and values as `[n_tokens, heads, d_head]` views.
+struct Projected {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    /// Lays their memory aside; goes after they were read for the last time.
+    memory: Vec<Kept>,
 }
 
 impl Scores {
@@ -156,7 +169,7 @@ impl CustomOp3 for Scores {
             candle_core::bail!("attention reads f32 tensors only");
         };
         let width = n_heads * d;
-        let mut out = vec![0.0; n * width];
+        let mut out = buffer(n * width);
         let view = |values, layout| Ok::<_, candle_core::Error>(View { values, at: head_strides(layout)?, d });
         let (q, k, v) = (view(q, lq)?, view(k, lk)?, view(v, lv)?);
         Buffers::lend(|buffers| {

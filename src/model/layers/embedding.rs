@@ -2,6 +2,7 @@
 //! they are looked up, so a vocabulary of 256k costs no memory.
 
 use super::device_error;
+use super::kept::buffer;
 use crate::error::Result;
 use crate::model::checkpoint::Source;
 use candle_core::{Device, Tensor};
@@ -32,7 +33,7 @@ impl Embedding {
         device: &Device,
     ) -> Result<Tensor> {
         let n = ids.len();
-        let mut values = vec![0.0; n * self.d];
+        let mut values = buffer(n * self.d);
         for (id, row) in ids.zip(values.chunks_exact_mut(self.d)) {
             self.source.read(&self.name, id * self.d, row)?;
         }

@@ -3,6 +3,7 @@
 //! Sums run in 16 fixed f32 lanes (feature i in lane i mod 16) that are added up in order, so bits do not depend on the
 //! machine's vector width.
 
+use super::kept::buffer;
 use super::{device_error, slice};
 use crate::error::Result;
 use crate::linalg::vectorised;
@@ -142,7 +143,7 @@ impl CustomOp3 for LayerNorm {
         if w.is_empty() || w.len() != b.len() || lx.dims().last() != Some(&w.len()) {
             candle_core::bail!("a norm over {} does not fit rows of {:?}", w.len(), lx.dims().last());
         }
-        let mut out = vec![0.0; x.len()];
+        let mut out = buffer(x.len());
         vectorised(
             #[inline(always)]
             || layer_norm(x, w, b, self.eps, &mut out),
@@ -171,7 +172,7 @@ impl CustomOp2 for RmsNorm {
         if w.is_empty() || lx.dims().last() != Some(&w.len()) {
             candle_core::bail!("a norm over {} does not fit rows of {:?}", w.len(), lx.dims().last());
         }
-        let mut out = vec![0.0; x.len()];
+        let mut out = buffer(x.len());
         vectorised(
             #[inline(always)]
             || rms_norm(x, w, self.eps, &mut out),

@@ -2,6 +2,7 @@
 //!
 //! `base + f(x)` has the bits that the two have one after the other: the sum is taken where a value of `f` is finished.
 
+use super::kept::buffer;
 use super::slice;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
@@ -16,7 +17,7 @@ pub(super) trait RowsOp: Sync + Send {
     /// When such rows do not fit.
     fn d_out(&self, d_in: usize) -> candle_core::Result<usize>;
 
-    /// `out = f(x)`, plus `add` where there is one; `x: [n, d_in]`, `out` and `add`: `[n, d_out]`, `out` zeros.
+    /// `out = f(x)`, plus `add` where there is one; `x: [n, d_in]`, `out` and `add`: `[n, d_out]`. What was in `out` is not read.
     fn run(&self, x: &[f32], n: usize, out: &mut [f32], add: Option<&[f32]>);
 }
 
@@ -39,7 +40,7 @@ impl<T: RowsOp> Op<'_, T> {
         if add.is_some_and(|add| add.len() != n * d_out) {
             candle_core::bail!("{:?} values cannot be added to [{n}, {d_out}]", add.map(<[f32]>::len));
         }
-        let mut out = vec![0.0; n * d_out];
+        let mut out = buffer(n * d_out);
         self.0.run(x, n, &mut out, add);
         Ok((CpuStorage::F32(out), (n, d_out).into()))
     }

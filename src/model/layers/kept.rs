@@ -1,0 +1,161 @@
+//! What memory does a thread keep from one context to the next? The buffers that its tensors were computed in.
+//!
+//! A context of a small model makes some fifty tensors, each of the size from which an allocator asks the system: the page
+//! faults of new memory cost as much as a tenth of the arithmetic. What a thread has laid aside is what was alive at once
+//! in one of its contexts; it serves whatever model comes next.
+
+use super::{device_error, slice};
+use crate::error::Result;
+use crate::linalg::Matrix;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
+use std::cell::RefCell;
+use std::ops::Deref;
+
+/// Buffers that a thread lays aside at most: more than are alive at once in any block, or in a batch read at every layer.
+const MOST: usize = 256;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer of `n` values. What they are is not said: whoever asks writes all of them.
+pub fn buffer(n: usize) -> Vec<f32> {
+    let mut values = FREE.with_borrow_mut(|free| {
+        // The smallest that is large enough; where there is none, the largest grows.
+        let fits = (0..free.len()).filter(|&i| free[i].capacity() >= n).min_by_key(|&i| free[i].capacity());
+        let best = fits.or_else(|| (0..free.len()).max_by_key(|&i| free[i].capacity()));
+        best.map(|i| free.swap_remove(i)).unwrap_or_default()
+    });
+    if values.capacity() < n {
+        values = Vec::with_capacity(n);
+    }
+    values.resize(n, 0.0);
+    values
+}
+
+/// Lays a buffer aside for the thread's next tensor.
+pub fn give_back(values: Vec<f32>) {
+    FREE.with_borrow_mut(|free| {
+        if free.len() < MOST && values.capacity() > 0 {
+            free.push(values);
+        }
+    });
+}
+
+/// A tensor of one context. Its memory is laid aside when it goes, so no other tensor that shares it may be read after.
+pub struct Kept(Tensor);
+
+impl Kept {
+    /// Takes `tensor`, the last to be read of those that share its memory.
+    pub fn new(tensor: Tensor) -> Self {
+        Kept(tensor)
+    }
+
+    /// A copy of its values, `[n_rows, width]`, in a buffer of this thread.
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails.
+    pub fn values(&self) -> Result<Matrix<f32>> {
+        let read = || {
+            let (n_rows, width) = self.0.dims2()?;
+            let (storage, layout) = self.0.storage_and_layout();
+            let Storage::Cpu(storage) = &*storage else {
+                return Ok(Matrix::from_vec(n_rows, width, self.0.flatten_all()?.to_vec1()?));
+            };
+            let mut values = buffer(n_rows * width);
+            values.copy_from_slice(slice(storage, layout)?);
+            Ok(Matrix::from_vec(n_rows, width, values))
+        };
+        read().map_err(device_error)
+    }
+}
+
+impl Deref for Kept {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.0.device().is_cpu() {
+            // What cannot be laid aside is freed with the tensor.
+            let _ = self.0.inplace_op1(&LayAside);
+        }
+    }
+}
+
+/// Takes the memory out of a tensor.
+struct LayAside;
+
+impl InplaceOp1 for LayAside {
+    fn name(&self) -> &'static str {
+        "lay aside"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        if let CpuStorage::F32(values) = storage {
+            give_back(std::mem::take(values));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn tensor(n: usize) -> Kept {
+        Kept::new(Tensor::from_vec(buffer(n), n, &Device::Cpu).unwrap())
+    }
+
+    /// In a thread of its own, which has laid nothing aside.
+    fn fresh(work: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(work).join().unwrap();
+    }
+
+    #[test]
+    fn what_goes_serves_the_next_tensor() {
+        fresh(|| {
+            let (small, large) = (tensor(100), tensor(1000));
+            let place = |x: &Kept| match &*x.storage_and_layout().0 {
+                Storage::Cpu(CpuStorage::F32(values)) => values.as_ptr() as usize,
+                _ => panic!("f32 on the CPU"),
+            };
+            let places = (place(&small), place(&large));
+            drop((small, large));
+            // the one that fits best, whatever was laid aside last
+            let (again, larger) = (tensor(90), tensor(900));
+            assert_eq!((place(&again), place(&larger)), places);
+            assert_eq!(larger.elem_count(), 900);
+        });
+    }
+
+    #[test]
+    fn a_thread_keeps_no_more_than_was_alive_at_once() {
+        fresh(|| {
+            for n in 1..200 {
+                drop((tensor(n), tensor(3 * n)));
+            }
+            let free = FREE.with_borrow(|free| free.iter().map(Vec::capacity).collect::<Vec<_>>());
+            assert_eq!(free.len(), 2);
+            assert!(free.iter().sum::<usize>() <= 2 * 3 * 199, "{free:?}");
+            drop((0..MOST + 3).map(tensor).collect::<Vec<_>>());
+            assert!(FREE.with_borrow(Vec::len) <= MOST);
+        });
+    }
+
+    #[test]
+    fn values_are_a_copy() {
+        fresh(|| {
+            let x = Kept::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu).unwrap());
+            let values = x.values().unwrap();
+            drop(x);
+            tensor(4);
+            assert_eq!(values.as_slice(), [1.0, 2.0, 3.0, 4.0]);
+        });
+    }
+}
