@@ -164,12 +164,14 @@ fn watch(
             u64::MAX => String::new(),
             bits => format!(", {:.1} % of matches settled", 100.0 * f64::from_bits(bits)),
         };
-        let message = format!(
-            "{} tokens, {} tokens/s{}{settled}",
-            thousands(rows),
-            thousands(rate as u64),
-            left.map_or(String::new(), |s| format!(", {} left", duration(s)))
-        );
+        let speed = format!("{} tokens/s", thousands(rate as u64));
+        let doing = match left {
+            _ if shared.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
+            _ if share >= 1.0 => "finishing: scores, tables, page".into(),
+            Some(s) => format!("{speed}, {} left", duration(s)),
+            None => speed,
+        };
+        let message = format!("{} tokens, {doing}{settled}", thousands(rows));
         bar.set_position((share * 1000.0) as u64);
         bar.set_message(message.clone());
         if voice == Voice::Plain && spoke.elapsed() >= LINE_EVERY {

@@ -205,10 +205,12 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
     if control.snapshot.is_some() {
         // what batches left free must not stand beside what a snapshot takes
         memory::give_back();
+        shared.in_snapshot.fetch_add(1, Relaxed);
         shared.timed(Stage::Snapshot, || {
             out.extend(fold.snapshot(control.choose));
             out.extend(fold.notes().into_iter().map(Folded::Note));
         });
+        shared.in_snapshot.fetch_sub(1, Relaxed);
     }
     if control.checkpoint {
         let saved = shared

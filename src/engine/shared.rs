@@ -57,6 +57,8 @@ pub struct Shared {
     stage_ns: [AtomicU64; 8],
     /// Counted rows folded so far, those before a resume included.
     pub rows: AtomicU64,
+    /// Workers that are taking a snapshot (sums to matches, candidates chosen), during which the rows stand still.
+    pub in_snapshot: AtomicU64,
     /// Bytes of the corpus behind the reader.
     pub bytes_done: AtomicU64,
     /// Bytes of the corpus.
