@@ -8,6 +8,7 @@
 //! bits that depend on the shapes, reaches 75 to 85 % (benches/README.md); hence a kernel of our own beside it.
 
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a panel.
@@ -21,6 +22,9 @@ pub(super) const CHAIN: usize = 128;
 pub(super) const DEPTH: usize = 4 * CHAIN;
 /// Groups that stay in the second-level cache while panels pass: 132 rows of 512 values.
 const GROUPS: usize = 22;
+
+/// Lines that a task lays out at least.
+const LINES_AT_ONCE: usize = 4096;
 
 /// How often one term of a product of `depth` terms is rounded at most: along its chain, with the chains of its block, with
 /// the blocks.
@@ -50,9 +54,10 @@ impl Panels {
     pub fn from_transposed(w: &[f32], n_columns: usize, depth: usize) -> Self {
         assert_eq!(w.len(), n_columns * depth, "a weight of [{n_columns}, {depth}]");
         let mut panels = Panels::zeros(depth, n_columns);
-        for (j, row) in w.chunks_exact(depth.max(1)).enumerate() {
-            let lines = &mut panels.lines[j / WIDTH * depth..][..depth];
-            lines.iter_mut().zip(row).for_each(|(line, &v)| line.0[j % WIDTH] = v);
+        if depth > 0 {
+            let least = LINES_AT_ONCE.div_ceil(depth);
+            (panels.lines.par_chunks_exact_mut(depth).zip(w.par_chunks(WIDTH * depth)).with_min_len(least))
+                .for_each(|(lines, columns)| turn(columns, lines));
         }
         panels
     }
@@ -104,6 +109,21 @@ impl Panels {
     /// The transposed matrix `[n_columns, depth]`, row-major.
     pub fn transposed(&self) -> Vec<f32> {
         (0..self.n_columns).flat_map(|j| self.column(j)).collect()
+    }
+}
+
+/// One panel from its columns, `[up to WIDTH, depth]`; those that are missing stay.
+fn turn(columns: &[f32], lines: &mut [Line]) {
+    let depth = lines.len();
+    if columns.len() < WIDTH * depth {
+        for (j, column) in columns.chunks_exact(depth).enumerate() {
+            lines.iter_mut().zip(column).for_each(|(line, &v)| line.0[j] = v);
+        }
+        return;
+    }
+    let columns: [&[f32]; WIDTH] = std::array::from_fn(|j| &columns[j * depth..][..depth]);
+    for (l, line) in lines.iter_mut().enumerate() {
+        line.0 = std::array::from_fn(|j| columns[j][l]);
     }
 }
 

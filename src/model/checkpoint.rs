@@ -6,6 +6,7 @@
 
 use super::map::map;
 use crate::error::{Error, Result};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
@@ -193,7 +194,7 @@ impl Source for Checkpoint {
             })?;
         match entry.dtype {
             Dtype::F32 => widen(values, out, f32::from_le_bytes),
-            Dtype::F16 => widen(values, out, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::F16 => widen_f16(values, out),
             _ => widen(values, out, |b| bf16::from_le_bytes(b).to_f32()),
         }
         Ok(())
@@ -207,6 +208,16 @@ impl Source for Checkpoint {
     fn place(&self, name: &str) -> String {
         let path = self.tensors.get(name).map_or(&self.folder, |entry| &self.shards[entry.shard].path);
         path.display().to_string()
+    }
+}
+
+/// By the processor's own instructions, many at a time.
+fn widen_f16(bytes: &[u8], out: &mut [f32]) {
+    let mut some = [f16::ZERO; 512];
+    for (bytes, out) in bytes.chunks(2 * some.len()).zip(out.chunks_mut(some.len())) {
+        let some = &mut some[..out.len()];
+        some.iter_mut().zip(bytes.as_chunks().0).for_each(|(v, b)| *v = f16::from_le_bytes(*b));
+        some.convert_to_f32_slice(out);
     }
 }
 

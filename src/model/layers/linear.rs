@@ -1,10 +1,10 @@
 //! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
-use super::device_error;
 use super::onto::{RowsOp, apply, apply_onto};
+use super::{device_error, slice};
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
-use candle_core::Tensor;
+use candle_core::{Storage, Tensor};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -41,10 +41,12 @@ impl Linear {
         Ok(Linear {
             kept: match weight.dims() {
                 &[rows, cols] if weight.device().is_cpu() => {
-                    let values = weight.flatten_all().and_then(|w| w.to_vec1::<f32>()).map_err(device_error)?;
+                    let (storage, layout) = weight.storage_and_layout();
+                    let Storage::Cpu(storage) = &*storage else { unreachable!("a CPU tensor has CPU storage") };
+                    let values = slice(storage, layout).map_err(device_error)?;
                     let panels = match order {
-                        Order::OutIn => Panels::from_transposed(&values, rows, cols),
-                        Order::InOut => Panels::from_plain(&values, rows, cols),
+                        Order::OutIn => Panels::from_transposed(values, rows, cols),
+                        Order::InOut => Panels::from_plain(values, rows, cols),
                     };
                     let bias = bias.map(|b| b.to_vec1::<f32>()).transpose().map_err(device_error)?;
                     Kept::Panels(Arc::new(panels), bias.map(Arc::from))

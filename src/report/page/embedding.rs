@@ -27,7 +27,10 @@ pub(super) fn embed(rows: &Matrix<f32>) -> Vec<[f32; 2]> {
     if rows.n_rows() < 10 {
         return plane;
     }
-    descend(&pulls(&unit), &plane)
+    // within the pool: from outside of it, each of the rounds would wait for threads to wake up
+    let mut places = Vec::new();
+    rayon::scope(|_| places = descend(&pulls(&unit), &plane));
+    places
 }
 
 /// Places on a square grid of `0..=size`, the middle of their range in its middle, the same scale on both axes.
@@ -189,7 +192,7 @@ fn descend(pulls: &Pulls, start: &[[f32; 2]]) -> Vec<[f32; 2]> {
         let (exaggeration, momentum) = if round < GATHERING_ROUNDS { (EXAGGERATION, 0.5) } else { (1.0, 0.8) };
         // of each row: pull, push, and its share of the normaliser
         let forces: Vec<([f32; 2], [f32; 2], f32)> =
-            (0..n).into_par_iter().with_min_len(64).map(|i| forces(pulls, &at, i)).collect();
+            (0..n).into_par_iter().with_min_len(128).map(|i| forces(pulls, &at, i)).collect();
         // a row meets itself with weight 1
         let total: f32 = forces.iter().map(|f| f.2 - 1.0).sum::<f32>().max(f32::MIN_POSITIVE);
         for i in 0..n {
