@@ -1,11 +1,12 @@
 """Does a token cost the same however long the corpus is? A cheap model over the demo's corpus, repeated: CPU and peak memory.
 
-    benches/peers/.venv/bin/python benches/peers/flat.py [--tokens 100000 1000000 10000000] [--rounds 5]
+    benches/peers/.venv/bin/python benches/peers/flat.py [--tokens 100000 1000000 10000000] [--rounds 3]
 
 Four blocks of 256 dimensions against another model of the same size, SAEs of 512 latents, k = 16; exact sums and a sketch of width 256;
 the same dataflow file but for its length, with a snapshot every 50 000 tokens and all tables at each.
-What does not grow with the corpus (start, check, tables, page) is what a run of 1 000 tokens takes; it is told, and taken off in a column of
-its own. Writes Markdown to standard output and every figure to --json.
+A machine's speed drifts over minutes, and a run of 10⁷ tokens takes many: so before and after each longer run stand two of the shortest, and
+its cost a token is set beside the mean of these four. What does not grow with the corpus (start, tables, page) is what a run of 1 000
+tokens takes. Writes Markdown to standard output and every figure to --json.
 """
 
 import argparse
@@ -18,11 +19,13 @@ import sys
 
 import shapes
 
+# Runs of the shortest length on either side of a longer one.
+BESIDE = 2
 HOME = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--tokens", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
 parser.add_argument("--sums", nargs="+", choices=["exact", "sketch"], default=["exact", "sketch"])
-parser.add_argument("--rounds", type=int, default=5, help="of the shortest; those of a million tokens have three, longer ones one")
+parser.add_argument("--rounds", type=int, default=3, help="of all lengths up to two million tokens; longer ones have one")
 parser.add_argument("--binary", default=os.path.join(HOME, "target/release/cognate"))
 parser.add_argument("--work", default="runs/flat", help="folder for models, corpus and runs")
 parser.add_argument("--json", help="file for every figure")
@@ -67,23 +70,41 @@ def run(cross, tokens):
     return {"cross": cross, "asked": tokens, **speed}
 
 
+def told(cross, tokens, **where):
+    figures.append({**run(cross, tokens), **where})
+    print(f"{cross}, {tokens} tokens: {per_token(figures[-1]):.2f} µs a token", file=sys.stderr, flush=True)
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
+
+
+def per_token(figure):
+    return figure["cpu_seconds"] / figure["tokens"] * 1e6
+
+
 figures = []
+short, *longer = sorted(args.tokens)
 for turn in range(args.rounds):
     for cross in args.sums:
-        for tokens in [n for n in [1_000, *args.tokens] if turn < (args.rounds if n < 500_000 else 3 if n < 2_000_000 else 1)]:
-            figures.append({"turn": turn, **run(cross, tokens)})
-            print(f"{cross}, {tokens} tokens, round {turn + 1} of {args.rounds}", file=sys.stderr, flush=True)
-            if args.json:
-                with open(args.json, "w", encoding="utf-8") as file:
-                    json.dump(figures, file, indent=1)
+        told(cross, 1_000, turn=turn)
+        for tokens in [n for n in longer if turn == 0 or n < 2_000_000]:
+            for _ in range(BESIDE):
+                told(cross, short, turn=turn, beside=tokens)
+            told(cross, tokens, turn=turn)
+            for _ in range(BESIDE):
+                told(cross, short, turn=turn, beside=tokens)
 
-print("| sums | tokens | CPU s | CPU µs a token | the same without the start | peak MiB |")
-print("|---|---|---|---|---|---|")
+print("| sums | tokens | runs | CPU s | CPU µs a token | over the short runs beside it | peak MiB |")
+print("|---|---|---|---|---|---|---|")
 for cross in args.sums:
-    per = lambda tokens, of: statistics.median(of(f) for f in figures if (f["cross"], f["asked"]) == (cross, tokens))  # noqa: E731
-    start = per(1_000, lambda f: f["cpu_seconds"])
-    for tokens in [1_000, *args.tokens]:
-        n, cpu = per(tokens, lambda f: f["tokens"]), per(tokens, lambda f: f["cpu_seconds"])
-        peak = per(tokens, lambda f: f["peak_bytes"]) / 2**20
-        more = f"{(cpu - start) / n * 1e6:.2f}" if tokens > 1_000 else ""
-        print(f"| {cross} | {n:,.0f} | {cpu:.2f} | {cpu / n * 1e6:.2f} | {more} | {peak:.1f} |")
+    for tokens in [1_000, short, *longer]:
+        runs = [f for f in figures if (f["cross"], f["asked"]) == (cross, tokens)]
+        beside = lambda f: [g for g in figures if (g["cross"], g["turn"], g.get("beside")) == (cross, f["turn"], tokens)]  # noqa: E731
+        ratios = [per_token(f) / statistics.mean(map(per_token, beside(f))) for f in runs if beside(f)]
+        over = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})" if ratios else ""
+        of = lambda what: statistics.median(what(f) for f in runs)  # noqa: E731
+        print(
+            f"| {cross} | {of(lambda f: f['tokens']):,.0f} | {len(runs)} | {of(lambda f: f['cpu_seconds']):.2f} "
+            f"| {of(per_token):.2f} ({min(map(per_token, runs)):.2f} to {max(map(per_token, runs)):.2f}) | {over} "
+            f"| {of(lambda f: f['peak_bytes']) / 2**20:.1f} |"
+        )
