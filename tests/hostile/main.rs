@@ -335,7 +335,7 @@ fn use_tokenizer(tokenizer: &Tokenizer) {
 fn tokenizer_json() {
     let folder = tempfile::tempdir().unwrap();
     let names = ["gpt2_bpe", "llama_sp", "gemma_sp", "qwen_bpe"];
-    let read = |name: &&str| std::fs::read(own("tokenizers").join(format!("{name}.json"))).unwrap();
+    let read = |name: &&str| std::fs::read(own("tokenizers").join(name).join("tokenizer.json")).unwrap();
     let whole = names.iter().map(read).map(|bytes| {
         // the vocabulary is most of the file and says the least
         let vocabulary = bytes.windows(7).position(|w| w == b"\"vocab\"").unwrap();
@@ -365,7 +365,7 @@ fn what_damage_has_found() {
     let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     // the library's Strip takes from a token that holds nothing
     let mut file: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(own("tokenizers/llama_sp.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(own("tokenizers/llama_sp/tokenizer.json")).unwrap()).unwrap();
     let gone = serde_json::json!({"type": "Replace", "pattern": {"String": "▁"}, "content": ""});
     let strip = serde_json::json!({"type": "Strip", "content": " ", "start": 0, "stop": 1});
     file["decoder"] = serde_json::json!({"type": "Sequence", "decoders": [gone, strip]});
@@ -389,7 +389,7 @@ fn what_damage_has_found() {
 fn corpora() {
     let text: String =
         (0..40).map(|i| format!("{{\"id\": \"{i}\", \"text\": \"line {i} of a corpus, a little text\"}}\n")).collect();
-    let tokenizer = Arc::new(Tokenizer::from_file(&own("tokenizers/gpt2_bpe.json")).unwrap());
+    let tokenizer = Arc::new(Tokenizer::from_file(&own("tokenizers/gpt2_bpe/tokenizer.json")).unwrap());
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut gz, text.as_bytes()).unwrap();
     let parquet = {
