@@ -1,6 +1,6 @@
 //! What does a whole batch give? Contexts in parallel, special tokens left out, here and only here.
 
-use super::layers::kept::{buffer, give_back};
+use super::layers::kept::{buffer, put_back};
 use super::{ActivationBatch, Model};
 use crate::corpus::TokenBatch;
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub fn forward(model: &dyn Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) 
 
 /// Lays the memory of `read` aside for the next batch that this thread puts through a model.
 pub fn lay_aside(read: Vec<ActivationBatch>) {
-    read.into_iter().for_each(|read| give_back(read.x.into_vec()));
+    read.into_iter().for_each(|read| put_back(read.x.into_vec()));
 }
 
 fn run_context(
@@ -67,7 +67,7 @@ fn run_context(
                 )));
             }
         }
-        give_back(x.into_vec());
+        put_back(x.into_vec());
     }
     Ok(())
 }

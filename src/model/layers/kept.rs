@@ -34,7 +34,7 @@ pub fn buffer(n: usize) -> Vec<f32> {
 }
 
 /// Lays a buffer aside for the thread's next tensor.
-pub fn give_back(values: Vec<f32>) {
+pub fn put_back(values: Vec<f32>) {
     FREE.with_borrow_mut(|free| {
         if free.len() < MOST && values.capacity() > 0 {
             free.push(values);
@@ -97,7 +97,7 @@ impl InplaceOp1 for LayAside {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
         if let CpuStorage::F32(values) = storage {
-            give_back(std::mem::take(values));
+            put_back(std::mem::take(values));
         }
         Ok(())
     }

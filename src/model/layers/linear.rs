@@ -11,12 +11,12 @@ use std::sync::Arc;
 /// A linear layer.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    kept: Kept,
+    weights: Weights,
 }
 
 /// Where the weights are.
 #[derive(Clone, Debug)]
-enum Kept {
+enum Weights {
     /// On the CPU: in panels, which stand for the tensor.
     Panels(Arc<Panels>, Option<Arc<[f32]>>),
     /// On any other device; or nothing, where only a checkpoint's headers were read.
@@ -39,7 +39,7 @@ impl Linear {
     /// `Machine` when the tensor library fails.
     pub fn new(weight: Tensor, bias: Option<Tensor>, order: Order) -> Result<Self> {
         Ok(Linear {
-            kept: match weight.dims() {
+            weights: match weight.dims() {
                 &[rows, cols] if weight.device().is_cpu() => {
                     let (storage, layout) = weight.storage_and_layout();
                     let Storage::Cpu(storage) = &*storage else { unreachable!("a CPU tensor has CPU storage") };
@@ -49,9 +49,9 @@ impl Linear {
                         Order::InOut => Panels::from_plain(values, rows, cols),
                     };
                     let bias = bias.map(|b| b.to_vec1::<f32>()).transpose().map_err(device_error)?;
-                    Kept::Panels(Arc::new(panels), bias.map(Arc::from))
+                    Weights::Panels(Arc::new(panels), bias.map(Arc::from))
                 }
-                _ => Kept::Tensors { weight, bias, order },
+                _ => Weights::Tensors { weight, bias, order },
             },
         })
     }
@@ -75,15 +75,15 @@ impl Linear {
 
     /// The same in candle's own operations.
     pub(super) fn plain(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (product, bias) = match &self.kept {
-            Kept::Panels(panels, bias) => {
+        let (product, bias) = match &self.weights {
+            Weights::Panels(panels, bias) => {
                 let (n_out, n_in) = (panels.n_columns(), panels.depth());
                 let weight = Tensor::from_vec(panels.transposed(), (n_out, n_in), x.device())?;
                 let bias = bias.as_deref().map(|b| Tensor::from_slice(b, n_out, x.device())).transpose()?;
                 (x.matmul(&weight.t()?)?, bias)
             }
-            Kept::Tensors { weight, bias, order: Order::OutIn } => (x.matmul(&weight.t()?)?, bias.clone()),
-            Kept::Tensors { weight, bias, order: Order::InOut } => (x.matmul(weight)?, bias.clone()),
+            Weights::Tensors { weight, bias, order: Order::OutIn } => (x.matmul(&weight.t()?)?, bias.clone()),
+            Weights::Tensors { weight, bias, order: Order::InOut } => (x.matmul(weight)?, bias.clone()),
         };
         match bias {
             Some(bias) => product.broadcast_add(&bias),
@@ -93,15 +93,15 @@ impl Linear {
 
     /// Width of what comes out and of what goes in; `None` when the weights are not on the CPU.
     pub(super) fn sides(&self) -> Option<(usize, usize)> {
-        match &self.kept {
-            Kept::Panels(panels, _) => Some((panels.n_columns(), panels.depth())),
-            Kept::Tensors { .. } => None,
+        match &self.weights {
+            Weights::Panels(panels, _) => Some((panels.n_columns(), panels.depth())),
+            Weights::Tensors { .. } => None,
         }
     }
 
     /// `out = x w^T + b (+ add)` for packed rows, on the CPU.
     pub(super) fn product(&self, x: &Rows, out: &mut [f32], add: Option<&[f32]>) {
-        let Kept::Panels(panels, bias) = &self.kept else { unreachable!("`sides` was asked") };
+        let Weights::Panels(panels, bias) = &self.weights else { unreachable!("`sides` was asked") };
         multiply(x, panels, 0..panels.n_panels(), out, Finish { bias: bias.as_deref(), add });
     }
 }
