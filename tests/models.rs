@@ -4,7 +4,7 @@
 use cognate::cli::activations::activations;
 use cognate::corpus::{Context, Document, TokenBatch};
 use cognate::error::ErrorKind;
-use cognate::ids::Hookpoint;
+use cognate::ids::{HookName, Hookpoint};
 use cognate::linalg::Matrix;
 use cognate::model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -68,6 +68,10 @@ fn hookpoint_of(reference: &str) -> Option<(&str, Hookpoint)> {
     Some((sequence, hookpoint.parse().ok()?))
 }
 
+fn names(hookpoints: &[Hookpoint]) -> Vec<HookName> {
+    hookpoints.iter().map(|&h| h.into()).collect()
+}
+
 fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
     let bytes = std::fs::read(reference).unwrap();
     let wanted = SafeTensors::deserialize(&bytes).unwrap();
@@ -77,7 +81,7 @@ fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
     hookpoints.dedup();
     assert!(hookpoints.len() > 5, "{}", reference.display());
     let out = folder.join("out.safetensors");
-    activations(model, reference, &hookpoints, &out).unwrap();
+    activations(model, reference, &names(&hookpoints), &out).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     let found = SafeTensors::deserialize(&bytes).unwrap();
     let mut worst: f64 = 0.0;
@@ -425,7 +429,7 @@ fn sizes_and_files_are_known_from_the_header() {
     assert_eq!((shape.n_layers, shape.d_model, shape.d_attn, shape.n_vocab), (6, 160, 160, 4096));
     assert_eq!(shape.max_context, Some(256));
     assert!(model::memory_bytes(&shape) < 4 * shape.n_parameters);
-    assert!(model::context_bytes(&shape, 128, 2) > 128 * 160 * 4 * 4);
+    assert!(model::context_bytes(&shape, 128, &[Hookpoint::ResidPost(0), Hookpoint::ResidPost(1)]) > 128 * 160 * 4 * 4);
     let names: Vec<String> = model::files(&demo("small-b"))
         .unwrap()
         .iter()
@@ -450,7 +454,7 @@ fn the_tokens_file_is_read_as_documented() {
     tensors.insert("one.input_ids", (Dtype::U16, vec![2], vec![5, 0, 1, 1]));
     tensors.insert("other", (Dtype::F32, vec![12], ids));
     write(&tensors);
-    activations(&demo("small-a"), &tokens, &[Hookpoint::ResidPost(0), Hookpoint::Embed], &out).unwrap();
+    activations(&demo("small-a"), &tokens, &names(&[Hookpoint::ResidPost(0), Hookpoint::Embed]), &out).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     let found = SafeTensors::deserialize(&bytes).unwrap();
     let mut shapes: Vec<_> = found.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect();
@@ -465,6 +469,6 @@ fn the_tokens_file_is_read_as_documented() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside the output");
     tensors.insert("bad.input_ids", (Dtype::I64, vec![1], (-1_i64).to_le_bytes().to_vec()));
     write(&tensors);
-    let error = activations(&demo("small-a"), &tokens, &[Hookpoint::Embed], &out).unwrap_err();
+    let error = activations(&demo("small-a"), &tokens, &names(&[Hookpoint::Embed]), &out).unwrap_err();
     assert!(error.to_string().contains("\"bad.input_ids\": -1 is no token id"), "{error}");
 }

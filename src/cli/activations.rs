@@ -2,10 +2,11 @@
 //!
 //! The tokens are a safetensors file: every integer tensor named `input_ids` or `NAME.input_ids`, `[len]` or
 //! `[n_seq, len]`, is one set of contexts, positions from 0; other tensors are ignored. For each of them the output
-//! holds `<hookpoint>` or `NAME.<hookpoint>`, `[len, width]` or `[n_seq, len, width]` f32, special tokens included.
+//! holds `<hookpoint>` or `NAME.<hookpoint>`, `[len, width]` or `[n_seq, len, width]` f32, special tokens included; the
+//! hookpoint in its plain form, however it was asked for.
 
 use crate::error::{Error, Result};
-use crate::ids::Hookpoint;
+use crate::ids::{HookName, Hookpoint};
 use crate::linalg::Matrix;
 use crate::model::{self, Model};
 use rayon::prelude::*;
@@ -30,14 +31,16 @@ struct Tokens {
 /// `Request` for a missing file, an unknown architecture, a hookpoint the model has not got or a tokens file without ids;
 /// `Input` for damaged files, ids outside the vocabulary and activations that are not finite; `Machine` when `out` cannot
 /// be written.
-pub fn activations(model: &Path, tokens: &Path, hookpoints: &[Hookpoint], out: &Path) -> Result<()> {
+pub fn activations(model: &Path, tokens: &Path, hookpoints: &[HookName], out: &Path) -> Result<()> {
     if hookpoints.is_empty() {
         return Err(Error::request("no hookpoint was named; name at least one, for example resid_post.0"));
     }
+    let shape = model::header(model)?;
     let mut wanted: Vec<Hookpoint> = Vec::new();
-    for &hookpoint in hookpoints {
-        if !wanted.contains(&hookpoint) {
-            wanted.push(hookpoint);
+    for name in hookpoints {
+        let place = shape.place(name).map_err(|e| e.within(format!("model {}", model.display())))?;
+        if !wanted.contains(&place) {
+            wanted.push(place);
         }
     }
     let sets = read_tokens(tokens)?;

@@ -3,7 +3,7 @@
 use crate::cli::progress::Voice;
 use crate::error::Result;
 use crate::hub::{self, Reference, Step, Want};
-use crate::ids::Site;
+use crate::ids::SiteName;
 use crate::report::human_bytes;
 use crate::spec::DataflowSpec;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,12 +16,16 @@ use std::path::PathBuf;
 /// # Errors
 /// Those of [`hub::fetch`], with the model's or SAE's name.
 pub fn fetch_all(spec: &mut DataflowSpec, voice: Voice) -> Result<()> {
-    let used: BTreeSet<Site> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
+    let used: BTreeSet<SiteName> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
     for (name, model) in spec.models.iter_mut().filter(|(name, _)| used.iter().any(|site| site.model == **name)) {
         let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
         model.path = as_text(fetch(&model.path, Want::Model, voice).map_err(told)?);
     }
-    for (site, sae) in spec.saes.iter_mut().filter(|(site, _)| used.contains(site)) {
+    // what another library's name means is known with the model: such a site may be any
+    let may_be = |a: &SiteName, b: &SiteName| {
+        a == b || a.model == b.model && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
+    };
+    for (site, sae) in spec.saes.iter_mut().filter(|(site, _)| used.iter().any(|used| may_be(used, site))) {
         sae.path = as_text(fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?);
     }
     Ok(())

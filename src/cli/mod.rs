@@ -34,7 +34,7 @@ mod status;
 use crate::cli::progress::Voice;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
-use crate::ids::Hookpoint;
+use crate::ids::HookName;
 use crate::sae::Format;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -162,9 +162,10 @@ enum Command {
         /// Safetensors file with integer tensors named input_ids or NAME.input_ids
         #[arg(long)]
         tokens: PathBuf,
-        /// Hookpoints, separated by commas: embed, resid_post.3, mlp_out.2 …
+        /// Hookpoints, separated by commas: embed, resid_post.3, mlp_out.2 …; also names of TransformerLens
+        /// (blocks.3.hook_resid_post) and module paths of transformers (model.layers.3.mlp.down_proj)
         #[arg(long, value_delimiter = ',', required = true)]
-        hookpoints: Vec<Hookpoint>,
+        hookpoints: Vec<HookName>,
         /// Safetensors file to write
         #[arg(long)]
         out: PathBuf,

@@ -5,6 +5,7 @@ use super::show::marker_of;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::linalg::Matrix;
+use crate::plan::resolved;
 use crate::report::{Beside, Decoders, Marker, RunFacts, human_bytes, page, thousands};
 use crate::sae;
 use crate::spec::{DataflowSpec, ModelSpec};
@@ -37,8 +38,8 @@ fn dataflow(run: &RunDir) -> Result<(DataflowSpec, String)> {
     let (spec, text) = DataflowSpec::read(&run.dataflow())?;
     let manifest = Manifest::read(&run.manifest()).ok();
     match manifest.as_ref().and_then(|m| m.extra["flow"].as_str()) {
-        Some(flow) => Ok((DataflowSpec::parse(&text, Path::new(flow))?, text)),
-        None => Ok((spec, text)),
+        Some(flow) => Ok((resolved(&DataflowSpec::parse(&text, Path::new(flow))?)?, text)),
+        None => Ok((resolved(&spec)?, text)),
     }
 }
 
@@ -86,7 +87,7 @@ pub(super) fn write(
 /// Decoder rows of `latents`; `None` for a place without an SAE.
 fn decoder_rows(spec: Option<&DataflowSpec>, site: &Site, latents: &[usize]) -> Result<Option<Matrix<f32>>> {
     let spec = spec.ok_or_else(|| Error::request("the run's dataflow file cannot be read"))?;
-    let Some(planned) = spec.saes.get(site) else { return Ok(None) };
+    let Some(planned) = spec.sae(site) else { return Ok(None) };
     let sae = sae::open(Path::new(&planned.path), planned.format)?;
     let rows = sae.decoder_rows();
     match latents.iter().find(|l| **l >= rows.n_rows()) {

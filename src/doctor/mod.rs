@@ -255,7 +255,7 @@ fn neighbours(hookpoint: Hookpoint, shape: &ModelShape) -> Vec<Hookpoint> {
 /// What a transcoder at `input` predicts; `None` where that is not known.
 fn predicted(input: Hookpoint, shape: &ModelShape) -> Option<Hookpoint> {
     match input {
-        Hookpoint::MlpIn(l) if shape.has_post_norms => Some(Hookpoint::MlpOutNormed(l)),
+        Hookpoint::MlpIn(l) if shape.block.has_post_norms() => Some(Hookpoint::MlpOutNormed(l)),
         Hookpoint::MlpIn(l) => Some(Hookpoint::MlpOut(l)),
         _ => None,
     }

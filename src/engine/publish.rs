@@ -276,6 +276,7 @@ pub fn origin(plan: &Plan, tokens: u64) -> BTreeMap<String, String> {
         ("run".to_string(), plan.spec.name.clone()),
         ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
         ("tokens".to_string(), tokens.to_string()),
+        ("hookpoints".to_string(), plan.library_names()),
     ]);
     let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
     let redrawn: Vec<String> = redrawn.collect();

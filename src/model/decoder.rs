@@ -1,12 +1,13 @@
 //! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
 //! the way, nothing computed beyond the last one asked for, never logits.
 
-use super::layers::{Attention, Embedding, Kept, Linear, Mlp, Norm, sum};
+use super::layers::kept::values;
+use super::layers::{Attention, Embedding, Hidden, Kept, Linear, Mlp, Norm, device_error, side_by_side, sum};
 use super::{Model, ModelShape};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 
 /// A loaded model of any family.
 pub struct Decoder {
@@ -75,17 +76,21 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Copies `x` to every place where `hookpoint` was asked for; true when nothing is left to read.
-    fn take(&mut self, hookpoint: Hookpoint, x: &Kept) -> Result<bool> {
+    fn take(&mut self, hookpoint: Hookpoint, x: &Tensor) -> Result<bool> {
         for (wanted, taken) in self.wanted.iter().zip(&mut self.taken) {
             if *wanted == hookpoint {
-                *taken = Some(x.values()?);
+                *taken = Some(values(x)?);
             }
         }
-        Ok(self.taken.iter().all(Option::is_some))
+        Ok(self.is_done())
     }
 
     fn wants(&self, hookpoint: Hookpoint) -> bool {
         self.wanted.contains(&hookpoint)
+    }
+
+    fn is_done(&self) -> bool {
+        self.taken.iter().all(Option::is_some)
     }
 }
 
@@ -105,7 +110,19 @@ impl Block {
             Wiring::After(..) => None,
         };
         let normed = before.map(|norm| norm.forward(x).map(Kept::new)).transpose()?;
-        let z = Kept::new(self.attention.heads(normed.as_ref().unwrap_or(x))?);
+        let into_attention = normed.as_ref().unwrap_or(x);
+        read!(Hookpoint::AttnIn(l), into_attention);
+        let projected = self.attention.project(into_attention)?;
+        for (part, place) in [
+            (&projected.q, Hookpoint::AttnQ(l)),
+            (&projected.k, Hookpoint::AttnK(l)),
+            (&projected.v, Hookpoint::AttnV(l)),
+        ] {
+            if reading.wants(place) {
+                read!(place, &side_by_side(part)?);
+            }
+        }
+        let z = Kept::new(self.attention.heads(projected)?);
         read!(Hookpoint::AttnZ(l), &z);
         // Where nobody reads a part of its own it is added to the stream at once, with the same bits.
         let attended = |reading: &mut Reading| -> Result<Option<Kept>> {
@@ -122,6 +139,7 @@ impl Block {
         let (base, before_mlp) = match &self.wiring {
             Wiring::Sequential(_, norm) => {
                 let Some(base) = attended(reading)? else { return Ok(None) };
+                read!(Hookpoint::ResidMid(l), &base);
                 let before_mlp = norm.forward(&base)?;
                 (base, Some(Kept::new(before_mlp)))
             }
@@ -139,6 +157,7 @@ impl Block {
                 let normed = Kept::new(after_attention.forward(&attention)?);
                 read!(Hookpoint::AttnOutNormed(l), &normed);
                 let base = Kept::new(sum(x, &normed)?);
+                read!(Hookpoint::ResidMid(l), &base);
                 let before_mlp = before_mlp.forward(&base)?;
                 (base, Some(Kept::new(before_mlp)))
             }
@@ -149,20 +168,26 @@ impl Block {
         };
         let into_mlp = before_mlp.as_ref().unwrap_or(&base);
         read!(Hookpoint::MlpIn(l), into_mlp);
+        let mlp = |reading: &mut Reading| -> Result<Option<Kept>> {
+            let out = match self.hidden(l, into_mlp, reading)? {
+                Some(_) if reading.is_done() => return Ok(None),
+                Some(hidden) => self.mlp.down.forward(&hidden)?,
+                None => self.mlp.forward(into_mlp)?,
+            };
+            let out = Kept::new(out);
+            Ok(if reading.take(Hookpoint::MlpOut(l), &out)? { None } else { Some(out) })
+        };
         let added = |reading: &mut Reading| -> Result<Option<Kept>> {
-            if !reading.wants(Hookpoint::MlpOut(l)) {
+            let inside = [Hookpoint::MlpOut(l)].into_iter().chain(inside_mlp(l)).any(|h| reading.wants(h));
+            if !inside {
                 return Ok(Some(Kept::new(self.mlp.forward_onto(into_mlp, &base)?)));
             }
-            let mlp = Kept::new(self.mlp.forward(into_mlp)?);
-            if reading.take(Hookpoint::MlpOut(l), &mlp)? {
-                return Ok(None);
-            }
+            let Some(mlp) = mlp(reading)? else { return Ok(None) };
             Ok(Some(Kept::new(sum(&base, &mlp)?)))
         };
         let x = match &self.wiring {
             Wiring::Sandwich { after_mlp, .. } => {
-                let mlp = Kept::new(self.mlp.forward(into_mlp)?);
-                read!(Hookpoint::MlpOut(l), &mlp);
+                let Some(mlp) = mlp(reading)? else { return Ok(None) };
                 let normed = Kept::new(after_mlp.forward(&mlp)?);
                 read!(Hookpoint::MlpOutNormed(l), &normed);
                 Kept::new(sum(&base, &normed)?)
@@ -179,12 +204,42 @@ impl Block {
         read!(Hookpoint::ResidPost(l), &x);
         Ok(Some(x))
     }
+
+    /// What enters the down projection, where a place inside the MLP was asked for: then the MLP goes layer by layer.
+    fn hidden(&self, l: usize, x: &Kept, reading: &mut Reading) -> Result<Option<Kept>> {
+        if !inside_mlp(l).into_iter().any(|place| reading.wants(place)) {
+            return Ok(None);
+        }
+        let mut read = |part: Hidden, x: &Tensor| -> Result<()> {
+            let place = match part {
+                Hidden::Pre => Hookpoint::MlpPre(l),
+                Hidden::Up => Hookpoint::MlpUp(l),
+                Hidden::Act => Hookpoint::MlpAct(l),
+            };
+            reading.take(place, x)?;
+            if part == Hidden::Pre && reading.wants(Hookpoint::MlpGateAct(l)) {
+                let copy = x.copy().map_err(device_error)?;
+                reading.take(Hookpoint::MlpGateAct(l), &Kept::new(self.mlp.activation.apply(copy)?))?;
+            }
+            Ok(())
+        };
+        self.mlp.hidden(x, &mut read).map(|hidden| Some(Kept::new(hidden)))
+    }
+}
+
+/// The places between an MLP's input and its output.
+fn inside_mlp(l: usize) -> [Hookpoint; 4] {
+    [Hookpoint::MlpPre(l), Hookpoint::MlpUp(l), Hookpoint::MlpGateAct(l), Hookpoint::MlpAct(l)]
 }
 
 impl Decoder {
-    fn embed(&self, ids: &[u32]) -> Result<Kept> {
+    /// What enters block 0; `None` once everything asked for has been read.
+    fn embed(&self, ids: &[u32], reading: &mut Reading) -> Result<Option<Kept>> {
         let ids_as_rows = ids.iter().map(|&id| id as usize);
         let mut x = Kept::new(self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?);
+        if reading.take(Hookpoint::TokenEmbed, &x)? {
+            return Ok(None);
+        }
         if let Some(project) = &self.input.project {
             x = Kept::new(project.forward(&x)?);
         }
@@ -192,14 +247,11 @@ impl Decoder {
             let positions = Kept::new(table.rows(*first..*first + ids.len(), None, &Device::Cpu)?);
             x = Kept::new(sum(&x, &positions)?);
         }
-        Ok(x)
+        Ok(if reading.take(Hookpoint::Embed, &x)? { None } else { Some(x) })
     }
 
     fn run(&self, ids: &[u32], reading: &mut Reading) -> Result<()> {
-        let mut x = self.embed(ids)?;
-        if reading.take(Hookpoint::Embed, &x)? {
-            return Ok(());
-        }
+        let Some(mut x) = self.embed(ids, reading)? else { return Ok(()) };
         for (l, block) in self.blocks.iter().enumerate() {
             match block.forward(l, &x, reading)? {
                 Some(next) => x = next,
@@ -253,7 +305,7 @@ impl Decoder {
 /// Number of blocks that must run to read these hookpoints.
 pub fn blocks_needed(shape: &ModelShape, hookpoints: &[Hookpoint]) -> usize {
     let blocks = |hookpoint: &Hookpoint| match *hookpoint {
-        Hookpoint::Embed => 0,
+        Hookpoint::TokenEmbed | Hookpoint::Embed => 0,
         Hookpoint::FinalNorm => shape.n_layers,
         // What enters block l is what block l - 1 gives.
         Hookpoint::ResidPre(l) => l,

@@ -20,11 +20,11 @@ pub use forward::{forward, lay_aside};
 pub use gguf::tokenizer_json;
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer,
-    tokenizer_file,
+    tokenizer_file, width_of,
 };
 
 use crate::error::{Error, Result};
-use crate::ids::Hookpoint;
+use crate::ids::{BlockKind, HookName, Hookpoint};
 use crate::linalg::Matrix;
 
 /// What a forward gives at one hookpoint, special tokens already left out.
@@ -45,16 +45,24 @@ pub struct ModelShape {
     pub n_layers: usize,
     /// Width of the residual stream.
     pub d_model: usize,
-    /// Width of `attn_z`: heads times head width.
+    /// Width of `attn_q` and `attn_z`: heads times head width.
     pub d_attn: usize,
+    /// Width of `attn_k` and `attn_v`: key and value heads times head width.
+    pub d_kv: usize,
+    /// Width inside the MLP.
+    pub d_mlp: usize,
+    /// Width of the embedding's rows; `d_model` but where they are projected.
+    pub d_token: usize,
     /// Rows of the embedding.
     pub n_vocab: usize,
     /// Longest context the positions allow; `None` where nothing limits it.
     pub max_context: Option<usize>,
     /// Parameters in the file.
     pub n_parameters: u64,
-    /// Whether blocks add post-normed outputs (`attn_out_normed`, `mlp_out_normed` exist).
-    pub has_post_norms: bool,
+    /// Where the norms of a block stand and what is added to what.
+    pub block: BlockKind,
+    /// Whether the MLP has a gate (`mlp_up`, `mlp_gate_act` exist).
+    pub gated: bool,
 }
 
 impl ModelShape {
@@ -70,16 +78,55 @@ impl ModelShape {
                 self.n_layers - 1
             )));
         }
+        let missing = |what: &str| {
+            Err(Error::request(format!("hookpoint {hookpoint}: this model of family {} has {what}", self.family)))
+        };
         match hookpoint {
-            Hookpoint::AttnOutNormed(_) | Hookpoint::MlpOutNormed(_) if !self.has_post_norms => {
-                Err(Error::request(format!(
-                    "hookpoint {hookpoint}: family {} has no norms after attention and MLP; take attn_out or mlp_out",
-                    self.family
-                )))
+            Hookpoint::AttnOutNormed(_) | Hookpoint::MlpOutNormed(_) if !self.block.has_post_norms() => {
+                missing("no norms after attention and MLP; take attn_out or mlp_out")
             }
-            Hookpoint::AttnZ(_) => Ok(self.d_attn),
+            Hookpoint::ResidMid(l) if !self.block.has_resid_mid() => missing(&match self.block {
+                BlockKind::After => format!("a norm where attention is added; what comes out of it is mlp_in.{l}"),
+                _ => format!(
+                    "attention and MLP added at once, and no stream between them; take resid_pre.{l} or resid_post.{l}"
+                ),
+            }),
+            Hookpoint::MlpUp(l) | Hookpoint::MlpGateAct(l) if !self.gated => {
+                missing(&format!("an MLP without a gate; take mlp_pre.{l} or mlp_act.{l}"))
+            }
+            Hookpoint::FinalNorm if self.block == BlockKind::After => {
+                missing(&format!("no final norm; take resid_post.{}", self.n_layers.saturating_sub(1)))
+            }
+            Hookpoint::TokenEmbed => Ok(self.d_token),
+            Hookpoint::AttnQ(_) | Hookpoint::AttnZ(_) => Ok(self.d_attn),
+            Hookpoint::AttnK(_) | Hookpoint::AttnV(_) => Ok(self.d_kv),
+            Hookpoint::MlpPre(_) | Hookpoint::MlpUp(_) | Hookpoint::MlpGateAct(_) | Hookpoint::MlpAct(_) => {
+                Ok(self.d_mlp)
+            }
             _ => Ok(self.d_model),
         }
+    }
+
+    /// The family as [`resolve`](crate::ids::resolve()) takes it: the `model_type`, with the arrangement of the blocks
+    /// behind it where names may depend on that.
+    pub fn names(&self) -> String {
+        let arrangement = match self.block {
+            BlockKind::Sequential => "sequential",
+            BlockKind::Parallel => "parallel",
+            BlockKind::After => "after",
+            _ => return self.family.clone(),
+        };
+        format!("{}/{arrangement}", self.family)
+    }
+
+    /// The place that a name means in this model.
+    ///
+    /// # Errors
+    /// `Request` where it means none, or the model has not got it.
+    pub fn place(&self, name: &HookName) -> Result<Hookpoint> {
+        let place = name.resolve(&self.names())?;
+        self.width(place)?;
+        Ok(place)
     }
 }
 

@@ -109,12 +109,22 @@ pub fn memory_bytes(shape: &ModelShape) -> u64 {
     4 * shape.n_parameters.saturating_sub(shape.n_vocab as u64 * shape.d_model as u64)
 }
 
-/// Bytes that one context of `n_tokens` holds while it runs, the activations read at `n_hookpoints` included; as many
+/// Bytes that one context of `n_tokens` holds while it runs, the activations read at `hookpoints` included; as many
 /// contexts run at once as there are threads. The MLP is taken as eight times `d_model` (gate and up of four each), and
-/// what is laid out for the products as five.
-pub fn context_bytes(shape: &ModelShape, n_tokens: usize, n_hookpoints: usize) -> u64 {
+/// what is laid out for the products as five; where a place inside the MLP is read, its layers go one after the other and
+/// four of its width are alive.
+pub fn context_bytes(shape: &ModelShape, n_tokens: usize, hookpoints: &[Hookpoint]) -> u64 {
     let (n, d, d_attn) = (n_tokens as u64, shape.d_model as u64, shape.d_attn as u64);
-    4 * n * (8 * d + 5 * d + 6 * d + 5 * d_attn + 64 + 2 * n_hookpoints as u64 * d.max(d_attn))
+    let inside = |h: &&Hookpoint| {
+        matches!(h, Hookpoint::MlpPre(_) | Hookpoint::MlpUp(_) | Hookpoint::MlpGateAct(_) | Hookpoint::MlpAct(_))
+    };
+    let hidden = if hookpoints.iter().any(|h| inside(&h)) { 4 * shape.d_mlp as u64 } else { 0 };
+    4 * n * (8 * d + 5 * d + 6 * d + 5 * d_attn + 64 + hidden + 2 * width_of(shape, hookpoints))
+}
+
+/// Values of a row at all of `hookpoints`, each of which the model has.
+pub fn width_of(shape: &ModelShape, hookpoints: &[Hookpoint]) -> u64 {
+    hookpoints.iter().map(|&h| shape.width(h).unwrap_or(shape.d_model) as u64).sum()
 }
 
 /// The two layouts a model has on disk.

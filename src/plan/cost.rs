@@ -162,8 +162,8 @@ fn check_bytes(plan: &Plan) -> u64 {
     }
     let rows = check.tokens + plan.spec.corpus.context_length as u64;
     let held = plan.models.iter().enumerate().map(|(k, m)| {
-        let places = 3 * saes().filter(|(s, _)| s.model == k).count() as u64;
-        4 * rows * places * m.shape.d_model.max(m.shape.d_attn) as u64
+        let widths = |(s, _): (&Space, _)| m.shape.width(s.site.hookpoint).unwrap_or(m.shape.d_model) as u64;
+        4 * rows * 3 * saes().filter(|(s, _)| s.model == k).map(widths).sum::<u64>()
     });
     saes().map(|(_, sae)| sae.shape.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
 }
@@ -256,11 +256,10 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     }
     let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
     let contexts: u64 = (plan.models.iter())
-        .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, m.hookpoints.len()))
+        .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, &m.hookpoints))
         .max()
         .unwrap_or(0);
-    let activations: u64 =
-        plan.models.iter().map(|m| (m.hookpoints.len() * m.shape.d_model.max(m.shape.d_attn) * 4) as u64).sum();
+    let activations: u64 = plan.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
     let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows * 2 * latents + moments;

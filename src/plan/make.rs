@@ -3,6 +3,7 @@
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
 use crate::ids::Site;
+use crate::model::ModelShape;
 use crate::moments::tile_rows;
 use crate::plan::cost::costs;
 use crate::plan::fingerprint::{file_parts, spec_parts};
@@ -56,19 +57,18 @@ impl Plan {
 
     fn think(spec: DataflowSpec, outline: bool) -> Result<Plan> {
         let mut assumptions = Vec::new();
-        let mut pairs = spec.pairs();
-        pairs.sort();
-        if let Some(w) = pairs.windows(2).find(|w| w[0] == w[1]) {
-            return Err(Error::request(format!("compare.pairs names {} with {} twice; name it once", w[0].0, w[0].1)));
-        }
-        if pairs.is_empty() {
+        if spec.pairs().is_empty() {
             return Err(Error::request(
                 "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"], or \
                  at least two places under compare.hookpoints",
             ));
         }
+        let sized = size_models(&spec, outline, &mut assumptions)?;
+        let spec = spec.resolved(&sized.iter().map(|(name, model)| (name.clone(), model.shape.names())).collect())?;
+        let mut pairs = spec.site_pairs();
+        pairs.sort();
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
-        let models = plan_models(&spec, &sites, outline, &mut assumptions)?;
+        let models = plan_models(&spec, sized, &sites)?;
         let mut spaces = Vec::new();
         for site in &sites {
             spaces.push(plan_space(&spec, site, &models, outline, &mut assumptions)?);
@@ -172,7 +172,8 @@ impl Plan {
                 "{name} is not what it was when the run's sums were made; put the file back, or make another run"
             )));
         }
-        let asked = spec_parts(was);
+        let families = self.models.iter().map(|m| (m.name.clone(), m.shape.names())).collect();
+        let asked = spec_parts(&was.resolved(&families)?);
         let mut parts = spec_parts(&self.spec);
         parts.extend(saved.iter().filter(|(k, _)| !asked.contains_key(*k)).map(|(k, v)| (k.clone(), v.clone())));
         self.fingerprint_parts = parts;
@@ -251,24 +252,37 @@ fn tokenizer(models: &[PlannedModel], outline: bool, assumptions: &mut Vec<Strin
     if here.is_empty() { Ok(None) } else { common_tokenizer(&here).map(Some) }
 }
 
-fn plan_models(
+/// The sizes of every model, by its name.
+fn size_models(
     spec: &DataflowSpec,
-    sites: &BTreeSet<Site>,
     outline: bool,
     assumptions: &mut Vec<String>,
-) -> Result<Vec<PlannedModel>> {
-    let mut out = Vec::new();
+) -> Result<BTreeMap<String, Sized<ModelShape>>> {
+    let pairs = spec.pairs();
+    let mut out = BTreeMap::new();
     for (name, model) in &spec.models {
-        let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == *name).map(|s| s.hookpoint).collect();
-        if hookpoints.is_empty() {
+        if !pairs.iter().any(|(a, b)| a.model == *name || b.model == *name) {
             return Err(Error::request(format!(
                 "[models.{name}] is in no pair; take it out, or name a site of it in compare.pairs"
             )));
         }
-        let Sized { path, shape, unverified } = of_model(name, model, outline)?;
-        if let Some(source) = unverified {
+        let sized = of_model(name, model, outline)?;
+        if let Some(source) = &sized.unverified {
             assumptions.push(format!("model {name:?} is not here ({}): its sizes are those of {source}", model.path));
         }
+        out.insert(name.clone(), sized);
+    }
+    Ok(out)
+}
+
+fn plan_models(
+    spec: &DataflowSpec,
+    sized: BTreeMap<String, Sized<ModelShape>>,
+    sites: &BTreeSet<Site>,
+) -> Result<Vec<PlannedModel>> {
+    let mut out = Vec::new();
+    for (name, Sized { path, shape, .. }) in sized {
+        let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == name).map(|s| s.hookpoint).collect();
         if let Some(max) = shape.max_context
             && spec.corpus.context_length > max
         {
@@ -280,10 +294,26 @@ fn plan_models(
         for &h in &hookpoints {
             shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
         }
-        let (random_weights, hookpoints) = (model.random_weights, hookpoints.into_iter().collect());
-        out.push(PlannedModel { name: name.clone(), path, random_weights, shape, hookpoints });
+        let random_weights = spec.models[&name].random_weights;
+        out.push(PlannedModel { name, path, random_weights, shape, hookpoints: hookpoints.into_iter().collect() });
     }
     Ok(out)
+}
+
+/// The dataflow file with every place in its plain form ([`DataflowSpec::resolved`]), for who reads tables and no more:
+/// models are looked at only where a place is written in another library's words.
+///
+/// # Errors
+/// As [`Plan::new`], of the models' headers.
+pub fn resolved(spec: &DataflowSpec) -> Result<DataflowSpec> {
+    let mut families: BTreeMap<String, String> = spec.models.keys().map(|name| (name.clone(), String::new())).collect();
+    let other: BTreeSet<&str> =
+        spec.written_places().filter(|name| name.plain().is_none()).map(|name| name.model.as_str()).collect();
+    for name in other {
+        let family = of_model(name, &spec.models[name], true)?.shape.names();
+        families.insert(name.to_string(), family);
+    }
+    spec.resolved(&families)
 }
 
 fn plan_space(
@@ -296,7 +326,7 @@ fn plan_space(
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
     let width = models[model].shape.width(site.hookpoint)?;
-    let Some(sae) = spec.saes.get(site) else {
+    let Some(sae) = spec.sae(site) else {
         let entries = (spec.corpus.batch_contexts as u64)
             .saturating_mul(spec.corpus.context_length as u64)
             .saturating_mul(width as u64);

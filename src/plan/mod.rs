@@ -10,7 +10,7 @@ mod sizes;
 
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
-use crate::ids::{Hookpoint, Site};
+use crate::ids::{Hookpoint, Site, library_names};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
 use crate::sae::{Encode, Format, Sae, SaeShape};
@@ -21,11 +21,12 @@ use std::sync::Arc;
 
 pub use cost::{Cost, grouped, parse_bytes};
 pub use fingerprint::{corpus_mark, fingerprint};
+pub use make::resolved;
 
 /// A run, thought through.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The dataflow file.
+    /// The dataflow file, places in their plain form.
     pub spec: DataflowSpec,
     /// Models in use, in order of name.
     pub models: Vec<PlannedModel>,
@@ -233,6 +234,17 @@ impl Plan {
     pub fn tile_name(&self, k: usize) -> String {
         let tile = self.tiles[k];
         format!("pair-{:04}-tile-{:05}", tile.pair, tile.number)
+    }
+
+    /// What TransformerLens and transformers call the hookpoints of this plan: JSON, `{"model/hookpoint": names}`, as
+    /// [`LibraryNames`](crate::ids::LibraryNames) has them.
+    pub fn library_names(&self) -> String {
+        let names = |s: &Space| {
+            let family = self.models[s.model].shape.names();
+            (s.site.to_string(), library_names(s.site.hookpoint, &family))
+        };
+        let by_site: BTreeMap<_, _> = self.spaces.iter().map(names).collect();
+        serde_json::to_string(&by_site).expect("names are plain data")
     }
 
     /// The site names of a pair, source first.

@@ -1,7 +1,7 @@
 //! What is held against what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
 
 use super::DataflowSpec;
-use crate::ids::Site;
+use crate::ids::SiteName;
 use serde::{Deserialize, Serialize};
 
 /// `[compare]`
@@ -15,7 +15,7 @@ pub struct CompareSpec {
     /// Sites without an SAE that `"all"` pairs: places of several models across models, as SAEs; places of one model each
     /// with every later one of the list.
     #[serde(default)]
-    pub hookpoints: Vec<Site>,
+    pub hookpoints: Vec<SiteName>,
     /// How Σxy is kept.
     #[serde(default)]
     pub cross: Cross,
@@ -40,7 +40,7 @@ pub enum PairsSpec {
     /// The word `all`.
     All(AllPairs),
     /// `[[source, target], …]`
-    Listed(Vec<(Site, Site)>),
+    Listed(Vec<(SiteName, SiteName)>),
 }
 
 /// The word `all`.
@@ -93,15 +93,15 @@ pub enum Align {
 }
 
 impl DataflowSpec {
-    pub(super) fn listed_pairs(&self) -> &[(Site, Site)] {
+    pub(super) fn listed_pairs(&self) -> &[(SiteName, SiteName)] {
         match &self.compare.pairs {
             PairsSpec::Listed(pairs) => pairs,
             PairsSpec::All(_) => &[],
         }
     }
 
-    /// Every pair asked for, source first, in order.
-    pub fn pairs(&self) -> Vec<(Site, Site)> {
+    /// Every pair asked for, source first, in order, as written.
+    pub fn pairs(&self) -> Vec<(SiteName, SiteName)> {
         match &self.compare.pairs {
             PairsSpec::Listed(pairs) => pairs.clone(),
             PairsSpec::All(_) => {
@@ -121,7 +121,7 @@ impl DataflowSpec {
 }
 
 /// Every site of a model with every site of a model after it in the alphabet.
-fn across_models<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Vec<(Site, Site)> {
-    let later = |a: &'a Site| sites.clone().filter(|b| a.model < b.model).map(move |b| (a.clone(), b.clone()));
+fn across_models<'a>(sites: impl Iterator<Item = &'a SiteName> + Clone) -> Vec<(SiteName, SiteName)> {
+    let later = |a: &'a SiteName| sites.clone().filter(|b| a.model < b.model).map(move |b| (a.clone(), b.clone()));
     sites.clone().flat_map(later).collect()
 }

@@ -5,12 +5,13 @@ mod compare;
 mod estimate;
 mod names;
 mod path;
+mod places;
 mod refuse;
 mod set;
 
 use crate::corpus::CorpusOptions;
 use crate::error::{Error, Result};
-use crate::ids::Site;
+use crate::ids::{Site, SiteName};
 use crate::matching::{Categories, Rules};
 use crate::sae::{Encode, Format};
 use serde::{Deserialize, Serialize};
@@ -40,9 +41,9 @@ pub struct DataflowSpec {
     pub corpus: CorpusOptions,
     /// Models by name.
     pub models: BTreeMap<String, ModelSpec>,
-    /// SAEs by the place they read, `model/hookpoint`.
+    /// SAEs by the place they read, `model/hookpoint`, as written.
     #[serde(default)]
-    pub saes: BTreeMap<Site, SaeSpec>,
+    pub saes: BTreeMap<SiteName, SaeSpec>,
     /// Which latents are held against which.
     pub compare: CompareSpec,
     /// What is computed from the sums, and when.
@@ -219,6 +220,11 @@ impl DataflowSpec {
     /// The file's text, paths as resolved.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a dataflow file is plain data with text keys")
+    }
+
+    /// The SAE at `site`, of a file whose places are [`resolved`](Self::resolved).
+    pub fn sae(&self, site: &Site) -> Option<&SaeSpec> {
+        self.saes.get(&SiteName::from(site.clone()))
     }
 
     /// Where the run's directory is when nothing else is said.

@@ -2,7 +2,7 @@
 
 use super::{CompareSpec, Cross, DataflowSpec, Dtype, FORMAT, PairsSpec};
 use crate::error::{Error, Result};
-use crate::ids::Site;
+use crate::ids::SiteName;
 use crate::matching::{AROUND, TOP_STRINGS};
 use crate::similarity::MomentsMeasure;
 use std::path::Path;
@@ -143,7 +143,7 @@ impl DataflowSpec {
         Ok(())
     }
 
-    fn model_of(&self, site: &Site, place: &str, path: &Path) -> Result<()> {
+    fn model_of(&self, site: &SiteName, place: &str, path: &Path) -> Result<()> {
         if self.models.contains_key(&site.model) {
             return Ok(());
         }

@@ -2,6 +2,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::matching::Filters;
 use crate::similarity::Measure;
+use std::collections::BTreeMap;
 
 const GOOD: &str = r#"
 format = 1
@@ -29,7 +30,7 @@ fn reads_paths_aliases_and_defaults() {
     assert_eq!(spec.corpus.files, ["flows/corpus.jsonl", "data/x.txt"]);
     assert_eq!(spec.models["a"].path, "flows/model_a");
     let pairs: Vec<String> = spec.pairs().iter().map(|(a, b)| format!("{a} {b}")).collect();
-    assert_eq!(pairs, ["a/resid_post.2 b/resid_post.3"]);
+    assert_eq!(pairs, ["a/layers.2 b/blocks.3.hook_resid_post"]);
     assert_eq!(spec.estimate.best, 5);
     assert_eq!(DataflowSpec::parse(&spec.to_toml(), Path::new("elsewhere/u.toml")).unwrap(), spec);
     assert_eq!(spec.default_directory(), Path::new("runs/t"));
@@ -85,7 +86,7 @@ fn all_pairs_hookpoints_of_one_model_in_order_and_of_several_across_them() {
     };
     assert_eq!(
         pairs("[\"a/resid_post.5\", \"a/embed\", \"a/layers.3.mlp\"]"),
-        ["a/resid_post.5 a/embed", "a/resid_post.5 a/mlp_out.3", "a/embed a/mlp_out.3"]
+        ["a/resid_post.5 a/embed", "a/resid_post.5 a/layers.3.mlp", "a/embed a/layers.3.mlp"]
     );
     assert_eq!(pairs("[\"b/embed\", \"a/resid_post.5\", \"a/embed\"]"), ["a/resid_post.5 b/embed", "a/embed b/embed"]);
     assert_eq!(pairs("[\"a/embed\"]"), Vec::<String>::new());
@@ -106,4 +107,46 @@ fn published_rules_bring_their_filters_measures_and_direction_but_what_is_writte
     let expected = Filters { one_to_one: crate::matching::OneToOne::Best, min_active: 3, ..Filters::as_published() };
     assert_eq!((mixed.filters, mixed.measures), (expected, vec![Measure::Cka]));
     assert_eq!(parse("").filters, Filters::default());
+}
+
+#[test]
+fn places_are_resolved_by_family_and_two_spellings_of_one_are_refused() {
+    let families = |a: &str| BTreeMap::from([("a".to_string(), a.to_string()), ("b".to_string(), "gpt2".to_string())]);
+    let resolved = |text: &str, a: &str| DataflowSpec::parse(text, Path::new("t.toml")).unwrap().resolved(&families(a));
+    let pairs =
+        |spec: &DataflowSpec| -> Vec<String> { spec.site_pairs().iter().map(|(a, b)| format!("{a} {b}")).collect() };
+    let plain = resolved(GOOD, "llama").unwrap();
+    assert_eq!(pairs(&plain), ["a/resid_post.2 b/resid_post.3"]);
+    assert_eq!(plain.sae(&"b/resid_post.3".parse().unwrap()).unwrap().path, "x");
+    assert_eq!(plain.resolved(&families("llama")).unwrap(), plain);
+    let mlp = GOOD.replace("a/layers.2", "a/blocks.2.hook_mlp_out");
+    assert_eq!(pairs(&resolved(&mlp, "llama").unwrap()), ["a/mlp_out.2 b/resid_post.3"]);
+    assert_eq!(pairs(&resolved(&mlp, "gemma2").unwrap()), ["a/mlp_out_normed.2 b/resid_post.3"]);
+    let foreign = resolved(&GOOD.replace("a/layers.2", "a/gpt_neox.layers.2"), "llama").unwrap_err().to_string();
+    assert!(foreign.contains("\"a/gpt_neox.layers.2\"") && foreign.contains("not known in family llama"), "{foreign}");
+    for (from, to, expect) in [
+        (
+            "[saes.\"a/layers.2\"]",
+            "[saes.\"a/resid_post.2\"]\npath = \"y\"\n[saes.\"a/layers.2\"]",
+            "[saes] names a/layers.2 and a/resid_post.2, which are both a/resid_post.2",
+        ),
+        (
+            "pairs = \"all\"",
+            "pairs = \"all\"\nhookpoints = [\"a/mlp_out.1\", \"a/layers.1.mlp\"]",
+            "a/mlp_out.1 and a/layers.1.mlp, which are both a/mlp_out.1",
+        ),
+        (
+            "pairs = \"all\"",
+            "pairs = \"all\"\nhookpoints = [\"a/resid_post.2\"]",
+            "has an SAE in [saes.\"a/layers.2\"]",
+        ),
+        (
+            "pairs = \"all\"",
+            "pairs = [[\"a/embed\", \"b/embed\"], [\"a/hook_embed\", \"b/embed\"]]",
+            "a/hook_embed with b/embed twice (also as a/embed with b/embed)",
+        ),
+    ] {
+        let error = resolved(&GOOD.replace(from, to), "llama").unwrap_err().to_string();
+        assert!(error.contains(expect), "{to}: {error}");
+    }
 }

@@ -137,7 +137,8 @@ fn a_categorys_published_pairs_are_those_of_plain_sums() {
     let spec = DataflowSpec::read(&flow).unwrap().0;
     let sites = ["small-a/resid_post.2", "small-b/resid_post.3"];
     let models = ["small-a", "small-b"].map(|m| cognate::model::open(Path::new(&spec.models[m].path)).unwrap());
-    let saes = sites.map(|s| cognate::sae::open(Path::new(&spec.saes[&s.parse().unwrap()].path), None).unwrap());
+    let saes =
+        sites.map(|s| cognate::sae::open(Path::new(&spec.sae(&s.parse().unwrap()).unwrap().path), None).unwrap());
     let tokenizer = Arc::new(cognate::model::tokenizer(Path::new(&spec.models["small-a"].path)).unwrap());
     let mut corpus = Corpus::open(spec.corpus.clone(), tokenizer).unwrap();
     let mut columns = [0, 1].map(|_| vec![Vec::<f64>::new(); 1024]);

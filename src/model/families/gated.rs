@@ -2,6 +2,7 @@
 //! line is a [`Line`] that says where it differs.
 
 use crate::error::Result;
+use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
@@ -136,10 +137,14 @@ impl Line {
                 n_layers,
                 d_model,
                 d_attn: self.n_heads * self.d_head,
+                d_kv: self.n_kv_heads * self.d_head,
+                d_mlp,
+                d_token: d_model,
                 n_vocab: self.n_vocab,
                 max_context: config.optional_size("max_position_embeddings")?,
                 n_parameters: loader.n_parameters(),
-                has_post_norms: self.post_norms,
+                block: if self.post_norms { BlockKind::Sandwich } else { BlockKind::Sequential },
+                gated: true,
             },
         })
     }

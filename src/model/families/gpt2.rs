@@ -1,6 +1,7 @@
 //! GPT-2 (Radford et al. 2019): learned positions, stacked query, key and value, weights stored `[n_in, n_out]`.
 
 use crate::error::Result;
+use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
@@ -69,10 +70,14 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_layers,
             d_model,
             d_attn,
+            d_kv: d_attn,
+            d_mlp,
+            d_token: d_model,
             n_vocab,
             max_context: Some(n_positions),
             n_parameters: loader.n_parameters(),
-            has_post_norms: false,
+            block: BlockKind::Sequential,
+            gated: false,
         },
     })
 }

@@ -2,6 +2,7 @@
 //! local window.
 
 use crate::error::{Error, Result};
+use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
@@ -70,10 +71,14 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_layers,
             d_model,
             d_attn,
+            d_kv: d_attn,
+            d_mlp,
+            d_token: d_model,
             n_vocab,
             max_context: Some(n_positions),
             n_parameters: loader.n_parameters(),
-            has_post_norms: false,
+            block: BlockKind::Sequential,
+            gated: false,
         },
     })
 }

@@ -2,6 +2,7 @@
 //! model, after it, where the token table is narrower than the stream too.
 
 use crate::error::{Error, Result};
+use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
@@ -84,10 +85,14 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_layers,
             d_model,
             d_attn: d_model,
+            d_kv: d_model,
+            d_mlp,
+            d_token: d_embed,
             n_vocab,
             max_context: Some(n_positions),
             n_parameters: loader.n_parameters(),
-            has_post_norms: false,
+            block: if norms_first { BlockKind::Sequential } else { BlockKind::After },
+            gated: false,
         },
     })
 }

@@ -2,6 +2,7 @@
 //! head is rotated.
 
 use crate::error::Result;
+use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
@@ -72,10 +73,14 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_layers,
             d_model,
             d_attn,
+            d_kv: n_kv_heads * d_head,
+            d_mlp,
+            d_token: d_model,
             n_vocab,
             max_context: config.optional_size("max_position_embeddings")?,
             n_parameters: loader.n_parameters(),
-            has_post_norms: false,
+            block: BlockKind::ParallelShared,
+            gated: false,
         },
     })
 }

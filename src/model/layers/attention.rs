@@ -64,12 +64,12 @@ pub struct Scores {
 }
 
 impl Attention {
-    /// `x: [n_tokens, d_model]` to the concatenated heads `[n_tokens, n_heads * d_head]`.
+    /// Queries, keys and values to the concatenated heads `[n_tokens, n_heads * d_head]`.
     ///
     /// # Errors
     /// `Machine` when the tensor library fails.
-    pub fn heads(&self, x: &Tensor) -> Result<Tensor> {
-        let Projected { mut q, mut k, v, mut memory } = self.project(x)?;
+    pub fn heads(&self, projected: Projected) -> Result<Tensor> {
+        let Projected { mut q, mut k, v, mut memory } = projected;
         if let Some((query, key)) = &self.qk_norms {
             q = query.forward(&q.contiguous().map_err(device_error)?)?;
             k = key.forward(&k.contiguous().map_err(device_error)?)?;
@@ -79,12 +79,16 @@ impl Attention {
             q = rotary.apply(q)?;
             k = rotary.apply(k)?;
         }
-        let z =
-            if x.device().is_cpu() { q.apply_op3_no_bwd(&k, &v, &self.scores) } else { self.scores.plain(&q, &k, &v) };
+        let on_cpu = q.device().is_cpu();
+        let z = if on_cpu { q.apply_op3_no_bwd(&k, &v, &self.scores) } else { self.scores.plain(&q, &k, &v) };
         z.map_err(device_error)
     }
 
-    fn project(&self, x: &Tensor) -> Result<Projected> {
+    /// Queries, keys and values of `x: [n_tokens, d_model]`, biases included, before head norms and rotation.
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails.
+    pub fn project(&self, x: &Tensor) -> Result<Projected> {
         let (n, h, kv, d) = (x.dims()[0], self.n_heads, self.n_kv_heads, self.d_head);
         let memory: Vec<Kept> = match &self.projections {
             Projections::PerHead(all) | Projections::Stacked(all) => vec![Kept::new(all.forward(x)?)],
@@ -110,12 +114,23 @@ impl Attention {
 }
 
 /// Queries, keys and values as `[n_tokens, heads, d_head]` views.
-struct Projected {
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+pub struct Projected {
+    /// Queries.
+    pub q: Tensor,
+    /// Keys.
+    pub k: Tensor,
+    /// Values.
+    pub v: Tensor,
     /// Lays their memory aside; goes after they were read for the last time.
     memory: Vec<Kept>,
+}
+
+/// `[n_tokens, heads, d_head]` as `[n_tokens, heads * d_head]`, in memory of its own where the heads do not lie side by side.
+///
+/// # Errors
+/// `Machine` when the tensor library fails.
+pub fn side_by_side(heads: &Tensor) -> Result<Tensor> {
+    heads.flatten_from(1).and_then(|x| x.contiguous()).map_err(device_error)
 }
 
 impl Scores {

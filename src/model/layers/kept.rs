@@ -50,24 +50,24 @@ impl Kept {
     pub fn new(tensor: Tensor) -> Self {
         Kept(tensor)
     }
+}
 
-    /// A copy of its values, `[n_rows, width]`, in a buffer of this thread.
-    ///
-    /// # Errors
-    /// `Machine` when the tensor library fails.
-    pub fn values(&self) -> Result<Matrix<f32>> {
-        let read = || {
-            let (n_rows, width) = self.0.dims2()?;
-            let (storage, layout) = self.0.storage_and_layout();
-            let Storage::Cpu(storage) = &*storage else {
-                return Ok(Matrix::from_vec(n_rows, width, self.0.flatten_all()?.to_vec1()?));
-            };
-            let mut values = buffer(n_rows * width);
-            values.copy_from_slice(slice(storage, layout)?);
-            Ok(Matrix::from_vec(n_rows, width, values))
+/// A copy of a contiguous tensor's values, `[n_rows, width]`, in a buffer of this thread.
+///
+/// # Errors
+/// `Machine` when the tensor library fails.
+pub fn values(x: &Tensor) -> Result<Matrix<f32>> {
+    let read = || {
+        let (n_rows, width) = x.dims2()?;
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Ok(Matrix::from_vec(n_rows, width, x.flatten_all()?.to_vec1()?));
         };
-        read().map_err(device_error)
-    }
+        let mut values = buffer(n_rows * width);
+        values.copy_from_slice(slice(storage, layout)?);
+        Ok(Matrix::from_vec(n_rows, width, values))
+    };
+    read().map_err(device_error)
 }
 
 impl Deref for Kept {
@@ -152,7 +152,7 @@ mod tests {
     fn values_are_a_copy() {
         fresh(|| {
             let x = Kept::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu).unwrap());
-            let values = x.values().unwrap();
+            let values = super::values(&x).unwrap();
             drop(x);
             tensor(4);
             assert_eq!(values.as_slice(), [1.0, 2.0, 3.0, 4.0]);

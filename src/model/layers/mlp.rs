@@ -48,13 +48,43 @@ impl Mlp {
 
     /// The same, layer by layer.
     pub(super) fn by_layers(&self, x: &Tensor) -> Result<Tensor> {
-        let up = self.up.forward(x)?;
-        let hidden = match &self.gate {
-            Some(gate) => self.activation.gated(gate.forward(x)?, &up)?,
-            None => self.activation.apply(up)?,
-        };
+        let hidden = self.hidden(x, &mut |_, _| Ok(()))?;
         self.down.forward(&hidden)
     }
+
+    /// What enters the down projection, `[n_tokens, d_mlp]`, layer by layer and with the bits that [`forward`](Self::forward)
+    /// has in between; `read` is shown every part on the way.
+    ///
+    /// # Errors
+    /// `Machine` when the tensor library fails; those of `read`.
+    pub fn hidden(&self, x: &Tensor, read: &mut dyn FnMut(Hidden, &Tensor) -> Result<()>) -> Result<Tensor> {
+        let up = self.up.forward(x)?;
+        let hidden = match &self.gate {
+            Some(gate) => {
+                read(Hidden::Up, &up)?;
+                let gate = gate.forward(x)?;
+                read(Hidden::Pre, &gate)?;
+                self.activation.gated(gate, &up)?
+            }
+            None => {
+                read(Hidden::Pre, &up)?;
+                self.activation.apply(up)?
+            }
+        };
+        read(Hidden::Act, &hidden)?;
+        Ok(hidden)
+    }
+}
+
+/// A part of an MLP between its input and its down projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// What enters the non-linearity: the gate projection, or the up projection where there is no gate.
+    Pre,
+    /// The up projection beside a gate.
+    Up,
+    /// What enters the down projection.
+    Act,
 }
 
 /// Lends the thread's two buffers for hidden values; their memory is kept.

@@ -16,11 +16,11 @@ pub mod rotary;
 pub mod sum;
 
 pub use activation::Activation;
-pub use attention::{Attention, Projections};
+pub use attention::{Attention, Projections, side_by_side};
 pub use embedding::Embedding;
 pub use kept::Kept;
 pub use linear::Linear;
-pub use mlp::Mlp;
+pub use mlp::{Hidden, Mlp};
 pub use norm::Norm;
 pub use rotary::Rotary;
 pub use sum::sum;
