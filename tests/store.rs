@@ -157,7 +157,7 @@ fn a_full_disk_is_named_and_takes_nothing_away() {
     for part in ["tile%200.safetensors", "bytes)", "free some space", "resume"] {
         assert!(full.to_string().contains(part), "{full}");
     }
-    let table = write_matches(&run.table("matches"), 2_000_000).unwrap_err();
+    let table = write_matches(&run.root().join("matches.parquet"), 2_000_000).unwrap_err();
     assert!(table.kind() == ErrorKind::Machine && table.to_string().contains("free some space"), "{table}");
 
     // The rest of the disk is filled to the last byte: then not even a manifest can be written.
@@ -222,7 +222,7 @@ fn figures() {
     timed("state read (1 GiB)", (8 * n) as f64, &mut || {
         assert_eq!(run.read_state(&manifest, "tile").unwrap().tensor::<f64>("xy").unwrap().len(), n);
     });
-    let [a, b] = ["matches", "matches again"].map(|name| run.table(name));
+    let [a, b] = ["matches", "matches again"].map(|name| run.root().join(format!("{name}.parquet")));
     timed("2 M match rows written", 2e6, &mut || write_matches(&a, 2_000_000).unwrap());
     write_matches(&b, 1_999_999).unwrap();
     println!("  {} bytes", std::fs::metadata(&a).unwrap().len());

@@ -1,7 +1,7 @@
 //! `cognate diff`: do two runs hold the same numbers? Table by table, what differs and where the most.
 
 use crate::error::{Error, Result};
-use crate::store::{Manifest, RunDir};
+use crate::store::{FoundTables, Manifest, RunDir, TableSet, check_in_set, read_tables};
 use crate::table::{ColumnDiff, TableDiff, compare};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,7 +14,8 @@ const MAX_PARTS: usize = 8;
 /// same numbers. How far the runs are and what they were asked is said too, and decides nothing.
 ///
 /// # Errors
-/// `Request` when there is nothing to compare, `Input` when a table cannot be read, `Machine` when `out` cannot be written.
+/// `Request` when there is nothing to compare, `State` when tables are not as they were published, `Input` when one cannot be
+/// read, `Machine` when `out` cannot be written.
 pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
     for path in [a, b] {
         if !path.exists() {
@@ -25,6 +26,8 @@ pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
         }
     }
     if a.is_file() && b.is_file() {
+        check_in_set(a)?;
+        check_in_set(b)?;
         let found = compare(a, b)?;
         say_table(out, "tables", &found)?;
         return Ok(found.same_numbers());
@@ -37,47 +40,47 @@ pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
         )));
     }
     say_runs(out, a, b)?;
-    let tables = [tables_of(a)?, tables_of(b)?];
-    let all: BTreeSet<&PathBuf> = tables.iter().flatten().collect();
-    if all.is_empty() {
+    let [run_a, run_b] = [RunDir::at(a)?, RunDir::at(b)?];
+    let found = with_tables(&run_a, |set_a| with_tables(&run_b, |set_b| compare_sets([a, b], [set_a, set_b])))?;
+    if found.is_empty() {
         return Err(Error::request(format!("neither {} nor {} holds a table yet", a.display(), b.display())));
     }
     let mut same = true;
-    for name in all {
-        let shown = name.display();
-        match [0, 1].map(|side: usize| tables[side].contains(name)) {
-            [true, true] => {
-                let found = compare(&a.join(name), &b.join(name))?;
-                say_table(out, &shown.to_string(), &found)?;
-                same &= found.same_numbers();
-            }
-            [first, _] => {
-                say(out, format!("{shown}: only in {}", if first { a } else { b }.display()))?;
-                same = false;
-            }
+    for (name, found) in &found {
+        match found {
+            Ok(found) => say_table(out, name, found)?,
+            Err(only_in) => say(out, format!("{name}: only in {}", only_in.display()))?,
         }
+        same &= found.as_ref().is_ok_and(TableDiff::same_numbers);
     }
     say(out, if same { "same numbers" } else { "not the same" }.to_string())?;
     Ok(same)
 }
 
-/// The Parquet files of a run, relative to it.
-fn tables_of(root: &Path) -> Result<BTreeSet<PathBuf>> {
-    let run = RunDir::at(root)?;
-    let mut found = BTreeSet::new();
-    for dir in [run.tables(), run.histories()] {
-        let entries = match std::fs::read_dir(&dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.map_err(|e| Error::io("read", &dir, &e))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(|e| Error::io("read", &dir, &e))?.path();
-            if path.extension().is_some_and(|x| x == "parquet") {
-                found.insert(path.strip_prefix(root).unwrap_or(&path).to_path_buf());
-            }
-        }
+/// Reads the newest tables of a run, or says that there are none.
+fn with_tables<T>(run: &RunDir, read: impl Fn(Option<&TableSet>) -> Result<T>) -> Result<T> {
+    match TableSet::look(run)? {
+        FoundTables::None => read(None),
+        _ => read_tables(run, |set| read(Some(set))),
     }
-    Ok(found)
+}
+
+/// A table's name, and how it differs or in which run alone it is.
+type Compared = (String, std::result::Result<TableDiff, PathBuf>);
+
+fn compare_sets(roots: [&Path; 2], sets: [Option<&TableSet>; 2]) -> Result<Vec<Compared>> {
+    let names = sets.map(|set| set.map(|s| s.record().tables.keys().collect::<BTreeSet<_>>()).unwrap_or_default());
+    let all: BTreeSet<&String> = names.iter().flatten().copied().collect();
+    (all.into_iter())
+        .map(|name| {
+            let paths = [0, 1].map(|k: usize| sets[k].filter(|_| names[k].contains(name)).map(|s| s.dir().join(name)));
+            let found = match &paths {
+                [Some(x), Some(y)] => Ok(compare(x, y)?),
+                [first, _] => Err(roots[usize::from(first.is_none())].to_path_buf()),
+            };
+            Ok((format!("tables/{name}"), found))
+        })
+        .collect()
 }
 
 /// What the manifests say, where both can be read.
@@ -143,7 +146,7 @@ fn say(out: &mut dyn Write, line: String) -> Result<()> {
 mod tests {
     use super::*;
     use crate::matching::{Chance, Direction};
-    use crate::table::{MatchRow, Pair, write_table};
+    use crate::table::{MatchRow, Pair, write_into};
     use std::sync::Arc;
 
     fn run(dir: &Path, correlation: f64, n: u32) {
@@ -163,7 +166,9 @@ mod tests {
             kept: true,
             dropped_by: None,
         });
-        write_table(&run.table("matches"), (), &Default::default(), rows).unwrap();
+        let mut set = run.new_set().unwrap();
+        write_into(&mut set, (), &Default::default(), rows).unwrap();
+        set.publish(Default::default(), true).unwrap();
         let mut manifest = Manifest::new("f".into(), [("seed".to_string(), n.to_string())].into());
         manifest.rows = u64::from(n);
         run.commit(&manifest).unwrap();
@@ -196,6 +201,10 @@ mod tests {
         let tables = [&a, &c].map(|run| run.join("tables/matches.parquet"));
         assert!(!said(&tables[0], &tables[1]).0);
         std::fs::remove_file(&tables[1]).unwrap();
+        let hurt = diff(&a, &c, &mut Vec::new()).unwrap_err().to_string();
+        assert!(hurt.contains("matches.parquet is missing"), "{hurt}");
+        std::fs::remove_file(c.join("tables")).unwrap();
+        std::fs::remove_dir_all(c.join("sets")).unwrap();
         let (same, text) = said(&a, &c);
         assert!(!same && text.contains("only in") && text.contains("not the same"), "{text}");
         for (x, y) in [(&a, &tables[0]), (&a, &dir.path().join("none")), (&c, &c)] {

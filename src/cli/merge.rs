@@ -1,5 +1,6 @@
 //! `cognate merge`: runs over disjoint shards of a corpus become one run directory.
 
+use crate::cli::kept::Kept;
 use crate::cli::plan::limit;
 use crate::cli::run::cross_of;
 use crate::engine::{Loaded, Part, bound_arenas, second_pass};
@@ -7,7 +8,10 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::{Summary, thousands};
 use crate::spec::DataflowSpec;
-use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, differing_parts, inspect, write_atomic};
+use crate::store::{
+    Decision, Environment, Manifest, RunDir, Wanted, decide, differing_parts, digest_of_text, inspect, read_tables,
+    write_atomic,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,13 +37,14 @@ pub fn parts_of(manifest: &Manifest) -> Vec<Merged> {
 ///
 /// # Errors
 /// `Request` for runs that do not fit together (what differs is named) or an `out` that holds a run, `State` for a damaged
-/// run, `Machine` for too little memory or disk.
+/// run, or one whose SAEs, tokenizer or dataflow file are not what they were, `Machine` for too little memory or disk.
 pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: bool) -> Result<ExitCode> {
     bound_arenas();
     let parts = runs.iter().map(|path| open(path)).collect::<Result<Vec<Part>>>()?;
     check_same(&parts)?;
     check_disjoint(&parts)?;
-    let mut specs = parts.iter().map(spec_of).collect::<Result<Vec<DataflowSpec>>>()?;
+    let mut specs: Vec<DataflowSpec> =
+        (parts.iter()).map(|part| Ok(Kept::of_run(&part.run, &part.manifest)?.spec)).collect::<Result<_>>()?;
     let files = specs.iter().flat_map(|s| s.corpus.files.clone()).collect();
     let mut spec = specs.swap_remove(0);
     spec.corpus.files = files;
@@ -49,6 +54,7 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let mut plan = Plan::without_corpus(spec)?;
     plan.costs.retain(|c| !c.only_streaming);
     plan.check_memory(limit(memory_limit)?)?;
+    plan.check_made_of(&parts[0].manifest.parts)?;
     plan.fingerprint_parts = merged_parts(&parts);
     let plan = Arc::new(plan);
 
@@ -63,10 +69,11 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
         .collect();
     let marks: Vec<String> = parts.iter().flat_map(|p| marks_of(&p.manifest)).collect();
     let flow = &parts[0].manifest.extra["flow"];
-    let extra = json!({ "max_tokens": 0, "flow": flow, "corpus_marks": marks, "merged": merged });
+    let dataflow = digest_of_text(&text);
+    let extra = json!({ "max_tokens": 0, "flow": flow, "corpus_marks": marks, "merged": merged, "dataflow": dataflow });
     let run = Arc::new(run);
     crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, extra)?;
-    let summary = Summary::read(&run.tables(), &run.history("history"), None)?;
+    let summary = read_tables(&run, |set| Summary::read(set.dir(), &set.path("history"), None))?;
     if json {
         println!("{}", summary.as_json());
     } else {
@@ -115,14 +122,6 @@ pub fn open(path: &Path) -> Result<Part> {
         Decision::Refuse(e) => Err(e),
         Decision::Fresh => Err(Error::request(format!("{} holds no checkpoint", path.display()))),
     }
-}
-
-/// The dataflow file that a run keeps, read as where it was given.
-fn spec_of(part: &Part) -> Result<DataflowSpec> {
-    let kept = part.run.dataflow();
-    let text = std::fs::read_to_string(&kept).map_err(|e| Error::io("read the run's dataflow file", &kept, &e))?;
-    let given = part.manifest.extra["flow"].as_str().map_or(kept, PathBuf::from);
-    DataflowSpec::parse(&text, &given)
 }
 
 const CORPUS_FILE: &str = "corpus file ";

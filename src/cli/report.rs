@@ -1,94 +1,105 @@
 //! `cognate report`: a run as one page.
 
+use super::kept::{Kept, marker_of, no_marker};
 use super::run::ending;
-use super::show::marker_of;
 use crate::error::{Error, Result};
+use crate::hub::{self, Want};
 use crate::ids::Site;
 use crate::linalg::Matrix;
-use crate::plan::resolved;
-use crate::report::{Beside, Decoders, Marker, RunFacts, human_bytes, page, thousands};
+use crate::plan::check_sae;
+use crate::report::{Beside, Decoders, RunFacts, human_bytes, page, thousands};
 use crate::sae;
 use crate::spec::{DataflowSpec, ModelSpec};
-use crate::store::{FileRecord, Manifest, RunDir, write_atomic};
+use crate::store::{FileRecord, Manifest, RunDir, TableSet, read_tables, write_atomic};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Writes the page of the run in `directory` to `out`, or to its place in the run, with the run `beside` beside it.
 ///
 /// # Errors
-/// `Request` when a run has no tables yet, or the two have no pair in common; those of reading tables and of writing the
-/// file.
+/// `Request` when a run has no tables yet, or the two have no pair in common; `State` when tables are not as they were
+/// published; those of reading tables and of writing the file.
 pub fn report(directory: &Path, out: Option<&Path>, beside: Option<&Path>) -> Result<ExitCode> {
-    let run = with_tables(directory)?;
-    let beside = beside.map(with_tables).transpose()?;
-    let read = dataflow(&run);
-    if let Err(e) = &read {
-        eprintln!("warning: {e}; the page will have no map and may not mark tokens in their contexts");
-    }
-    let read = read.ok();
+    let run = with_history(directory)?;
+    let beside = beside.map(with_history).transpose()?;
     let to = out.map_or_else(|| run.report(), Path::to_path_buf);
-    let source = read.as_ref().map(|(spec, text)| (spec, text.as_str()));
-    let written = write(&run, source, beside.as_ref(), &to)?;
+    let (written, faults) = write(&run, beside.as_ref(), &to)?;
+    faults.iter().for_each(|fault| eprintln!("warning: {fault}"));
     println!("{}  {}", to.display(), human_bytes(written.size));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run's dataflow file; paths that begin with `./` are relative to where it lay when the run began.
-fn dataflow(run: &RunDir) -> Result<(DataflowSpec, String)> {
-    let (spec, text) = DataflowSpec::read(&run.dataflow())?;
-    let manifest = Manifest::read(&run.manifest()).ok();
-    match manifest.as_ref().and_then(|m| m.extra["flow"].as_str()) {
-        Some(flow) => Ok((resolved(&DataflowSpec::parse(&text, Path::new(flow))?)?, text)),
-        None => Ok((resolved(&spec)?, text)),
-    }
-}
-
-fn with_tables(directory: &Path) -> Result<RunDir> {
+/// A folder of a run; one of scores alone has no history to show.
+fn with_history(directory: &Path) -> Result<RunDir> {
     let run = RunDir::at(directory)?;
-    if !run.history("history").exists() {
+    let set = TableSet::open(&run)?;
+    if !set.path("history").exists() {
         return Err(Error::request(format!(
-            "{} has no tables yet; they come with the first snapshot",
+            "{} holds scores without a history, and no run: give the run directory (`cognate show` and `cognate diff` read scores)",
             run.root().display()
         )));
     }
     Ok(run)
 }
 
-/// Writes the page. `source` is the dataflow file, read and as text; without it there is less on the page.
+/// Writes the page, and tells what is not on it and why: nothing is drawn from files that are not what the run read.
 ///
 /// # Errors
-/// Those of reading tables and of writing the file.
-pub(super) fn write(
-    run: &RunDir,
-    source: Option<(&DataflowSpec, &str)>,
-    beside: Option<&RunDir>,
-    to: &Path,
-) -> Result<FileRecord> {
-    let spec = source.map(|s| s.0);
-    let marker = spec.map_or_else(|| Marker::new(None, [0, 0]), marker_of);
-    let manifest = Manifest::read(&run.manifest()).ok();
-    let facts = facts(spec, source.map_or("", |s| s.1), manifest.as_ref());
-    let decoders = |site: &Site, latents: &[usize]| decoder_rows(spec, site, latents);
-    let decoders: Decoders<'_> = &decoders;
-    let (tables, history) = (run.tables(), run.history("history"));
-    let page = match beside {
-        None => page(&tables, &history, &facts, &marker, decoders, None)?,
-        Some(other) => {
-            let root = other.root().display().to_string();
-            let name = DataflowSpec::read(&other.dataflow()).map_or(root, |(spec, _)| spec.name);
-            let (theirs, history_of_theirs) = (other.tables(), other.history("history"));
-            let beside = Beside { name: &name, tables: &theirs, history: &history_of_theirs };
-            page(&tables, &history, &facts, &marker, decoders, Some(beside))?
-        }
-    };
-    write_atomic(to, page.as_bytes())
+/// Those of opening and reading tables and of writing the file.
+pub(super) fn write(run: &RunDir, beside: Option<&RunDir>, to: &Path) -> Result<(FileRecord, Vec<String>)> {
+    let (page, faults) = read_tables(run, |set| match beside {
+        None => compose(run, set, None),
+        Some(other) => read_tables(other, |theirs| compose(run, set, Some((other, theirs)))),
+    })?;
+    Ok((write_atomic(to, page.as_bytes())?, faults))
 }
 
-/// Decoder rows of `latents`; `None` for a place without an SAE.
-fn decoder_rows(spec: Option<&DataflowSpec>, site: &Site, latents: &[usize]) -> Result<Option<Matrix<f32>>> {
-    let spec = spec.ok_or_else(|| Error::request("the run's dataflow file cannot be read"))?;
+fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -> Result<(String, Vec<String>)> {
+    let mut faults = Vec::new();
+    let kept = Kept::of_tables(run, set.record()).map_err(|e| {
+        faults.push(format!("{e}; the page has no map and may not mark tokens in their contexts"));
+    });
+    let kept = kept.ok();
+    let saved = &set.record().parts;
+    let (marker, fault) = kept.as_ref().map_or_else(|| (no_marker(), None), |kept| marker_of(&kept.spec, saved));
+    faults.extend(fault.map(|e| format!("{e}; the page may not mark tokens in their contexts")));
+    let manifest = Manifest::read(&run.manifest()).ok();
+    let facts = facts(kept.as_ref().map(|k| &k.spec), kept.as_ref().map_or("", |k| &k.text), manifest.as_ref());
+    let undrawn = RefCell::new(Vec::new());
+    let decoders = |site: &Site, latents: &[usize]| {
+        let Some(kept) = &kept else { return Err(Error::state("the run's dataflow file is not what it was")) };
+        let rows = decoder_rows(&kept.spec, saved, site, latents);
+        rows.inspect_err(|e| undrawn.borrow_mut().push(format!("{e}; the page has no map of {site}")))
+    };
+    let decoders: Decoders<'_> = &decoders;
+    let history = set.path("history");
+    let page = match beside {
+        None => page(set.dir(), &history, &facts, &marker, decoders, None)?,
+        Some((other, theirs)) => {
+            let root = other.root().display().to_string();
+            let name = Kept::of_tables(other, theirs.record()).map_or(root, |kept| kept.spec.name);
+            let history_of_theirs = theirs.path("history");
+            let beside = Beside { name: &name, tables: theirs.dir(), history: &history_of_theirs };
+            page(set.dir(), &history, &facts, &marker, decoders, Some(beside))?
+        }
+    };
+    faults.extend(undrawn.into_inner());
+    Ok((page, faults))
+}
+
+/// Decoder rows of `latents`, of the SAE that the run read and no other; `None` for a place without an SAE.
+fn decoder_rows(
+    spec: &DataflowSpec,
+    saved: &BTreeMap<String, String>,
+    site: &Site,
+    latents: &[usize],
+) -> Result<Option<Matrix<f32>>> {
     let Some(planned) = spec.sae(site) else { return Ok(None) };
-    let sae = sae::open(Path::new(&planned.path), planned.format)?;
+    let path = hub::local(&planned.path, Want::Sae)?;
+    check_sae(saved, site, &path, planned.format)?;
+    let sae = sae::open(&path, planned.format)?;
     let rows = sae.decoder_rows();
     match latents.iter().find(|l| **l >= rows.n_rows()) {
         Some(l) => Err(Error::input(format!(

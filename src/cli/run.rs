@@ -3,6 +3,8 @@
 use super::RunArgs;
 use crate::cli::doctor::complaint;
 use crate::cli::fetch::fetch_all;
+use crate::cli::kept::dataflow_of;
+use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
@@ -15,7 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
 use crate::spec::{CheckSpec, Cross, DataflowSpec, DoctorRule, StopRule};
-use crate::store::{Decision, Environment, Manifest, RunDir, Wanted, decide, inspect, write_atomic};
+use crate::store::{
+    Decision, Environment, Manifest, RunDir, Wanted, decide, digest_of_text, inspect, read_tables, write_atomic,
+};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
@@ -51,14 +55,19 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     plan.take_fingerprint()?;
     let plan = Arc::new(plan);
 
-    let (run, resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
+    let (run, mut resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
     let run = Arc::new(run);
-    if leads && resume.is_none() {
-        write_atomic(&run.dataflow(), text.as_bytes())?;
+    match &mut resume {
+        None if leads => drop(write_atomic(&run.dataflow(), text.as_bytes())?),
+        None => {}
+        Some(manifest) => {
+            mend_dataflow(&run, manifest, &text, voice)?;
+            mend_tables(&run, &plan, manifest, voice)?;
+        }
     }
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
-        write_report(&run, &plan, &text, voice);
+        write_report(&run, voice);
         voice.summary(&summary(&run, None)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -90,6 +99,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         check(&plan, &loaded, voice)?;
     }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+    let dataflow = resume.as_ref().and_then(dataflow_of).unwrap_or_else(|| digest_of_text(&text));
     let watch = Watch::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
     let job = Job {
@@ -102,7 +112,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         cluster,
         shared: shared.clone(),
         observer: Arc::new(move |event: Event| teller.tell(&event)),
-        extra: extra(&args.flow, &plan)?,
+        extra: extra(&args.flow, &plan, dataflow)?,
     };
     let outcome = crate::engine::run(job, meeting, corpus);
     watch.stop();
@@ -122,7 +132,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         _ => {
             if leads {
-                write_report(&run, &plan, &text, voice);
+                write_report(&run, voice);
                 let speed = Speed {
                     tokens: shared.rows.load(Ordering::Relaxed) - first_rows,
                     wall_seconds: started.elapsed().as_secs_f64(),
@@ -149,10 +159,10 @@ pub fn cross_of(manifest: &Manifest) -> Option<Cross> {
 }
 
 /// What the manifest says beside: how far it was to go, where the dataflow file lies (paths that begin with `./` are
-/// relative to it), and what tells the corpus files from others, for `merge`.
-fn extra(flow: &Path, plan: &Plan) -> Result<serde_json::Value> {
+/// relative to it), the digest of the copy that is kept, and what tells the corpus files from others, for `merge`.
+fn extra(flow: &Path, plan: &Plan, dataflow: String) -> Result<serde_json::Value> {
     let marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
-    Ok(json!({ "max_tokens": plan.spec.corpus.max_tokens, "flow": flow, "corpus_marks": marks }))
+    Ok(json!({ "max_tokens": plan.spec.corpus.max_tokens, "flow": flow, "corpus_marks": marks, "dataflow": dataflow }))
 }
 
 /// The doctor's check in short, over what is loaded anyway.
@@ -200,15 +210,16 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
 }
 
 fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
-    let summary = Summary::read(&run.tables(), &run.history("history"), speed)?;
+    let summary = read_tables(run, |set| Summary::read(set.dir(), &set.path("history"), speed.clone()))?;
     let summary = summary.with_ending(Manifest::read(&run.manifest()).ok().and_then(|m| ending(&m)));
     Ok(if run.report().exists() { summary.with_report(run.report()) } else { summary })
 }
 
 /// The page is for people; a run whose page cannot be written is whole nevertheless.
-fn write_report(run: &RunDir, plan: &Plan, text: &str, voice: Voice) {
-    if let Err(e) = report::write(run, Some((&plan.spec, text)), None, &run.report()) {
-        voice.warn(&format!("the report was not written: {e}; `cognate report` tries again"));
+fn write_report(run: &RunDir, voice: Voice) {
+    match report::write(run, None, &run.report()) {
+        Ok((_, faults)) => faults.iter().for_each(|fault| voice.warn(fault)),
+        Err(e) => voice.warn(&format!("the report was not written: {e}; `cognate report` tries again")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cognate score`: other filters, measures, pairings and nulls from the sums that a run saved, without streaming again.
 
+use crate::cli::kept::Kept;
 use crate::cli::merge;
 use crate::cli::plan::limit;
 use crate::engine::Part;
@@ -7,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::thousands;
 use crate::spec::DataflowSpec;
-use crate::store::{RunDir, write_atomic};
+use crate::store::{RunDir, digest_of_text, write_atomic};
 use crate::table::SimilarityRow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,8 @@ const FREE: [&str; 9] = [
 /// Scores the run in `run` again with `settings`, into `out` (default: a folder in the run, named by the settings).
 ///
 /// # Errors
-/// `Request` for a key that changes sums, `State` when the run has no checkpoint or its SAEs have changed.
+/// `Request` for a key that changes sums, `State` when the run has no checkpoint, or its SAEs, tokenizer or dataflow file are
+/// not what they were.
 pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: Option<&str>) -> Result<ExitCode> {
     let Part { run, manifest } = merge::open(run)?;
     for setting in settings {
@@ -44,12 +46,9 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
             )));
         }
     }
-    let path = run.dataflow();
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| Error::io("cannot read the run's dataflow file", &path, &e))?;
+    let Kept { spec: was, text } = Kept::of_run(&run, &manifest)?;
     // the file is a copy: paths that are relative to it are relative to where it was
-    let home = manifest.extra["flow"].as_str().map_or_else(|| path.clone(), PathBuf::from);
-    let was = DataflowSpec::parse(&text, &home)?;
+    let home = manifest.extra["flow"].as_str().map_or_else(|| run.dataflow(), PathBuf::from);
     let (spec, text) = DataflowSpec::with_settings(&text, &home, settings)?;
     check_sums(&was, &spec)?;
     let mut plan = Plan::without_corpus(spec)?;
@@ -63,7 +62,8 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let out = out.map_or_else(default, Path::to_path_buf);
     let target = RunDir::for_tables(&out)?;
     write_atomic(&target.dataflow(), text.as_bytes())?;
-    let (scores, kept) = crate::engine::score(&plan, saes, plan.tokenizer(), &run, &manifest, &target)?;
+    let (scores, kept) =
+        crate::engine::score(&plan, saes, plan.tokenizer(), &run, &manifest, &target, digest_of_text(&text))?;
     let mut lines: Vec<String> = Vec::new();
     for (p, kept) in kept.into_iter().enumerate() {
         let (source, target) = plan.pair_sites(p);
@@ -98,14 +98,21 @@ fn check_sums(was: &DataflowSpec, spec: &DataflowSpec) -> Result<()> {
     Ok(())
 }
 
-/// A folder's name that tells the settings.
+/// A folder's name that tells the settings and needs no quotes in a shell: letters, digits, `.`, `-`, `_`. Where it does not tell
+/// all of them, a digest makes it one of their own.
 fn folder_name(settings: &[String]) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "_.=".contains(c) { c } else { '-' };
-    let names: Vec<String> = (settings.iter())
-        .map(|s| s.trim().strip_prefix("estimate.").unwrap_or(s).chars().map(plain).collect::<String>())
-        .collect();
-    let name: String = names.join("+").chars().take(100).collect();
-    if name.is_empty() { "as-run".to_string() } else { name }
+    const MAX_CHARS: usize = 80;
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
+    let named = |s: &String| s.trim().strip_prefix("estimate.").unwrap_or(s.trim()).replacen('=', "-", 1);
+    let names: Vec<String> = settings.iter().map(named).collect();
+    let whole = names.join("_");
+    let name: String = whole.chars().map(plain).take(MAX_CHARS).collect();
+    let name = name.trim_matches(['-', '.']);
+    match settings {
+        [] => "as-run".to_string(),
+        [_] if name == whole => whole,
+        _ => format!("{name}-{}", &digest_of_text(&settings.join("\n"))[..8]).trim_start_matches('-').to_string(),
+    }
 }
 
 /// One score in one line.
@@ -124,4 +131,34 @@ fn line(row: &SimilarityRow) -> String {
         number(row.q_value),
         thousands(row.n_pairs)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_scores_need_no_quotes_and_tell_settings_apart() {
+        let name = |settings: &[&str]| folder_name(&settings.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+        assert_eq!(name(&[]), "as-run");
+        assert_eq!(name(&["estimate.filters.mutual=true"]), "filters.mutual-true");
+        assert_eq!(name(&["seed=9"]), "seed-9");
+        let long = format!("estimate.measures=[{}]", "\"cka\", ".repeat(40));
+        let settings: [&[&str]; 8] = [
+            &["estimate.measures=[\"rsa\", \"cka\"]"],
+            &["estimate.measures=[\"rsa\" , \"cka\"]"],
+            &["estimate.best=3", "seed=9"],
+            &["estimate.best=3_seed-9"],
+            &["estimate.categories=mine/ä $(x) `y` 'z' *.toml"],
+            &[&long],
+            &[&long, "seed=9"],
+            &["-=.."],
+        ];
+        let names: std::collections::BTreeSet<String> = settings.iter().map(|s| name(s)).collect();
+        assert_eq!(names.len(), settings.len(), "{names:?}");
+        for name in names {
+            let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+            assert!(fits && !name.starts_with(['-', '.']) && name.len() < 100, "{name}");
+        }
+    }
 }

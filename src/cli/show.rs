@@ -1,29 +1,25 @@
 //! `cognate show`: one latent.
 
+use crate::cli::kept::{Kept, marker_of, no_marker};
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::model;
 use crate::report::{LatentCard, Marker};
-use crate::spec::DataflowSpec;
-use crate::store::RunDir;
+use crate::store::{RunDir, TableSet, read_tables};
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Shows latent `name` (`MODEL/HOOKPOINT/LATENT`) of the run in `directory`.
 ///
 /// # Errors
-/// `Request` when the run has no tables yet, or no such latent; those of reading its tables.
+/// `Request` when the run has no tables yet, or no such latent; `State` when its tables are
+/// not as they were published; those of reading them.
 pub fn show(directory: &Path, name: &str, json: bool) -> Result<ExitCode> {
     let run = RunDir::at(directory)?;
     let (site, latent) = parse(name)?;
-    if !run.table("latents").exists() {
-        return Err(Error::request(format!(
-            "{} has no tables yet; they come with the first snapshot",
-            run.root().display()
-        )));
-    }
-    let card = LatentCard::read(&run.tables(), &site, latent)?;
-    let marker = marker(&run);
+    let (card, marker) = read_tables(&run, |set| {
+        let card = LatentCard::read(set.dir(), &site, latent)?;
+        Ok((card, marker(&run, set)))
+    })?;
     if json {
         println!("{}", card.as_json(&marker));
     } else {
@@ -32,16 +28,16 @@ pub fn show(directory: &Path, name: &str, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds strong tokens with the run's own tokenizer, where its models are still at hand.
-fn marker(run: &RunDir) -> Marker {
-    DataflowSpec::read(&run.dataflow()).map_or_else(|_| Marker::new(None, [0, 0]), |(spec, _)| marker_of(&spec))
-}
-
-/// The same of a dataflow file that is read already.
-pub(super) fn marker_of(spec: &DataflowSpec) -> Marker {
-    let first = spec.models.values().next();
-    let tokenizer = first.and_then(|m| model::tokenizer(Path::new(&m.path)).ok());
-    Marker::new(tokenizer, spec.estimate.top_context)
+/// Finds strong tokens with the run's own tokenizer; says why where that is not at hand as it was.
+fn marker(run: &RunDir, set: &TableSet) -> Marker {
+    let (marker, fault) = match Kept::of_tables(run, set.record()) {
+        Ok(kept) => marker_of(&kept.spec, &set.record().parts),
+        Err(e) => (no_marker(), Some(e)),
+    };
+    if let Some(e) = fault {
+        eprintln!("warning: {e}; strong tokens may not be marked in their contexts");
+    }
+    marker
 }
 
 /// Columns of the terminal; 100 where there is none.

@@ -8,7 +8,7 @@ use crate::corpus::Cursor;
 use crate::engine::second_pass;
 use crate::error::{Error, Result};
 use crate::report::{Summary, duration, human_bytes, thousands};
-use crate::store::{Holder, Manifest, RunDir};
+use crate::store::{FoundTables, Holder, Manifest, RunDir, TableSet, read_tables};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -59,6 +59,8 @@ struct Status {
     merged: Vec<Merged>,
     /// As at the end of `cognate run --json`; `None` before the first snapshot.
     newest: Option<serde_json::Value>,
+    /// What is wrong with the newest tables, and what to do.
+    tables_fault: Option<String>,
 }
 
 /// Says how the run in `directory` stands.
@@ -93,8 +95,13 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         Some(m) if m.finished => State::Finished,
         _ => State::Stopped,
     };
-    let history = run.history("history");
-    let summary = if history.exists() { Some(Summary::read(&run.tables(), &history, None)?) } else { None };
+    let (summary, tables_fault) = match TableSet::look(run)? {
+        FoundTables::None => (None, None),
+        FoundTables::Hurt { .. } => (None, TableSet::open(run).err().map(|e| e.to_string())),
+        FoundTables::Whole(_) => {
+            (Some(read_tables(run, |set| Summary::read(set.dir(), &set.path("history"), None))?), None)
+        }
+    };
     let started = holder.as_ref().map(|h| UNIX_EPOCH + Duration::from_secs(h.0.started_unix));
     let status = Status {
         run: run.root().display().to_string(),
@@ -104,9 +111,10 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         ending: manifest.as_ref().and_then(ending),
         merged: manifest.as_ref().map(parts_of).unwrap_or_default(),
         checkpoint: manifest.map(|m| checkpoint(run, &m, started, now)),
-        tables_seconds_ago: written(&history).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
+        tables_seconds_ago: written(&run.tables()).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
         disk_bytes: bytes_under(run.root()),
         newest: summary.as_ref().map(Summary::as_json),
+        tables_fault,
     };
     Ok((status, summary))
 }
@@ -203,7 +211,10 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             out.push_str(&summary.overview());
             Ok(())
         }
-        _ => writeln!(out, "snapshot    none yet"),
+        _ => match &status.tables_fault {
+            Some(fault) => writeln!(out, "snapshot    {fault}"),
+            None => writeln!(out, "snapshot    none yet"),
+        },
     }
 }
 
@@ -226,7 +237,7 @@ fn bytes_under(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{HistoryRow, Pair, SimilarityRow, write_table};
+    use crate::table::{HistoryRow, Pair, SimilarityRow, write_into};
     use serde_json::json;
     use std::sync::Arc;
 
@@ -275,10 +286,12 @@ mod tests {
             measures: vec![],
         };
         let about = Default::default();
-        write_table(&run.history("history"), vec![], &about, [row]).unwrap();
-        write_table(&run.table("similarities"), (), &about, std::iter::empty::<SimilarityRow>()).unwrap();
-        write_table(&run.table("matches"), (), &about, std::iter::empty::<crate::table::MatchRow>()).unwrap();
-        write_table(&run.table("latents"), vec![], &about, std::iter::empty::<crate::table::LatentRow>()).unwrap();
+        let mut set = run.new_set().unwrap();
+        write_into(&mut set, vec![], &about, [row]).unwrap();
+        write_into(&mut set, (), &about, std::iter::empty::<SimilarityRow>()).unwrap();
+        write_into(&mut set, (), &about, std::iter::empty::<crate::table::MatchRow>()).unwrap();
+        write_into(&mut set, vec![], &about, std::iter::empty::<crate::table::LatentRow>()).unwrap();
+        set.publish(Default::default(), true).unwrap();
         let (status, summary) = gather(&run, now).unwrap();
         let text = as_text(&status, summary.as_ref());
         assert!(text.contains(": finished") && text.contains("50 tokens (100.0 %)"), "{text}");
@@ -286,5 +299,10 @@ mod tests {
         assert!(status.disk_bytes > 1000);
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!((&json["state"], &json["newest"]["pairs"][0]["n_mutual"]), (&json!("finished"), &json!(2)));
+
+        std::fs::remove_file(run.tables().join("matches.parquet")).unwrap();
+        let (status, summary) = gather(&run, now).unwrap();
+        let text = as_text(&status, summary.as_ref());
+        assert!(text.contains(": finished") && text.contains("matches.parquet is missing"), "{text}");
     }
 }

@@ -30,6 +30,7 @@ mod snapshot;
 mod source;
 mod state;
 mod subset;
+mod tables;
 mod views;
 
 use crate::corpus::{Corpus, Tokenizer};
@@ -46,7 +47,7 @@ pub use meeting::Meeting;
 pub use memory::bound_arenas;
 pub use merge::{Part, merge};
 pub use message::SecondPass;
-pub use score::score;
+pub use score::{remake, score};
 pub use shared::{Shared, Stage};
 
 /// What happened, for whoever watches.

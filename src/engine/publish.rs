@@ -3,17 +3,18 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::message::{ChanceSnapshot, Control, Note, SavedFile, ViewRow};
-use crate::engine::results::{RawMoments, Results, Spaces, View, label_columns};
+use crate::engine::results::{RawMoments, Results, Spaces, View};
 use crate::engine::shared::{Shared, Stage};
 use crate::engine::subset::SavedTiles;
-use crate::engine::{Event, Observer, SnapshotFacts, memory};
+use crate::engine::tables::{make_tables, origin};
+use crate::engine::{Event, Observer, SnapshotFacts};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use crate::moments::Candidates;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
-use crate::store::{Environment, FileRecord, Manifest, RunDir, StateFile, StateLayout};
-use crate::table::{HistoryRow, SimilarityRow, write_table};
+use crate::store::{Environment, FileRecord, Manifest, RunDir, SetRecord, StateFile, StateLayout};
+use crate::table::{HistoryRow, SimilarityRow, write_into};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,32 +138,56 @@ impl Publisher {
         Ok(())
     }
 
+    /// Makes all tables of a snapshot, then publishes them as one set.
     fn publish(&mut self, snapshot: u32, control: &Control, due: &Due) -> Result<()> {
-        let (origin, spaces) = (origin(&self.plan, control.rows), &due.spaces);
-        self.results.judge(spaces, &due.chance, &due.candidates)?;
-        let results = &self.results;
-        write_table(
-            &self.run.table("latents"),
-            label_columns(&self.plan, spaces),
-            &origin,
-            results.latent_rows(spaces),
-        )?;
-        memory::give_back();
-        write_table(&self.run.table("matches"), (), &origin, results.match_rows())?;
-        memory::give_back();
+        self.results.judge(&due.spaces, &due.chance, &due.candidates)?;
+        let origin = origin(&self.plan, control.rows, snapshot);
         let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
         let exact_end = control.last && !self.plan.is_sketched();
         let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, control.t + 1, &due.saved));
-        let similarities = results.scores(spaces, &due.raw, with_null, saved)?;
-        write_table(&self.run.table("similarities"), (), &origin, similarities.iter().cloned())?;
-        let rows = self.history_rows(snapshot, control.rows, spaces, &similarities);
+        let mut set = self.run.new_set()?;
+        let similarities = make_tables(&mut set, &self.results, due, &origin, with_null, saved)?;
+        let rows = self.history_rows(snapshot, control.rows, &due.spaces, &similarities);
         self.history.extend(rows.iter().cloned());
         self.look_whether_settled();
-        write_table(&self.run.history("history"), self.history_measures(), &origin, self.history.iter().cloned())?;
+        write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
+        set.publish(self.about(snapshot, control.rows), control.last)?;
         let facts = SnapshotFacts { snapshot, tokens: control.rows, pairs: rows };
         (self.observer)(Event::Snapshot(facts));
         Ok(())
+    }
+
+    /// Publishes the last snapshot again, from what a [restored](Publisher::restore) checkpoint's sums tell.
+    ///
+    /// # Errors
+    /// Those of writing and of scores.
+    pub fn publish_again(
+        &mut self,
+        manifest: &Manifest,
+        mut due: Due,
+        with_null: bool,
+        saved: Option<SavedTiles<'_>>,
+    ) -> Result<SetRecord> {
+        self.results.update(std::mem::take(&mut due.deltas));
+        self.results.judge(&due.spaces, &due.chance, &due.candidates)?;
+        let origin = origin(&self.plan, manifest.rows, manifest.snapshot);
+        let mut set = self.run.new_set()?;
+        make_tables(&mut set, &self.results, &due, &origin, with_null, saved)?;
+        write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
+        set.publish(self.about(manifest.snapshot, manifest.rows), manifest.finished)
+    }
+
+    /// What a set of tables says of itself.
+    fn about(&self, snapshot: u32, tokens: u64) -> SetRecord {
+        let (fingerprint, parts) = self.parts.clone();
+        let dataflow = self.extra["dataflow"].as_str().map(String::from);
+        SetRecord { snapshot, tokens, fingerprint, parts, dataflow, ..SetRecord::default() }
+    }
+
+    /// Counted rows at the last snapshot; `None` before the first.
+    pub fn tokens_of_last_snapshot(&self) -> Option<u64> {
+        self.history.last().map(|row| row.tokens)
     }
 
     fn history_measures(&self) -> Vec<String> {
@@ -268,22 +293,6 @@ impl Publisher {
         (self.observer)(Event::Checkpoint { tokens: control.rows, finished: control.last });
         Ok(())
     }
-}
-
-/// What the tables say of where they come from.
-pub fn origin(plan: &Plan, tokens: u64) -> BTreeMap<String, String> {
-    let mut origin = BTreeMap::from([
-        ("run".to_string(), plan.spec.name.clone()),
-        ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
-        ("tokens".to_string(), tokens.to_string()),
-        ("hookpoints".to_string(), plan.library_names()),
-    ]);
-    let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
-    let redrawn: Vec<String> = redrawn.collect();
-    if !redrawn.is_empty() {
-        origin.insert("random_weights".to_string(), redrawn.join(", "));
-    }
-    origin
 }
 
 /// Name of the publisher's own state file.

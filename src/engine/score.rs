@@ -1,22 +1,26 @@
 //! Matches, filters and scores again, from the sums that a checkpoint holds; nothing is streamed.
 
 use crate::corpus::Tokenizer;
+use crate::engine::encode::Loaded;
 use crate::engine::fold::Fold;
-use crate::engine::publish::{Due, origin};
-use crate::engine::results::{Results, label_columns};
-use crate::engine::state;
+use crate::engine::publish::{Due, Publisher};
+use crate::engine::results::Results;
 use crate::engine::subset::SavedTiles;
+use crate::engine::tables::{make_tables, origin};
 use crate::engine::views::settled_views;
+use crate::engine::{Shared, second_pass, state};
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
-use crate::store::{Manifest, RunDir};
-use crate::table::{SimilarityRow, write_table};
+use crate::spec::NullAt;
+use crate::store::{Manifest, RunDir, SetRecord};
+use crate::table::SimilarityRow;
 use std::sync::Arc;
 
-/// Writes the tables `latents`, `matches` and `similarities` that a run of `plan` with the sums of `run`'s checkpoint has at
-/// its end, nulls included, to `out`. `plan` differs from the run's own in nothing that changes sums. Returns the rows of
-/// `similarities`, and how many matches are kept of each pair in which the source picks.
+/// Publishes in `out` the tables `latents`, `matches` and `similarities` that a run of `plan` with the sums of `run`'s
+/// checkpoint has at its end, nulls included. `plan` differs from the run's own in nothing that changes sums. Returns the rows
+/// of `similarities`, and how many matches are kept of each pair in which the source picks. `dataflow` is the digest of the
+/// dataflow file that is kept beside the tables.
 ///
 /// # Errors
 /// `State` when the sums do not fit the plan, those of scores and of writing.
@@ -27,26 +31,60 @@ pub fn score(
     run: &RunDir,
     manifest: &Manifest,
     out: &RunDir,
+    dataflow: String,
 ) -> Result<(Vec<SimilarityRow>, Vec<u64>)> {
+    let mut due = saved_due(plan, run, manifest)?;
+    let mut results = Results::new(plan.clone(), saes, tokenizer);
+    results.update(std::mem::take(&mut due.deltas));
+    results.judge(&due.spaces, &due.chance, &due.candidates)?;
+    let origin = origin(plan, manifest.rows, manifest.snapshot);
+    let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let mut set = out.new_set()?;
+    let similarities = make_tables(&mut set, &results, &due, &origin, true, saved)?;
+    let parts = plan.fingerprint_parts.clone();
+    let about = SetRecord {
+        snapshot: manifest.snapshot,
+        tokens: manifest.rows,
+        fingerprint: fingerprint(&parts),
+        parts,
+        dataflow: Some(dataflow),
+        ..SetRecord::default()
+    };
+    set.publish(about, true)?;
+    let kept = (0..plan.pairs.len()).map(|p| results.n_kept(p)).collect();
+    Ok((similarities, kept))
+}
+
+/// Publishes the tables of a run's last snapshot again, history included, from the checkpoint that was taken with it: the same
+/// bytes. `None`, and nothing is done, where the checkpoint was taken at another moment.
+///
+/// # Errors
+/// `State` when the sums do not fit the plan, those of scores and of writing.
+pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &Manifest) -> Result<Option<SetRecord>> {
+    // what a sketch's candidates were at a snapshot is not what they are in a checkpoint, but at the end
+    let known = manifest.finished || (!plan.is_sketched() && second_pass(manifest).is_none());
+    let (shared, tokenizer) = (Arc::new(Shared::default()), plan.tokenizer());
+    let (observer, extra) = (Arc::new(|_| {}), manifest.extra.clone());
+    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), shared, observer, extra);
+    publisher.restore(manifest)?;
+    if !known || publisher.tokens_of_last_snapshot() != Some(manifest.rows) {
+        return Ok(None);
+    }
+    let due = saved_due(plan, run, manifest)?;
+    let saved = (manifest.finished && !plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let with_null = manifest.finished || plan.spec.estimate.null.at == NullAt::Snapshot;
+    publisher.publish_again(manifest, due, with_null, saved).map(Some)
+}
+
+/// What a snapshot of the sums that a checkpoint holds tells.
+fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
     state::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
-    let mut due = Due::default();
     // a merge keeps what all its parts count, and chooses its candidates from there
     let of_merge = !manifest.extra["merged"].is_null();
-    let rows = settled_views(fold.snapshot(of_merge), plan);
+    let mut due = Due { deltas: settled_views(fold.snapshot(of_merge), plan), ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));
     // the tiles are the largest part; what is to come needs them no more
     drop(fold);
-    let mut results = Results::new(plan.clone(), saes, tokenizer);
-    results.update(rows);
-    results.judge(&due.spaces, &due.chance, &due.candidates)?;
-    let origin = origin(plan, manifest.rows);
-    let columns = label_columns(plan, &due.spaces);
-    write_table(&out.table("latents"), columns, &origin, results.latent_rows(&due.spaces))?;
-    write_table(&out.table("matches"), (), &origin, results.match_rows())?;
-    let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
-    let similarities = results.scores(&due.spaces, &due.raw, true, saved)?;
-    write_table(&out.table("similarities"), (), &origin, similarities.iter().cloned())?;
-    let kept = (0..plan.pairs.len()).map(|p| results.n_kept(p)).collect();
-    Ok((similarities, kept))
+    Ok(due)
 }

@@ -1,6 +1,8 @@
 //! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
 
 use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::sae::Format;
 use crate::spec::{Cross, DataflowSpec};
 use crate::store::digest_of;
 use serde_json::Value;
@@ -100,4 +102,19 @@ pub(super) fn file_parts(name: &str, files: &[PathBuf], parts: &mut BTreeMap<Str
         parts.insert(format!("{name} {base}"), record.blake3);
     }
     Ok(())
+}
+
+/// The parts of an SAE: a digest for each of its files.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn sae_parts(site: &Site, path: &Path, format: Option<Format>) -> Result<BTreeMap<String, String>> {
+    let mut parts = BTreeMap::new();
+    file_parts(&sae_name(site), &crate::sae::files(path, format)?, &mut parts)?;
+    Ok(parts)
+}
+
+/// How a refusal calls an SAE.
+pub(super) fn sae_name(site: &Site) -> String {
+    format!("saes.\"{site}\"")
 }

@@ -6,7 +6,7 @@ use crate::ids::Site;
 use crate::model::ModelShape;
 use crate::moments::tile_rows;
 use crate::plan::cost::costs;
-use crate::plan::fingerprint::{file_parts, spec_parts};
+use crate::plan::fingerprint::{file_parts, sae_parts, spec_parts};
 use crate::plan::sizes::{Sized, of_model, of_sae};
 use crate::plan::{Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::sae::Sae;
@@ -150,7 +150,9 @@ impl Plan {
             files.extend(crate::model::tokenizer_file(&model.path));
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
-        self.sae_parts(&mut parts)?;
+        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+            parts.extend(sae_parts(&space.site, &sae.path, sae.format)?);
+        }
         for (k, (path, size)) in self.corpus_files.iter().enumerate() {
             let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
             parts.insert(format!("corpus file {k:06}"), format!("{name} {size} bytes"));
@@ -159,32 +161,18 @@ impl Plan {
         Ok(())
     }
 
-    /// Takes over what `saved` says of artifacts, for a plan over the sums of a run that `was` asked for; only the SAEs, whose
-    /// decoders are read again, are looked at. Fills [`Plan::fingerprint_parts`] with what a run of this plan would have.
+    /// Takes over what `saved` says of artifacts, for a plan over the sums of a run that `was` asked for. Fills
+    /// [`Plan::fingerprint_parts`] with what a run of this plan would have.
     ///
     /// # Errors
-    /// `State` naming an SAE that is not what it was.
+    /// Those of [`Plan::check_made_of`].
     pub fn adopt_fingerprint(&mut self, was: &DataflowSpec, saved: &BTreeMap<String, String>) -> Result<()> {
-        let mut saes = BTreeMap::new();
-        self.sae_parts(&mut saes)?;
-        if let Some((name, _)) = saes.iter().find(|(name, digest)| saved.get(*name) != Some(digest)) {
-            return Err(Error::state(format!(
-                "{name} is not what it was when the run's sums were made; put the file back, or make another run"
-            )));
-        }
+        self.check_made_of(saved)?;
         let families = self.models.iter().map(|m| (m.name.clone(), m.shape.names())).collect();
         let asked = spec_parts(&was.resolved(&families)?);
         let mut parts = spec_parts(&self.spec);
         parts.extend(saved.iter().filter(|(k, _)| !asked.contains_key(*k)).map(|(k, v)| (k.clone(), v.clone())));
         self.fingerprint_parts = parts;
-        Ok(())
-    }
-
-    fn sae_parts(&self, parts: &mut BTreeMap<String, String>) -> Result<()> {
-        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
-            let files = crate::sae::files(&sae.path, sae.format)?;
-            file_parts(&format!("saes.\"{}\"", space.site), &files, parts)?;
-        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 mod cost;
 mod fingerprint;
+mod made_of;
 mod make;
 mod sizes;
 
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use cost::{Cost, grouped, parse_bytes};
 pub use fingerprint::{corpus_mark, fingerprint};
+pub use made_of::{check_sae, check_tokenizer};
 pub use make::resolved;
 
 /// A run, thought through.

@@ -66,7 +66,7 @@ impl RunDir {
     }
 
     /// Brings the directory in line with a decision: after a fallback the older manifest becomes the newest, a fresh start
-    /// forgets both; then whatever is not named is removed, with every unfinished file. For the holder of the lock, before
+    /// forgets both; then whatever is not named is removed, with every unfinished file and set of tables. For the holder of the lock, before
     /// any state is written.
     ///
     /// # Errors
@@ -80,7 +80,8 @@ impl RunDir {
         let (current, previous) = (self.whole(MANIFEST), self.whole(PREVIOUS));
         let mut steps = settle_steps(adopted, current.as_ref(), previous.as_ref(), &self.state_listing());
         steps.extend(self.unfinished().into_iter().map(|path| Step::Remove { path }));
-        perform(self.root(), &steps)
+        perform(self.root(), &steps)?;
+        self.settle_sets()
     }
 
     /// Forgets the run (`--fresh`): manifests, state, report and tables. The next decision is a fresh start.
@@ -95,13 +96,8 @@ impl RunDir {
         // The older manifest goes first: alone it would look like a newest one that was lost.
         remove(&self.previous_manifest())?;
         sync_dir(self.root())?;
-        let mut doomed = vec![self.manifest(), self.report()];
-        for dir in [self.tables(), self.histories()] {
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
-            doomed.extend(entries.filter(|p| p.extension().is_some_and(|x| x == "parquet")));
-        }
-        doomed.iter().try_for_each(|path| remove(path))?;
-        sync_dir(self.root())?;
+        [self.manifest(), self.report()].iter().try_for_each(|path| remove(path))?;
+        self.forget_sets()?;
         self.settle(&Decision::Fresh)
     }
 
@@ -127,7 +123,7 @@ impl RunDir {
 
     /// Files under temporary names outside the generations.
     fn unfinished(&self) -> Vec<String> {
-        let dirs = ["", "tables/", "history/", "state/"];
+        let dirs = ["", "state/"];
         let in_dir = |dir: &str| names_in(&self.root().join(dir)).into_iter().filter(|n| is_temporary(n));
         dirs.iter().flat_map(|dir| in_dir(dir).map(move |name| format!("{dir}{name}"))).collect()
     }
@@ -229,7 +225,7 @@ pub(super) fn perform(root: &Path, steps: &[Step]) -> Result<()> {
 }
 
 /// Names in a directory, sorted; none when it is not there.
-fn names_in(dir: &Path) -> Vec<String> {
+pub(super) fn names_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort();

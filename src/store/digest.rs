@@ -26,3 +26,8 @@ pub fn digest_of(path: &Path) -> Result<FileRecord> {
     };
     read().map_err(|e| Error::io("read", path, &e))
 }
+
+/// blake3 of a text, 64 lower-case hex digits.
+pub fn digest_of_text(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}

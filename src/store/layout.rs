@@ -1,8 +1,8 @@
 //! Where does everything lie? The only place that builds paths of a run directory.
 //!
 //! ```text
-//! RUN/manifest.json            the commit point        RUN/tables/NAME.parquet   the newest whole tables
-//! RUN/manifest.previous.json   the one before          RUN/history/NAME.parquet  rows of every snapshot
+//! RUN/manifest.json            the commit point        RUN/sets/NNNNNN/NAME.parquet  the tables of one snapshot
+//! RUN/manifest.previous.json   the one before          RUN/tables -> sets/NNNNNN     the newest of them (`set`)
 //! RUN/dataflow.toml            as given                RUN/report.html
 //! RUN/state/<next batch, 12 digits>/NAME.safetensors   RUN/lock   RUN/stop
 //! ```
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const PREVIOUS: &str = "manifest.previous.json";
 pub(super) const STATE: &str = "state";
-const TABLES: &str = "tables";
-const HISTORY: &str = "history";
+pub(super) const TABLES: &str = "tables";
+pub(super) const SETS: &str = "sets";
 
 /// Longest state file name kept as it is; a longer one is cut and told apart by a digest (file systems stop at 255).
 const MAX_NAME_BYTES: usize = 160;
@@ -53,7 +53,7 @@ impl RunDir {
     /// `Machine` when it cannot be written.
     pub fn join(root: &Path) -> Result<RunDir> {
         let run = RunDir { root: root.to_path_buf(), _lock: None };
-        for dir in [run.root.clone(), run.root.join(STATE), run.root.join(TABLES), run.root.join(HISTORY)] {
+        for dir in [run.root.clone(), run.root.join(STATE)] {
             create_dir_all(&dir)?;
         }
         Ok(run)
@@ -70,14 +70,14 @@ impl RunDir {
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
     }
 
-    /// A folder that holds tables beside a run: made where it is missing, no lock.
+    /// A folder that holds tables and no run: made where it is missing, held for the one who writes them.
     ///
     /// # Errors
-    /// `Machine` when it cannot be written.
+    /// `Machine` when somebody else writes there (it is named), or it cannot be written.
     pub fn for_tables(root: &Path) -> Result<RunDir> {
-        let folder = RunDir { root: root.to_path_buf(), _lock: None };
-        create_dir_all(&folder.tables())?;
-        Ok(folder)
+        let sets = root.join(SETS);
+        create_dir_all(&sets)?;
+        Ok(RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) })
     }
 
     /// Where tables that were made again lie, each in a folder of its name.
@@ -115,24 +115,9 @@ impl RunDir {
         self.root.join("dataflow.toml")
     }
 
-    /// The newest whole tables.
+    /// The newest whole tables, for messages; who reads them opens a [`TableSet`](super::TableSet).
     pub fn tables(&self) -> PathBuf {
         self.root.join(TABLES)
-    }
-
-    /// The table `name` (`latents`, `matches`, …).
-    pub fn table(&self, name: &str) -> PathBuf {
-        self.root.join(TABLES).join(format!("{name}.parquet"))
-    }
-
-    /// The tables that grow with every snapshot.
-    pub fn histories(&self) -> PathBuf {
-        self.root.join(HISTORY)
-    }
-
-    /// The table `name` that grows with every snapshot.
-    pub fn history(&self, name: &str) -> PathBuf {
-        self.root.join(HISTORY).join(format!("{name}.parquet"))
     }
 
     /// The page for people.

@@ -1,9 +1,9 @@
 //! What is committed? One JSON file that names every live file with its digest; all else in the directory is disposable.
 //!
-//! The file opens with a seal: the blake3 of every byte after the seal's own line. A manifest that was cut short, edited
-//! or struck by a flipped bit is told from a whole one before any of its numbers is believed.
+//! The file is sealed (`seal`): damage is noticed before any of its numbers is believed.
 
 use super::digest::FileRecord;
+use super::seal::{format_of, looks_sealed, sealed, unsealed};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
@@ -92,10 +92,6 @@ pub(super) enum Parsed {
     Damaged(String),
 }
 
-const SEAL_OPEN: &str = "{\n  \"seal\": \"";
-const SEAL_CLOSE: &str = "\",\n";
-const SEAL_DIGITS: usize = 64;
-
 impl Manifest {
     /// The manifest of an empty run: nothing seen, no files.
     pub fn new(fingerprint: String, parts: BTreeMap<String, String>) -> Self {
@@ -116,27 +112,20 @@ impl Manifest {
 
     /// The sealed JSON text.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let json = serde_json::to_string_pretty(self).expect("a manifest is JSON: its maps have string keys");
-        let body = json.strip_prefix("{\n").expect("a pretty-printed object opens with a line of its own");
-        let seal = blake3::hash(body.as_bytes()).to_hex();
-        format!("{SEAL_OPEN}{seal}{SEAL_CLOSE}{body}").into_bytes()
+        sealed(self)
     }
 
     /// Reads the sealed text back. Never fails: what is wrong is part of the answer.
     pub(super) fn parse(bytes: &[u8]) -> Parsed {
-        let Some(body) = sealed_body(bytes) else {
+        let Some(json) = unsealed(bytes) else {
             return match format_of(bytes) {
                 // A format of another version may be sealed in another way.
-                Some(n)
-                    if !READABLE.contains(&u32::try_from(n).unwrap_or(u32::MAX))
-                        && !bytes.starts_with(SEAL_OPEN.as_bytes()) =>
-                {
+                Some(n) if !READABLE.contains(&u32::try_from(n).unwrap_or(u32::MAX)) && !looks_sealed(bytes) => {
                     Parsed::OtherFormat(n)
                 }
                 _ => Parsed::Damaged("its seal does not fit its text".to_string()),
             };
         };
-        let json = [b"{\n", body].concat();
         match format_of(&json) {
             Some(n) if !READABLE.contains(&u32::try_from(n).unwrap_or(u32::MAX)) => return Parsed::OtherFormat(n),
             _ => {}
@@ -185,22 +174,6 @@ pub(super) fn other_format(path: &Path, found: u64) -> Error {
         READABLE.start(),
         READABLE.end()
     ))
-}
-
-/// The text after the seal's line, when the seal fits it.
-fn sealed_body(bytes: &[u8]) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(SEAL_OPEN.as_bytes())?;
-    let (seal, rest) = rest.split_at_checked(SEAL_DIGITS)?;
-    let body = rest.strip_prefix(SEAL_CLOSE.as_bytes())?;
-    (blake3::hash(body).to_hex().as_bytes() == seal).then_some(body)
-}
-
-fn format_of(json: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Probe {
-        format: u64,
-    }
-    serde_json::from_slice::<Probe>(json).ok().map(|p| p.format)
 }
 
 /// A relative path that stays inside: plain names only.

@@ -4,8 +4,8 @@
 //! and renamed, then named with size and digest in `manifest.json`. The rename of the manifest is the commit. The two
 //! newest generations are kept, so that damage to the newest costs a stretch of corpus and not the run.
 //!
-//! Tables, history and report are no part of a checkpoint: each is replaced whole when it is published, may be newer than
-//! the manifest after a crash, and is published again when the run comes by.
+//! Tables and report are no part of a checkpoint. All tables of a snapshot are published as one set (`set`), may be newer
+//! than the manifest after a crash, and are published again when the run comes by.
 //!
 //! ```text
 //! open_or_create ── inspect ── decide ─┬─ Fresh  ─ settle ─ go on from batch 0
@@ -23,15 +23,18 @@ mod lock;
 mod manifest;
 mod reader;
 mod recover;
+mod seal;
+mod set;
 mod writer;
 
-pub use digest::{FileRecord, digest_of};
+pub use digest::{FileRecord, digest_of, digest_of_text};
 pub use fs::{AtomicFile, create_dir_all, write_atomic, write_error};
 pub use layout::RunDir;
 pub use lock::{Holder, Lock};
 pub use manifest::{Environment, MANIFEST_FORMAT, Manifest};
 pub use reader::StateReader;
 pub use recover::{Damage, Decision, Found, FoundManifest, Wanted, decide, differing_parts, inspect};
+pub use set::{FoundTables, NewSet, SET_FORMAT, SetRecord, TableSet, check_in_set, read_tables};
 pub use writer::{Element, StateFile, StateLayout, StateWriter};
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub use matches::MatchRow;
 pub use reader::TableReader;
 pub use row::{Pair, Row, TABLE_FORMAT};
 pub use similarities::{Pairing, SimilarityRow};
-pub use writer::{MAX_ROW_GROUP_ROWS, TableWriter, write_table};
+pub use writer::{MAX_ROW_GROUP_ROWS, TableWriter, write_into, write_table};
 
 #[cfg(test)]
 mod tests;

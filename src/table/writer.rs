@@ -3,7 +3,7 @@
 use super::column::DESCRIPTION;
 use super::row::{Row, TABLE_FORMAT};
 use crate::error::{Error, Result};
-use crate::store::{AtomicFile, FileRecord, write_error};
+use crate::store::{AtomicFile, FileRecord, NewSet, write_error};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
@@ -149,6 +149,21 @@ pub fn write_table<R: Row>(
     let mut writer = TableWriter::create(path, shape, origin)?;
     rows.into_iter().try_for_each(|row| writer.push(row))?;
     writer.finish()
+}
+
+/// Writes a whole table into a set that is being made, under the name of its kind.
+///
+/// # Errors
+/// As [`TableWriter::push`].
+pub fn write_into<R: Row>(
+    set: &mut NewSet,
+    shape: R::Shape,
+    origin: &BTreeMap<String, String>,
+    rows: impl IntoIterator<Item = R>,
+) -> Result<()> {
+    let record = write_table(&set.path(R::TABLE), shape, origin, rows)?;
+    set.add(R::TABLE, record);
+    Ok(())
 }
 
 /// The first row with a NaN or an infinity, looked for inside lists too.

@@ -9,7 +9,7 @@ run="$target/browser-test"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 browser() { has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
-skip() { printf 'browser test SKIPPED: %s\n' "$1"; exit 0; }
+skip() { printf 'browser test SKIPPED: %s\n' "$1" | tee -a "${CI_SKIPPED:-/dev/null}"; exit 0; }
 
 if ! browser || ! has python3; then
     { [[ $(id -u) == 0 ]] && has apt-get; } || skip "there is no Chromium (or no python3), and it cannot be installed without root and apt-get"

@@ -1,6 +1,7 @@
 //! What every test of the binary needs: a folder, a dataflow file, the command, the tables.
 
 use cognate::matching::Direction;
+use cognate::store::{RunDir, TableSet};
 use cognate::table::{LatentRow, MatchRow, TableReader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,19 +85,15 @@ pub const SKETCHED: (&str, &str) = ("pairs = \"all\"", "pairs = \"all\"\ncross =
 pub const COUNTED_TWICE: (&str, &str) =
     (SKETCHED.0, "pairs = \"all\"\ncross = \"sketch\"\nwidth = 128\nrefine = \"second-pass\"");
 
-/// Every table of a run with its bytes, by path inside the run directory.
+/// Every newest table of a run with its bytes, by file name.
 pub fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut out = BTreeMap::new();
-    for folder in ["tables", "history"] {
-        for entry in std::fs::read_dir(run.join(folder)).unwrap() {
-            let path = entry.unwrap().path();
-            out.insert(
-                format!("{folder}/{}", path.file_name().unwrap().to_string_lossy()),
-                std::fs::read(&path).unwrap(),
-            );
-        }
+    let set = TableSet::open(&RunDir::at(run).unwrap()).unwrap();
+    let names = set.record().tables.keys();
+    let out: BTreeMap<_, _> =
+        names.map(|name| (name.clone(), std::fs::read(run.join("tables").join(name)).unwrap())).collect();
+    for table in ["history", "latents", "matches", "similarities"] {
+        assert!(out.contains_key(&format!("{table}.parquet")), "{table}: {:?}", out.keys());
     }
-    assert_eq!(out.len(), 4, "{:?}", out.keys());
     out
 }
 

@@ -160,7 +160,7 @@ fn a_run_ends_when_its_matches_have_settled_with_any_workers_and_after_any_stop(
     let said = String::from_utf8_lossy(&run(&flow, &path("one"), &["--json"]).stdout).into_owned();
     assert!(said.lines().last().unwrap().contains("settled: churn below 0.35 in 2 snapshots"), "{said}");
     let history: Vec<HistoryRow> =
-        TableReader::open(&path("one").join("history/history.parquet")).unwrap().read_all().unwrap();
+        TableReader::open(&path("one").join("tables/history.parquet")).unwrap().read_all().unwrap();
     let last = history.last().unwrap().snapshot;
     let met = |at: u32| {
         let asked = history.iter().filter(|h| h.snapshot == at || h.snapshot + 1 == at);
@@ -190,6 +190,6 @@ fn a_run_ends_when_its_matches_have_settled_with_any_workers_and_after_any_stop(
     std::fs::write(&flow, text.replace("stop_when", "# stop_when")).unwrap();
     run(&flow, &path("one"), &["--quiet", "--max-tokens", &(tokens + 2_000).to_string()]);
     let rows: Vec<HistoryRow> =
-        TableReader::open(&path("one").join("history/history.parquet")).unwrap().read_all().unwrap();
+        TableReader::open(&path("one").join("tables/history.parquet")).unwrap().read_all().unwrap();
     assert!(rows.last().unwrap().tokens >= tokens + 2_000);
 }

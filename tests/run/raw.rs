@@ -144,7 +144,7 @@ fn dimensions_are_compared_as_they_are_against_plain_sums() {
     let row = scores.iter().find(|s| s.measure == "cka" && s.pair.target.to_string() == sites[1]).unwrap();
     assert!((row.value.unwrap() - cka).abs() < 1e-9, "{row:?}: plain {cka}");
     assert!(row.null_mean.unwrap() < cka);
-    let history: Vec<HistoryRow> = TableReader::open(&out.join("history/history.parquet")).unwrap().read_all().unwrap();
+    let history: Vec<HistoryRow> = TableReader::open(&out.join("tables/history.parquet")).unwrap().read_all().unwrap();
     let raw = history.iter().find(|h| h.pair.target.to_string() == sites[1]).unwrap();
     assert!(raw.measures.iter().any(Option::is_none) && raw.measures.iter().any(Option::is_some), "{raw:?}");
 }

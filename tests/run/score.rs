@@ -105,7 +105,7 @@ fn keys_that_change_sums_are_refused_by_name_and_changed_saes_too() {
     assert!(!folder.path().join("x").exists(), "nothing is written for a wrong request");
     let said = cognate().arg("score").arg(&out).args(["--set", "estimate.filters.mutual=true"]).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    assert!(out.join("scores/filters.mutual=true/tables/similarities.parquet").exists());
+    assert!(out.join("scores/filters.mutual-true/tables/similarities.parquet").exists());
     std::fs::write(sae.join("cfg.json"), std::fs::read_to_string(sae.join("cfg.json")).unwrap() + "\n").unwrap();
     let said = score(&out, &[], &folder.path().join("x"));
     let text = String::from_utf8_lossy(&said.stderr).into_owned();

@@ -188,8 +188,9 @@ fn two_generations_are_kept_and_fresh_forgets_all_but_foreign_files() {
     let dir = tempfile::tempdir().unwrap();
     let run = RunDir::open_or_create(dir.path()).unwrap();
     let foreign = ["notes.txt", "state/README", "tables/notes.txt"];
+    std::fs::create_dir(dir.path().join("tables")).unwrap();
     foreign.iter().for_each(|f| std::fs::write(dir.path().join(f), b"mine").unwrap());
-    for f in ["tables/.cognate-x.tmp", ".cognate-manifest.json.tmp", "tables/latents.parquet"] {
+    for f in ["state/.cognate-x.tmp", ".cognate-manifest.json.tmp", "tables/latents.parquet"] {
         std::fs::write(dir.path().join(f), b"half").unwrap();
     }
     for batch in 1..=5 {

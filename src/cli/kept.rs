@@ -1,0 +1,83 @@
+//! What was a run asked for, and are the files that it read still what they were? For every command that comes after a run:
+//! what was changed since is named and not used.
+
+use crate::error::{Error, Result};
+use crate::hub::{self, Want};
+use crate::model;
+use crate::plan::{check_tokenizer, resolved};
+use crate::report::Marker;
+use crate::spec::DataflowSpec;
+use crate::store::{Manifest, RunDir, SetRecord, digest_of_text};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The dataflow file that a run directory keeps.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub spec: DataflowSpec,
+    pub text: String,
+}
+
+impl Kept {
+    /// Reads the dataflow file of a run whose checkpoint is `manifest`.
+    ///
+    /// # Errors
+    /// `State` when it is not the one that the manifest names, those of reading.
+    pub fn of_run(run: &RunDir, manifest: &Manifest) -> Result<Kept> {
+        Kept::read(run, &[dataflow_of(manifest)], Some(manifest))
+    }
+
+    /// The same for who reads tables, which may be there before the first checkpoint, or without any; places in their plain
+    /// form, as in the tables.
+    ///
+    /// # Errors
+    /// As [`Kept::of_run`]; those of [`resolved`].
+    pub fn of_tables(run: &RunDir, tables: &SetRecord) -> Result<Kept> {
+        let manifest = Manifest::read(&run.manifest()).ok();
+        let known = [tables.dataflow.clone(), manifest.as_ref().and_then(dataflow_of)];
+        let kept = Kept::read(run, &known, manifest.as_ref())?;
+        Ok(Kept { spec: resolved(&kept.spec)?, ..kept })
+    }
+
+    fn read(run: &RunDir, known: &[Option<String>], manifest: Option<&Manifest>) -> Result<Kept> {
+        let path = run.dataflow();
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read the run's dataflow file", &path, &e))?;
+        let digest = Some(digest_of_text(&text));
+        if !known.contains(&digest) {
+            return Err(Error::state(format!(
+                "{} was changed since the run wrote it; put it back, or give `cognate run` with the run's own file and --out {} \
+                 again, which writes it anew",
+                path.display(),
+                run.root().display()
+            )));
+        }
+        // the file is a copy: paths that are relative to it are relative to where it was
+        let given = manifest.and_then(|m| m.extra["flow"].as_str()).map_or(path, PathBuf::from);
+        Ok(Kept { spec: DataflowSpec::parse(&text, &given)?, text })
+    }
+}
+
+/// Digest of the dataflow file that a manifest names.
+pub fn dataflow_of(manifest: &Manifest) -> Option<String> {
+    manifest.extra["dataflow"].as_str().map(String::from)
+}
+
+/// Finds strong tokens in their contexts with the run's own tokenizer, where that is still what it was; why not, where it is
+/// not. `saved` are the parts of the run's fingerprint.
+pub fn marker_of(spec: &DataflowSpec, saved: &BTreeMap<String, String>) -> (Marker, Option<Error>) {
+    let tokenizer = spec.models.iter().next().map(|(name, m)| {
+        let path = hub::local(&m.path, Want::Model)?;
+        check_tokenizer(saved, name, &path)?;
+        model::tokenizer(&path)
+    });
+    let (tokenizer, fault) = match tokenizer.transpose() {
+        Ok(tokenizer) => (tokenizer, None),
+        Err(e) => (None, Some(e)),
+    };
+    (Marker::new(tokenizer, spec.estimate.top_context), fault)
+}
+
+/// Finds no token exactly.
+pub fn no_marker() -> Marker {
+    Marker::new(None, [0, 0])
+}

@@ -1,0 +1,77 @@
+//! What of a run that is taken up again is not as it was left, beside its state? The dataflow file that it keeps is written
+//! anew, and tables that are lost, damaged or of another moment are made again from the sums. Either is said.
+
+use crate::cli::kept::dataflow_of;
+use crate::cli::progress::Voice;
+use crate::engine::{Loaded, remake};
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::store::{FoundTables, Manifest, RunDir, SetRecord, TableSet, digest_of_text, write_atomic};
+use std::sync::Arc;
+
+/// Writes the dataflow file anew where it is not the one that `manifest` names; `text` is the file that the run was given now,
+/// which asks for the same.
+///
+/// # Errors
+/// `Machine` when the directory cannot be written.
+pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: Voice) -> Result<()> {
+    let kept = std::fs::read_to_string(run.dataflow()).ok().map(|kept| digest_of_text(&kept));
+    if kept.is_some() && kept == dataflow_of(manifest) {
+        return Ok(());
+    }
+    voice.warn(&format!(
+        "{} is lost or was changed since the run wrote it; it is written anew from the file given",
+        run.dataflow().display()
+    ));
+    write_atomic(&run.dataflow(), text.as_bytes())?;
+    manifest.extra["dataflow"] = digest_of_text(text).into();
+    run.commit(manifest)
+}
+
+/// Makes the tables again where they are not those that the run of `manifest` published. Between a snapshot and the next
+/// checkpoint that cannot be done; then the next snapshot does it.
+///
+/// # Errors
+/// Those of reading tables and sums, of scoring and of writing.
+pub fn mend_tables(run: &Arc<RunDir>, plan: &Arc<Plan>, manifest: &Manifest, voice: Voice) -> Result<()> {
+    let (faults, published) = match TableSet::look(run)? {
+        FoundTables::None if manifest.snapshot == 0 => return Ok(()),
+        FoundTables::None => (vec!["they are not there".to_string()], None),
+        FoundTables::Hurt { faults, record } => (faults, record),
+        FoundTables::Whole(set) => match stale(set.record(), manifest) {
+            None => return Ok(()),
+            Some(fault) => (vec![fault], None),
+        },
+    };
+    let what = format!("the tables of {} are not as they were published: {}", run.root().display(), faults.join("; "));
+    let Some(made) = remake(plan, &Loaded::for_publishing(plan)?, run, manifest)? else {
+        voice.warn(&format!("{what}; all are made again at the next snapshot"));
+        return Ok(());
+    };
+    voice.warn(&format!("{what}; all were made again from the saved sums"));
+    let other: Vec<&str> = published.iter().flat_map(|before| differing(before, &made)).collect();
+    if !other.is_empty() {
+        voice.warn(&format!(
+            "{} have other bytes than before: another version or another processor made them",
+            other.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Why whole tables are not those of the run: they may be newer than its checkpoint, not older, nor another run's.
+fn stale(tables: &SetRecord, manifest: &Manifest) -> Option<String> {
+    if tables.fingerprint != manifest.fingerprint {
+        return Some("they are of another run".to_string());
+    }
+    let (found, last) = ((tables.snapshot, tables.tokens), (manifest.snapshot, manifest.rows));
+    let older = tables.snapshot < manifest.snapshot || (manifest.finished && found != last);
+    older.then(|| format!("they are of snapshot {} ({} tokens), the run's last is {}", found.0, found.1, last.0))
+}
+
+/// Tables of a moment that were made again with other bytes.
+fn differing<'a>(before: &'a SetRecord, made: &SetRecord) -> Vec<&'a str> {
+    let same_moment = before.fingerprint == made.fingerprint && before.snapshot == made.snapshot;
+    let tables = before.tables.iter().filter(|(name, record)| same_moment && made.tables.get(*name) != Some(record));
+    tables.map(|(name, _)| name.as_str()).collect()
+}

@@ -1,0 +1,52 @@
+//! Which tables does a snapshot have? They are made here, for a run as for who makes them again from saved sums, into a set
+//! that is published when all are there. A table more is one `write_into` more: the set, its readers and their checks know
+//! tables by what the set names.
+
+use crate::engine::memory;
+use crate::engine::publish::Due;
+use crate::engine::results::{Results, label_columns};
+use crate::engine::subset::SavedTiles;
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::store::NewSet;
+use crate::table::{SimilarityRow, write_into};
+use std::collections::BTreeMap;
+
+/// What the tables say of where they come from: of `tokens` rows, at the `snapshot`th snapshot.
+pub fn origin(plan: &Plan, tokens: u64, snapshot: u32) -> BTreeMap<String, String> {
+    let mut origin = BTreeMap::from([
+        ("run".to_string(), plan.spec.name.clone()),
+        ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
+        ("tokens".to_string(), tokens.to_string()),
+        ("snapshot".to_string(), snapshot.to_string()),
+        ("hookpoints".to_string(), plan.library_names()),
+    ]);
+    let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
+    let redrawn: Vec<String> = redrawn.collect();
+    if !redrawn.is_empty() {
+        origin.insert("random_weights".to_string(), redrawn.join(", "));
+    }
+    origin
+}
+
+/// Writes every table but `history` into `set` and gives back the rows of `similarities`; `results` must be judged.
+/// `with_null`: the null of matched rows is computed. `saved`: where a category's own pairing finds its sums.
+///
+/// # Errors
+/// Those of writing and of [`Results::scores`].
+pub fn make_tables(
+    set: &mut NewSet,
+    results: &Results,
+    due: &Due,
+    origin: &BTreeMap<String, String>,
+    with_null: bool,
+    saved: Option<SavedTiles<'_>>,
+) -> Result<Vec<SimilarityRow>> {
+    write_into(set, label_columns(&results.plan, &due.spaces), origin, results.latent_rows(&due.spaces))?;
+    memory::give_back();
+    write_into(set, (), origin, results.match_rows())?;
+    memory::give_back();
+    let similarities = results.scores(&due.spaces, &due.raw, with_null, saved)?;
+    write_into(set, (), origin, similarities.iter().cloned())?;
+    Ok(similarities)
+}

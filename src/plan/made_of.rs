@@ -1,0 +1,70 @@
+//! Are the files that sums were made from still what they were? One check for whoever reads sums or draws from weights: it
+//! holds what lies there now against the parts of the fingerprint that were written down with the sums.
+
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::plan::Plan;
+use crate::plan::fingerprint::{file_parts, sae_name, sae_parts};
+use crate::sae::Format;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+impl Plan {
+    /// Checks every SAE and tokenizer of the plan: decoder rows are scored again, and token ids made into text again.
+    /// `saved` are the parts of the fingerprint that stand in the run's manifest.
+    ///
+    /// # Errors
+    /// `State` naming a file that is not what it was, those of reading.
+    pub fn check_made_of(&self, saved: &BTreeMap<String, String>) -> Result<()> {
+        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+            check_sae(saved, &space.site, &sae.path, sae.format)?;
+        }
+        self.models.iter().try_for_each(|model| check_tokenizer(saved, &model.name, &model.path))
+    }
+}
+
+/// Checks the SAE at `path` that stands for `site`: the same files with the same bytes.
+///
+/// # Errors
+/// `State` naming a file that is not what it was, those of reading.
+pub fn check_sae(saved: &BTreeMap<String, String>, site: &Site, path: &Path, format: Option<Format>) -> Result<()> {
+    let now = sae_parts(site, path, format)?;
+    let name = format!("{} ", sae_name(site));
+    let gone = saved.keys().find(|part| part.starts_with(&name) && !now.contains_key(*part));
+    match gone {
+        Some(part) => {
+            Err(Error::state(format!("{part} was read when the run's sums were made and is not there now; {WAY_OUT}")))
+        }
+        None => same(saved, &now),
+    }
+}
+
+/// Checks the tokenizer of the model called `name` at `path`; of a GGUF file the whole file, since its tokenizer lies in it.
+///
+/// # Errors
+/// `State` naming a file that is not what it was, those of reading.
+pub fn check_tokenizer(saved: &BTreeMap<String, String>, name: &str, path: &Path) -> Result<()> {
+    let files = match crate::model::tokenizer_file(path) {
+        Some(file) => vec![file],
+        None => crate::model::files(path)?,
+    };
+    let mut now = BTreeMap::new();
+    file_parts(&format!("models.{name}"), &files, &mut now)?;
+    same(saved, &now)
+}
+
+const WAY_OUT: &str = "put the file back, or make another run";
+
+fn same(saved: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Result<()> {
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    match now.iter().find(|(part, digest)| saved.get(*part) != Some(digest)) {
+        None => Ok(()),
+        Some((part, digest)) => {
+            let then = saved.get(part).map_or("not there".to_string(), |then| format!("blake3 {}…", short(then)));
+            Err(Error::state(format!(
+                "{part} is not what it was when the run's sums were made ({then} then, {}… now); {WAY_OUT}",
+                short(digest)
+            )))
+        }
+    }
+}
