@@ -11,6 +11,7 @@ pub mod ids;
 pub mod hub;
 pub mod linalg;
 pub mod store;
+pub mod weights;
 
 pub mod corpus;
 pub mod matching;

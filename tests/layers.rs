@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Rooms in order of their layer. A room imports from itself and from lower layers; rooms of one layer do not know each
 /// other.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["error"],
     &["ids"],
     &["linalg", "hub", "store"],
+    &["weights"],
     &["corpus"],
     &["model"],
     &["sae"],
@@ -40,17 +41,17 @@ const HOMES: &[(&str, &[&str])] = &[
     ("gemm", &["linalg"]),
     // loops in the machine's vectors, each next to the numbers that it is for
     ("pulp", &["linalg", "model"]),
-    ("half", &["model", "sae"]),
-    ("memmap2", &["linalg", "model", "sae"]),
+    ("half", &["weights", "model"]),
+    ("memmap2", &["linalg", "weights", "model"]),
     // a container of tensors: weights, latents, state, and what the command line hands over
-    ("safetensors", &["store", "model", "sae", "cli"]),
+    ("safetensors", &["store", "weights", "cli"]),
     ("tokenizers", &["corpus"]),
-    ("flate2", &["corpus", "sae"]),
+    ("flate2", &["corpus", "weights"]),
     ("zstd", &["corpus"]),
     ("glob", &["corpus"]),
     ("arrow", &["corpus", "table"]),
     ("parquet", &["corpus", "table"]),
-    ("zip", &["sae"]),
+    ("zip", &["weights"]),
     ("tempfile", &["store"]),
     ("bytemuck", &["linalg", "store", "corpus", "model", "sae"]),
     ("blake3", &["linalg", "store", "plan"]),

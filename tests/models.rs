@@ -50,6 +50,13 @@ const FAMILIES: &[(&str, f64)] = &[
     ("phi", 5e-5),
 ];
 
+/// Folders of the project's own `tests/fixtures/models`, made by benches/peers/families.py.
+const OWN: &[&str] = &["llama"];
+
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
+}
+
 fn floats(view: &TensorView) -> Vec<f64> {
     assert_eq!(view.dtype(), Dtype::F32);
     view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
@@ -109,6 +116,32 @@ fn every_hookpoint_of_every_family_is_as_the_python_libraries_have_it() {
         let model = fixtures.join("models").join(name);
         let worst = compare(&model, &model.join("reference.safetensors"), *limit, folder.path());
         println!("{name}: {worst:.1e}");
+    }
+}
+
+#[test]
+fn every_hookpoint_of_the_project_s_own_models_is_as_transformers_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in OWN {
+        let model = own(name);
+        let worst = compare(&model, &model.join("reference.safetensors"), 5e-5, folder.path());
+        println!("{name}: {worst:.1e}");
+        let copy = with_other_config(&model, folder.path());
+        compare(&copy, &model.join("reference.safetensors"), 5e-5, folder.path());
+    }
+}
+
+#[test]
+fn torch_s_files_hold_what_safetensors_hold() {
+    let hookpoints = [Hookpoint::Embed, Hookpoint::MlpOut(1), Hookpoint::FinalNorm];
+    let read = |path: &Path| model::open(path).unwrap().activations(&[3, 9, 4, 11], &hookpoints).unwrap();
+    let expected = read(&own("llama"));
+    for kind in ["zip", "legacy", "sharded"] {
+        let path = own("torch_files").join(kind);
+        assert_eq!(read(&path), expected, "{kind}");
+        assert_eq!(model::header(&path).unwrap(), model::header(&own("llama")).unwrap());
+        let files = model::files(&path).unwrap();
+        assert_eq!(files.len(), if kind == "sharded" { 4 } else { 2 }, "{files:?}");
     }
 }
 
@@ -397,7 +430,11 @@ fn damaged_and_ill_fitting_files_are_named_before_anything_runs() {
     std::fs::remove_file(path.join("model.safetensors")).unwrap();
     changed(path, |c| c, same);
     std::fs::rename(path.join("model.safetensors"), path.join("pytorch_model.bin")).unwrap();
-    refused(ErrorKind::Request, "convert them to safetensors");
+    refused(ErrorKind::Input, "pytorch_model.bin: is neither of torch's containers");
+    std::fs::remove_file(path.join("pytorch_model.bin")).unwrap();
+    refused(ErrorKind::Request, "found none of model.safetensors, model.safetensors.index.json, pytorch_model.bin");
+    std::fs::write(path.join("adapter_config.json"), "{}").unwrap();
+    refused(ErrorKind::Request, "an adapter alone: merge it into its model");
 }
 
 #[test]

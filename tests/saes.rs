@@ -149,6 +149,14 @@ fn torch_files_from_a_gpu_and_from_before_zip() {
     }
 }
 
+#[test]
+fn a_topk_dictionary_of_2024_as_its_class_computes_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes/dictionary_learning/topk_2024");
+    for file in ["ae.pt", "with_k.pt", "wrapped.pt"] {
+        check(&folder.join(file), &folder.join("reference.safetensors"), "features", None, false).unwrap();
+    }
+}
+
 /// A fixed sequence of values in [-1, 1).
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -5,6 +5,7 @@
 //! `.bin`, each but Parquet (which holds its own compression) also with `.gz` or `.zst`.
 
 use crate::error::{Error, Result};
+use crate::hub::{POINTER_BYTES, refuse_pointer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,8 @@ pub(super) fn kind_of(path: &Path) -> Result<(Format, Wrapping)> {
 /// All files of the patterns.
 ///
 /// # Errors
-/// `Request` naming a pattern that is malformed or matches no file, a folder, or an unknown ending.
+/// `Request` naming a pattern that is malformed or matches no file, a folder, or an unknown ending; `Input` naming a file
+/// that is a Git LFS pointer.
 pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
     if patterns.is_empty() {
         return Err(Error::request("[corpus] files is empty; name at least one file or pattern"));
@@ -82,6 +84,10 @@ pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
             kind_of(&path)?;
             let size_bytes =
                 std::fs::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?.len();
+            if size_bytes <= POINTER_BYTES as u64 {
+                let whole = std::fs::read(&path).map_err(|e| Error::io("read the corpus file", &path, &e))?;
+                refuse_pointer(&path, &whole)?;
+            }
             files.push(CorpusFile { path, size_bytes });
         }
     }

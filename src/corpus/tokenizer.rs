@@ -7,6 +7,7 @@
 
 use super::special::{Special, SpecialIds};
 use crate::error::{Error, Result, caught};
+use crate::hub::refuse_pointer;
 use std::borrow::Cow;
 use std::path::Path;
 use tokenizers::{DecoderWrapper, Tokenizer as Inner};
@@ -52,6 +53,7 @@ impl Tokenizer {
     /// `Request` when there is no such file, `Input` when it is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Tokenizer> {
         let bytes = std::fs::read(path).map_err(|e| Error::io("read the tokenizer", path, &e))?;
+        refuse_pointer(path, &bytes)?;
         Self::from_bytes(&path.display().to_string(), &bytes)
     }
 

@@ -1,7 +1,7 @@
 //! What does the cache hold? Its layout: `models--OWNER--NAME/refs/REVISION` names a commit, `snapshots/COMMIT/` holds its
 //! files, each a link into `blobs/`.
 
-use super::{Reference, Tell, Want};
+use super::{Reference, Tell, Want, split_names};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,8 +30,10 @@ pub(super) struct Missing {
 }
 
 const CONFIG: &str = "config.json";
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// How a model's weights may lie in its folder: one file, or an index and the files that it names. The first that is
+/// there is taken, in transformers' order.
+pub const CHECKPOINTS: [(&str, &str); 2] =
+    [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 const TOKENIZER: &str = "tokenizer.json";
 
 /// The only thing here that is read out of a file: which shards belong to a checkpoint.
@@ -75,7 +77,12 @@ impl Hub {
         let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file) };
         let path = if reference.inside.is_empty() { snapshot.clone() } else { snapshot.join(&reference.inside) };
         if path.is_file() {
-            return Ok(path);
+            // of a split file every part
+            let parts = split_names(&reference.inside).unwrap_or_default();
+            return match parts.into_iter().find(|part| !snapshot.join(part).is_file()) {
+                Some(part) => Err(lacks(part)),
+                None => Ok(path),
+            };
         }
         let there = |name: &str| path.join(name).is_file();
         let missing = match want {
@@ -83,10 +90,10 @@ impl Hub {
             Want::Config => (!there(CONFIG)).then(|| reference.within(CONFIG)),
             Want::Weights | Want::Model => {
                 let mut needed = vec![CONFIG.to_string()];
-                if there(INDEX) {
-                    needed.extend(shards(&path.join(INDEX)))
-                } else {
-                    needed.push(SINGLE.into())
+                match CHECKPOINTS.iter().find(|(single, index)| there(single) || there(index)) {
+                    Some((single, index)) if !there(single) => needed.extend(shards(&path.join(index))),
+                    Some(_) => {}
+                    None => needed.push(CHECKPOINTS[0].0.into()),
                 }
                 needed.extend((want == Want::Model).then(|| TOKENIZER.to_string()));
                 needed.into_iter().find(|name| !there(name)).map(|name| reference.within(&name))
@@ -168,7 +175,7 @@ pub(super) fn command(reference: &Reference, want: Want) -> String {
     let Reference { repository, revision, inside } = reference;
     let mut out = format!("hf download {repository}");
     if names_a_file(inside) {
-        out += &format!(" {inside}");
+        out += &format!(" {}", split_names(inside).unwrap_or_else(|| vec![inside.clone()]).join(" "));
     } else if want == Want::Sae && !inside.is_empty() {
         out += &format!(" --include \"{inside}/*\"");
     } else if want != Want::Sae {

@@ -3,8 +3,8 @@
 //! hf-hub 0.4 with its blocking client is what is used: the crate's first release with another interface brings an
 //! asynchronous runtime and 160 packages more.
 
-use super::cache::{CHECKPOINT, command, is_sae_weights, names_a_file, shards};
-use super::{Hub, Reference, Step, Tell, Want};
+use super::cache::{CHECKPOINT, CHECKPOINTS, command, is_sae_weights, names_a_file, shards};
+use super::{Hub, Reference, Step, Tell, Want, split_names};
 use crate::error::{Error, Result};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -39,6 +39,9 @@ impl Hub {
             here if here.is_file() => Ok(here),
             _ => get(&repo, name, tell).map_err(told),
         };
+        if let Some(parts) = split_names(&reference.inside) {
+            return parts.iter().try_for_each(|name| get(name).map(drop));
+        }
         if want == Want::Sae || names_a_file(&reference.inside) {
             return sae_files(reference, &names)?.iter().try_for_each(|name| get(name).map(drop));
         }
@@ -49,17 +52,20 @@ impl Hub {
         if want == Want::Config {
             return Ok(());
         }
-        if let Some(index) = inside("model.safetensors.index.json") {
-            let index = get(&index)?;
-            return shards(&index).iter().filter_map(|shard| inside(shard)).try_for_each(|name| get(&name).map(drop));
+        for (single, index) in CHECKPOINTS {
+            if let Some(single) = inside(single) {
+                return get(&single).map(drop);
+            }
+            if let Some(index) = inside(index) {
+                let index = get(&index)?;
+                let mut shards = shards(&index).into_iter();
+                return shards.try_for_each(|shard| inside(&shard).map_or(Ok(()), |name| get(&name).map(drop)));
+            }
         }
-        match inside("model.safetensors") {
-            Some(single) => get(&single).map(drop),
-            None => Err(Error::request(format!(
-                "{reference}: the repository holds no model.safetensors and no index of one; name a revision or another \
-                 repository with safetensors, or a .gguf file in it"
-            ))),
-        }
+        Err(Error::request(format!(
+            "{reference}: the repository holds no model.safetensors or pytorch_model.bin and no index of such; name a revision \
+             or another repository with safetensors, or a .gguf file in it"
+        )))
     }
 
     fn failed(&self, reference: &Reference, want: Want, e: ApiError) -> Error {

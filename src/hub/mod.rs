@@ -12,12 +12,16 @@
 mod cache;
 #[cfg(feature = "download")]
 mod download;
+mod pointer;
 mod reference;
+mod split;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Hub;
+pub use cache::{CHECKPOINTS, Hub};
+pub use pointer::{POINTER_BYTES, refuse_pointer};
 pub use reference::Reference;
+pub use split::split_names;
 
 use crate::error::Result;
 use std::path::PathBuf;

@@ -1,15 +1,14 @@
-//! Which tensors does a checkpoint hold? One safetensors file or several with an index, headers read at once, values
-//! widened to f32 when asked for.
+//! Which tensors does a checkpoint hold? Files of safetensors or torch, one or several with an index, headers read at
+//! once, values widened to f32 when asked for.
 //!
-//! Nothing is allocated by the word of a header: its size is bounded by the format (100 MB) and by the file, and every
-//! tensor's place has been checked against the file's length before a value is read.
+//! The files are those that transformers takes: `model.safetensors`, else the shards of `model.safetensors.index.json`,
+//! else `pytorch_model.bin`, else the shards of `pytorch_model.bin.index.json`. Names lose what training wrappers put into
+//! them (`weights/names.rs`). Every tensor's place has been checked against its file's length before a value is read.
 
-use super::map::map;
 use crate::error::{Error, Result};
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+use crate::hub::CHECKPOINTS;
+use crate::weights::{Dtype, Entry, Place, map, safetensors, torch, widen};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,14 +29,17 @@ pub trait Source: Send + Sync {
 
     /// Name of the file that holds `name`, or of the checkpoint as a whole, for messages.
     fn place(&self, name: &str) -> String;
+
+    /// The tensors' names, in lexicographic order.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
 }
 
-/// A checkpoint of safetensors files.
+/// A checkpoint of safetensors or torch files.
 pub struct Checkpoint {
     folder: PathBuf,
     shards: Vec<Shard>,
     /// Tensor name to shard and place.
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, Stored>,
 }
 
 struct Shard {
@@ -45,42 +47,60 @@ struct Shard {
     bytes: Mmap,
 }
 
-struct Entry {
+struct Stored {
     shard: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// First byte in the file.
-    start: usize,
+    entry: Entry,
 }
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The safetensors files of a model folder, in lexicographic order, the index first where there is one.
+/// What a model folder's weights are.
+enum Files {
+    Single(PathBuf),
+    /// The index and what it says.
+    Sharded(PathBuf, Index),
+}
+
+/// The weight files of a model folder, in lexicographic order, the index first where there is one.
 ///
 /// # Errors
-/// `Request` when the folder holds no safetensors checkpoint; `Input` when the index is malformed.
+/// `Request` when the folder holds no checkpoint that is read; `Input` when the index is malformed.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let index = folder.join(INDEX);
-    if index.is_file() {
-        let mut files = vec![index.clone()];
-        files.extend(
-            read_index(&index)?.weight_map.into_values().collect::<BTreeSet<_>>().iter().map(|name| folder.join(name)),
-        );
-        return Ok(files);
+    Ok(match files_of(folder)? {
+        Files::Single(path) => vec![path],
+        Files::Sharded(path, index) => {
+            let shards = index.weight_map.into_values().collect::<BTreeSet<_>>();
+            std::iter::once(path).chain(shards.iter().map(|name| folder.join(name))).collect()
+        }
+    })
+}
+
+fn files_of(folder: &Path) -> Result<Files> {
+    for (single, index) in CHECKPOINTS {
+        let (single, index) = (folder.join(single), folder.join(index));
+        if single.is_file() {
+            return Ok(Files::Single(single));
+        }
+        if index.is_file() {
+            let read = read_index(&index)?;
+            return Ok(Files::Sharded(index, read));
+        }
     }
-    let single = folder.join(SINGLE);
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let other = ["pytorch_model.bin", "pytorch_model.bin.index.json"].iter().any(|name| folder.join(name).exists());
-    let hint = if other { "; it holds PyTorch weights: convert them to safetensors" } else { "; check the path" };
-    Err(Error::request(format!("model folder {}: expected {SINGLE} or {INDEX}, found neither{hint}", folder.display())))
+    let holds = |name: &str| folder.join(name).exists();
+    let hint = match () {
+        () if holds("adapter_config.json") => {
+            "; it holds an adapter alone: merge it into its model (merge_and_unload), and save that"
+        }
+        () if holds("tf_model.h5") || holds("flax_model.msgpack") => {
+            "; it holds weights of TensorFlow or Flax: load them with transformers and save_pretrained them"
+        }
+        () => "; check the path",
+    };
+    let expected: Vec<&str> = CHECKPOINTS.iter().flat_map(|(single, index)| [*single, *index]).collect();
+    Err(Error::request(format!("model folder {}: found none of {}{hint}", folder.display(), expected.join(", "))))
 }
 
 fn read_index(path: &Path) -> Result<Index> {
@@ -104,35 +124,38 @@ impl Checkpoint {
     /// than its header says, or the index names a tensor that its shard lacks.
     pub fn open(folder: &Path) -> Result<Self> {
         let mut checkpoint = Checkpoint { folder: folder.to_path_buf(), shards: Vec::new(), tensors: BTreeMap::new() };
-        for path in weight_files(folder)?.into_iter().filter(|path| !path.ends_with(INDEX)) {
-            checkpoint.add(path)?;
-        }
-        let index = folder.join(INDEX);
-        if index.is_file() {
-            for (name, file) in read_index(&index)?.weight_map {
-                let held = checkpoint.tensors.get(&name).map(|entry| &checkpoint.shards[entry.shard].path);
-                if held.is_none_or(|path| !path.ends_with(&file)) {
-                    return Err(Error::input(format!(
-                        "checkpoint {}: the index places tensor {name:?} in {file}, which does not hold it; download both again",
-                        folder.display()
-                    )));
+        match files_of(folder)? {
+            Files::Single(path) => checkpoint.add(path)?,
+            Files::Sharded(_, index) => {
+                for file in index.weight_map.values().collect::<BTreeSet<_>>() {
+                    checkpoint.add(folder.join(file))?;
                 }
+                checkpoint.check(&index)?;
             }
         }
         Ok(checkpoint)
     }
 
+    /// Whether every tensor is in the shard that the index says.
+    fn check(&self, index: &Index) -> Result<()> {
+        for (name, file) in &index.weight_map {
+            let held = self.tensors.get(&*crate::weights::plain(name)).map(|stored| &self.shards[stored.shard].path);
+            if held.is_none_or(|path| !path.ends_with(file)) {
+                return Err(Error::input(format!(
+                    "checkpoint {}: the index places tensor {name:?} in {file}, which does not hold it; download both again",
+                    self.folder.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, path: PathBuf) -> Result<()> {
-        let bytes = map("read the checkpoint", &path)?;
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&path, bytes.len(), &e))?;
-        for (name, info) in metadata.tensors() {
-            let entry = Entry {
-                shard: self.shards.len(),
-                dtype: info.dtype,
-                shape: info.shape.clone(),
-                start: 8 + header + info.data_offsets.0,
-            };
-            if let Some(before) = self.tensors.insert(name.clone(), entry) {
+        let is_torch = path.extension().is_some_and(|ending| ending == "bin");
+        let tensors = if is_torch { torch::state_dict(&path)?.tensors } else { safetensors::tensors(&path)? };
+        for (name, entry) in tensors.into_entries() {
+            let shard = self.shards.len();
+            if let Some(before) = self.tensors.insert(name.clone(), Stored { shard, entry }) {
                 let other = self.shards.get(before.shard).map_or(&path, |shard| &shard.path);
                 return Err(Error::input(format!(
                     "checkpoint {}: tensor {name:?} stands in {} too; remove one of the files",
@@ -141,88 +164,67 @@ impl Checkpoint {
                 )));
             }
         }
+        let bytes = map("read the checkpoint", &path)?;
         self.shards.push(Shard { path, bytes });
         Ok(())
     }
-}
 
-fn damaged(path: &Path, size_bytes: usize, e: &SafeTensorError) -> Error {
-    let what = match e {
-        SafeTensorError::MetadataIncompleteBuffer => {
-            "the tensors of its header end elsewhere than the file".to_string()
-        }
-        SafeTensorError::HeaderTooSmall => "it is too short for a header".to_string(),
-        SafeTensorError::InvalidHeaderLength => "its header is longer than the file".to_string(),
-        SafeTensorError::InvalidOffset(name) => format!("tensor {name:?} overlaps another or leaves a gap"),
-        SafeTensorError::TensorInvalidInfo => "a tensor's bytes do not fit its shape and type".to_string(),
-        other => other.to_string(),
-    };
-    Error::input(format!(
-        "checkpoint {} ({size_bytes} bytes): {what}; it is damaged or cut short, download it again",
-        path.display()
-    ))
+    fn wrong(&self, name: &str, what: &str) -> Error {
+        Error::input(format!("checkpoint {}: tensor {name:?} {what}", self.place(name)))
+    }
 }
 
 impl Source for Checkpoint {
     fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+        self.tensors.get(name).map(|stored| stored.entry.shape.as_slice())
     }
 
     fn read(&self, name: &str, first: usize, out: &mut [f32]) -> Result<()> {
-        let entry = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| Error::input(format!("checkpoint {}: tensor {name:?} is missing", self.folder.display())))?;
-        let size = match entry.dtype {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
-            other => {
-                return Err(Error::input(format!(
-                    "checkpoint {}: tensor {name:?} is {other:?}; expected F32, F16 or BF16: convert it",
-                    self.place(name)
-                )));
-            }
+        let Stored { shard, entry } = self.tensors.get(name).ok_or_else(|| self.wrong(name, "is missing"))?;
+        let dtype = match entry.dtype {
+            Ok(dtype) if dtype.is_float() => dtype,
+            Ok(_) => return Err(self.wrong(name, &format!("holds whole numbers; {EXPECTED}"))),
+            Err(why) => return Err(self.wrong(name, &format!("{why}; {EXPECTED}"))),
         };
-        let all = &self.shards[entry.shard].bytes;
-        let values =
-            all.get(entry.start + first * size..).and_then(|from| from.get(..out.len() * size)).ok_or_else(|| {
-                Error::input(format!(
-                    "checkpoint {}: tensor {name:?} ends before value {}",
-                    self.place(name),
-                    first + out.len()
-                ))
-            })?;
-        match entry.dtype {
-            Dtype::F32 => widen(values, out, f32::from_le_bytes),
-            Dtype::F16 => widen_f16(values, out),
-            _ => widen(values, out, |b| bf16::from_le_bytes(b).to_f32()),
+        let Place::Plain { offset } = entry.place else {
+            return Err(self.wrong(name, "is compressed inside its file; save the model again with save_pretrained"));
+        };
+        let (all, size) = (&self.shards[*shard].bytes, dtype.size());
+        let values = |first: usize, n: usize| {
+            let start = (first * size).checked_add(usize::try_from(offset).ok()?)?;
+            all.get(start..)?.get(..n * size)
+        };
+        let past = || self.wrong(name, &format!("ends before value {}", first + out.len()));
+        if !entry.column_major {
+            let bytes = values(first, out.len()).ok_or_else(past)?;
+            widen(dtype, bytes, out);
+            return Ok(());
+        }
+        let [rows, cols] = *entry.shape.as_slice() else {
+            return Err(self.wrong(name, "is stored turned round; save it again with .contiguous()"));
+        };
+        for (i, value) in out.iter_mut().enumerate() {
+            let (row, col) = ((first + i) / cols, (first + i) % cols);
+            let bytes = values(col * rows + row, 1).ok_or_else(|| self.wrong(name, "ends early"))?;
+            widen(dtype, bytes, std::slice::from_mut(value));
         }
         Ok(())
     }
 
     fn n_parameters(&self) -> u64 {
-        let float = |entry: &&Entry| matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
-        self.tensors.values().filter(float).map(|entry| entry.shape.iter().product::<usize>() as u64).sum()
+        let float = |stored: &&Stored| stored.entry.dtype.is_ok_and(Dtype::is_float);
+        self.tensors.values().filter(float).map(|stored| stored.entry.shape.iter().product::<usize>() as u64).sum()
     }
 
     fn place(&self, name: &str) -> String {
-        let path = self.tensors.get(name).map_or(&self.folder, |entry| &self.shards[entry.shard].path);
+        let path = self.tensors.get(name).map_or(&self.folder, |stored| &self.shards[stored.shard].path);
         path.display().to_string()
     }
-}
 
-/// By the processor's own instructions, many at a time.
-fn widen_f16(bytes: &[u8], out: &mut [f32]) {
-    let mut some = [f16::ZERO; 512];
-    for (bytes, out) in bytes.chunks(2 * some.len()).zip(out.chunks_mut(some.len())) {
-        let some = &mut some[..out.len()];
-        some.iter_mut().zip(bytes.as_chunks().0).for_each(|(v, b)| *v = f16::from_le_bytes(*b));
-        some.convert_to_f32_slice(out);
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors.keys().map(String::as_str))
     }
 }
 
-fn widen<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-    for (b, v) in bytes.as_chunks::<N>().0.iter().zip(out) {
-        *v = value(*b);
-    }
-}
+/// What a tensor of a model may be.
+const EXPECTED: &str = "expected floats of 16, 32 or 64 bits: take the model's own weights, or a GGUF file";

@@ -6,6 +6,7 @@
 use super::layers::Activation;
 use super::layers::rotary::{Rope, Scaling};
 use crate::error::{Error, Result};
+use crate::hub::refuse_pointer;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ impl Config {
         let path = folder.join("config.json");
         let text =
             std::fs::read_to_string(&path).map_err(|e| Error::io("read the model's configuration", &path, &e))?;
+        refuse_pointer(&path, text.as_bytes())?;
         match serde_json::from_str(&text) {
             Ok(Value::Object(values)) => Ok(Config { path, values }),
             Ok(_) => Err(Error::input(format!("config {}: expected a JSON object", path.display()))),

@@ -16,6 +16,9 @@ pub struct Loader {
     source: Arc<dyn Source>,
     /// What stands before every name (`gpt_neox.` or nothing …).
     prefix: &'static str,
+    /// Full name of the token table, and whether the output head may stand for it.
+    table: String,
+    tied: bool,
     /// `None`: shapes are checked and empty tensors handed out.
     device: Option<Device>,
     /// Blocks from this one on are checked, not loaded.
@@ -25,6 +28,9 @@ pub struct Loader {
     /// Values asked for so far, where there is no checkpoint and every tensor is taken to be there.
     described: Option<Arc<AtomicU64>>,
 }
+
+/// Names of output heads, `[n_vocab, d_model]`.
+const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
 
 /// No checkpoint at all.
 struct Nothing;
@@ -45,6 +51,10 @@ impl Source for Nothing {
     fn place(&self, _: &str) -> String {
         "that is only described".into()
     }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(std::iter::empty())
+    }
 }
 
 impl Loader {
@@ -53,6 +63,8 @@ impl Loader {
         Loader {
             source,
             prefix: "",
+            table: String::new(),
+            tied: false,
             device: n_blocks.map(|_| Device::Cpu),
             n_blocks: n_blocks.unwrap_or(0),
             redraw: None,
@@ -68,16 +80,29 @@ impl Loader {
         Loader { redraw: seed, ..self }
     }
 
+    /// The same where the configuration says whether the token table and the output head are one: a file may hold either.
+    #[must_use]
+    pub fn tied(self, tied: bool) -> Self {
+        Loader { tied, ..self }
+    }
+
     /// Over no checkpoint: every tensor a family asks for is taken to be there in the shape asked for, and counted.
     pub fn described() -> Self {
         Loader { described: Some(Arc::default()), ..Loader::new(Arc::new(Nothing), None) }
     }
 
-    /// The same with the first of `prefixes` under which `probe` is found (the first one when none is).
+    /// The same with the first of `prefixes` under which the token table `table` is found, or blocks where that is not in
+    /// the file (the first one when nothing is).
     #[must_use]
-    pub fn under(mut self, prefixes: &[&'static str], probe: &str) -> Self {
-        let found = prefixes.iter().find(|prefix| self.source.shape(&format!("{prefix}{probe}")).is_some());
+    pub fn under(mut self, prefixes: &[&'static str], table: &str) -> Self {
+        let holds_table = |prefix: &&&str| self.source.shape(&format!("{prefix}{table}")).is_some();
+        let holds_blocks = |prefix: &&&str| {
+            let first = [format!("{prefix}layers.0."), format!("{prefix}h.0.")];
+            self.source.names().any(|name| first.iter().any(|first| name.starts_with(first)))
+        };
+        let found = prefixes.iter().find(holds_table).or_else(|| prefixes.iter().find(holds_blocks));
         self.prefix = found.or(prefixes.first()).unwrap_or(&"");
+        self.table = self.full(table);
         self
     }
 
@@ -95,8 +120,14 @@ impl Loader {
         Ok(kept)
     }
 
+    /// The name in the file: of a tied token table that is not there, the output head's.
     fn full(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+        let name = format!("{}{name}", self.prefix);
+        if !self.tied || name != self.table || self.source.shape(&name).is_some() {
+            return name;
+        }
+        let is_head = |held: &&str| HEADS.iter().any(|head| *held == *head || held.ends_with(&format!(".{head}")));
+        self.source.names().find(is_head).map_or(name, String::from)
     }
 
     /// Checks that a tensor is there and has this shape.
@@ -108,9 +139,13 @@ impl Loader {
         }
         let place = self.source.place(&name);
         match self.source.shape(&name) {
-            None => Err(Error::input(format!(
-                "checkpoint {place}: tensor {name:?} {shape:?} is missing; check that config.json belongs to it"
-            ))),
+            None => {
+                let held: Vec<&str> = self.source.names().take(8).collect();
+                Err(Error::input(format!(
+                    "checkpoint {place}: tensor {name:?} {shape:?} is missing; it holds {} …; check that config.json belongs to it",
+                    held.join(", ")
+                )))
+            }
             Some(found) if found != shape => Err(Error::input(format!(
                 "checkpoint {place}: tensor {name:?} is {found:?}, config.json says {shape:?}; they do not belong together"
             ))),

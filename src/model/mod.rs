@@ -11,7 +11,6 @@ mod forward;
 mod gguf;
 mod layers;
 mod loader;
-mod map;
 mod open;
 #[cfg(test)]
 mod tests;

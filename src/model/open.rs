@@ -77,7 +77,7 @@ pub fn open_for(path: &Path, seed: Option<u64>, hookpoints: &[Hookpoint]) -> Res
 /// As [`header`], for a missing or malformed index.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     match layout(path)? {
-        Layout::Gguf(file) => Ok(vec![file.to_path_buf()]),
+        Layout::Gguf(file) => gguf::files(file),
         Layout::Folder(folder) => {
             let mut files = vec![folder.join("config.json")];
             files.extend(weight_files(folder)?);
@@ -153,14 +153,17 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
 fn decoder(path: &Path, seed: Option<u64>, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<Decoder> {
     let (config, source) = match layout(path)? {
         Layout::Folder(folder) => {
+            // the configuration first: what it says of the weights explains more than what is found in them
+            let config = Config::read(folder)?;
             let source: Arc<dyn Source> = Arc::new(Checkpoint::open(folder)?);
-            (Config::read(folder)?, source)
+            (config, source)
         }
         Layout::Gguf(file) => gguf::open(file)?,
     };
-    let mut decoder = families::build(&config, Loader::new(source.clone(), None))?;
+    let loader = |n_blocks| Ok::<_, Error>(Loader::new(source.clone(), n_blocks).tied(families::tied(&config)?));
+    let mut decoder = families::build(&config, loader(None)?)?;
     if let Some(n_blocks) = keep(&decoder.shape) {
-        decoder = families::build(&config, Loader::new(source, Some(n_blocks)).redrawn(seed))?;
+        decoder = families::build(&config, loader(Some(n_blocks))?.redrawn(seed))?;
     }
     decoder.name = path.display().to_string();
     Ok(decoder)

@@ -1,7 +1,8 @@
 //! dictionary_learning: `ae.pt`, a pickled state dict, and `config.json` with the class's name.
 //!
 //! `AutoEncoder` is read as the library's loader does: decoder columns brought to norm 1, the encoder multiplied in
-//! return. BatchTopK and Matryoshka use their stored threshold, as at inference; TopK its k. JumpReLU and
+//! return. BatchTopK and Matryoshka use their stored threshold, as at inference; TopK its k, which dictionaries of 2024 keep
+//! in `config.json` alone. JumpReLU and
 //! `AutoEncoderNew` take nothing from the input. Without a configuration the class follows from the tensors' names, but
 //! for TopK and BatchTopK, which store the same ones.
 
@@ -9,10 +10,10 @@ use super::autoencoder::{Activation, Normalise, SaeShape};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
-use super::tensors::Tensors;
-use super::torch::StateDict;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
+use crate::weights::StateDict;
+use crate::weights::Tensors;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -29,6 +30,7 @@ struct Config {
 struct Trainer {
     dict_class: Option<String>,
     submodule_name: Option<String>,
+    k: Option<usize>,
 }
 
 /// Reads the headers; `weights` is the file that `dict` was read from.
@@ -65,8 +67,7 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
             (Activation::JumpRelu, gate, "b_dec", false)
         }
         "AutoEncoderTopK" => {
-            let k = tensors.scalar("k")?;
-            (Activation::TopK(k as usize), Gate::Bias { b_enc: b_enc()? }, "b_dec", true)
+            (Activation::TopK(k_of(&tensors, trainer.k)?), Gate::Bias { b_enc: b_enc()? }, "b_dec", true)
         }
         "BatchTopKSAE" | "MatryoshkaBatchTopKSAE" => {
             let threshold = tensors.scalar("threshold")?;
@@ -106,6 +107,25 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
         skip: None,
         tensors,
     })
+}
+
+/// k of a TopK dictionary: a tensor, or the configuration's where there is none.
+///
+/// # Errors
+/// `Input` when neither says it, or they contradict each other.
+fn k_of(tensors: &Tensors, told: Option<usize>) -> Result<usize> {
+    let stored = if tensors.has("k") { Some(tensors.scalar("k")? as usize) } else { None };
+    match (stored, told) {
+        (Some(stored), Some(told)) if stored != told => Err(Error::input(format!(
+            "{}: k is {stored}, trainer.k of config.json is {told}; they do not belong together",
+            tensors.path().display()
+        ))),
+        (Some(k), _) | (None, Some(k)) => Ok(k),
+        (None, None) => Err(Error::input(format!(
+            "{}: nothing says k of this TopK dictionary; put its config.json beside it, with trainer.k",
+            tensors.path().display()
+        ))),
+    }
 }
 
 /// The class whose state dict has these names.

@@ -60,7 +60,7 @@ impl Folder {
     /// `Request` when it is missing, `Input` when it is no JSON or lacks what is asked for.
     pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.path.join(name);
-        let file = super::tensors::open(&path)?;
+        let file = crate::weights::open(&path)?;
         let mut text = String::new();
         file.take(CONFIG_LIMIT).read_to_string(&mut text).map_err(|e| Error::io("read", &path, &e))?;
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))

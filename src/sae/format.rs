@@ -3,8 +3,9 @@
 use super::autoencoder::{Sae, SaeShape};
 use super::folder::Folder;
 use super::recipe::Recipe;
-use super::{dictionary_learning, gemma_scope, llama_scope, llamascopium, sae_lens, sparsify, state_dicts, torch};
+use super::{dictionary_learning, gemma_scope, llama_scope, llamascopium, sae_lens, sparsify, state_dicts};
 use crate::error::{Error, Result};
+use crate::weights::torch;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

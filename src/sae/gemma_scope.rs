@@ -8,12 +8,12 @@
 use super::autoencoder::{Activation, Normalise, SaeShape};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::npz;
 use super::recipe::{Fold, Gate, Recipe, Stored};
-use super::safetensors;
-use super::tensors::Tensors;
 use crate::error::Result;
 use crate::ids::Hookpoint;
+use crate::weights::Tensors;
+use crate::weights::npz;
+use crate::weights::safetensors;
 use serde::Deserialize;
 
 pub(super) const ARCHIVE: &str = "params.npz";

@@ -15,25 +15,20 @@ mod format;
 mod gemma_scope;
 mod llama_scope;
 mod llamascopium;
-mod npz;
-mod pickle;
 mod recipe;
 mod sae_lens;
-mod safetensors;
 mod screen;
 mod sparsify;
 mod state_dicts;
-mod tensors;
 #[cfg(test)]
 mod tests;
-mod torch;
-mod zip;
 
 pub use autoencoder::{Activation, Sae, SaeShape};
 pub use format::{Format, files, header, open};
 
 use crate::error::Result;
 use crate::linalg::Matrix;
+use crate::weights::safetensors;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -4,10 +4,10 @@
 //! [`Recipe::build`] reads each tensor once, folds factors in, and refuses values that are not finite.
 
 use super::autoencoder::{Activation, Normalise, Rule, Sae, SaeShape};
-use super::tensors::{Layout, Tensors};
 use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
+use crate::weights::{Layout, Tensors};
 
 /// A matrix by name and how it lies.
 #[derive(Clone, Debug)]

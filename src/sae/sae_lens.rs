@@ -10,8 +10,8 @@ use super::autoencoder::{Activation, Normalise, SaeShape};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
-use super::safetensors;
 use crate::error::{Error, Result};
+use crate::weights::safetensors;
 use serde::Deserialize;
 use serde_json::Value;
 

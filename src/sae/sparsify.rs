@@ -7,9 +7,9 @@ use super::autoencoder::{Activation, Normalise, SaeShape};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
-use super::safetensors;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
+use crate::weights::safetensors;
 use serde::Deserialize;
 
 pub(super) const CONFIG: &str = "cfg.json";

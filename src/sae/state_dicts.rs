@@ -12,10 +12,10 @@ use super::autoencoder::{Activation, Normalise, SaeShape};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
-use super::tensors::Tensors;
-use super::torch::StateDict;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
+use crate::weights::StateDict;
+use crate::weights::Tensors;
 use std::path::PathBuf;
 
 /// Reads the headers of `layerN.sae.pt`.

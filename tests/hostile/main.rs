@@ -307,6 +307,23 @@ fn stored_zip(arrays: &[(&str, &[usize])]) -> Vec<u8> {
 }
 
 #[test]
+fn pickle_of_a_model() {
+    let models = own("models/torch_files");
+    for kind in ["zip", "legacy"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(models.join(kind).join("config.json"), folder.path().join("config.json")).unwrap();
+        let bytes = std::fs::read(models.join(kind).join("pytorch_model.bin")).unwrap();
+        let pickle = bytes.windows(2).position(|w| w == b"\x80\x02").unwrap();
+        let mut places = vec![(pickle, pickle + 3000), (pickle, pickle + 3000)];
+        places.extend(spans(&bytes, b"PK\x01\x02", 60));
+        places.push((bytes.len().saturating_sub(128), bytes.len()));
+        let format =
+            Format { name: kind, file: "pytorch_model.bin", whole: vec![(bytes, places)], text: false, factor: 48 };
+        hammer(format, folder.path(), run_model);
+    }
+}
+
+#[test]
 fn pickle() {
     for (name, kept) in [("ae.pt", "ae.pt"), ("ae_legacy_container.pt", "ae.pt")] {
         let folder = tempfile::tempdir().unwrap();
@@ -321,6 +338,137 @@ fn pickle() {
         let format = Format { name, file: kept, whole: vec![(bytes, places)], text: false, factor: 48 };
         hammer(format, folder.path(), run_sae);
     }
+}
+
+/// A file in torch's container from before 1.6, whose state dict is what `program` leaves on pickle's stack.
+fn legacy_torch(program: &[u8]) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    [magic.as_slice(), b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02", program, b".\x80\x02]."].concat()
+}
+
+/// A zip archive of one deflated member.
+fn deflated_zip(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut packed, bytes).unwrap();
+    let packed = packed.finish().unwrap();
+    let [size, whole] = [packed.len(), bytes.len()].map(|n| (n as u32).to_le_bytes());
+    let n_name = (name.len() as u16).to_le_bytes();
+    let fields = [&[20, 0, 0, 0, 8, 0, 0, 0, 0, 0][..], &[0; 4], &size, &whole, &n_name, &[0, 0]].concat();
+    let mut out = [b"PK\x03\x04".as_slice(), &fields, name.as_bytes(), &packed].concat();
+    let offset = (out.len() as u32).to_le_bytes();
+    let directory = [b"PK\x01\x02\x14\0".as_slice(), &fields, &[0; 10], &[0; 4], name.as_bytes()].concat();
+    let n_directory = (directory.len() as u32).to_le_bytes();
+    out.extend([&directory, b"PK\x05\x06".as_slice(), &[0; 4], &[1, 0, 1, 0], &n_directory, &offset, &[0; 2]].concat());
+    out
+}
+
+/// `text` as pickle writes it.
+fn pickled(text: &str) -> Vec<u8> {
+    [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// A GGUF file of this many tensors and values of metadata, which `body` holds.
+fn gguf_of(n_tensors: u64, n_values: u64, body: &[u8]) -> Vec<u8> {
+    [b"GGUF".as_slice(), &3u32.to_le_bytes(), &n_tensors.to_le_bytes(), &n_values.to_le_bytes(), body].concat()
+}
+
+/// The value `a` of a GGUF file: an array of `n` values of one type.
+fn gguf_array(kind: u32, n: usize, values: &[u8]) -> Vec<u8> {
+    let key = [&1u64.to_le_bytes()[..], b"a", &9u32.to_le_bytes()].concat();
+    gguf_of(0, 1, &[&key[..], &kind.to_le_bytes(), &(n as u64).to_le_bytes(), values].concat())
+}
+
+/// Few bytes that ask for many: names copied for each entry, small values in large words, shapes copied for each tensor.
+#[test]
+fn no_header_takes_more_than_four_times_its_file_and_16_mib() {
+    const N: usize = 1_000_000;
+    let name = [pickled(&"n".repeat(100_000)), b"q\x00".to_vec()].concat();
+    let pairs = |pair: &[u8], n: usize| [b"}(".as_slice(), &name, b"N", &pair.repeat(n), b"u"].concat();
+    let inner = [&name[..], b"0}q\x01(", &b"h\x00N".repeat(2000), b"u0}(", &b"h\x00h\x01".repeat(3), b"u"].concat();
+    let shape = [&b"("[..], &b"K\x01".repeat(20_000), b"tq\x020"].concat();
+    let storage =
+        [&b"("[..], &pickled("storage"), b"ctorch\nFloatStorage\n", &pickled("0"), &pickled("cpu"), b"K\x01tQq\x030"]
+            .concat();
+    let call = b"ctorch._utils\n_rebuild_tensor_v2\nq\x040";
+    let tensor = b"h\x04(h\x03K\x00h\x02h\x02tR";
+    let tensors = [&shape[..], &storage, call, b"](", &tensor.repeat(2000), b"e"].concat();
+    let memo: Vec<u8> = (0..200_000u32).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
+    let pickles: Vec<(&str, Vec<u8>)> = vec![
+        ("a long name for each entry", pairs(b"h\x00N", 3000)),
+        ("a long text for each entry", pairs(&[pickled("a"), b"h\x00".to_vec()].concat(), 3000)),
+        ("a long name around each name", inner),
+        ("small values", b"N".repeat(N)),
+        ("marks", b"(".repeat(N)),
+        ("lists", b"]".repeat(N)),
+        ("dicts", b"}".repeat(N)),
+        ("empty tuples", b")".repeat(N)),
+        ("pairs of nothing", [b"}(".as_slice(), &b"NN".repeat(N), b"u"].concat()),
+        ("remembered values", [&b"N"[..], &memo].concat()),
+        ("a long shape for each tensor", tensors),
+    ];
+    let texts = b"\0\0\0\0\0\0\0\0".repeat(N / 4);
+    let arrays = [&0u32.to_le_bytes()[..], &0u64.to_le_bytes()].concat().repeat(N / 8);
+    let values = |n: usize| -> Vec<u8> {
+        let one =
+            |i: usize| [&6u64.to_le_bytes()[..], format!("{i:06}").as_bytes(), &0u32.to_le_bytes(), &[1]].concat();
+        (0..n).flat_map(one).collect()
+    };
+    let plain = |n: usize| -> Vec<u8> {
+        let one =
+            |i: usize| [&6u64.to_le_bytes()[..], format!("{i:06}").as_bytes(), &[0; 4], &[0; 4], &[0; 8]].concat();
+        (0..n).flat_map(one).collect()
+    };
+    let ggufs = [
+        ("GGUF: bytes", gguf_array(0, N, &vec![7; N])),
+        ("GGUF: flags", gguf_array(7, N, &vec![1; N])),
+        ("GGUF: empty texts", gguf_array(8, N / 4, &texts)),
+        ("GGUF: empty arrays", gguf_array(9, N / 8, &arrays)),
+        ("GGUF: values", gguf_of(0, 60_000, &values(60_000))),
+        ("GGUF: more values", gguf_of(0, 200_000, &values(200_000))),
+        ("GGUF: tensors", gguf_of(60_000, 0, &plain(60_000))),
+    ];
+    let entry = |i: usize| format!("\"t{i}\":{{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}},");
+    let header = |n: usize| {
+        let text: String = (0..n).map(entry).collect();
+        let text = format!("{{{}}}", text.trim_end_matches(','));
+        [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+    };
+    let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    std::fs::write(place.join("config.json"), tiny_model().0.to_string()).unwrap();
+    let measure = |what: &str, file: &str, bytes: &[u8], open: &dyn Fn(&Path) -> Result<()>| {
+        let path = place.join(file);
+        std::fs::write(&path, bytes).unwrap();
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        let result = open(&path);
+        let taken = MEMORY.peak_usage().saturating_sub(before);
+        std::fs::remove_file(&path).unwrap();
+        let most = 4 * bytes.len() + (16 << 20);
+        println!("{what} in {file}: {} KiB of {} for a file of {}", taken >> 10, most >> 10, bytes.len() >> 10);
+        assert!(taken <= most, "{what} in {file} takes {taken} bytes for a file of {}", bytes.len());
+        let error = result.expect_err(what);
+        assert!(matches!(error.kind(), ErrorKind::Input | ErrorKind::Request), "{what}: {error}");
+        assert!(error.to_string().contains(place.to_str().unwrap()), "{what}: {error}");
+    };
+    let sae = |path: &Path| cognate::sae::header(path, None).map(drop);
+    let of_folder = |_: &Path| cognate::model::header(place).map(drop);
+    let model = |path: &Path| cognate::model::header(path).map(drop);
+    for (what, program) in &pickles {
+        let pickle = [b"\x80\x02", &program[..], b"."].concat();
+        for bytes in [legacy_torch(program), deflated_zip("a/data.pkl", &pickle)] {
+            measure(what, "ae.pt", &bytes, &sae);
+            measure(what, "pytorch_model.bin", &bytes, &of_folder);
+        }
+    }
+    for (what, bytes) in &ggufs {
+        measure(what, "model.gguf", bytes, &model);
+    }
+    for n in [4_000, 60_000] {
+        measure("safetensors: tensors", "model.safetensors", &header(n), &of_folder);
+    }
+    drop(turn);
 }
 
 fn use_tokenizer(tokenizer: &Tokenizer) {

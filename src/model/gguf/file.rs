@@ -1,18 +1,22 @@
-//! What stands in a GGUF file? Its metadata and the place of each tensor (format versions 2 and 3, little-endian).
+//! What stands in a GGUF file? Its metadata and the place of each tensor (format versions 2 and 3, little-endian), of a
+//! split file over all its parts.
 //!
-//! Every count and length is checked against the bytes that are left before anything of that size is kept, so a hostile
-//! header costs no more memory than a small multiple of the file.
+//! Every count and length is checked against the bytes that are left before anything of that size is kept, arrays stay
+//! where they are in the file (`array.rs`), and metadata and tensors are counted, so a hostile header costs less memory
+//! than four times its file and 16 MiB.
 
+use super::array::Array;
 use super::quant::{Kind, MAX_BLOCK};
 use crate::error::{Error, Result};
-use crate::model::map::map;
+use crate::hub::split_names;
+use crate::weights::map;
 use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A value of the metadata; whole numbers of every width are one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Value {
     /// Any integer type.
     Whole(i128),
@@ -22,18 +26,23 @@ pub enum Value {
     Flag(bool),
     /// A text.
     Text(String),
-    /// An array.
-    List(Vec<Value>),
+    /// An array, by its place in the first part.
+    List(Array),
 }
 
 /// An opened file: header read, tensors mapped.
 pub struct GgufFile {
-    path: PathBuf,
-    bytes: Mmap,
+    /// The file, or the parts of a split one, in order.
+    parts: Vec<Part>,
     /// The metadata.
     pub metadata: BTreeMap<String, Value>,
     /// The tensors by their names in the file.
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+struct Part {
+    path: PathBuf,
+    bytes: Mmap,
 }
 
 /// Where a tensor stands.
@@ -42,42 +51,143 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// Its block format.
     pub kind: Kind,
-    /// First byte in the file.
+    /// The part of a split file that it is in.
+    part: usize,
+    /// First byte in that file.
     start: usize,
 }
 
-const MAX_NESTING: usize = 3;
+/// Most values of the metadata and tensors of a file; real ones have some dozens and some thousands.
+const MAX_ENTRIES: u64 = 1 << 16;
 
 impl GgufFile {
-    /// Reads the header of `path`.
+    /// Reads the header of `path`, and of the other parts where it is one of a split file.
     ///
     /// # Errors
-    /// `Input`, naming the place, when it is not a GGUF file of a known version, is damaged or cut short, or holds a
-    /// tensor type that is not read.
+    /// `Input`, naming the place, when it is not a GGUF file of a known version, is damaged or cut short, holds a
+    /// tensor type that is not read, or a part of it is missing.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = map("read the model", path)?;
-        let (metadata, tensors) =
-            header(&bytes).map_err(|e| e.within(format!("gguf {} ({} bytes)", path.display(), bytes.len())))?;
-        Ok(GgufFile { path: path.to_path_buf(), bytes, metadata, tensors })
+        let (part, header) = Part::open(path)?;
+        let n_parts = count(&header.0, "split.count");
+        if n_parts <= 1 {
+            return Ok(GgufFile { parts: vec![part], metadata: header.0, tensors: header.1 });
+        }
+        let wrong = |path: &Path, what: String| Error::input(format!("gguf {}: {what}", path.display()));
+        let mut file = GgufFile { parts: Vec::new(), metadata: BTreeMap::new(), tensors: BTreeMap::new() };
+        let n_tensors = count(&header.0, "split.tensors.count");
+        drop((part, header));
+        for path in paths(path, n_parts)? {
+            if !path.exists() {
+                let what = format!(
+                    "this part of {n_parts} is missing; fetch it, or join the parts with llama-gguf-split --merge"
+                );
+                return Err(wrong(&path, what));
+            }
+            let (part, (metadata, tensors)) = Part::open(&path)?;
+            let number = count(&metadata, "split.no");
+            if (number, count(&metadata, "split.count")) != (file.parts.len() as u64, n_parts) {
+                let what = format!("its header says part {number} of another split; take all parts from one place");
+                return Err(wrong(&path, what));
+            }
+            for (name, tensor) in tensors {
+                if file.tensors.insert(name.clone(), Tensor { part: file.parts.len(), ..tensor }).is_some() {
+                    return Err(wrong(
+                        &path,
+                        format!("tensor {name:?} stands in another part too; fetch the parts again"),
+                    ));
+                }
+            }
+            if file.parts.is_empty() {
+                file.metadata = metadata;
+            }
+            file.parts.push(part);
+        }
+        if n_tensors != 0 && n_tensors != file.tensors.len() as u64 {
+            let found = file.tensors.len();
+            return Err(wrong(
+                path,
+                format!("its parts hold {found} tensors, expected {n_tensors}; fetch the parts again"),
+            ));
+        }
+        Ok(file)
     }
 
-    /// Where it was read.
+    /// Where it was read; of a split file the first part.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.parts[0].path
+    }
+
+    /// Every file that it is in.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.parts.iter().map(|part| part.path.clone()).collect()
+    }
+
+    /// Where a tensor was read.
+    pub fn path_of(&self, tensor: &Tensor) -> &Path {
+        &self.parts[tensor.part].path
+    }
+
+    /// The texts of an array in the metadata; `None` when it is absent or holds anything else.
+    pub fn texts(&self, key: &str) -> Option<Vec<&str>> {
+        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        array.texts(&self.parts[0].bytes)
+    }
+
+    /// The whole numbers of an array in the metadata; `None` when it is absent or holds anything else.
+    pub fn wholes(&self, key: &str) -> Option<Vec<i64>> {
+        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        array.wholes(&self.parts[0].bytes)
+    }
+
+    /// The numbers of an array in the metadata; `None` when it is absent or holds anything else.
+    pub fn numbers(&self, key: &str) -> Option<Vec<f64>> {
+        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        array.numbers(&self.parts[0].bytes)
     }
 
     /// Values `first..first + out.len()` of a tensor, row-major, widened to f32.
     pub fn read(&self, tensor: &Tensor, first: usize, out: &mut [f32]) {
+        let bytes = &self.parts[tensor.part].bytes;
         let (per_block, size) = tensor.kind.block();
         let mut block = [0.0; MAX_BLOCK];
         let mut done = 0;
         while done < out.len() {
             let (number, offset) = ((first + done) / per_block, (first + done) % per_block);
-            tensor.kind.widen(&self.bytes[tensor.start + number * size..][..size], &mut block[..per_block]);
+            tensor.kind.widen(&bytes[tensor.start + number * size..][..size], &mut block[..per_block]);
             let n = (per_block - offset).min(out.len() - done);
             out[done..done + n].copy_from_slice(&block[offset..offset + n]);
             done += n;
         }
+    }
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<(Part, Header)> {
+        let bytes = map("read the model", path)?;
+        let header =
+            header(&bytes).map_err(|e| e.within(format!("gguf {} ({} bytes)", path.display(), bytes.len())))?;
+        Ok((Part { path: path.to_path_buf(), bytes }, header))
+    }
+}
+
+/// The files of a split one, by the name of any.
+fn paths(path: &Path, n_parts: u64) -> Result<Vec<PathBuf>> {
+    let names = path.file_name().and_then(|name| split_names(name.to_str()?));
+    let names = names.filter(|names| names.len() as u64 == n_parts).ok_or_else(|| {
+        Error::input(format!(
+            "gguf {}: it is one of {n_parts} parts, and its name does not say which; name them as they were, \
+             NAME-00001-of-{n_parts:05}.gguf and so on",
+            path.display()
+        ))
+    })?;
+    Ok(names.iter().map(|name| path.with_file_name(name)).collect())
+}
+
+/// A count of the metadata; 0 when it is absent.
+fn count(metadata: &BTreeMap<String, Value>, key: &str) -> u64 {
+    match metadata.get(key) {
+        Some(Value::Whole(n)) => u64::try_from(*n).unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -107,16 +217,21 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
         return Err(Error::input(format!("format version {version} is not read (2 and 3 are); convert it again")));
     }
     let (n_tensors, n_values) = (cursor.u64()?, cursor.u64()?);
+    if n_tensors.max(n_values) > MAX_ENTRIES {
+        return Err(Error::input(format!(
+            "the header tells of {n_tensors} tensors and {n_values} values, expected at most {MAX_ENTRIES}; it is damaged"
+        )));
+    }
     let mut metadata = BTreeMap::new();
     for _ in 0..n_values {
-        let key = cursor.text()?;
+        let key = cursor.text()?.to_string();
         let kind = cursor.u32()?;
-        let value = cursor.value(kind, 0).map_err(|e| e.within(format!("metadata {key:?}")))?;
+        let value = cursor.value(kind).map_err(|e| e.within(format!("metadata {key:?}")))?;
         metadata.insert(key, value);
     }
     let mut tensors = BTreeMap::new();
     for _ in 0..n_tensors {
-        let name = cursor.text()?;
+        let name = cursor.text()?.to_string();
         let tensor = described(cursor).map_err(|e| e.within(format!("tensor {name:?}")))?;
         if tensors.insert(name.clone(), tensor).is_some() {
             return Err(Error::input(format!("tensor {name:?} is listed twice; it is damaged")));
@@ -161,16 +276,17 @@ fn described(cursor: &mut Cursor) -> Result<Tensor> {
         return Err(Error::input(format!("rows of {shape:?} are no whole blocks of {kind:?}; it is damaged")));
     }
     shape.reverse();
-    Ok(Tensor { shape, kind, start: usize::try_from(start).unwrap_or(usize::MAX) })
+    Ok(Tensor { shape, kind, part: 0, start: usize::try_from(start).unwrap_or(usize::MAX) })
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A place in the header; also how arrays are walked.
+pub(super) struct Cursor<'a> {
+    pub bytes: &'a [u8],
+    pub at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let left = &self.bytes[self.at..];
         let taken = left.get(..n).ok_or_else(|| {
             Error::input(format!(
@@ -183,26 +299,25 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         Ok(self.take(N)?.try_into().expect("as many bytes as were taken"))
     }
 
-    fn u32(&mut self) -> Result<u32> {
+    pub fn u32(&mut self) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    pub fn u64(&mut self) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    fn text(&mut self) -> Result<String> {
+    pub fn text(&mut self) -> Result<&'a str> {
         let n = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
         let text = self.take(n)?;
-        String::from_utf8(text.to_vec())
-            .map_err(|_| Error::input(format!("a text of {n} bytes is not UTF-8; it is damaged")))
+        std::str::from_utf8(text).map_err(|_| Error::input(format!("a text of {n} bytes is not UTF-8; it is damaged")))
     }
 
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Value> {
+    fn value(&mut self, kind: u32) -> Result<Value> {
         Ok(match kind {
             0 => Value::Whole(self.array::<1>()?[0].into()),
             1 => Value::Whole(i8::from_le_bytes(self.array()?).into()),
@@ -212,15 +327,8 @@ impl<'a> Cursor<'a> {
             5 => Value::Whole(i32::from_le_bytes(self.array()?).into()),
             6 => Value::Real(f32::from_le_bytes(self.array()?).into()),
             7 => Value::Flag(self.array::<1>()?[0] != 0),
-            8 => Value::Text(self.text()?),
-            9 if depth < MAX_NESTING => {
-                let (kind, n) = (self.u32()?, self.u64()?);
-                let mut list = Vec::new();
-                for _ in 0..n {
-                    list.push(self.value(kind, depth + 1)?);
-                }
-                Value::List(list)
-            }
+            8 => Value::Text(self.text()?.to_string()),
+            9 => Value::List(Array::read(self)?),
             10 => Value::Whole(self.u64()?.into()),
             11 => Value::Whole(i64::from_le_bytes(self.array()?).into()),
             12 => Value::Real(f64::from_le_bytes(self.array()?)),

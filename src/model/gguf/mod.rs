@@ -4,6 +4,7 @@
 //! What llama.cpp's converter changed is changed back here: rows of query and key of the `llama` architecture (stored for
 //! interleaved rotary pairs), Gemma's norm weights (stored with the 1 added).
 
+mod array;
 mod file;
 mod quant;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::Source;
 use crate::model::config::Config;
 use serde_json::{Map, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Architectures that are read: name in the file, `model_type`.
@@ -42,6 +43,14 @@ pub fn open(path: &Path) -> Result<(Config, Arc<dyn Source>)> {
     let (n_heads, n_kv_heads) = (keys.size("attention.head_count")?, keys.kv_heads()?);
     let architecture = keys.architecture.to_string();
     Ok((config, Arc::new(Weights { file, architecture, n_heads, n_kv_heads })))
+}
+
+/// Every file of the model at `path`: the parts of a split one, in order.
+///
+/// # Errors
+/// As [`open`], of the header.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(GgufFile::open(path)?.paths())
 }
 
 fn architecture(file: &GgufFile) -> Result<&str> {
@@ -270,7 +279,12 @@ impl Source for Weights {
         self.file.tensors.values().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum()
     }
 
-    fn place(&self, _name: &str) -> String {
-        self.file.path().display().to_string()
+    fn place(&self, name: &str) -> String {
+        let path = self.tensor(name).map_or_else(|| self.file.path(), |(_, tensor)| self.file.path_of(tensor));
+        path.display().to_string()
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.file.tensors.keys().map(String::as_str))
     }
 }

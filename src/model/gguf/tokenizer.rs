@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Kinds of tokens in `tokenizer.ggml.token_type`.
-const CONTROL: i128 = 3;
-const USER_DEFINED: i128 = 4;
+const CONTROL: i64 = 3;
+const USER_DEFINED: i64 = 4;
 
 /// The `tokenizer.json` of the model at `path`, as text.
 ///
@@ -70,7 +70,7 @@ fn flag(file: &GgufFile, key: &str, default: bool) -> bool {
 
 struct Vocabulary {
     tokens: Vec<String>,
-    types: Vec<i128>,
+    types: Vec<i64>,
     bos: Option<usize>,
     eos: Option<usize>,
     unknown: Option<usize>,
@@ -83,19 +83,12 @@ impl Vocabulary {
     fn read(file: &GgufFile) -> Result<Self> {
         let wrong = |key: &str| Error::input(format!("gguf {}: {key} is missing or malformed", file.path().display()));
         let key = "tokenizer.ggml.tokens";
-        let Some(Value::List(list)) = file.metadata.get(key) else { return Err(wrong(key)) };
-        let tokens: Vec<String> = list
-            .iter()
-            .map(|token| if let Value::Text(token) = token { Ok(token.clone()) } else { Err(wrong(key)) })
-            .collect::<Result<_>>()?;
+        let tokens = file.texts(key).ok_or_else(|| wrong(key))?;
+        let tokens: Vec<String> = tokens.into_iter().map(String::from).collect();
         let key = "tokenizer.ggml.token_type";
-        let types: Vec<i128> = match file.metadata.get(key) {
+        let types = match file.metadata.get(key) {
             None => vec![1; tokens.len()],
-            Some(Value::List(list)) if list.len() == tokens.len() => list
-                .iter()
-                .map(|kind| if let Value::Whole(kind) = kind { Ok(*kind) } else { Err(wrong(key)) })
-                .collect::<Result<_>>()?,
-            Some(_) => return Err(wrong(key)),
+            Some(_) => file.wholes(key).filter(|list| list.len() == tokens.len()).ok_or_else(|| wrong(key))?,
         };
         let id = |name: &str| {
             let key = format!("tokenizer.ggml.{name}_token_id");
@@ -165,12 +158,9 @@ impl Vocabulary {
     fn byte_level(&self, file: &GgufFile) -> Result<Json> {
         let key = "tokenizer.ggml.merges";
         let wrong = || Error::input(format!("gguf {}: {key} is missing or malformed", file.path().display()));
-        let Some(Value::List(list)) = file.metadata.get(key) else { return Err(wrong()) };
-        let merges: Vec<(&str, &str)> = list
-            .iter()
-            .map(|merge| if let Value::Text(merge) = merge { merge.split_once(' ') } else { None })
-            .collect::<Option<_>>()
-            .ok_or_else(wrong)?;
+        let list = file.texts(key).ok_or_else(wrong)?;
+        let merges: Vec<(&str, &str)> =
+            list.into_iter().map(|merge| merge.split_once(' ')).collect::<Option<_>>().ok_or_else(wrong)?;
         let whole = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
         let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
         let split = |digits: &str| {
@@ -217,13 +207,8 @@ impl Vocabulary {
 
     fn sentence_piece(&self, file: &GgufFile) -> Result<Json> {
         let vocabulary = self.map(false);
-        let score = |id: usize| match file.metadata.get("tokenizer.ggml.scores") {
-            Some(Value::List(scores)) => match scores.get(id) {
-                Some(Value::Real(score)) => *score,
-                _ => 0.0,
-            },
-            _ => 0.0,
-        };
+        let scores = file.numbers("tokenizer.ggml.scores").unwrap_or_default();
+        let score = |id: usize| scores.get(id).copied().unwrap_or(0.0);
         let mut merges: Vec<(f64, usize, usize, &str, &str)> = Vec::new();
         for (id, token) in self.tokens.iter().enumerate().filter(|&(id, _)| !self.is_added(id)) {
             for (at, _) in token.char_indices().skip(1) {

@@ -2,8 +2,8 @@
 
 use crate::error::ErrorKind;
 use crate::linalg::Matrix;
-use crate::sae::torch::tests::{Item, write_state_dict};
 use crate::sae::{Activation, Encode, Format, open};
+use crate::weights::torch::tests::{Item, write_state_dict};
 
 const D: usize = 3;
 const M: usize = 5;

@@ -1,0 +1,24 @@
+//! A file's bytes without reading them all: a read-only memory map.
+
+use crate::error::{Error, Result};
+use crate::hub::{POINTER_BYTES, refuse_pointer};
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::Path;
+
+/// Maps `path` for reading.
+///
+/// Known limitation: a file that is cut short by another program while it is mapped ends this process with a bus error;
+/// checkpoints are written once and not changed while a run reads them.
+///
+/// # Errors
+/// `Input` when it is a Git LFS pointer; else as [`Error::io`], `what` being the attempt ("read the checkpoint").
+#[allow(unsafe_code)]
+pub fn map(what: &str, path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(|e| Error::io(what, path, &e))?;
+    // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as plain numbers, any
+    // pattern of which is valid; that the file is not cut short meanwhile is the documented condition above.
+    let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(what, path, &e))?;
+    refuse_pointer(path, &bytes[..bytes.len().min(POINTER_BYTES)])?;
+    Ok(bytes)
+}

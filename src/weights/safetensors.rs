@@ -1,0 +1,79 @@
+//! Which tensors does a safetensors file hold? Its header, checked against the length of the file; no values.
+
+use super::convert::Dtype;
+use super::map;
+use super::names::Plain;
+use super::tensors::{Entry, Place, Tensors};
+use crate::error::{Error, Result};
+use ::safetensors::tensor::{SafeTensorError, SafeTensors, TensorInfo};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Longest header that is read however short the file; a longer one may be a quarter of its file. Read, a header takes some
+/// ten times its length.
+const HEADER_LIMIT: u64 = 256 << 10;
+
+/// The tensors of a safetensors file.
+///
+/// # Errors
+/// `Request` when there is no such file, `Input` when its header is damaged or the file is cut short or too long.
+pub fn tensors(path: &Path) -> Result<Tensors> {
+    let bytes = map("read the weights", path)?;
+    let damaged = |what: &str| {
+        Error::input(format!(
+            "weights {} ({} bytes): {what}; the file is damaged or cut short, download it again",
+            path.display(),
+            bytes.len()
+        ))
+    };
+    let file_bytes = bytes.len() as u64;
+    if let Some(head) = bytes.first_chunk::<8>() {
+        let header_bytes = u64::from_le_bytes(*head);
+        if header_bytes > HEADER_LIMIT.max(file_bytes / 4) {
+            return Err(damaged(&format!("its header claims {header_bytes} bytes")));
+        }
+    }
+    let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&sentence(&e)))?;
+    let start = 8 + header_bytes as u64;
+    let mut entries = Plain::default();
+    // in order, so that the same file gives the same error
+    for (name, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
+        let entry = Entry {
+            dtype: dtype(info),
+            shape: info.shape.clone(),
+            column_major: false,
+            place: Place::Plain { offset: start + info.data_offsets.0 as u64 },
+        };
+        entries.add(path, name, entry)?;
+    }
+    Tensors::checked(path, file_bytes, entries.into_map())
+}
+
+fn sentence(e: &SafeTensorError) -> String {
+    match e {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "the tensors of its header end elsewhere than the file".to_string()
+        }
+        SafeTensorError::HeaderTooSmall => "it is too short for a header".to_string(),
+        SafeTensorError::InvalidHeaderLength => "its header is longer than the file".to_string(),
+        SafeTensorError::InvalidOffset(name) => format!("tensor {name:?} overlaps another or leaves a gap"),
+        SafeTensorError::TensorInvalidInfo => "a tensor's bytes do not fit its shape and type".to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn dtype(info: &TensorInfo) -> Result<Dtype, &'static str> {
+    use ::safetensors::Dtype as Stored;
+    match info.dtype {
+        Stored::F16 => Ok(Dtype::F16),
+        Stored::BF16 => Ok(Dtype::Bf16),
+        Stored::F32 => Ok(Dtype::F32),
+        Stored::F64 => Ok(Dtype::F64),
+        Stored::I32 => Ok(Dtype::I32),
+        Stored::I64 => Ok(Dtype::I64),
+        Stored::BOOL => Err("holds true and false, no numbers"),
+        Stored::U8 | Stored::I8 => Err("holds bytes (uint8 or int8)"),
+        Stored::F8_E4M3 | Stored::F8_E5M2 | Stored::F8_E8M0 => Err("holds floats of 8 bits"),
+        _ => Err("is of an element type that is not read"),
+    }
+}
