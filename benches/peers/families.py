@@ -30,6 +30,7 @@ MODELS = {
     "llama": ("llama", dict(LLAMA, rope_parameters=dict(ROPE)), torch.float32),
     "phi3": ("phi3", dict(LLAMA, rope_parameters=dict(ROPE), sliding_window=7), torch.float32),
     "phi3_partial": ("phi3", dict(LLAMA, rope_parameters=dict(ROPE, partial_rotary_factor=0.67), sliding_window=None), torch.bfloat16),
+    "phi3_longrope": ("phi3", dict(LLAMA, original_max_position_embeddings=16, rope_parameters=dict(ROPE, rope_type="longrope", short_factor=[1.0, 1.3, 2.0], long_factor=[1.5, 4.0, 9.0])), torch.float16),
     "olmo2": ("olmo2", dict(LLAMA, rope_parameters=dict(ROPE)), torch.float32),
     "olmo2_bias": ("olmo2", dict(LLAMA, rope_parameters=dict(ROPE), attention_bias=True, num_key_value_heads=4), torch.float16),
     "smollm3": ("smollm3", dict(LLAMA, rope_parameters=dict(ROPE), num_hidden_layers=4, no_rope_layer_interval=2), torch.bfloat16),
