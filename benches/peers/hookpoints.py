@@ -6,7 +6,7 @@ TransformerLens 4 (its bridge, no compatibility mode).
     python4 hookpoints.py models WORK      transformers 5: makes the models, reads every module's input and output
     python3 hookpoints.py tl3 WORK         TransformerLens 3
     python4 hookpoints.py tl4 WORK         TransformerLens 4
-    python4 hookpoints.py merge WORK OUT   the fixtures of tests/hookpoints.rs
+    python4 hookpoints.py merge WORK OUT [MODEL…]   the fixtures of tests/hookpoints.rs
 
 `python3` and `python4` are two environments: the two TransformerLens do not live in one. No network is used. OUT holds a
 folder for each model: config.json and model.safetensors as transformers saves them, names.json (library, name, tensor)
@@ -230,6 +230,37 @@ def tl3(work):
             print(name, "not by TransformerLens 3:", type(e).__name__, str(e)[:300])
 
 
+def merge(work, out):
+    """Fixtures of every model that `names` of the command line lists, or of all."""
+    only = sys.argv[4:] or list(MODELS)
+    for name in only:
+        tensors, names = [], {}
+        for library in ("hf", "tl3", "tl4"):
+            path = work / f"{name}.{library}.safetensors"
+            if not path.is_file():
+                continue
+            found = names[library] = {}
+            for key, value in sorted(load_file(path).items()):
+                # within 2e-5 of the root mean square two places are one: a fifth of what the test allows
+                for k, other in enumerate(tensors):
+                    if other.shape == value.shape and np.abs(other - value).max() <= 2e-5 * np.sqrt((other**2).mean()):
+                        found[key] = f"t{k}"
+                        break
+                else:
+                    found[key] = f"t{len(tensors)}"
+                    tensors.append(value)
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in ("config.json", "model.safetensors"):
+            (folder / file).write_bytes((work / name / file).read_bytes())
+        save_file({f"t{k}": np.ascontiguousarray(v) for k, v in enumerate(tensors)}, folder / "values.safetensors")
+        (folder / "names.json").write_text(json.dumps({"ids": IDS, **names}, separators=(",", ":"), sort_keys=True) + "\n")
+        print(name, {k: len(v) for k, v in names.items()}, len(tensors), "tensors")
+
+
 if __name__ == "__main__":
     work = pathlib.Path(sys.argv[2])
-    {"models": models, "tl3": tl3, "tl4": tl4}[sys.argv[1]](work)
+    if sys.argv[1] == "merge":
+        merge(work, pathlib.Path(sys.argv[3]))
+    else:
+        {"models": models, "tl3": tl3, "tl4": tl4}[sys.argv[1]](work)

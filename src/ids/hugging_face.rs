@@ -79,16 +79,14 @@ const GATED_MLP: &[Module] = &[
 const ROOT: &[Module] = &[m("embed_tokens", not_read, token_embed), m("norm", not_read, final_norm)];
 
 pub(super) const LLAMA: Modules = Modules {
-    roots: &["model.", ""],
+    // some checkpoints hold the language model beside another one
+    roots: &["model.", "model.language_model.", "language_model.model.", "language_model.", ""],
     blocks: "layers",
     in_block: &[BLOCK, SELF_ATTN, O_PROJ, GATED_MLP, LLAMA_NORMS],
     alone: ROOT,
 };
 
 pub(super) const GEMMA2: Modules = Modules { in_block: &[BLOCK, SELF_ATTN, O_PROJ, GATED_MLP, GEMMA_NORMS], ..LLAMA };
-
-pub(super) const GEMMA3: Modules =
-    Modules { roots: &["model.", "model.language_model.", "language_model.model.", "language_model.", ""], ..GEMMA2 };
 
 pub(super) const OLMO2: Modules = Modules { in_block: &[BLOCK, SELF_ATTN, O_PROJ, GATED_MLP, POST_NORMS], ..LLAMA };
 

@@ -10,6 +10,7 @@ mod kept;
 mod kill;
 mod limits;
 mod merge;
+mod names;
 mod raw;
 mod refusals;
 mod score;
