@@ -3,10 +3,10 @@
 use cognate::linalg::Matrix;
 use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
 use cognate::matching::{
-    BestPartners, Filters, LatentFacts, NonConcept, OneToOne, Partner, Rules, Side, Standardised, judge, kept,
-    match_tile,
+    BestPartners, Filters, LatentFacts, MatchCounts, NonConcept, OneToOne, Partner, Rules, Side, Standardised, chances,
+    count_matches, judge, kept, match_tile,
 };
-use cognate::moments::{ByLatent, CrossTile, LatentSums};
+use cognate::moments::{ByLatent, CrossTile, LatentSums, document_rotation};
 use cognate::sae::LatentBatch;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -38,6 +38,17 @@ struct Streamed {
 
 /// Streams both sides in batches of `batch` rows and tiles of `height` latents.
 fn stream(a: &Matrix<f32>, b: &Matrix<f32>, batch: usize, height: usize) -> Streamed {
+    stream_turned(a, b, batch, height, |_| 0)
+}
+
+/// The same with each batch's target rows turned by as many as `turn` says of its length.
+fn stream_turned(
+    a: &Matrix<f32>,
+    b: &Matrix<f32>,
+    batch: usize,
+    height: usize,
+    turn: impl Fn(usize) -> usize,
+) -> Streamed {
     let (mut sums_a, mut sums_b) = (LatentSums::new(a.n_cols()), LatentSums::new(b.n_cols()));
     let mut tiles: Vec<CrossTile> = (0..a.n_cols())
         .step_by(height)
@@ -49,7 +60,7 @@ fn stream(a: &Matrix<f32>, b: &Matrix<f32>, batch: usize, height: usize) -> Stre
         sums_a.fold(&x);
         sums_b.fold(&y);
         let by = ByLatent::new(&x);
-        tiles.iter_mut().for_each(|t| t.fold(&by, &y));
+        tiles.iter_mut().for_each(|t| t.fold_rotated(&by, &y, turn(y.n_rows())));
     }
     Streamed { a: Standardised::new(&sums_a), b: Standardised::new(&sums_b), sums_a, sums_b, tiles }
 }
@@ -148,6 +159,51 @@ fn correlations_of_the_fixture_to_1e_9_dead_constant_tied_and_huge_mean_latents_
     let listed: Vec<Vec<f64>> = serde_json::from_value(matches["mutual_best"].clone()).unwrap();
     let named: Vec<[u64; 2]> = listed.iter().map(|p| [p[0] as u64, p[1] as u64]).collect();
     assert_eq!(mutual, named);
+}
+
+/// NumPy's counts on whole matrices (`benches/peers/chance.py`): real and rotated rows, chance points of both sides.
+#[test]
+fn counts_and_their_chance_are_numpys() {
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder().join("chance.json")).unwrap()).unwrap();
+    let [a, b] = read::activations();
+    let batch = json["batch"].as_u64().unwrap() as usize;
+    let first = |best: Vec<BestPartners>| -> Vec<Option<Partner>> {
+        best.iter().map(|p| p.as_slice().first().copied()).collect()
+    };
+    let of = |streamed: &Streamed| {
+        let (forward, backward) = streamed.best(1);
+        [first(forward), first(backward)]
+    };
+    let streamed = stream(&a, &b, batch, 64);
+    let (real, null) = (of(&streamed), of(&stream_turned(&a, &b, batch, 64, document_rotation)));
+    let values = |side: &[Option<Partner>]| -> Vec<Option<f64>> {
+        side.iter().map(|p| p.map(|p| p.correlation.value())).collect()
+    };
+    let n_active = [&streamed.sums_a.n_active, &streamed.sums_b.n_active];
+    let points: [Vec<Option<f64>>; 2] = [0, 1].map(|d: usize| {
+        chances(&values(&real[d]), &values(&null[d]), n_active[d]).into_iter().map(|c| c.point).collect()
+    });
+    for (d, points) in points.iter().enumerate() {
+        let expected: Vec<Option<f64>> = serde_json::from_value(json["points"][d].clone()).unwrap();
+        assert_eq!(points.len(), expected.len());
+        for (i, (found, expected)) in points.iter().zip(expected).enumerate() {
+            assert_eq!(found.is_some(), expected.is_some(), "side {d} latent {i}");
+            assert!((found.unwrap_or(0.0) - expected.unwrap_or(0.0)).abs() < 1e-9, "side {d} latent {i}");
+        }
+    }
+    for (name, best) in [("real", &real), ("null", &null)] {
+        let MatchCounts { n_mutual, n_mutual_above_chance, n_distinct_partners, mean_best_correlation } =
+            count_matches([&best[0], &best[1]], Some([&points[0], &points[1]]));
+        let expected = &json[name];
+        assert_eq!(expected["n_mutual"], n_mutual, "{name}");
+        assert_eq!(expected["n_mutual_above_chance"], n_mutual_above_chance.unwrap(), "{name}");
+        assert_eq!(expected["n_distinct_partners"], serde_json::json!(n_distinct_partners), "{name}");
+        for (d, mean) in mean_best_correlation.into_iter().enumerate() {
+            let expected = expected["mean_best_correlation"][d].as_f64().unwrap();
+            assert!((mean.unwrap() - expected).abs() < 1e-9, "{name} {d}: {mean:?} {expected}");
+        }
+    }
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn watch(
         });
         let settled = match settled.load(Relaxed) {
             u64::MAX => String::new(),
-            bits => format!(", {:.1} % of matches settled", 100.0 * f64::from_bits(bits)),
+            bits => format!(", {:.1} % of matches unchanged", 100.0 * f64::from_bits(bits)),
         };
         let speed = format!("{} tokens/s", thousands(rate as u64));
         let doing = match left {
@@ -198,21 +198,23 @@ impl Teller {
                 if let Some(churn) = churn {
                     self.settled.store((1.0 - churn).to_bits(), Relaxed);
                 }
-                let kept: u64 = facts.pairs.iter().map(|p| p.n_kept).sum();
-                let mutual: u64 = facts.pairs.iter().map(|p| p.n_mutual).sum();
+                let kept: u64 = facts.pairs.iter().map(|p| p.counts.n_kept).sum();
+                let mutual: u64 = facts.pairs.iter().map(|p| p.counts.n_mutual).sum();
+                let by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_mutual_null).sum();
                 match self.voice {
                     Voice::Plain => eprintln!(
-                        "snapshot {:>3} at {} tokens: {} kept matches, {} mutual{}",
+                        "snapshot {:>3} at {} tokens: {} kept matches, {} mutual (chance {}){}",
                         facts.snapshot,
                         thousands(facts.tokens),
                         thousands(kept),
                         thousands(mutual),
+                        by_chance.map_or("unknown".into(), thousands),
                         churn.map_or(String::new(), |c| format!(", {:.1} % changed since the last", 100.0 * c)),
                     ),
                     Voice::Json => println!(
                         "{}",
                         json!({ "event": "snapshot", "snapshot": facts.snapshot, "tokens": facts.tokens, "n_kept": kept,
-                                "n_mutual": mutual, "churn": churn })
+                                "n_mutual": mutual, "n_mutual_null": by_chance, "churn": churn })
                     ),
                     Voice::Terminal | Voice::Quiet => {}
                 }

@@ -244,7 +244,7 @@ fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
 pub fn ending(manifest: &Manifest) -> Option<String> {
     let rule = settled(manifest).filter(|_| manifest.finished)?;
     let (share, n) = (rule.churn_below, rule.snapshots);
-    Some(format!("settled: churn below {share} in {n} snapshot{} on end", if n == 1 { "" } else { "s" }))
+    Some(format!("converged: churn below {share} in {n} snapshot{} in a row", if n == 1 { "" } else { "s" }))
 }
 
 /// The stop rule by which a run ended before its corpus.

@@ -62,12 +62,16 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let out = out.map_or_else(default, Path::to_path_buf);
     let target = RunDir::for_tables(&out)?;
     write_atomic(&target.dataflow(), text.as_bytes())?;
-    let (scores, kept) =
+    let (scores, pairs) =
         crate::engine::score(&plan, saes, plan.tokenizer(), &run, &manifest, &target, digest_of_text(&text))?;
     let mut lines: Vec<String> = Vec::new();
-    for (p, kept) in kept.into_iter().enumerate() {
-        let (source, target) = plan.pair_sites(p);
-        lines.push(format!("{source} x {target}: {} forward matches kept", thousands(kept)));
+    for row in pairs {
+        let (pair, c) = (&row.pair, &row.counts);
+        let count = |n: u64, null: Option<u64>| {
+            format!("{} (chance {})", thousands(n), null.map_or("unknown".into(), thousands))
+        };
+        let (kept, mutual) = (count(c.n_kept, c.n_kept_null), count(c.n_mutual, c.n_mutual_null));
+        lines.push(format!("{} x {}: {kept} forward matches kept, {mutual} mutual", pair.source, pair.target));
     }
     lines.extend(scores.iter().map(line));
     lines.push(format!("{} tokens; tables in {}", thousands(manifest.rows), target.tables().display()));

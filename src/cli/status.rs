@@ -237,7 +237,7 @@ fn bytes_under(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::{HistoryRow, Pair, SimilarityRow, write_into};
+    use crate::table::{HistoryRow, Pair, PairCounts, PairRow, SimilarityRow, write_into};
     use serde_json::json;
     use std::sync::Arc;
 
@@ -272,22 +272,30 @@ mod tests {
         manifest.finished = true;
         RunDir::open_or_create(dir.path()).unwrap().commit(&manifest).unwrap();
         let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
-        let row = HistoryRow {
-            snapshot: 3,
-            tokens: 1234,
-            pair,
+        let counts = PairCounts {
             mean_best_correlation_forward: Some(0.5),
-            mean_best_correlation_backward: None,
             n_alive_source: 7,
             n_alive_target: 8,
             n_mutual: 2,
             n_kept: 4,
-            churn: None,
-            measures: vec![],
+            ..PairCounts::default()
         };
+        let whole = PairRow {
+            pair: pair.clone(),
+            tokens: 1234,
+            documents: 1,
+            own_document_share: Some(1.0),
+            too_few: Some("1 document: no chance level".into()),
+            no_chance: Some("1 document".into()),
+            n_latents_source: 9,
+            n_latents_target: 9,
+            counts: counts.clone(),
+        };
+        let row = HistoryRow { snapshot: 3, tokens: 1234, pair, counts, churn: None, measures: vec![] };
         let about = Default::default();
         let mut set = run.new_set().unwrap();
         write_into(&mut set, vec![], &about, [row]).unwrap();
+        write_into(&mut set, (), &about, [whole]).unwrap();
         write_into(&mut set, (), &about, std::iter::empty::<SimilarityRow>()).unwrap();
         write_into(&mut set, (), &about, std::iter::empty::<crate::table::MatchRow>()).unwrap();
         write_into(&mut set, vec![], &about, std::iter::empty::<crate::table::LatentRow>()).unwrap();
@@ -295,7 +303,8 @@ mod tests {
         let (status, summary) = gather(&run, now).unwrap();
         let text = as_text(&status, summary.as_ref());
         assert!(text.contains(": finished") && text.contains("50 tokens (100.0 %)"), "{text}");
-        assert!(text.contains("snapshot    3 at 1 234 tokens") && text.contains("a/embed x b/embed"), "{text}");
+        assert!(text.contains("snapshot    3 at 1 234 tokens") && text.contains("embed x embed"), "{text}");
+        assert!(text.contains("caution: 1 document: no chance level") && text.contains(" 2 (?)"), "{text}");
         assert!(status.disk_bytes > 1000);
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!((&json["state"], &json["newest"]["pairs"][0]["n_mutual"]), (&json!("finished"), &json!(2)));

@@ -8,8 +8,8 @@ use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, LabelSums, LatentSums, RowHash, Sketch, TopTokens,
-    document_rotation,
+    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash, Sketch,
+    TopTokens, document_rotation,
 };
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -86,6 +86,10 @@ pub struct Fold {
     pub sums: Vec<LatentSums>,
     /// Sketches of every space that has one, `[n_spaces]`: whoever owns a pair needs both of its spaces'.
     pub sketches: Vec<Option<Sketch>>,
+    /// How many documents the rows are of; every worker counts them.
+    pub documents: DocumentRows,
+    /// Whether this worker is the one that says and saves what every worker counts.
+    pub(super) leads: bool,
     /// Gives rows their buckets.
     pub row_hash: RowHash,
     /// Own tiles, in order of index.
@@ -152,7 +156,20 @@ impl Fold {
             .map(|(k, s)| plan.has_sketch(k).then(|| Sketch::new(s.width, width)))
             .collect();
         let row_hash = RowHash::new(plan.spec.seed, width, plan.corpus_names());
-        Fold { plan, sums, sketches, row_hash, tiles, spaces, moments, cross_moments, said_backward }
+        let documents = DocumentRows::default();
+        Fold {
+            plan,
+            sums,
+            sketches,
+            documents,
+            leads: index == 0,
+            row_hash,
+            tiles,
+            spaces,
+            moments,
+            cross_moments,
+            said_backward,
+        }
     }
 
     /// What it was made for.
@@ -206,6 +223,7 @@ impl Fold {
             });
         }
         self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
+        self.documents.fold(&batch.tokens);
         let fields = &plan.spec.corpus.labels;
         self.spaces.par_iter_mut().try_for_each(|space| {
             let latents = &batch.latents[space.index];

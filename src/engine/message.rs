@@ -5,8 +5,8 @@
 
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
-use crate::matching::{Correlation, Direction};
-use crate::moments::{Candidates, CoMoment, CrossCoMoment, LabelSums, LatentSums, TopToken};
+use crate::matching::{BestPartners, Correlation, Direction};
+use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, TopToken};
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -98,6 +98,8 @@ pub enum Note {
     CrossMoments(usize, Arc<CrossCoMoment>),
     /// What one worker's part of a pair gives by chance.
     Chance(Arc<ChanceSnapshot>),
+    /// How many documents the rows are of.
+    Documents(DocumentRows),
     /// How well the candidates of a pair are known.
     Candidates(usize, Arc<Candidates>),
     /// A state file is on disk.
@@ -123,14 +125,14 @@ pub struct SpaceSnapshot {
     pub labels: LabelSums,
 }
 
-/// Highest correlations of latents when the target's rows are another document's.
+/// Best partners when the target's rows are another document's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChanceSnapshot {
     pub pair: usize,
-    /// (source latent, highest correlation), of the sources at hand.
-    pub forward: Vec<(u32, f64)>,
-    /// Of each target latent with the sources at hand; `[d_target]`.
-    pub backward: Vec<Option<f64>>,
+    /// (source latent, best targets), of the sources at hand.
+    pub forward: Vec<(u32, BestPartners)>,
+    /// Best of the sources at hand for each target latent; `[d_target]`.
+    pub backward: Vec<BestPartners>,
 }
 
 /// A row that the views are maintained from.

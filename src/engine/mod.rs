@@ -20,6 +20,7 @@ mod meeting;
 mod memory;
 mod merge;
 mod message;
+mod pairs;
 mod publish;
 mod results;
 mod schedule;

@@ -3,14 +3,14 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::message::{ChanceSnapshot, Control, Note, SavedFile, ViewRow};
-use crate::engine::results::{RawMoments, Results, Spaces, View};
+use crate::engine::results::{Facts, RawMoments, Results, Spaces, View};
 use crate::engine::shared::{Shared, Stage};
 use crate::engine::subset::SavedTiles;
 use crate::engine::tables::{make_tables, origin};
 use crate::engine::{Event, Observer, SnapshotFacts};
 use crate::error::Result;
 use crate::ids::BatchIndex;
-use crate::moments::Candidates;
+use crate::moments::{Candidates, DocumentRows};
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, SetRecord, StateFile, StateLayout};
@@ -42,6 +42,7 @@ pub struct Due {
     pub spaces: Spaces,
     pub raw: RawMoments,
     pub chance: Vec<Arc<ChanceSnapshot>>,
+    pub documents: DocumentRows,
     /// How well the candidates of a pair are known; none where Σxy is exact.
     pub candidates: BTreeMap<usize, Arc<Candidates>>,
     pub saved: Vec<SavedFile>,
@@ -62,11 +63,18 @@ impl Due {
                 self.raw.cross.insert(k, m);
             }
             Note::Chance(c) => self.chance.push(c),
+            Note::Documents(d) => self.documents = d,
             Note::Candidates(pair, candidates) => {
                 self.candidates.insert(pair, candidates);
             }
             Note::Saved(file) => self.saved.push(file),
         }
+    }
+
+    /// What the views are judged by.
+    pub fn facts(&self) -> Facts<'_> {
+        let Due { spaces, chance, candidates, documents, .. } = self;
+        Facts { spaces, chance, candidates, documents }
     }
 }
 
@@ -140,7 +148,7 @@ impl Publisher {
 
     /// Makes all tables of a snapshot, then publishes them as one set.
     fn publish(&mut self, snapshot: u32, control: &Control, due: &Due) -> Result<()> {
-        self.results.judge(&due.spaces, &due.chance, &due.candidates)?;
+        self.results.judge(due.facts())?;
         let origin = origin(&self.plan, control.rows, snapshot);
         let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
@@ -170,7 +178,7 @@ impl Publisher {
         saved: Option<SavedTiles<'_>>,
     ) -> Result<SetRecord> {
         self.results.update(std::mem::take(&mut due.deltas));
-        self.results.judge(&due.spaces, &due.chance, &due.candidates)?;
+        self.results.judge(due.facts())?;
         let origin = origin(&self.plan, manifest.rows, manifest.snapshot);
         let mut set = self.run.new_set()?;
         make_tables(&mut set, &self.results, &due, &origin, with_null, saved)?;
@@ -207,14 +215,7 @@ impl Publisher {
         let measures = self.history_measures();
         let mut out = Vec::new();
         for p in 0..self.plan.pairs.len() {
-            let pair = self.plan.pairs[p];
             let table_pair = Arc::new(self.results.table_pair(p));
-            let mean_best = |view: &View| {
-                let best: Vec<f64> = view.best.iter().filter_map(|b| b[0].map(|p| p.correlation.value())).collect();
-                (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64)
-            };
-            let alive = |s: usize| (0..spaces[&s].sums.d_sae()).filter(|&i| spaces[&s].sums.is_alive(i)).count() as u64;
-            let [forward, backward] = &self.results.views[p];
             let values = (measures.iter())
                 .map(|name| {
                     let is_it = |r: &&SimilarityRow| {
@@ -229,12 +230,7 @@ impl Publisher {
                 snapshot,
                 tokens,
                 pair: table_pair.clone(),
-                mean_best_correlation_forward: mean_best(forward),
-                mean_best_correlation_backward: mean_best(backward),
-                n_alive_source: alive(pair.source),
-                n_alive_target: alive(pair.target),
-                n_mutual: self.results.mutual[p].len() as u64,
-                n_kept: self.results.n_kept(p),
+                counts: self.results.pair_counts(p, spaces),
                 churn: churn(&self.results.views[p], &self.before[p]),
                 measures: values,
             });
@@ -300,9 +296,7 @@ const PUBLISHED: &str = "published";
 
 /// The numbers of a row of the history.
 fn numbers_of(row: &mut HistoryRow) -> impl Iterator<Item = &mut Option<f64>> {
-    [&mut row.mean_best_correlation_forward, &mut row.mean_best_correlation_backward, &mut row.churn]
-        .into_iter()
-        .chain(&mut row.measures)
+    row.counts.numbers_mut().into_iter().chain([&mut row.churn]).chain(&mut row.measures)
 }
 
 /// Best partner of each latent, `u32::MAX` for none.

@@ -4,12 +4,14 @@
 use crate::corpus::Tokenizer;
 use crate::engine::facts::{facts_of, members_of};
 use crate::engine::message::{ChanceSnapshot, SpaceSnapshot, ViewRow};
+use crate::engine::pairs::BesideChance;
 use crate::error::Result;
 use crate::ids::Site;
 use crate::matching::{
-    Chance, Direction, LatentFacts, Partner, Side, Standardised, Verdict, chances, judge, kept, standard_error,
+    BestPartners, Chance, Direction, LatentFacts, MIN_DOCUMENTS, Partner, Side, Standardised, Verdict, chances,
+    count_matches, judge, kept, standard_error,
 };
-use crate::moments::{Candidates, CoMoment, CrossCoMoment, LabelKey};
+use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelKey};
 use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::Pairing;
@@ -39,6 +41,19 @@ pub struct RawMoments {
     pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
 }
 
+/// What the views are judged by.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Every space.
+    pub spaces: &'a Spaces,
+    /// What the workers' parts of each pair give by chance; none where there is no chance level.
+    pub chance: &'a [Arc<ChanceSnapshot>],
+    /// How well the candidates of a pair are known.
+    pub candidates: &'a BTreeMap<usize, Arc<Candidates>>,
+    /// How many documents the rows are of.
+    pub documents: &'a DocumentRows,
+}
+
 /// What is known of matches.
 pub struct Results {
     pub(super) plan: Arc<Plan>,
@@ -51,6 +66,10 @@ pub struct Results {
     pub mutual: Vec<BTreeMap<u32, u32>>,
     /// How well the correlations of each pair are known, `[n_pairs]`.
     known: Vec<Known>,
+    /// Counts of each pair's matches beside those of chance, `[n_pairs]`.
+    pub(super) counts: Vec<BesideChance>,
+    /// How many documents the rows are of.
+    pub(super) documents: DocumentRows,
     /// Latents of each category of a space, ascending: by space, then in order of the categories' names.
     pub(super) members: BTreeMap<usize, Vec<Vec<u32>>>,
 }
@@ -84,7 +103,17 @@ impl Results {
         };
         let views = plan.pairs.iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
         let mutual = vec![BTreeMap::new(); plan.pairs.len()];
-        Results { plan, saes, tokenizer, views, mutual, known: Vec::new(), members: BTreeMap::new() }
+        Results {
+            plan,
+            saes,
+            tokenizer,
+            views,
+            mutual,
+            known: Vec::new(),
+            counts: Vec::new(),
+            documents: DocumentRows::default(),
+            members: BTreeMap::new(),
+        }
     }
 
     /// Brings the views up to date.
@@ -122,12 +151,11 @@ impl Results {
     ///
     /// # Errors
     /// Those of the one-to-one rules.
-    pub fn judge(
-        &mut self,
-        spaces: &Spaces,
-        chance: &[Arc<ChanceSnapshot>],
-        candidates: &BTreeMap<usize, Arc<Candidates>>,
-    ) -> Result<()> {
+    pub fn judge(&mut self, facts: Facts<'_>) -> Result<()> {
+        let Facts { spaces, chance, candidates, documents } = facts;
+        self.documents = documents.clone();
+        // a chance level is that of other documents' rows
+        let chance = if documents.n_documents < MIN_DOCUMENTS { &[] } else { chance };
         self.known = (self.plan.pairs.iter().enumerate())
             .map(|(p, pair)| {
                 let sums = [pair.source, pair.target].map(|space| &spaces[&space].sums);
@@ -140,38 +168,50 @@ impl Results {
         if let Some(lists) = &self.plan.spec.estimate.lists {
             self.members = members_of(spaces, lists, &self.tokenizer);
         }
-        let pairs = self.plan.pairs.clone();
-        (self.views.par_iter_mut().zip(&pairs).enumerate()).try_for_each(|(p, (views, pair))| {
-            let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
-            let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
-            let first =
-                [0, 1].map(|d: usize| partners[d].iter().map(|l| l.first().map(|p| p.latent)).collect::<Vec<_>>());
-            let null = chance_maxima(chance.iter().filter(|c| c.pair == p), [facts[0].len(), facts[1].len()]);
-            for (d, null) in null.into_iter().enumerate() {
-                let side = Side {
-                    pickers: facts[d],
-                    others: facts[1 - d],
-                    partners: &partners[d],
-                    first_of_other: &first[1 - d],
+        let (pairs, keep) = (self.plan.pairs.clone(), self.plan.null_partners());
+        self.counts = (self.views.par_iter_mut().zip(&pairs).enumerate())
+            .map(|(p, (views, pair))| {
+                let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
+                let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
+                let judged = |partners: &[Vec<Vec<Partner>>; 2]| -> Result<[Vec<Vec<Verdict>>; 2]> {
+                    let first = [0, 1].map(|d: usize| {
+                        partners[d].iter().map(|l| l.first().map(|p| p.latent)).collect::<Vec<Option<u32>>>()
+                    });
+                    let side = |d: usize| Side {
+                        pickers: facts[d],
+                        others: facts[1 - d],
+                        partners: &partners[d],
+                        first_of_other: &first[1 - d],
+                    };
+                    Ok([judge(filters, side(0))?, judge(filters, side(1))?])
                 };
-                views[d].verdicts = judge(filters, side)?;
-                let best: Vec<Option<f64>> =
-                    partners[d].iter().map(|l| l.first().map(|p| p.correlation.value())).collect();
-                let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
-                views[d].chance = chances(&best, &null, &n_active);
-                for (chance, listed) in views[d].chance.iter_mut().zip(&partners[d]) {
-                    if let [first, second, ..] = listed.as_slice() {
-                        chance.margin = Some(first.correlation.value() - second.correlation.value());
+                let null = by_chance(chance.iter().filter(|c| c.pair == p), facts.map(<[_]>::len), keep);
+                let best = firsts(&partners);
+                let best_null = null.as_ref().map(firsts);
+                for (d, verdicts) in judged(&partners)?.into_iter().enumerate() {
+                    views[d].verdicts = verdicts;
+                    let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
+                    let level = best_null.as_ref().map_or_else(|| vec![None; n_active.len()], |b| values(&b[d]));
+                    views[d].chance = chances(&values(&best[d]), &level, &n_active);
+                    for (chance, listed) in views[d].chance.iter_mut().zip(&partners[d]) {
+                        if let [first, second, ..] = listed.as_slice() {
+                            chance.margin = Some(first.correlation.value() - second.correlation.value());
+                        }
                     }
                 }
-            }
-            Ok(())
-        })
-    }
-
-    /// Kept matches in which the source picks.
-    pub fn n_kept(&self, pair: usize) -> u64 {
-        self.views[pair][0].verdicts.iter().filter(|v| v.contains(&Verdict::Kept)).count() as u64
+                let points = [0, 1].map(|d: usize| views[d].chance.iter().map(|c| c.point).collect::<Vec<_>>());
+                let points = best_null.is_some().then_some([&points[0][..], &points[1][..]]);
+                let count = |best: &[Vec<Option<Partner>>; 2]| count_matches([&best[0], &best[1]], points);
+                let n_kept_null = null.as_ref().map(|null| Ok(judged(null)?.map(|v| n_kept(&v)))).transpose()?;
+                Ok(BesideChance {
+                    matches: count(&best),
+                    by_chance: best_null.as_ref().map(count),
+                    n_kept: [0, 1].map(|d: usize| n_kept(&views[d].verdicts)),
+                    n_kept_null,
+                })
+            })
+            .collect::<Result<Vec<BesideChance>>>()?;
+        Ok(())
     }
 
     fn is_mutual(&self, pair: usize, direction: Direction, latent: u32, partner: u32) -> bool {
@@ -316,21 +356,38 @@ fn listed(view: &View) -> Vec<Vec<Partner>> {
     view.best.iter().map(|ranks| ranks.iter().map_while(|p| *p).collect()).collect()
 }
 
-/// Both sides' chance maxima, put together from the workers' parts; `None` where nothing was counted.
-fn chance_maxima<'a>(
+/// Both sides' best partners by chance, put together from the workers' parts as those of the views are; `None` where nothing was
+/// counted.
+fn by_chance<'a>(
     parts: impl Iterator<Item = &'a Arc<ChanceSnapshot>>,
     widths: [usize; 2],
-) -> [Vec<Option<f64>>; 2] {
-    let mut out = widths.map(|n| vec![None; n]);
+    keep: usize,
+) -> Option<[Vec<Vec<Partner>>; 2]> {
+    let mut out: Option<[Vec<BestPartners>; 2]> = None;
     for part in parts {
-        for &(latent, r) in &part.forward {
-            out[0][latent as usize] = Some(r);
+        let [forward, backward] = out.get_or_insert_with(|| widths.map(|n| vec![BestPartners::default(); n]));
+        for (latent, partners) in &part.forward {
+            forward[*latent as usize].clone_from(partners);
         }
-        for (all, r) in out[1].iter_mut().zip(&part.backward) {
-            *all = all.iter().chain(r).copied().max_by(f64::total_cmp);
+        for (all, more) in backward.iter_mut().zip(&part.backward) {
+            all.merge(more, keep);
         }
     }
-    out
+    Some(out?.map(|side| side.into_iter().map(|p| p.as_slice().to_vec()).collect()))
+}
+
+/// The best partner of each latent, both ways.
+fn firsts(partners: &[Vec<Vec<Partner>>; 2]) -> [Vec<Option<Partner>>; 2] {
+    [0, 1].map(|d: usize| partners[d].iter().map(|listed| listed.first().copied()).collect())
+}
+
+fn values(best: &[Option<Partner>]) -> Vec<Option<f64>> {
+    best.iter().map(|p| p.map(|p| p.correlation.value())).collect()
+}
+
+/// Latents of which a listed partner is kept.
+fn n_kept(verdicts: &[Vec<Verdict>]) -> u64 {
+    verdicts.iter().filter(|v| v.contains(&Verdict::Kept)).count() as u64
 }
 
 /// Every (field, value) seen in any space, in order of field as listed and value.

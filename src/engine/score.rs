@@ -14,13 +14,12 @@ use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
 use crate::spec::NullAt;
 use crate::store::{Manifest, RunDir, SetRecord};
-use crate::table::SimilarityRow;
+use crate::table::{PairRow, SimilarityRow};
 use std::sync::Arc;
 
-/// Publishes in `out` the tables `latents`, `matches` and `similarities` that a run of `plan` with the sums of `run`'s
+/// Publishes in `out` the tables `latents`, `matches`, `pairs` and `similarities` that a run of `plan` with the sums of `run`'s
 /// checkpoint has at its end, nulls included. `plan` differs from the run's own in nothing that changes sums. Returns the rows
-/// of `similarities`, and how many matches are kept of each pair in which the source picks. `dataflow` is the digest of the
-/// dataflow file that is kept beside the tables.
+/// of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is kept beside the tables.
 ///
 /// # Errors
 /// `State` when the sums do not fit the plan, those of scores and of writing.
@@ -32,11 +31,11 @@ pub fn score(
     manifest: &Manifest,
     out: &RunDir,
     dataflow: String,
-) -> Result<(Vec<SimilarityRow>, Vec<u64>)> {
+) -> Result<(Vec<SimilarityRow>, Vec<PairRow>)> {
     let mut due = saved_due(plan, run, manifest)?;
     let mut results = Results::new(plan.clone(), saes, tokenizer);
     results.update(std::mem::take(&mut due.deltas));
-    results.judge(&due.spaces, &due.chance, &due.candidates)?;
+    results.judge(due.facts())?;
     let origin = origin(plan, manifest.rows, manifest.snapshot);
     let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
     let mut set = out.new_set()?;
@@ -51,8 +50,7 @@ pub fn score(
         ..SetRecord::default()
     };
     set.publish(about, true)?;
-    let kept = (0..plan.pairs.len()).map(|p| results.n_kept(p)).collect();
-    Ok((similarities, kept))
+    Ok((similarities, results.pair_rows(&due.spaces)))
 }
 
 /// Publishes the tables of a run's last snapshot again, history included, from the checkpoint that was taken with it: the same

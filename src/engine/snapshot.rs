@@ -108,7 +108,7 @@ impl Fold {
             .collect()
     }
 
-    /// The chance level of best correlations, as far as this worker's tiles and co-moments give it.
+    /// Best partners by chance, as far as this worker's tiles and co-moments give them: as many a latent as the filters look at.
     fn chances(&self) -> Vec<Note> {
         let (plan, rules) = (&self.plan, self.plan.spec.estimate.rules);
         if !plan.spec.estimate.null.documents {
@@ -119,36 +119,33 @@ impl Fold {
             .flat_map(|tiles| tiles.chunks(stretch_length(tiles.len())))
             .filter(|tiles| tiles[0].null.is_some())
             .collect();
-        let best = |p: &BestPartners| p.as_slice().first().map(|p| p.correlation.value());
-        // (pair, highest of sources, highest of each target)
-        type Highest = (usize, Vec<(u32, f64)>, Vec<Option<f64>>);
-        let highest = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| -> Highest {
-            let forward = sources.zip(&found.forward).filter_map(|(i, p)| Some((i as u32, best(p)?))).collect();
-            (pair, forward, found.backward.iter().map(best).collect())
+        let keep = plan.null_partners();
+        let part = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| {
+            let forward = sources.zip(found.forward).map(|(i, partners)| (i as u32, partners));
+            ChanceSnapshot { pair, forward: forward.collect(), backward: found.backward }
         };
-        let mut found: Vec<Highest> = (stretches.par_iter())
+        let mut found: Vec<ChanceSnapshot> = (stretches.par_iter())
             .map(|tiles| {
                 let pair = plan.pairs[tiles[0].pair];
                 let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
                 let nulls = || tiles.iter().filter_map(|t| t.null.as_ref());
                 let mut sources = nulls().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
-                highest(tiles[0].pair, &mut sources, match_tiles(nulls(), source, target, 1))
+                part(tiles[0].pair, &mut sources, match_tiles(nulls(), source, target, keep))
             })
             .collect();
-        let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.last(), 1);
+        let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.last(), keep);
         found.extend(
             (self.cross_moments.iter().zip(of_co_moments))
-                .filter_map(|(owned, found)| Some(highest(plan.raw_pairs[owned.index].pair, &mut (0..), found?))),
+                .filter_map(|(owned, found)| Some(part(plan.raw_pairs[owned.index].pair, &mut (0..), found?))),
         );
         let mut out: Vec<ChanceSnapshot> = Vec::new();
-        for (pair, forward, backward) in found {
-            if out.last().is_none_or(|last| last.pair != pair) {
-                out.push(ChanceSnapshot { pair, forward: vec![], backward: vec![None; backward.len()] });
-            }
-            let last = out.last_mut().expect("just pushed");
-            last.forward.extend(forward);
-            for (all, of_stretch) in last.backward.iter_mut().zip(backward) {
-                *all = all.iter().copied().chain(of_stretch).max_by(f64::total_cmp);
+        for part in found {
+            match out.last_mut() {
+                Some(last) if last.pair == part.pair => {
+                    last.forward.extend(part.forward);
+                    merge_all(&mut last.backward, &part.backward, keep);
+                }
+                _ => out.push(part),
             }
         }
         out.into_iter().map(|c| Note::Chance(Arc::new(c))).collect()
@@ -176,6 +173,9 @@ impl Fold {
             notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
         }
         notes.extend(self.chances());
+        if self.leads {
+            notes.push(Note::Documents(self.documents.clone()));
+        }
         notes
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
 use crate::moments::{
-    Candidates, CoMoment, Counted, CrossCoMoment, LabelCount, LabelSums, LatentSums, Sketch, TopToken,
+    Candidates, CoMoment, Counted, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, Sketch, TopToken,
 };
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
 use serde_json::json;
@@ -34,6 +34,9 @@ fn moments_name(k: usize) -> String {
 fn cross_moments_name(k: usize) -> String {
     format!("cross-moments-{k:04}")
 }
+
+/// Name of the file of what is known of the corpus as a whole.
+const DOCUMENTS: &str = "documents";
 
 /// Writes everything that this worker owns as the state before batch `next`.
 ///
@@ -108,6 +111,10 @@ pub fn save(
             file.put("nulls", null.as_slice())?;
         }
         saved.push(file.finish()?.into());
+    }
+    if fold.leads {
+        let layout = StateLayout::new(json!({ "kind": "documents", "rows": fold.documents }));
+        saved.push(run.write_state(next, DOCUMENTS, layout)?.finish()?.into());
     }
     Ok(saved)
 }
@@ -245,6 +252,10 @@ pub fn add(
             }
         }
     }
+    let documents = run.read_state(manifest, DOCUMENTS)?;
+    let documents: DocumentRows =
+        serde_json::from_value(documents.metadata()["rows"].clone()).map_err(|_| misfit(DOCUMENTS))?;
+    fold.documents.merge(&documents);
     for s in 0..fold.sums.len() {
         add_space(fold, s, run, manifest, first_row)?;
         if fold.sketches[s].is_some() {

@@ -46,6 +46,7 @@ pub fn make_tables(
     memory::give_back();
     write_into(set, (), origin, results.match_rows())?;
     memory::give_back();
+    write_into(set, (), origin, results.pair_rows(&due.spaces))?;
     let similarities = results.scores(&due.spaces, &due.raw, with_null, saved)?;
     write_into(set, (), origin, similarities.iter().cloned())?;
     Ok(similarities)

@@ -4,10 +4,11 @@ use crate::linalg::{Matrix, vectorised};
 use crate::matching::correlation::PUBLISHED_EPSILON;
 use crate::matching::{Correlation, Rules, Standardised};
 use crate::moments::{CrossCoMoment, CrossTile};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// A partner and how well it correlates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partner {
     /// Latent of the other side.
     pub latent: u32,
@@ -23,7 +24,7 @@ impl Partner {
 }
 
 /// At most `keep` partners, best first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BestPartners(Vec<Partner>);
 
 impl BestPartners {

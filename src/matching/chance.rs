@@ -7,8 +7,13 @@
 //!
 //! The pool of a latent is the chance maxima of all latents of the same pair and direction that fire about as often: bands
 //! of one power of two in the number of firings, merged from the rarest up until each holds at least [`MIN_POOL`].
+//! A band's chance point is the level that one in twenty of its chance maxima exceeds: at most so many latents of the null are
+//! above their own.
 
 use super::benjamini_hochberg;
+
+/// One in so many of a band's chance maxima may lie above its chance point.
+const ONE_IN: usize = 20;
 
 /// Chance maxima in a band, where there are so many: the smallest p-value is then at most 1/201.
 pub const MIN_POOL: usize = 200;
@@ -18,6 +23,8 @@ pub const MIN_POOL: usize = 200;
 pub struct Chance {
     /// The latent's own highest correlation with anyone under the null.
     pub null_correlation: Option<f64>,
+    /// The 95 % chance point of its band: the lowest of the n chance maxima above which at most 5 % of them lie.
+    pub point: Option<f64>,
     /// `(c + 1) / (n + 1)`, c of the n chance maxima of its band at least as high as its best correlation.
     pub p_value: Option<f64>,
     /// The p-value adjusted over all latents of the pair and direction (Benjamini and Hochberg).
@@ -38,8 +45,15 @@ pub fn chances(best: &[Option<f64>], null: &[Option<f64>], n_active: &[u64]) -> 
     let p_values: Vec<Option<f64>> =
         best.iter().zip(n_active).map(|(r, &n)| r.and_then(|r| pools.p_value(r, n))).collect();
     let q_values = benjamini_hochberg(&p_values);
-    let chance = |((&p_value, q_value), &null_correlation)| Chance { null_correlation, p_value, q_value, margin: None };
-    p_values.iter().zip(q_values).zip(null).map(chance).collect()
+    let point = |i: usize| best[i].and_then(|_| pools.point(n_active[i]));
+    let chance = |(i, (&p_value, q_value))| Chance {
+        null_correlation: null[i],
+        point: point(i),
+        p_value,
+        q_value,
+        margin: None,
+    };
+    p_values.iter().zip(q_values).enumerate().map(chance).collect()
 }
 
 /// Chance maxima by band, each sorted; `upto[k]` is the last power of two of band k.
@@ -75,9 +89,19 @@ impl Pools {
         out
     }
 
-    fn p_value(&self, r: f64, n_active: u64) -> Option<f64> {
+    /// Chance maxima of the latents that fire about as often, ascending.
+    fn band(&self, n_active: u64) -> &[f64] {
         let band = self.upto.partition_point(|&upto| upto < power(n_active)).min(self.maxima.len() - 1);
-        let maxima = &self.maxima[band];
+        &self.maxima[band]
+    }
+
+    fn point(&self, n_active: u64) -> Option<f64> {
+        let maxima = self.band(n_active);
+        maxima.len().checked_sub(maxima.len() / ONE_IN + 1).map(|at| maxima[at])
+    }
+
+    fn p_value(&self, r: f64, n_active: u64) -> Option<f64> {
+        let maxima = self.band(n_active);
         let reach = maxima.len() - maxima.partition_point(|&m| m < r);
         (!maxima.is_empty()).then(|| (reach + 1) as f64 / (maxima.len() + 1) as f64)
     }
@@ -103,6 +127,7 @@ mod tests {
         assert_eq!(found[0].q_value, Some(1.0));
         assert!((found[599].q_value.unwrap() - 2.0 / 301.0).abs() < 1e-15);
         assert_eq!(found[5].null_correlation, Some(0.9));
+        assert_eq!((found[0].point, found[599].point), (Some(0.9), Some(0.1)));
     }
 
     #[test]
@@ -143,6 +168,12 @@ mod tests {
                 let c = pool.iter().filter(|&&m| m >= l.0).count();
                 let p = (!pool.is_empty()).then(|| (c + 1) as f64 / (pool.len() + 1) as f64);
                 prop_assert_eq!(found.p_value, p);
+                // the lowest level of the pool that at most one in twenty exceeds
+                let few_exceed = |level: f64| 20 * pool.iter().filter(|&&m| number(m) > level).count() <= pool.len();
+                let Some(point) = found.point else { prop_assert!(pool.is_empty()); continue };
+                prop_assert!(few_exceed(point) && pool.iter().any(|&m| number(m) == point));
+                let below = pool.iter().map(|&m| number(m)).filter(|&m| m < point).reduce(f64::max);
+                prop_assert!(below.is_none_or(|level| !few_exceed(level)));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`pearson`] turns sums into a correlation; [`best`] finds each latent's best partners in a tile, or each dimension's in a
 //! cross co-moment; [`judge`] says of each listed partner why it is kept or dropped, [`chances`] how far above chance the
-//! best one is. Ties go to the lower latent; undefined correlations (a variance of 0) are `None` and match nobody, but under
+//! best one is; [`count_matches`] counts them, and those of chance. Ties go to the lower latent; undefined correlations (a variance of 0) are `None` and match nobody, but under
 //! [`Rules::AsPublished`]. [`assignment`] pairs whole dictionaries one to one.
 
 pub mod assignment;
@@ -11,7 +11,9 @@ mod category;
 mod chance;
 mod concept;
 mod correlation;
+mod counts;
 mod discovery;
+mod enough;
 mod filters;
 mod judge;
 mod sketched;
@@ -22,7 +24,9 @@ pub use category::{AROUND, Categories, Category, CategoryRule, Lexicon, Shown};
 pub use chance::{Chance, MIN_POOL, chances};
 pub use concept::NonConcept;
 pub use correlation::{Correlation, Standardised, pearson};
+pub use counts::{MatchCounts, count_matches};
 pub use discovery::benjamini_hochberg;
+pub use enough::{MAX_OWN_SHARE, MIN_DOCUMENTS, MIN_TOKENS, NoChance, too_few};
 pub use filters::{Filters, OneToOne, TOP_STRINGS};
 pub use judge::{Side, TRANSPORT_POOL, judge, kept};
 pub use sketched::{

@@ -1,5 +1,5 @@
 //! What must be remembered? Plain f64 sums, mergeable: per latent ([`LatentSums`], [`TopTokens`], [`LabelSums`]), per pair
-//! of latents ([`CrossTile`]) and per hookpoint ([`CoMoment`], [`CrossCoMoment`]).
+//! of latents ([`CrossTile`]), per hookpoint ([`CoMoment`], [`CrossCoMoment`]) and of the corpus ([`DocumentRows`]).
 //!
 //! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
@@ -7,6 +7,7 @@
 mod comoment;
 mod counted;
 mod cross;
+mod documents;
 mod label;
 mod latent;
 mod sketch;
@@ -15,6 +16,7 @@ mod top;
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
 pub use counted::{Candidates, Counted};
 pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
+pub use documents::DocumentRows;
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
 pub use latent::LatentSums;
 pub(crate) use latent::product_difference;

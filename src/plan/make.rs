@@ -193,7 +193,7 @@ impl Plan {
 }
 
 /// Number of what state files hold; another one makes another run.
-const STATE: &str = "2";
+const STATE: &str = "3";
 
 /// The tokenizer of the first model, after it is known that all cut texts alike.
 fn common_tokenizer(models: &[&PlannedModel]) -> Result<Tokenizer> {

@@ -220,6 +220,12 @@ impl Plan {
         self.activation_nulls() as usize + usize::from(turned)
     }
 
+    /// Partners that are kept of each latent in the rotated tiles: as many as the filters look at.
+    pub fn null_partners(&self) -> usize {
+        let estimate = &self.spec.estimate;
+        if estimate.filters.one_to_one.may_take_second() { estimate.best } else { 1 }
+    }
+
     /// How strongest tokens are remembered.
     pub fn top_options(&self) -> TopOptions {
         let [before, after] = self.spec.estimate.top_context;

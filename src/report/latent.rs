@@ -125,7 +125,11 @@ impl LatentCard {
                     _ => None,
                 };
                 let mut items: Vec<String> = p.row.correlation.map(|r| format!("r {r:.4}")).into_iter().collect();
-                items.extend(p.row.chance.null_correlation.map(|r| format!("by chance {r:.4}")));
+                // one chance level a best match; none where rows of another document were not counted
+                let unknown = p.row.rank == 1 && p.row.correlation.is_some();
+                let unknown = unknown.then(|| "chance unknown".to_string());
+                items.extend(p.row.chance.null_correlation.map(|r| format!("by chance {r:.4}")).or(unknown));
+                items.extend(p.row.chance.point.map(|r| format!("95 % point {r:.4}")));
                 items.extend(p.row.chance.q_value.map(|q| format!("q {q:.1e}")));
                 items.extend(p.row.chance.margin.map(|m| format!("ahead by {m:.4}")));
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
@@ -175,7 +179,7 @@ impl LatentCard {
             "partners": self.partners.iter().map(|p| json!({
                 "site": p.site.to_string(), "latent": p.latent, "picks": p.picks,
                 "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "null_correlation": p.row.chance.null_correlation,
-                "p_value": p.row.chance.p_value, "q_value": p.row.chance.q_value, "margin": p.row.chance.margin,
+                "chance_point": p.row.chance.point, "p_value": p.row.chance.p_value, "q_value": p.row.chance.q_value, "margin": p.row.chance.margin,
                 "rank": p.row.rank,
                 "mutual": p.row.mutual, "kept": p.row.kept, "dropped_by": p.row.dropped_by,
                 "top": p.top.iter().map(|t| &t.token).collect::<Vec<_>>(),
@@ -323,9 +327,9 @@ mod tests {
             "fired on   4 tokens",
             "lang       en 75.0 %  de 25.0 %",
             "left\\u{1b}[31m[ wa0]\\u{202e}right",
-            "b/embed/1  r 0.7500  rank 1  mutual  kept  \" wb1\"",
+            "b/embed/1  r 0.7500  chance unknown  rank 1  mutual  kept  \" wb1\"",
             "b/embed/0  r 0.2500  rank 2  \" wb0\"",
-            "is the best partner of\n  b/embed/0  r 0.2500  dropped by min_correlation",
+            "is the best partner of\n  b/embed/0  r 0.2500  chance unknown  dropped by min_correlation",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

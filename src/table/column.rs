@@ -73,11 +73,6 @@ impl<'a> Columns<'a> {
         array.as_primitive_opt::<T>().ok_or_else(|| self.wrong_type(name, array, &T::DATA_TYPE.to_string()))
     }
 
-    /// A number column that tables of before do not have.
-    pub(super) fn numbers_if_there<T: ArrowPrimitiveType>(&self, name: &str) -> Result<Option<&'a PrimitiveArray<T>>> {
-        self.batch.column_by_name(name).map(|_| self.numbers(name)).transpose()
-    }
-
     pub(super) fn flags(&self, name: &str) -> Result<&'a BooleanArray> {
         let array = self.array(name)?;
         array.as_boolean_opt().ok_or_else(|| self.wrong_type(name, array, "Boolean"))

@@ -4,7 +4,7 @@ use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use crate::matching::{Chance, Direction};
-use arrow::array::{Array, ArrayRef, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -105,6 +105,12 @@ impl Row for MatchRow {
                 "highest r of the picking latent when the target's rows are another document's: the chance level; rank 1 only",
             ),
             field(
+                "chance_point",
+                DataType::Float64,
+                true,
+                "95 % point of the chance levels among latents that fire about as often; rank 1 only",
+            ),
+            field(
                 "p_value",
                 DataType::Float64,
                 true,
@@ -150,6 +156,7 @@ impl Row for MatchRow {
             numbers::<UInt64Type>(rows.iter().map(|r| r.exact_tokens)),
             optional::<Float64Type>(rows.iter().map(|r| r.standard_error)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.null_correlation)),
+            optional::<Float64Type>(rows.iter().map(|r| r.chance.point)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.p_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.q_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.chance.margin)),
@@ -171,11 +178,9 @@ impl Row for MatchRow {
         let correlation = columns.numbers::<Float64Type>("correlation")?;
         let exact_tokens = columns.numbers::<UInt64Type>("exact_tokens")?;
         let standard_error = columns.numbers::<Float64Type>("standard_error")?;
-        // tables of before have no chance levels
-        let [null_correlation, p_value, q_value, margin] = ["null_correlation", "p_value", "q_value", "margin"]
-            .map(|name| columns.numbers_if_there::<Float64Type>(name));
-        let (null_correlation, p_value, q_value, margin) = (null_correlation?, p_value?, q_value?, margin?);
-        let chance = |column: Option<&PrimitiveArray<Float64Type>>, i| column.and_then(|c| at(c, i));
+        let float = |name: &str| columns.numbers::<Float64Type>(name);
+        let (null_correlation, point) = (float("null_correlation")?, float("chance_point")?);
+        let (p_value, q_value, margin) = (float("p_value")?, float("q_value")?, float("margin")?);
         let rank = columns.numbers::<UInt32Type>("rank")?;
         let direction = columns.texts("direction")?;
         let (mutual, kept) = (columns.flags("mutual")?, columns.flags("kept")?);
@@ -189,10 +194,11 @@ impl Row for MatchRow {
                 exact_tokens: exact_tokens.value(i),
                 standard_error: at(standard_error, i),
                 chance: Chance {
-                    null_correlation: chance(null_correlation, i),
-                    p_value: chance(p_value, i),
-                    q_value: chance(q_value, i),
-                    margin: chance(margin, i),
+                    null_correlation: at(null_correlation, i),
+                    point: at(point, i),
+                    p_value: at(p_value, i),
+                    q_value: at(q_value, i),
+                    margin: at(margin, i),
                 },
                 rank: rank.value(i),
                 direction: match direction.value(i) {

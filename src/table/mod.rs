@@ -1,6 +1,6 @@
 //! How is it handed over? Parquet, and reading it back.
 //!
-//! One file per table: [`LatentRow`], [`MatchRow`], [`SimilarityRow`], [`HistoryRow`]. Rows are sorted by key, compressed
+//! One file per table: [`LatentRow`], [`MatchRow`], [`PairRow`], [`SimilarityRow`], [`HistoryRow`]. Rows are sorted by key, compressed
 //! with zstd, and describe themselves: every column's meaning stands in its field metadata under `description`, the
 //! table's under the file's key `description`, where it comes from under `cognate.*`. The same rows give the same bytes.
 //!
@@ -12,18 +12,22 @@
 
 mod column;
 mod compare;
+mod counts;
 mod history;
 mod latents;
 mod matches;
+mod pairs;
 mod reader;
 mod row;
 mod similarities;
 mod writer;
 
 pub use compare::{ColumnDiff, LargestDiff, TableDiff, compare};
+pub use counts::PairCounts;
 pub use history::HistoryRow;
 pub use latents::{LabelColumn, LabelSum, LatentRow, TopToken};
 pub use matches::MatchRow;
+pub use pairs::PairRow;
 pub use reader::TableReader;
 pub use row::{Pair, Row, TABLE_FORMAT};
 pub use similarities::{Pairing, SimilarityRow};

@@ -10,9 +10,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Number of the tables' format, written to each file as `cognate.format`; raised when a column changes its meaning.
-pub const TABLE_FORMAT: u32 = 1;
+pub const TABLE_FORMAT: u32 = 2;
 
-/// A row of one kind of table. Implemented by the four kinds here; others only use it.
+/// A row of one kind of table. Implemented by the five kinds here; others only use it.
 pub trait Row: Sized {
     /// The columns that differ from run to run (labels, measures); `()` where none do.
     type Shape: Clone + Debug + Default + PartialEq;

@@ -158,8 +158,7 @@ impl Row for SimilarityRow {
         let count = |name: &str| columns.numbers::<UInt32Type>(name);
         let (of_source, of_target) = (count("components_source")?, count("components_target")?);
         let (null_runs, no_power) = (count("null_runs")?, columns.flags("no_power")?);
-        // tables of before have no q-values
-        let q_value = columns.numbers_if_there::<Float64Type>("q_value")?;
+        let q_value = float("q_value")?;
         let row = |(i, pair)| {
             let named = Pairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
             Ok(SimilarityRow {
@@ -176,7 +175,7 @@ impl Row for SimilarityRow {
                 null_sd: at(null_sd, i),
                 null_runs: null_runs.value(i),
                 p_value: at(p_value, i),
-                q_value: q_value.and_then(|q| at(q, i)),
+                q_value: at(q_value, i),
             })
         };
         pairs.into_iter().enumerate().map(row).collect()

@@ -70,6 +70,7 @@ fn matches(n: u32) -> Vec<MatchRow> {
                     correlation: partner.map(|q| f64::from(q).sin()),
                     chance: Chance {
                         null_correlation: partner.map(|q| f64::from(q).cos()),
+                        point: partner.map(|q| f64::from(q).cos() / 2.0),
                         p_value: partner.map(|q| 1.0 / f64::from(q + 1)),
                         q_value: partner.map(|q| 1.0 / f64::from(q + 2)),
                         margin: (rank == 1 && partner.is_some()).then_some(0.125),
@@ -119,18 +120,53 @@ fn similarities() -> Vec<SimilarityRow> {
     rows
 }
 
+/// Another value in every column; every third null is none.
+fn counts(n: u64) -> PairCounts {
+    let null = |k: u64| (!(n + k).is_multiple_of(3)).then_some(100 * n + k);
+    PairCounts {
+        mean_best_correlation_forward: Some(0.5),
+        null_mean_best_correlation_forward: null(0).map(|n| n as f64 / 1e4),
+        mean_best_correlation_backward: None,
+        null_mean_best_correlation_backward: null(1).map(|n| n as f64 / 1e5),
+        n_alive_source: 1,
+        n_alive_target: 2,
+        n_mutual: 3,
+        n_mutual_null: null(2),
+        n_mutual_above_chance: null(3),
+        n_mutual_above_chance_null: null(4),
+        n_distinct_partners_forward: 5,
+        n_distinct_partners_forward_null: null(5),
+        n_distinct_partners_backward: 6,
+        n_distinct_partners_backward_null: null(6),
+        n_kept: 7,
+        n_kept_null: null(7),
+        n_kept_backward: 8,
+        n_kept_backward_null: null(8),
+    }
+}
+
+fn pair_table(n: u32) -> Vec<PairRow> {
+    let row = |k: u32| PairRow {
+        pair: pair(&format!("a/resid_post.{k}"), "b/mlp_out.3"),
+        tokens: 1 << 40,
+        documents: u64::from(k),
+        own_document_share: (k > 1).then(|| 1.0 / f64::from(k)),
+        too_few: (k < 2).then(|| format!("{k} documents")),
+        no_chance: k.is_multiple_of(2).then(|| "a sketch".to_string()),
+        n_latents_source: 1024,
+        n_latents_target: 2048,
+        counts: counts(u64::from(k)),
+    };
+    (0..n).map(row).collect()
+}
+
 fn history(n_snapshots: u32) -> Vec<HistoryRow> {
     let pairs = [pair("a/resid_post.2", "b/mlp_out.3"), pair("a/resid_post.10", "b/mlp_out.3")];
     let row = |snapshot: u32, pair: &Arc<Pair>| HistoryRow {
         snapshot,
         tokens: u64::from(snapshot + 1) * 50_000,
         pair: pair.clone(),
-        mean_best_correlation_forward: Some(0.5),
-        mean_best_correlation_backward: None,
-        n_alive_source: 1,
-        n_alive_target: 2,
-        n_mutual: 3,
-        n_kept: 4,
+        counts: counts(u64::from(snapshot)),
         churn: (snapshot > 0).then_some(0.01),
         measures: vec![Some(0.75), None],
     };
@@ -168,6 +204,7 @@ fn every_table_reads_back_as_written_and_writes_the_same_bytes_again() {
     round_trip(vec![], latents(3).into_iter().map(|r| LatentRow { labels: vec![], ..r }).collect()).unwrap();
     round_trip((), matches(30)).unwrap();
     round_trip((), similarities()).unwrap();
+    round_trip((), pair_table(9)).unwrap();
     round_trip(vec!["svcca".into(), "rsa".into()], history(4)).unwrap();
     round_trip::<MatchRow>((), vec![]).unwrap();
     // More than one chunk, more than one batch.
@@ -204,9 +241,11 @@ proptest! {
 fn columns_and_file_describe_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.parquet");
+    write_table(&path, (), &origin(), pair_table(2)).unwrap();
+    let of_pairs = open(&path).unwrap().schema;
     write_table(&path, labels(), &origin(), latents(2)).unwrap();
     let opened = open(&path).unwrap();
-    for f in opened.schema.fields() {
+    for f in opened.schema.fields().iter().chain(of_pairs.fields()) {
         assert!(f.metadata().get("description").is_some_and(|d| d.len() > 10), "{f:?}");
     }
     assert!(opened.about["description"].contains("latent"));
@@ -273,7 +312,7 @@ fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
     let path = dir.path().join("x.parquet");
     write_table(&path, (), &origin(), matches(400)).unwrap();
     let refused = TableReader::<SimilarityRow>::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("is matches of format 1, expected similarities"), "{refused}");
+    assert!(refused.contains("is matches of format 2, expected similarities"), "{refused}");
     let bytes = std::fs::read(&path).unwrap();
     for i in (0..bytes.len()).step_by(37) {
         for hurt in [bytes[..i].to_vec(), [&bytes[..i], &[bytes[i] ^ 0x55], &bytes[i + 1..]].concat()] {
@@ -285,37 +324,22 @@ fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
     }
 }
 
-/// The table at `path` without some columns, as a version before them wrote it.
-fn without(path: &Path, columns: &[&str]) {
-    let opened = open(path).unwrap();
-    let keep: Vec<usize> = (0..opened.schema.fields().len())
-        .filter(|i| !columns.contains(&opened.schema.field(*i).name().as_str()))
-        .collect();
-    assert_eq!(keep.len() + columns.len(), opened.schema.fields().len());
-    let batches: Vec<_> = opened.batches.map(|b| b.unwrap().project(&keep).unwrap()).collect();
-    let about = opened.about.into_iter().map(|(k, v)| parquet::file::metadata::KeyValue::new(k, v)).collect();
-    let properties = parquet::file::properties::WriterProperties::builder().set_key_value_metadata(Some(about)).build();
-    let file = std::fs::File::create(path).unwrap();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
-    batches.iter().for_each(|b| writer.write(b).unwrap());
-    writer.close().unwrap();
-}
-
 #[test]
-fn tables_of_before_chance_levels_are_read() {
+fn a_table_of_an_earlier_format_is_refused_with_both_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("matches.parquet");
     write_table(&path, (), &origin(), matches(5)).unwrap();
-    without(&path, &["null_correlation", "p_value", "q_value", "margin"]);
-    let unknown = |m: MatchRow| MatchRow { chance: Chance::default(), ..m };
-    let expected: Vec<MatchRow> = matches(5).into_iter().map(unknown).collect();
-    assert_eq!(TableReader::<MatchRow>::open(&path).unwrap().read_all().unwrap(), expected);
-    let path = dir.path().join("similarities.parquet");
-    write_table(&path, (), &origin(), similarities()).unwrap();
-    without(&path, &["q_value"]);
-    let unknown = |s: SimilarityRow| SimilarityRow { q_value: None, ..s };
-    let expected: Vec<SimilarityRow> = similarities().into_iter().map(unknown).collect();
-    assert_eq!(TableReader::<SimilarityRow>::open(&path).unwrap().read_all().unwrap(), expected);
+    let mut opened = open(&path).unwrap();
+    assert_eq!(opened.about.insert("cognate.format".into(), "1".into()), Some(TABLE_FORMAT.to_string()));
+    let batches: Vec<_> = opened.batches.map(|b| b.unwrap()).collect();
+    let about = opened.about.into_iter().map(|(k, v)| parquet::file::metadata::KeyValue::new(k, v)).collect();
+    let properties = parquet::file::properties::WriterProperties::builder().set_key_value_metadata(Some(about)).build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
+    batches.iter().for_each(|b| writer.write(b).unwrap());
+    writer.close().unwrap();
+    let refused = TableReader::<MatchRow>::open(&path).err().unwrap().to_string();
+    assert!(refused.contains("is matches of format 1, expected matches of format 2"), "{refused}");
 }
 
 fn compared<R: Row>(shape: [R::Shape; 2], rows: [Vec<R>; 2]) -> TableDiff {

@@ -91,7 +91,7 @@ pub fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = set.record().tables.keys();
     let out: BTreeMap<_, _> =
         names.map(|name| (name.clone(), std::fs::read(run.join("tables").join(name)).unwrap())).collect();
-    for table in ["history", "latents", "matches", "similarities"] {
+    for table in ["history", "latents", "matches", "pairs", "similarities"] {
         assert!(out.contains_key(&format!("{table}.parquet")), "{table}: {:?}", out.keys());
     }
     out

@@ -54,6 +54,12 @@ fn an_sae_against_itself_is_equal_to_itself_and_far_above_chance() {
         }
     }
     assert!(n_live > 500 && n_found == n_common, "{n_live} {n_common} {n_found}");
+    // every latent finds itself, but for those that fire on one token alone, the same one
+    let counts = &crate::chance::pairs(&out)[0].counts;
+    let twins = n_live as u64 - counts.n_mutual;
+    assert!(twins < n_live as u64 / 10 && counts.mean_best_correlation_forward.unwrap() > 1.0 - 1e-9, "{counts:?}");
+    assert!(counts.n_mutual_above_chance.unwrap() > counts.n_mutual * 9 / 10, "{counts:?}");
+    assert!(counts.n_mutual_null.unwrap() < counts.n_mutual && counts.n_mutual_above_chance_null.unwrap() <= 51);
     let scores: Vec<SimilarityRow> =
         TableReader::open(&out.join("tables/similarities.parquet")).unwrap().read_all().unwrap();
     let mutual: Vec<&SimilarityRow> = scores.iter().filter(|s| s.pairing.as_str() == "mutual").collect();

@@ -1,6 +1,7 @@
 //! `cognate run` as a person starts it: the binary, a dataflow file, the tables it leaves.
 
 mod bench_rig;
+mod chance;
 mod controls;
 mod demo;
 mod determinism;

@@ -87,6 +87,36 @@ fn check_matches(out: &Path, source: (&str, &Matrix<f32>), target: (&str, &Matri
     println!("{} x {}: {compared} best partners", source.0, target.0);
 }
 
+/// The rows of each batch turned by half of it, round its end.
+fn turned(flow: &Path, x: &Matrix<f32>) -> Matrix<f32> {
+    let spec = DataflowSpec::read(flow).unwrap().0;
+    let tokenizer = cognate::model::tokenizer(Path::new(&spec.models.values().next().unwrap().path)).unwrap();
+    let mut corpus = Corpus::open(spec.corpus.clone(), Arc::new(tokenizer)).unwrap();
+    let mut order = Vec::new();
+    while let Some(batch) = corpus.next_batch().unwrap() {
+        let (first, n) = (order.len(), batch.n_rows());
+        order.extend((0..n).map(|r| first + (r + n / 2) % n));
+    }
+    x.gather_rows(&order)
+}
+
+/// Mutual best pairs and distinct best partners both ways, by plain correlations of centred columns.
+fn plain_counts(x: &[Vec<f64>], y: &[Vec<f64>]) -> (u64, [u64; 2]) {
+    let squares = |x: &[Vec<f64>]| -> Vec<f64> { x.iter().map(|v| dot(v, v)).collect() };
+    let (c, xx, yy) = (co_moment(x, y), squares(x), squares(y));
+    let r = |i: usize, j: usize| Some(c[i][j] / (xx[i] * yy[j]).sqrt()).filter(|r| r.is_finite());
+    let first = |n: usize, of: &dyn Fn(usize) -> Option<f64>| {
+        (0..n).filter_map(|k| Some((k, of(k)?))).reduce(|best, next| if next.1 > best.1 { next } else { best })
+    };
+    let forward: Vec<Option<usize>> = (0..x.len()).map(|i| Some(first(y.len(), &|j| r(i, j))?.0)).collect();
+    let backward: Vec<Option<usize>> = (0..y.len()).map(|j| Some(first(x.len(), &|i| r(i, j))?.0)).collect();
+    let mutual = (0..x.len()).filter(|&i| forward[i].is_some_and(|j| backward[j] == Some(i))).count();
+    let distinct = |side: &[Option<usize>]| {
+        side.iter().flatten().copied().collect::<std::collections::BTreeSet<usize>>().len() as u64
+    };
+    (mutual as u64, [distinct(&forward), distinct(&backward)])
+}
+
 #[test]
 fn dimensions_are_compared_as_they_are_against_plain_sums() {
     let folder = tempfile::tempdir().unwrap();
@@ -118,6 +148,24 @@ fn dimensions_are_compared_as_they_are_against_plain_sums() {
         let best = alive.iter().map(r).fold(f64::NEG_INFINITY, f64::max);
         let got = backward[&(k as u32, 1)].correlation.unwrap();
         assert!((got - best).abs() < 1e-9, "mixed, dimension {k}: {got}, plain {best}");
+    }
+
+    // counts of the mixed pair and of a raw one, real and with the target's rows turned: plain sums over all rows
+    let rows = crate::chance::pairs(&out);
+    for (source, x, target, y) in [(sites[3], &sparse, sites[2], &x[2]), (sites[0], &x[0], sites[1], &x[1])] {
+        let of_pair =
+            |r: &&cognate::table::PairRow| r.pair.source.to_string() == source && r.pair.target.to_string() == target;
+        let counts = &rows.iter().find(of_pair).unwrap().counts;
+        let forward = [counts.n_distinct_partners_forward, counts.n_distinct_partners_backward];
+        assert_eq!((counts.n_mutual, forward), plain_counts(&centred(x), &centred(y)), "{source} x {target}");
+        let null = [counts.n_distinct_partners_forward_null, counts.n_distinct_partners_backward_null];
+        let (mutual, distinct) = plain_counts(&centred(x), &centred(&turned(&flow, y)));
+        // products of turned rows of raw activations are in f32, so that one near tie may fall the other way
+        let slack = if source == sites[0] { 1 } else { 0 };
+        assert!(counts.n_mutual_null.unwrap().abs_diff(mutual) <= slack, "{counts:?}, plain {mutual}");
+        for (got, want) in null.into_iter().zip(distinct) {
+            assert!(got.unwrap().abs_diff(want) <= slack, "{counts:?}, plain {distinct:?}");
+        }
     }
 
     let n = x[0].n_rows() as f64;

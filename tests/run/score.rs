@@ -68,7 +68,7 @@ fn scores_from_saved_sums_are_the_bytes_of_a_run_that_had_these_keys_from_its_st
         run(&small_demo(folder.path(), &[(was, keys.as_str())]), &whole, &["--quiet", "--workers", "2"]);
         let said = score(&base, &settings, &out);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        for table in ["latents", "matches", "similarities"] {
+        for table in ["latents", "matches", "pairs", "similarities"] {
             let file = format!("tables/{table}.parquet");
             let same = std::fs::read(whole.join(&file)).unwrap() == std::fs::read(out.join(&file)).unwrap();
             assert!(same, "{settings:?}: {table} differs; {}", String::from_utf8_lossy(&said.stdout));

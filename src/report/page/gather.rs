@@ -160,11 +160,11 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
             let series = history.series.entry(name.to_string()).or_insert_with(empty);
             series[pair][place[&row.snapshot]] = value.map(|v| digits(v, 4));
         };
-        put("best_forward", row.mean_best_correlation_forward);
-        put("best_backward", row.mean_best_correlation_backward);
+        put("best_forward", row.counts.mean_best_correlation_forward);
+        put("best_backward", row.counts.mean_best_correlation_backward);
         put("churn", row.churn);
-        put("n_mutual", Some(row.n_mutual as f64));
-        put("n_kept", Some(row.n_kept as f64));
+        put("n_mutual", Some(row.counts.n_mutual as f64));
+        put("n_kept", Some(row.counts.n_kept as f64));
         for (name, value) in measures.iter().zip(&row.measures) {
             put(&format!("score.{name}"), *value);
         }

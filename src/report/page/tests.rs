@@ -6,7 +6,8 @@ use crate::ids::Site;
 use crate::linalg::{Matrix, Stream};
 use crate::matching::{Chance, Direction};
 use crate::table::{
-    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, Pairing, SimilarityRow, TopToken, write_table,
+    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, PairCounts, Pairing, SimilarityRow, TopToken,
+    write_table,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ impl Rig {
                         standard_error: (!dead).then_some(0.0),
                         chance: Chance {
                             null_correlation: (rank == 1 && !dead).then_some(0.12),
+                            point: (rank == 1 && !dead).then_some(0.15),
                             p_value: (rank == 1 && !dead).then_some(0.01),
                             q_value: (rank == 1 && !dead).then_some(if i < 5 { 0.02 } else { 0.2 }),
                             margin: (rank == 1 && !dead).then_some(0.25),
@@ -123,12 +125,15 @@ impl Rig {
             snapshot,
             tokens: 1000 * u64::from(snapshot),
             pair: rig.pair.clone(),
-            mean_best_correlation_forward: Some(0.4 + 0.1 * f64::from(snapshot)),
-            mean_best_correlation_backward: Some(0.4),
-            n_alive_source: u64::from(n - 1),
-            n_alive_target: u64::from(n - 1),
-            n_mutual: u64::from(n - 1),
-            n_kept: 5,
+            counts: PairCounts {
+                mean_best_correlation_forward: Some(0.4 + 0.1 * f64::from(snapshot)),
+                mean_best_correlation_backward: Some(0.4),
+                n_alive_source: u64::from(n - 1),
+                n_alive_target: u64::from(n - 1),
+                n_mutual: u64::from(n - 1),
+                n_kept: 5,
+                ..PairCounts::default()
+            },
             churn: (snapshot > 1).then(|| 0.1 / f64::from(snapshot * snapshot)),
             measures: vec![Some(0.5)],
         });

@@ -1,0 +1,221 @@
+//! The end of a run in one screen: what was compared, what matched beside what chance gives, how alike, the best pairs, how fast.
+//! Everything but the speed is read back from the tables, so it can be said again at any time.
+
+mod overview;
+mod pair;
+mod speed;
+
+use crate::error::Result;
+use crate::matching::Direction;
+use crate::report::thousands;
+use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
+use pair::{BestPair, PairSummary};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use speed::Speed;
+
+/// Best pairs shown.
+const BEST_SHOWN: usize = 10;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    tables: PathBuf,
+    tokens: u64,
+    documents: u64,
+    snapshots: u32,
+    pairs: Vec<PairSummary>,
+    /// Why it ended before its corpus did.
+    ending: Option<String>,
+    speed: Option<Speed>,
+    report: Option<PathBuf>,
+}
+
+impl Summary {
+    /// Reads the tables of a run: `tables` is the folder of the newest ones, `history` the history file.
+    ///
+    /// # Errors
+    /// Those of reading a table.
+    pub fn read(tables: &Path, history: &Path, speed: Option<Speed>) -> Result<Summary> {
+        let history: Vec<HistoryRow> = TableReader::open(history)?.read_all()?;
+        let snapshots = history.last().map_or(0, |h| h.snapshot);
+        let churn: BTreeMap<Arc<Pair>, Option<f64>> =
+            history.into_iter().filter(|h| h.snapshot == snapshots).map(|h| (h.pair, h.churn)).collect();
+        let rows: Vec<PairRow> = TableReader::open(&tables.join("pairs.parquet"))?.read_all()?;
+        let (tokens, documents) = rows.first().map_or((0, 0), |row| (row.tokens, row.documents));
+        let summary = |row: PairRow| {
+            let churn = churn.get(&row.pair).copied().flatten();
+            (row.pair.clone(), PairSummary { row, churn, scores: Vec::new(), best: Vec::new() })
+        };
+        let mut pairs: BTreeMap<Arc<Pair>, PairSummary> = rows.into_iter().map(summary).collect();
+        let similarities: Vec<SimilarityRow> = TableReader::open(&tables.join("similarities.parquet"))?.read_all()?;
+        for row in similarities.into_iter().filter(|s| s.subset == "all") {
+            if let Some(pair) = pairs.get_mut(&row.pair) {
+                pair.scores.push(row);
+            }
+        }
+        let mut matches: TableReader<MatchRow> = TableReader::open(&tables.join("matches.parquet"))?;
+        while let Some(rows) = matches.next_rows()? {
+            for row in rows.into_iter().filter(|r| r.rank == 1 && r.direction == Direction::Forward) {
+                if let Some(pair) = pairs.get_mut(&row.pair) {
+                    offer(&mut pair.best, &row);
+                }
+            }
+        }
+        let mut wanted: BTreeMap<(String, u32), Vec<TopToken>> = BTreeMap::new();
+        for (pair, summary) in &pairs {
+            for b in &summary.best {
+                wanted.insert((pair.source.to_string(), b.source), Vec::new());
+                wanted.insert((pair.target.to_string(), b.target), Vec::new());
+            }
+        }
+        let mut latents: TableReader<LatentRow> = TableReader::open(&tables.join("latents.parquet"))?;
+        while let Some(rows) = latents.next_rows()? {
+            for row in rows {
+                if let Some(top) = wanted.get_mut(&(row.site.to_string(), row.latent)) {
+                    *top = row.top;
+                }
+            }
+        }
+        for (pair, summary) in &mut pairs {
+            for b in &mut summary.best {
+                b.source_top = wanted[&(pair.source.to_string(), b.source)].clone();
+                b.target_top = wanted[&(pair.target.to_string(), b.target)].clone();
+            }
+        }
+        let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
+        Ok(Summary { tables, tokens, documents, snapshots, pairs, ending: None, speed, report: None })
+    }
+
+    /// The same with the reason why the run ended before its corpus did.
+    #[must_use]
+    pub fn with_ending(self, ending: Option<String>) -> Summary {
+        Summary { ending, ..self }
+    }
+
+    /// With the page that tells more.
+    #[must_use]
+    pub fn with_report(self, page: PathBuf) -> Summary {
+        Summary { report: Some(page), ..self }
+    }
+
+    /// For people.
+    pub fn as_text(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out).expect("a string takes all");
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let ending = self.ending.as_ref().map_or(String::new(), |why| format!("; {why}"));
+        writeln!(
+            out,
+            "\n{} of {}, {}{ending}",
+            counted(self.tokens, "token"),
+            counted(self.documents, "document"),
+            counted(u64::from(self.snapshots), "snapshot")
+        )?;
+        self.write_cautions(out)?;
+        if self.pairs.len() > 1 {
+            overview::write(&self.pairs, out)?;
+        }
+        let shown = self.shown_in_full();
+        if let Some(pair) = shown {
+            pair.write(out)?;
+        }
+        if let Some(speed) = &self.speed {
+            speed.write(out)?;
+        }
+        writeln!(out, "\ntables    {}", self.tables.display())?;
+        let Some(page) = &self.report else { return Ok(()) };
+        writeln!(out, "report    {} (open it in a browser)", page.display())?;
+        let run = page.parent().unwrap_or(Path::new(".")).display();
+        if let Some((site, latent)) = shown.and_then(|p| Some((&p.row.pair.source, p.best.first()?.source))) {
+            writeln!(out, "next      one latent in context:      cognate show {run} {site}/{latent}")?;
+            writeln!(out, "          other filters and scores:   cognate score {run} --set KEY=VALUE")?;
+        }
+        Ok(())
+    }
+
+    /// The pair whose latents match best: the highest mean best r of the source's latents above that of chance, where that is known.
+    fn shown_in_full(&self) -> Option<&PairSummary> {
+        let above = |p: &PairSummary| {
+            let counts = &p.row.counts;
+            let chance = counts.null_mean_best_correlation_forward.unwrap_or(0.0);
+            counts.mean_best_correlation_forward.map_or(f64::NEG_INFINITY, |r| r - chance)
+        };
+        self.pairs.iter().max_by(|a, b| above(a).total_cmp(&above(b)))
+    }
+
+    /// What keeps the figures from saying anything: too little text, chance levels that are not known.
+    fn write_cautions(&self, out: &mut String) -> std::fmt::Result {
+        let mut said: Vec<String> = Vec::new();
+        for row in self.pairs.iter().map(|p| &p.row) {
+            let unknown = row.no_chance.as_ref().map(|why| format!("chance unknown: {why}"));
+            // too little text is named as such already
+            let unknown = unknown.filter(|_| row.too_few.is_none());
+            for caution in row.too_few.iter().cloned().chain(unknown) {
+                if !said.contains(&caution) {
+                    said.push(caution);
+                }
+            }
+        }
+        said.iter().try_for_each(|caution| writeln!(out, "caution: {caution}"))
+    }
+
+    /// Cautions and one line a pair, whatever their number.
+    pub fn overview(&self) -> String {
+        let mut out = String::new();
+        self.write_cautions(&mut out)
+            .and_then(|()| overview::write(&self.pairs, &mut out))
+            .expect("a string takes all");
+        out
+    }
+
+    /// For programs.
+    pub fn as_json(&self) -> Value {
+        json!({
+            "event": "summary",
+            "tokens": self.tokens,
+            "documents": self.documents,
+            "snapshots": self.snapshots,
+            "ending": self.ending,
+            "tables": self.tables,
+            "report": self.report,
+            "pairs": self.pairs.iter().map(PairSummary::as_json).collect::<Vec<_>>(),
+            "speed": self.speed.as_ref().map(Speed::as_json),
+        })
+    }
+}
+
+/// The mutual best matches of highest correlation, best first; ties to the lower source latent.
+fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
+    let (Some(source), Some(target), Some(correlation)) = (row.source_latent, row.target_latent, row.correlation)
+    else {
+        return;
+    };
+    if !row.mutual || !row.kept {
+        return;
+    }
+    let at = best.partition_point(|b| b.correlation >= correlation);
+    if at < BEST_SHOWN {
+        let point = row.chance.point;
+        best.insert(
+            at,
+            BestPair { source, target, correlation, point, source_top: Vec::new(), target_top: Vec::new() },
+        );
+        best.truncate(BEST_SHOWN);
+    }
+}
+
+/// `1 token`, `2 000 tokens`.
+fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! One line a pair, however many: counts beside their chance, then scores beside their null. Lines stay within [`WIDTH`] where names and
+//! measures let them.
+
+use super::pair::PairSummary;
+use crate::report::thousands;
+use std::fmt::Write;
+
+/// Columns of a terminal that lines should fit in.
+const WIDTH: usize = 100;
+
+/// A table of texts: the first column to the left, the others to the right.
+struct Grid {
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    /// Width of each column.
+    fn widths(&self) -> Vec<usize> {
+        let n = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |k: usize| self.rows.iter().filter_map(|r| r.get(k)).map(|t| t.chars().count()).max();
+        (0..n).map(|k| width(k).unwrap_or(0)).collect()
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let widths = self.widths();
+        let tight = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > WIDTH;
+        for row in &self.rows {
+            let mut line = String::new();
+            for (k, (text, width)) in row.iter().zip(&widths).enumerate() {
+                match k {
+                    0 => write!(line, "{text:<width$}")?,
+                    _ if tight => write!(line, " {text:>width$}")?,
+                    _ => write!(line, "  {text:>width$}")?,
+                }
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the pairs, those of the same two models together.
+pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result {
+    let models = |p: &PairSummary| [&p.row.pair.source.model, &p.row.pair.target.model].map(String::clone);
+    let groups: Vec<&[PairSummary]> = pairs.chunk_by(|a, b| models(a) == models(b)).collect();
+    for group in &groups {
+        writeln!(out)?;
+        counts_of(group).write(out)?;
+    }
+    let unknown = pairs.iter().any(|p| p.row.no_chance.is_some());
+    writeln!(
+        out,
+        "in brackets: what chance gives, from rows of another document{}",
+        if unknown { "; ?: chance unknown" } else { "" }
+    )?;
+    writeln!(out, "above: mutual matches with r above the 95 % chance points of both latents; kept: the source picks")?;
+    for group in &groups {
+        for grid in scores_of(group) {
+            writeln!(out)?;
+            grid.write(out)?;
+        }
+    }
+    if pairs.iter().any(|p| !p.scores.is_empty()) {
+        writeln!(
+            out,
+            "scores of matched decoder rows, * of the raw activations; in brackets: the mean of shuffled pairs"
+        )?;
+    }
+    Ok(())
+}
+
+fn head(group: &[PairSummary]) -> String {
+    group.first().map_or_else(String::new, |p| format!("{} x {}", p.row.pair.source.model, p.row.pair.target.model))
+}
+
+fn name(p: &PairSummary) -> String {
+    format!("{} x {}", p.row.pair.source.hookpoint, p.row.pair.target.hookpoint)
+}
+
+fn counts_of(group: &[PairSummary]) -> Grid {
+    let titles = ["alive", "mean best r", "mutual", "above", "kept"];
+    let mut rows = vec![std::iter::once(head(group)).chain(titles.map(String::from)).collect::<Vec<String>>()];
+    for p in group {
+        let c = &p.row.counts;
+        let or_unknown = |null: Option<String>| null.unwrap_or_else(|| "?".into());
+        let count = |n: u64, null: Option<u64>| format!("{} ({})", thousands(n), or_unknown(null.map(thousands)));
+        let r = c.mean_best_correlation_forward.map_or("-".into(), |r| {
+            let null = c.null_mean_best_correlation_forward.map(|null| format!("{null:.3}"));
+            format!("{r:.3} ({})", or_unknown(null))
+        });
+        let above = c.n_mutual_above_chance.map(|n| count(n, c.n_mutual_above_chance_null));
+        rows.push(vec![
+            name(p),
+            format!("{}, {}", thousands(c.n_alive_source), thousands(c.n_alive_target)),
+            r,
+            count(c.n_mutual, c.n_mutual_null),
+            or_unknown(above),
+            count(c.n_kept, c.n_kept_null),
+        ]);
+    }
+    Grid { rows }
+}
+
+/// As many tables as the measures need to fit.
+fn scores_of(group: &[PairSummary]) -> Vec<Grid> {
+    // a pair of raw hookpoints has no scores of decoder rows, so one pair does not tell of all
+    let mut measures: Vec<(&str, &'static str)> = Vec::new();
+    for s in group.iter().flat_map(|p| &p.scores) {
+        let column = (s.measure.as_str(), s.pairing.as_str());
+        if matches!(column.1, "mutual" | "activations") && !measures.contains(&column) {
+            measures.push(column);
+        }
+    }
+    measures.sort_by_key(|(_, pairing)| *pairing == "activations");
+    let grid = |measures: &[(&str, &str)]| {
+        let title = |(m, pairing): &(&str, &str)| format!("{m}{}", if *pairing == "activations" { "*" } else { "" });
+        let mut rows = vec![std::iter::once(head(group)).chain(measures.iter().map(title)).collect::<Vec<String>>()];
+        for p in group {
+            let cell = |(measure, pairing): &(&str, &str)| {
+                let score = p.scores.iter().find(|s| s.measure == *measure && s.pairing.as_str() == *pairing);
+                match score.map(|s| (s.value, s.null_mean)) {
+                    Some((Some(v), Some(null))) => format!("{v:.3} ({null:.3})"),
+                    Some((Some(v), None)) => format!("{v:.3}"),
+                    _ => "-".into(),
+                }
+            };
+            rows.push(std::iter::once(name(p)).chain(measures.iter().map(cell)).collect());
+        }
+        Grid { rows }
+    };
+    // evenly, in the fewest tables whose lines fit with one space between columns
+    for n in 1..=measures.len() {
+        let grids: Vec<Grid> = measures.chunks(measures.len().div_ceil(n)).map(grid).collect();
+        let fits = |g: &Grid| g.widths().iter().sum::<usize>() + g.widths().len().saturating_sub(1) <= WIDTH;
+        if n == measures.len() || grids.iter().all(fits) {
+            return grids;
+        }
+    }
+    Vec::new()
+}

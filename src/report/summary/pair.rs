@@ -1,0 +1,162 @@
+//! One pair in full: every count beside what chance gives, every score beside its null, the best matches with their tokens.
+
+use crate::report::{shown_token, thousands};
+use crate::table::{PairRow, SimilarityRow, TopToken};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Top tokens shown a side.
+const TOKENS_SHOWN: usize = 3;
+
+/// What came of a pair.
+#[derive(Clone, Debug)]
+pub(super) struct PairSummary {
+    pub row: PairRow,
+    /// Share of latents whose best partner changed since the snapshot before.
+    pub churn: Option<f64>,
+    pub scores: Vec<SimilarityRow>,
+    pub best: Vec<BestPair>,
+}
+
+/// A kept match in which each is the other's best.
+#[derive(Clone, Debug)]
+pub(super) struct BestPair {
+    pub source: u32,
+    pub target: u32,
+    pub correlation: f64,
+    /// Chance point of the source latent.
+    pub point: Option<f64>,
+    pub source_top: Vec<TopToken>,
+    pub target_top: Vec<TopToken>,
+}
+
+impl PairSummary {
+    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+        let (row, c) = (&self.row, &self.row.counts);
+        writeln!(out, "\n{} x {}", row.pair.source, row.pair.target)?;
+        writeln!(
+            out,
+            "  alive         {} of {} and {} of {} latents",
+            thousands(c.n_alive_source),
+            thousands(row.n_latents_source),
+            thousands(c.n_alive_target),
+            thousands(row.n_latents_target)
+        )?;
+        let mean = |r: Option<f64>, null: Option<f64>| match (r, null) {
+            (None, _) => "undefined".to_string(),
+            (Some(r), null) => format!("{r:.3} ({})", chance(null.map(|n| format!("{n:.3}")))),
+        };
+        writeln!(
+            out,
+            "  mean best r   {} forward, {} backward",
+            mean(c.mean_best_correlation_forward, c.null_mean_best_correlation_forward),
+            mean(c.mean_best_correlation_backward, c.null_mean_best_correlation_backward)
+        )?;
+        let count = |n: u64, null: Option<u64>| format!("{} ({})", thousands(n), chance(null.map(thousands)));
+        let above = c.n_mutual_above_chance.map_or(String::new(), |n| {
+            format!("; above both chance points {}", count(n, c.n_mutual_above_chance_null))
+        });
+        writeln!(out, "  mutual        {}{above}", count(c.n_mutual, c.n_mutual_null))?;
+        writeln!(
+            out,
+            "  partners      {} targets, {} sources are somebody's best",
+            count(c.n_distinct_partners_forward, c.n_distinct_partners_forward_null),
+            count(c.n_distinct_partners_backward, c.n_distinct_partners_backward_null)
+        )?;
+        writeln!(
+            out,
+            "  kept          {} forward, {} backward",
+            count(c.n_kept, c.n_kept_null),
+            count(c.n_kept_backward, c.n_kept_backward_null)
+        )?;
+        if let Some(churn) = self.churn {
+            writeln!(out, "  changed       {:.1} % of the best partners since the last snapshot", 100.0 * churn)?;
+        }
+        for s in &self.scores {
+            let null = match (s.null_mean, s.null_sd, s.p_value) {
+                (Some(mean), sd, Some(p)) => {
+                    let sd = sd.map_or(String::new(), |sd| format!(" ± {sd:.3}"));
+                    format!("null {mean:.3}{sd}, p = {}", shown_p(p))
+                }
+                _ => "no null".into(),
+            };
+            let name = format!("{} ({})", s.measure, s.pairing.as_str());
+            let power = if s.no_power { "; too few pairs to tell" } else { "" };
+            let value = s.value.map_or("undefined".into(), |v| format!("{v:.3}"));
+            writeln!(out, "  {name:<28} {value:>9}   {null}, n = {}{power}", thousands(s.n_pairs))?;
+        }
+        if self.best.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "  {:>17}   {:<24}   top tokens", "mutual matches", "r (95 % chance point)")?;
+        for b in &self.best {
+            let ids = format!("{} ~ {}", b.source, b.target);
+            let point = b.point.map_or("(?)".into(), |p| format!("({p:.3})"));
+            let tokens = [shown_tokens(&b.source_top), shown_tokens(&b.target_top)].join("  ~  ");
+            writeln!(out, "  {ids:>17}   {:.4} {point:<17}   {tokens}", b.correlation)?;
+        }
+        if c.n_mutual_above_chance.is_none() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "  Above chance means that two latents go together on this text. Whether training made them so, a\n  \
+             control with random_weights tells."
+        )
+    }
+
+    pub(super) fn as_json(&self) -> Value {
+        let (row, c) = (&self.row, &self.row.counts);
+        json!({
+            "source": row.pair.source.to_string(),
+            "target": row.pair.target.to_string(),
+            "too_few": row.too_few,
+            "no_chance": row.no_chance,
+            "own_document_share": row.own_document_share,
+            "n_alive": [c.n_alive_source, c.n_alive_target],
+            "n_latents": [row.n_latents_source, row.n_latents_target],
+            "n_kept": [c.n_kept, c.n_kept_backward],
+            "n_kept_null": [c.n_kept_null, c.n_kept_backward_null],
+            "n_mutual": c.n_mutual,
+            "n_mutual_null": c.n_mutual_null,
+            "n_mutual_above_chance": c.n_mutual_above_chance,
+            "n_mutual_above_chance_null": c.n_mutual_above_chance_null,
+            "n_distinct_partners": [c.n_distinct_partners_forward, c.n_distinct_partners_backward],
+            "n_distinct_partners_null": [c.n_distinct_partners_forward_null, c.n_distinct_partners_backward_null],
+            "mean_best_correlation": [c.mean_best_correlation_forward, c.mean_best_correlation_backward],
+            "null_mean_best_correlation": [c.null_mean_best_correlation_forward, c.null_mean_best_correlation_backward],
+            "churn": self.churn,
+            "scores": self.scores.iter().map(|s| json!({
+                "measure": s.measure, "pairing": s.pairing.as_str(), "value": s.value, "n_pairs": s.n_pairs,
+                "null_mean": s.null_mean, "null_sd": s.null_sd, "null_runs": s.null_runs, "p_value": s.p_value,
+                "no_power": s.no_power,
+            })).collect::<Vec<_>>(),
+            "best": self.best.iter().map(|b| json!({
+                "source_latent": b.source, "target_latent": b.target, "correlation": b.correlation,
+                "chance_point": b.point,
+                "source_top": b.source_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
+                "target_top": b.target_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What stands in brackets behind a figure.
+fn chance(null: Option<String>) -> String {
+    null.map_or("chance unknown".into(), |null| format!("chance {null}"))
+}
+
+/// The first few strings that differ.
+fn shown_tokens(top: &[TopToken]) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for token in top.iter().map(|t| shown_token(&t.token)) {
+        if !seen.contains(&token) && seen.len() < TOKENS_SHOWN {
+            seen.push(token);
+        }
+    }
+    seen.join(" ")
+}
+
+fn shown_p(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}

@@ -1,0 +1,110 @@
+//! `pairs`: what is known of each pair as a whole, every count beside its chance, and whether there is enough text to tell.
+
+use super::column::{Columns, at, field, numbers, optional};
+use super::counts::PairCounts;
+use super::row::{PAIR_KEY, Pair, Row, pair_arrays, pair_fields, pairs};
+use crate::error::Result;
+use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// One pair as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairRow {
+    /// The two places.
+    pub pair: Arc<Pair>,
+    /// Rows (tokens) counted.
+    pub tokens: u64,
+    /// Documents that they are of.
+    pub documents: u64,
+    /// Share of rows that lie beside their own document where the chance level is counted; `None` before the first row.
+    pub own_document_share: Option<f64>,
+    /// Why the figures say too little, in words; `None` where there is enough.
+    pub too_few: Option<String>,
+    /// Why there is no chance level, in words; `None` where there is one.
+    pub no_chance: Option<String>,
+    /// Latents of the source.
+    pub n_latents_source: u64,
+    /// Latents of the target.
+    pub n_latents_target: u64,
+    /// Counts beside their chance.
+    pub counts: PairCounts,
+}
+
+impl Row for PairRow {
+    type Shape = ();
+    const TABLE: &'static str = "pairs";
+    const ABOUT: &'static str = "Every pair as a whole: counts of its matches, each beside what chance gives, and whether there is enough \
+                                 text to tell.";
+    const KEY: &'static [&'static str] = &PAIR_KEY;
+
+    fn fields((): &()) -> Vec<Field> {
+        let mut fields = pair_fields();
+        fields.extend([
+            field("tokens", DataType::UInt64, false, "rows (tokens) counted"),
+            field("documents", DataType::UInt64, false, "documents that they are of"),
+            field(
+                "own_document_share",
+                DataType::Float64,
+                true,
+                "share of rows beside their own document where the chance level is counted; above 0.5 it is too high",
+            ),
+            field("too_few", DataType::Utf8, true, "why the figures say too little; null where there is enough text"),
+            field("no_chance", DataType::Utf8, true, "why there is no chance level; null where there is one"),
+            field("n_latents_source", DataType::UInt64, false, "latents of the source"),
+            field("n_latents_target", DataType::UInt64, false, "latents of the target"),
+        ]);
+        fields.extend(PairCounts::fields());
+        fields
+    }
+
+    fn arrays(rows: &[Self], (): &()) -> Vec<ArrayRef> {
+        let words = |of: fn(&Self) -> Option<&str>| Arc::new(rows.iter().map(of).collect::<StringArray>()) as ArrayRef;
+        let mut arrays = pair_arrays(rows.iter().map(|r| r.pair.as_ref()));
+        arrays.extend([
+            numbers::<UInt64Type>(rows.iter().map(|r| r.tokens)),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.documents)),
+            optional::<Float64Type>(rows.iter().map(|r| r.own_document_share)),
+            words(|r| r.too_few.as_deref()),
+            words(|r| r.no_chance.as_deref()),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.n_latents_source)),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.n_latents_target)),
+        ]);
+        arrays.extend(PairCounts::arrays(rows.iter().map(|r| &r.counts)));
+        arrays
+    }
+
+    fn shape(_: &Schema) {}
+
+    fn from_columns(columns: &Columns<'_>, (): &()) -> Result<Vec<Self>> {
+        let pairs = pairs(columns)?;
+        let count = |name: &str| columns.numbers::<UInt64Type>(name);
+        let (tokens, documents) = (count("tokens")?, count("documents")?);
+        let (n_source, n_target) = (count("n_latents_source")?, count("n_latents_target")?);
+        let share = columns.numbers::<Float64Type>("own_document_share")?;
+        let (too_few, no_chance) = (columns.texts("too_few")?, columns.texts("no_chance")?);
+        let text = |array: &StringArray, i: usize| array.is_valid(i).then(|| array.value(i).to_string());
+        let counts = PairCounts::from_columns(columns)?;
+        let row = |(i, (pair, counts))| PairRow {
+            pair,
+            tokens: tokens.value(i),
+            documents: documents.value(i),
+            own_document_share: at(share, i),
+            too_few: text(too_few, i),
+            no_chance: text(no_chance, i),
+            n_latents_source: n_source.value(i),
+            n_latents_target: n_target.value(i),
+            counts,
+        };
+        Ok(pairs.into_iter().zip(counts).enumerate().map(row).collect())
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.pair.cmp(&other.pair)
+    }
+
+    fn name(&self) -> String {
+        self.pair.to_string()
+    }
+}
