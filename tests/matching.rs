@@ -193,7 +193,7 @@ fn counts_and_their_chance_are_numpys() {
         }
     }
     for (name, best) in [("real", &real), ("null", &null)] {
-        let MatchCounts { n_mutual, n_mutual_above_chance, n_distinct_partners, mean_best_correlation } =
+        let MatchCounts { n_mutual, n_mutual_above_chance, n_distinct_partners, mean_best_correlation, .. } =
             count_matches([&best[0], &best[1]], Some([&points[0], &points[1]]));
         let expected = &json[name];
         assert_eq!(expected["n_mutual"], n_mutual, "{name}");

@@ -118,6 +118,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     watch.stop();
     if leads {
         warn_of_skips(&shared, voice);
+        warn_of_labels(&shared, &plan.spec.corpus.labels, voice);
     }
     // whoever asked for the stop, it was for all processes
     match outcome? {
@@ -206,6 +207,24 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
             thousands(n),
             if n == 1 { " was" } else { "s were" }
         ));
+    }
+}
+
+/// Share of documents below which it is said how few of them had a value of a label.
+const FEW_LABELLED: f64 = 0.5;
+
+/// Says which labels most documents had no value of.
+fn warn_of_labels(shared: &Shared, labels: &[String], voice: Voice) {
+    let documents = shared.documents.load(Ordering::Relaxed);
+    let labelled = shared.labelled.lock().unwrap_or_else(|e| e.into_inner());
+    for (field, n) in labels.iter().zip(labelled.iter()) {
+        if (*n as f64) < FEW_LABELLED * documents as f64 {
+            let n = if *n == 0 { "none".to_string() } else { thousands(*n) };
+            voice.warn(&format!(
+                "{n} of {} documents had a value of the label {field:?} ([corpus] labels); the columns label.{field}.… are of those alone",
+                thousands(documents)
+            ));
+        }
     }
 }
 

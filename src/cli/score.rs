@@ -122,7 +122,11 @@ fn folder_name(settings: &[String]) -> String {
 /// One score in one line.
 fn line(row: &SimilarityRow) -> String {
     let number = |x: Option<f64>| x.map_or_else(|| "-".to_string(), |x| format!("{x:.4}"));
-    let power = if row.no_power { ", no power" } else { "" };
+    let power = match (row.no_power, row.one_decoder) {
+        (true, _) => ", no power",
+        (_, true) => ", one decoder on both sides",
+        _ => "",
+    };
     format!(
         "{} {} {} {}: {}, null {}, p {}, q {}, n {}{power}",
         row.pair,

@@ -287,11 +287,23 @@ mod tests {
             own_document_share: Some(1.0),
             too_few: Some("1 document: no chance level".into()),
             no_chance: Some("1 document".into()),
+            one_decoder: false,
+            n_own_partner: None,
+            n_own_partner_null: None,
             n_latents_source: 9,
             n_latents_target: 9,
             counts: counts.clone(),
         };
-        let row = HistoryRow { snapshot: 3, tokens: 1234, pair, counts, churn: None, measures: vec![] };
+        let row = HistoryRow {
+            snapshot: 3,
+            tokens: 1234,
+            pair,
+            counts,
+            repeated_contexts: None,
+            repeated_contexts_error: None,
+            churn: None,
+            measures: vec![],
+        };
         let about = Default::default();
         let mut set = run.new_set().unwrap();
         write_into(&mut set, vec![], &about, [row]).unwrap();

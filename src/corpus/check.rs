@@ -1,7 +1,8 @@
 //! What of the files is refused before anything is read?
 
+use super::fields::first_records;
 use super::files::{CorpusFile, Format, kind_of};
-use super::options::{CorpusOptions, OnBadRecord};
+use super::options::{BosRule, CorpusOptions, OnBadRecord};
 use super::parquet::ParquetReader;
 use super::record::{Limits, Place};
 use crate::error::{Error, Result};
@@ -34,6 +35,64 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
         return Err(Error::request(format!(
             "[corpus] labels asks for {}, but only .jsonl and .parquet files label their documents; leave labels out",
             options.labels.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses keys of `[corpus]` that nothing in the files answers to: a label that no first record has, a key about a kind of file
+/// that is not there. A key at its default asks for nothing.
+///
+/// # Errors
+/// `Request` naming the key and what there is; those of reading the first records.
+pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<()> {
+    let formats = files.iter().map(|f| Ok(kind_of(&f.path)?.0)).collect::<Result<Vec<Format>>>()?;
+    let any = |format: Format| formats.contains(&format);
+    let reads_ids = options.ids.is_some();
+    let usual = CorpusOptions::of_files(Vec::new(), options.context_length);
+    let idle = [
+        (
+            "text",
+            options.text != usual.text && !(any(Format::Jsonl) || any(Format::Parquet) && !reads_ids),
+            "names the text's field, but no .jsonl or .parquet file is read as text",
+        ),
+        (
+            "id",
+            options.id != usual.id && !(any(Format::Jsonl) || any(Format::Parquet)),
+            "names a field of .jsonl and .parquet files, but there is none",
+        ),
+        (
+            "text_unit",
+            options.text_unit != usual.text_unit && !any(Format::Text),
+            "is about .txt files, but there is none",
+        ),
+        ("ids", reads_ids && !any(Format::Parquet), "names a column of .parquet files, but there is none"),
+        (
+            "bin_token_bytes",
+            options.bin_token_bytes != usual.bin_token_bytes && !any(Format::Bin),
+            "is about .bin files, but there is none",
+        ),
+        (
+            "count_special",
+            options.count_special && options.bos == BosRule::None && !options.pack && !(reads_ids || any(Format::Bin)),
+            "counts the special tokens that bos and pack put into texts, but bos = \"none\" and pack = false put none",
+        ),
+    ];
+    if let Some((key, _, why)) = idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
+        return Err(Error::request(format!("[corpus] {key} changes nothing here: it {why}; take it out")));
+    }
+    // a Parquet file without the column was refused already
+    if options.labels.is_empty() || any(Format::Parquet) || !any(Format::Jsonl) {
+        return Ok(());
+    }
+    let first = first_records(files, &options.labels, limits)?;
+    if let Some(k) = first.has.iter().position(|has| !has).filter(|_| first.n > 0) {
+        let records =
+            if first.n == 1 { "the one record".to_string() } else { format!("the first {} records", first.n) };
+        return Err(Error::request(format!(
+            "no field {:?} ([corpus] labels) in {records} of the corpus; they have {}",
+            options.labels[k],
+            first.names.join(", ")
         )));
     }
     Ok(())

@@ -32,6 +32,8 @@ pub(super) struct Standing {
     pub(super) file_bytes: u64,
     pub(super) documents: u64,
     pub(super) split_documents: u64,
+    /// Documents with a value, of each label field.
+    pub(super) labelled: Vec<u64>,
     pub(super) skipped_records: u64,
     pub(super) first_skips: Vec<String>,
     pub(super) carry: Carry,

@@ -14,6 +14,8 @@ pub struct Progress {
     pub skipped_records: u64,
     /// Documents with a text too long to be tokenized in one piece: tokens beside the cuts may differ.
     pub split_documents: u64,
+    /// Of each label field, documents that have a value of it; empty before the first document.
+    pub labelled: Vec<u64>,
     /// What was wrong with the first few skipped records.
     pub first_skips: Vec<String>,
 }

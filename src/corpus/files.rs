@@ -1,12 +1,13 @@
 //! Which files, in which order, of which kind? The patterns of `[corpus] files` become a list.
 //!
-//! Patterns stand in the order given; the matches of one pattern are sorted as bytes. A file named twice is read twice,
-//! which is how a corpus is repeated. The kind follows from the ending: `.jsonl` or `.ndjson`, `.txt`, `.parquet`,
+//! Patterns stand in the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
+//! path, is refused: its tokens would count twice. The kind follows from the ending: `.jsonl` or `.ndjson`, `.txt`, `.parquet`,
 //! `.bin`, each but Parquet (which holds its own compression) also with `.gz` or `.zst`.
 
 use crate::error::{Error, Result};
 use crate::hub::{POINTER_BYTES, refuse_pointer};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One file of the corpus, as it was when the corpus was opened.
@@ -72,16 +73,24 @@ pub(super) fn kind_of(path: &Path) -> Result<(Format, Wrapping)> {
 /// All files of the patterns.
 ///
 /// # Errors
-/// `Request` naming a pattern that is malformed or matches no file, a folder, or an unknown ending; `Input` naming a file
-/// that is a Git LFS pointer.
+/// `Request` naming a pattern that is malformed or matches no file, a folder, an unknown ending, or a file named twice;
+/// `Input` naming a file that is a Git LFS pointer.
 pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
     if patterns.is_empty() {
         return Err(Error::request("[corpus] files is empty; name at least one file or pattern"));
     }
     let mut files = Vec::new();
+    let mut named: BTreeMap<PathBuf, &String> = BTreeMap::new();
     for pattern in patterns {
         for path in matches(pattern)? {
             kind_of(&path)?;
+            let real = path.canonicalize().map_err(|e| Error::io("look at the corpus file", &path, &e))?;
+            if let Some(before) = named.insert(real, pattern) {
+                return Err(Error::request(format!(
+                    "[corpus] files names {} twice, by {before:?} and by {pattern:?}; its tokens would count twice: name it once",
+                    path.display()
+                )));
+            }
             let size_bytes =
                 std::fs::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?.len();
             if size_bytes <= POINTER_BYTES as u64 {
@@ -167,10 +176,14 @@ mod tests {
             let found = list(patterns).unwrap();
             found.iter().map(|f| f.path.file_name().unwrap().to_str().unwrap().to_string()).collect()
         };
-        assert_eq!(
-            names(&[at("z.jsonl"), at("?.txt"), at("z.jsonl"), at("a[1].txt")]),
-            ["z.jsonl", "a.txt", "b.txt", "z.jsonl", "a[1].txt"]
-        );
+        assert_eq!(names(&[at("z.jsonl"), at("?.txt"), at("a[1].txt")]), ["z.jsonl", "a.txt", "b.txt", "a[1].txt"]);
+        // by whatever path
+        let other = folder.path().join("link.txt");
+        std::os::unix::fs::symlink(folder.path().join("b.txt"), &other).unwrap();
+        for twice in [[at("a.txt"), at("?.txt")], [at("z.jsonl"), at("./z.jsonl")], [at("b.txt"), at("link.txt")]] {
+            let error = list(&twice).unwrap_err().to_string();
+            assert!(error.contains("twice, by"), "{twice:?}: {error}");
+        }
         let error = list(&[at("a.txt"), at("no*.txt")]).unwrap_err();
         assert!(error.kind() == ErrorKind::Request && error.to_string().contains("no*.txt"), "{error}");
         assert_eq!(list(&[folder.path().display().to_string()]).unwrap_err().kind(), ErrorKind::Request);

@@ -20,6 +20,7 @@ mod columns;
 mod cursor;
 mod cutter;
 mod facts;
+mod fields;
 mod files;
 mod json;
 mod jsonl;

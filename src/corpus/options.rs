@@ -54,6 +54,29 @@ pub struct CorpusOptions {
     pub on_bad_record: OnBadRecord,
 }
 
+impl CorpusOptions {
+    /// These files at this length, every other key at its default.
+    pub fn of_files(files: Vec<String>, context_length: usize) -> CorpusOptions {
+        CorpusOptions {
+            files,
+            text: default_text(),
+            id: default_id(),
+            labels: Vec::new(),
+            text_unit: TextUnit::default(),
+            ids: None,
+            bin_token_bytes: default_bin_bytes(),
+            context_length,
+            bos: BosRule::default(),
+            count_special: false,
+            remainder: Remainder::default(),
+            pack: false,
+            batch_contexts: default_batch_contexts(),
+            max_tokens: 0,
+            on_bad_record: OnBadRecord::default(),
+        }
+    }
+}
+
 fn default_text() -> String {
     "text".into()
 }

@@ -2,7 +2,7 @@
 
 use super::ahead::Ahead;
 use super::batch::{Context, Document, TokenBatch};
-use super::check::check_files;
+use super::check::{check_files, check_keys};
 use super::cursor::{Cursor, Standing};
 use super::cutter::{Cut, Cutter};
 use super::facts::{CorpusFacts, Progress};
@@ -93,6 +93,15 @@ impl Corpus {
         Ok(corpus)
     }
 
+    /// Refuses keys that nothing in the files answers to, labels that none of the first records has among them; to be asked once,
+    /// before a run.
+    ///
+    /// # Errors
+    /// `Request` naming the key and what there is; those of reading the first records.
+    pub fn check_keys(&self) -> Result<()> {
+        check_keys(&self.files, &self.options, self.limits)
+    }
+
     /// The next batch: `batch_contexts` contexts, the last batch fewer; `None` behind it or when `max_tokens` is reached.
     ///
     /// # Errors
@@ -176,6 +185,7 @@ impl Corpus {
             documents: self.after.documents,
             skipped_records: self.after.skipped_records,
             split_documents: self.after.split_documents,
+            labelled: self.after.labelled.clone(),
             first_skips: self.after.first_skips.clone(),
         }
     }
@@ -240,6 +250,10 @@ impl Corpus {
                             let number = now.documents;
                             now.documents += 1;
                             now.split_documents += u64::from(piece.split);
+                            now.labelled.resize(opening.labels.len(), 0);
+                            for (n, value) in now.labelled.iter_mut().zip(&opening.labels) {
+                                *n += u64::from(value.is_some());
+                            }
                             let (name, labels) = (opening.name.as_str().into(), opening.labels.clone());
                             let (file, record) = (file as u32, after.record);
                             self.cutter.open(Document { number, file, record, name, labels });

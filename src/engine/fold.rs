@@ -8,8 +8,8 @@ use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash, Sketch,
-    TopTokens, document_rotation,
+    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash, SeenContexts,
+    Sketch, TopTokens, document_rotation,
 };
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -100,6 +100,8 @@ pub struct Fold {
     pub moments: Vec<(usize, CoMoment)>,
     /// Own raw cross moments, in order of index.
     pub cross_moments: Vec<OwnedCross>,
+    /// The contexts seen, on the first worker alone.
+    pub contexts: Option<SeenContexts>,
     /// What was last said of each pair's targets, `[n_pairs][d_target]`.
     pub(super) said_backward: Vec<Vec<BestPartners>>,
 }
@@ -168,6 +170,7 @@ impl Fold {
             spaces,
             moments,
             cross_moments,
+            contexts: mine(0).then(SeenContexts::default),
             said_backward,
         }
     }
@@ -213,6 +216,9 @@ impl Fold {
         });
         if again {
             return Ok(());
+        }
+        if let Some(contexts) = &mut self.contexts {
+            contexts.fold(&batch.tokens);
         }
         if plan.is_sketched() {
             let buckets = self.row_hash.next(&batch.tokens);

@@ -6,7 +6,7 @@
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
 use crate::matching::{BestPartners, Correlation, Direction};
-use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, TopToken};
+use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Repeated, TopToken};
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -102,6 +102,8 @@ pub enum Note {
     Documents(DocumentRows),
     /// How well the candidates of a pair are known.
     Candidates(usize, Arc<Candidates>),
+    /// How many of the contexts were seen before.
+    Contexts(Repeated),
     /// A state file is on disk.
     Saved(SavedFile),
 }

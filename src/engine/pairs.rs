@@ -64,6 +64,11 @@ impl Results {
                 own_document_share: share,
                 too_few: too_few(tokens, self.documents.n_documents, share, no_chance.is_none()),
                 no_chance: no_chance.map(|why| why.as_str().to_string()),
+                one_decoder: self.plan.is_one_decoder(pair),
+                n_own_partner: self.plan.is_one_decoder(pair).then(|| self.counts[p].matches.n_own),
+                n_own_partner_null: (self.counts[p].by_chance.as_ref())
+                    .filter(|_| self.plan.is_one_decoder(pair))
+                    .map(|null| null.n_own),
                 n_latents_source: self.plan.spaces[pair.source].width as u64,
                 n_latents_target: self.plan.spaces[pair.target].width as u64,
                 counts: self.pair_counts(p, spaces),

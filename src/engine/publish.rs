@@ -10,7 +10,7 @@ use crate::engine::tables::{make_tables, origin};
 use crate::engine::{Event, Observer, SnapshotFacts};
 use crate::error::Result;
 use crate::ids::BatchIndex;
-use crate::moments::{Candidates, DocumentRows};
+use crate::moments::{Candidates, DocumentRows, Repeated};
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, SetRecord, StateFile, StateLayout};
@@ -45,6 +45,8 @@ pub struct Due {
     pub documents: DocumentRows,
     /// How well the candidates of a pair are known; none where Σxy is exact.
     pub candidates: BTreeMap<usize, Arc<Candidates>>,
+    /// How many of the contexts were seen before; `None` without contexts.
+    pub contexts: Option<Repeated>,
     pub saved: Vec<SavedFile>,
 }
 
@@ -67,6 +69,7 @@ impl Due {
             Note::Candidates(pair, candidates) => {
                 self.candidates.insert(pair, candidates);
             }
+            Note::Contexts(repeated) => self.contexts = Some(repeated),
             Note::Saved(file) => self.saved.push(file),
         }
     }
@@ -149,14 +152,14 @@ impl Publisher {
     /// Makes all tables of a snapshot, then publishes them as one set.
     fn publish(&mut self, snapshot: u32, control: &Control, due: &Due) -> Result<()> {
         self.results.judge(due.facts())?;
-        let origin = origin(&self.plan, control.rows, snapshot);
+        let origin = origin(&self.plan, control.rows, snapshot, due.contexts);
         let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
         let exact_end = control.last && !self.plan.is_sketched();
         let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, control.t + 1, &due.saved));
         let mut set = self.run.new_set()?;
         let similarities = make_tables(&mut set, &self.results, due, &origin, with_null, saved)?;
-        let rows = self.history_rows(snapshot, control.rows, &due.spaces, &similarities);
+        let rows = self.history_rows(snapshot, control.rows, &due.spaces, &similarities, due.contexts);
         self.history.extend(rows.iter().cloned());
         self.look_whether_settled();
         write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
@@ -179,7 +182,7 @@ impl Publisher {
     ) -> Result<SetRecord> {
         self.results.update(std::mem::take(&mut due.deltas));
         self.results.judge(due.facts())?;
-        let origin = origin(&self.plan, manifest.rows, manifest.snapshot);
+        let origin = origin(&self.plan, manifest.rows, manifest.snapshot, due.contexts);
         let mut set = self.run.new_set()?;
         make_tables(&mut set, &self.results, &due, &origin, with_null, saved)?;
         write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
@@ -211,6 +214,7 @@ impl Publisher {
         tokens: u64,
         spaces: &Spaces,
         similarities: &[SimilarityRow],
+        repeated: Option<Repeated>,
     ) -> Vec<HistoryRow> {
         let measures = self.history_measures();
         let mut out = Vec::new();
@@ -231,6 +235,8 @@ impl Publisher {
                 tokens,
                 pair: table_pair.clone(),
                 counts: self.results.pair_counts(p, spaces),
+                repeated_contexts: repeated.map(|r| r.share),
+                repeated_contexts_error: repeated.map(|r| r.error),
                 churn: churn(&self.results.views[p], &self.before[p]),
                 measures: values,
             });
@@ -296,7 +302,9 @@ const PUBLISHED: &str = "published";
 
 /// The numbers of a row of the history.
 fn numbers_of(row: &mut HistoryRow) -> impl Iterator<Item = &mut Option<f64>> {
-    row.counts.numbers_mut().into_iter().chain([&mut row.churn]).chain(&mut row.measures)
+    let HistoryRow { counts, repeated_contexts, repeated_contexts_error, churn, measures, .. } = row;
+    let own = [repeated_contexts, repeated_contexts_error, churn];
+    counts.numbers_mut().into_iter().chain(own).chain(measures)
 }
 
 /// Best partner of each latent, `u32::MAX` for none.

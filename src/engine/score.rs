@@ -36,7 +36,7 @@ pub fn score(
     let mut results = Results::new(plan.clone(), saes, tokenizer);
     results.update(std::mem::take(&mut due.deltas));
     results.judge(due.facts())?;
-    let origin = origin(plan, manifest.rows, manifest.snapshot);
+    let origin = origin(plan, manifest.rows, manifest.snapshot, due.contexts);
     let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
     let mut set = out.new_set()?;
     let similarities = make_tables(&mut set, &results, &due, &origin, true, saved)?;

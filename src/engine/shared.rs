@@ -69,6 +69,8 @@ pub struct Shared {
     pub first_skips: Mutex<Vec<String>>,
     /// Documents read.
     pub documents: AtomicU64,
+    /// Of each label field, documents that have a value of it.
+    pub labelled: Mutex<Vec<u64>>,
     /// Largest number of batches in the air at once.
     pub in_flight: AtomicU64,
 }

@@ -72,8 +72,9 @@ impl Results {
             }
         }
         out.sort_by(Row::order);
-        // where any two spaces reach the same value nothing was tested
-        let tested: Vec<Option<f64>> = out.iter().map(|r| r.p_value.filter(|_| !r.no_power)).collect();
+        // where any two spaces reach the same value, or one space lies beside itself, nothing was tested
+        let tested: Vec<Option<f64>> =
+            out.iter().map(|r| r.p_value.filter(|_| !r.no_power && !r.one_decoder)).collect();
         for (row, q_value) in out.iter_mut().zip(benjamini_hochberg(&tested)) {
             row.q_value = q_value;
         }
@@ -131,6 +132,7 @@ impl Results {
             components_source: score.components.map(|c| c.0 as u32),
             components_target: score.components.map(|c| c.1 as u32),
             no_power: score.no_power,
+            one_decoder: pairing != crate::table::Pairing::Activations && self.plan.is_one_decoder(self.plan.pairs[p]),
             null_mean: score.null.map(|n| n.mean),
             null_sd: score.null.and_then(|n| n.sd),
             null_runs: score.null.map_or(0, |n| n.runs as u32),

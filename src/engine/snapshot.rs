@@ -176,6 +176,7 @@ impl Fold {
         if self.leads {
             notes.push(Note::Documents(self.documents.clone()));
         }
+        notes.extend(self.contexts.as_ref().and_then(|c| c.repeated()).map(Note::Contexts));
         notes
     }
 }

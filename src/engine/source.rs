@@ -50,6 +50,7 @@ fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, shared: &Shar
         shared.bytes_total.store(progress.bytes_total, Relaxed);
         shared.skipped_records.store(progress.skipped_records, Relaxed);
         shared.documents.store(progress.documents, Relaxed);
+        *shared.labelled.lock().unwrap_or_else(|e| e.into_inner()) = progress.labelled;
         if progress.skipped_records > 0 {
             *shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
         }

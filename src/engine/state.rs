@@ -1,4 +1,4 @@
-//! Memory to disk and back: one state file for each tile, space and moment, named by what it is.
+//! Memory to disk and back: one state file for each tile, space and moment and one for the contexts seen, named by what it is.
 //!
 //! A file is written by whoever owns the thing and read by whoever owns it next; sums are read by every worker.
 
@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
 use crate::moments::{
-    Candidates, CoMoment, Counted, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, Sketch, TopToken,
+    Candidates, CoMoment, Counted, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, SeenContexts,
+    Sketch, TopToken,
 };
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
 use serde_json::json;
@@ -22,6 +23,9 @@ impl From<StateFile> for SavedFile {
 fn space_name(k: usize) -> String {
     format!("space-{k:04}")
 }
+
+/// Name of the file of the contexts seen.
+const CONTEXTS: &str = "contexts";
 
 fn sketch_name(k: usize) -> String {
     format!("sketch-{k:04}")
@@ -81,6 +85,16 @@ pub fn save(
         if let Some(sketch) = &fold.sketches[space.index] {
             saved.push(save_sketch(fold, space.index, sketch, run, next)?.into());
         }
+    }
+    if let Some(contexts) = &fold.contexts {
+        let (n, hashes, registers) = contexts.parts();
+        let layout = StateLayout::new(json!({ "kind": "contexts", "contexts": n }))
+            .tensor::<u64>("hashes", &[hashes.len()])
+            .tensor::<u8>("registers", &[registers.len()]);
+        let mut file = run.write_state(next, CONTEXTS, layout)?;
+        file.put("hashes", &hashes)?;
+        file.put("registers", registers)?;
+        saved.push(file.finish()?.into());
     }
     for (k, m) in &fold.moments {
         let d = m.mean.len();
@@ -261,6 +275,12 @@ pub fn add(
         if fold.sketches[s].is_some() {
             add_sketch(fold, s, run, manifest)?;
         }
+    }
+    if let Some(contexts) = &mut fold.contexts {
+        let mut file = run.read_state(manifest, CONTEXTS)?;
+        let n = number(file.metadata(), "contexts", CONTEXTS)?;
+        let read = SeenContexts::from_parts(n, file.tensor("hashes")?, file.tensor("registers")?);
+        contexts.merge(&read.ok_or_else(|| misfit(CONTEXTS))?);
     }
     for (k, m) in &mut fold.moments {
         let name = moments_name(*k);

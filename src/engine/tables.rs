@@ -7,13 +7,15 @@ use crate::engine::publish::Due;
 use crate::engine::results::{Results, label_columns};
 use crate::engine::subset::SavedTiles;
 use crate::error::Result;
+use crate::moments::Repeated;
 use crate::plan::Plan;
 use crate::store::NewSet;
 use crate::table::{SimilarityRow, write_into};
 use std::collections::BTreeMap;
 
-/// What the tables say of where they come from: of `tokens` rows, at the `snapshot`th snapshot.
-pub fn origin(plan: &Plan, tokens: u64, snapshot: u32) -> BTreeMap<String, String> {
+/// What the tables say of where they come from: of `tokens` rows, at the `snapshot`th snapshot; and of the text, how many of its
+/// contexts were there before.
+pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated>) -> BTreeMap<String, String> {
     let mut origin = BTreeMap::from([
         ("run".to_string(), plan.spec.name.clone()),
         ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
@@ -21,6 +23,11 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32) -> BTreeMap<String, Strin
         ("snapshot".to_string(), snapshot.to_string()),
         ("hookpoints".to_string(), plan.library_names()),
     ]);
+    if let Some(repeated) = repeated {
+        origin.insert("contexts".to_string(), repeated.contexts.to_string());
+        origin.insert("repeated_contexts".to_string(), repeated.share.to_string());
+        origin.insert("repeated_contexts_error".to_string(), repeated.error.to_string());
+    }
     let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
     let redrawn: Vec<String> = redrawn.collect();
     if !redrawn.is_empty() {

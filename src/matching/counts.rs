@@ -18,6 +18,8 @@ pub struct MatchCounts {
     pub n_mutual_above_chance: Option<u64>,
     /// Targets that are some source's best, sources that are some target's: few of them are hubs, everybody's best.
     pub n_distinct_partners: [u64; 2],
+    /// Sources whose best target has their own number: the latent itself, where both sides are one SAE.
+    pub n_own: u64,
     /// Mean best correlation of the sources, and of the targets; `None` where none is defined.
     pub mean_best_correlation: [Option<f64>; 2],
 }
@@ -44,6 +46,7 @@ pub fn count_matches(best: [&[Option<Partner>]; 2], points: Option<[&[Option<f64
         n_mutual: mutual().count() as u64,
         n_mutual_above_chance: points.map(above),
         n_distinct_partners: best.map(|side| distinct(side) as u64),
+        n_own: (forward.iter().enumerate()).filter(|(i, p)| p.is_some_and(|p| p.latent as usize == *i)).count() as u64,
         mean_best_correlation: best.map(mean),
     }
 }
@@ -107,6 +110,7 @@ mod tests {
             prop_assert_eq!(got.n_mutual, mutual.len() as u64);
             prop_assert_eq!(got.n_mutual_above_chance, Some(above.count() as u64));
             prop_assert_eq!(got.n_distinct_partners, distinct);
+            prop_assert_eq!(got.n_own, (0..n).filter(|&i| row(i) == Some(i)).count() as u64);
             prop_assert_eq!(count_matches(slices(&best(&r)), None).n_mutual_above_chance, None);
         }
     }

@@ -1,5 +1,5 @@
 //! What must be remembered? Plain f64 sums, mergeable: per latent ([`LatentSums`], [`TopTokens`], [`LabelSums`]), per pair
-//! of latents ([`CrossTile`]), per hookpoint ([`CoMoment`], [`CrossCoMoment`]) and of the corpus ([`DocumentRows`]).
+//! of latents ([`CrossTile`]), per hookpoint ([`CoMoment`], [`CrossCoMoment`]) and of the corpus ([`DocumentRows`], [`SeenContexts`]).
 //!
 //! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
@@ -10,6 +10,7 @@ mod cross;
 mod documents;
 mod label;
 mod latent;
+mod seen;
 mod sketch;
 mod top;
 
@@ -20,5 +21,6 @@ pub use documents::DocumentRows;
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
 pub use latent::LatentSums;
 pub(crate) use latent::product_difference;
+pub use seen::{Repeated, SEEN_BYTES, SeenContexts};
 pub use sketch::{Buckets, RowHash, Sketch};
 pub use top::{TopOptions, TopToken, TopTokens};

@@ -74,7 +74,7 @@ impl RowHash {
 }
 
 /// The finisher of splitmix64 (Steele, Lea and Flood 2014), a bijection; with an odd constant before, so that 0 is no fixed point.
-fn mixed(x: u64) -> u64 {
+pub(super) fn mixed(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
+use crate::moments::SEEN_BYTES;
 use crate::plan::{Pair, Plan, Space};
 use crate::report::human_bytes;
 use crate::similarity::{Measure, rsa_bytes};
@@ -276,7 +277,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     if check_bytes(plan) > instead {
         out.push(streaming("check of the SAEs before the first batch", String::new(), check_bytes(plan) - instead));
     }
-    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, 0));
+    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, SEEN_BYTES));
     out
 }
 

@@ -8,6 +8,7 @@ use crate::moments::tile_rows;
 use crate::plan::cost::costs;
 use crate::plan::fingerprint::{file_parts, sae_parts, spec_parts};
 use crate::plan::sizes::{Sized, of_model, of_sae};
+use crate::plan::used::check_used;
 use crate::plan::{Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
 use crate::sae::Sae;
 use crate::spec::{Cross, DataflowSpec};
@@ -22,6 +23,7 @@ impl Plan {
     pub fn new(spec: DataflowSpec) -> Result<Plan> {
         let mut plan = Plan::without_corpus(spec)?;
         let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
+        corpus.check_keys()?;
         plan.corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
         Ok(plan)
     }
@@ -44,7 +46,9 @@ impl Plan {
         let (here, missing) = Corpus::list(&plan.spec.corpus)?;
         let files = match &plan.tokenizer {
             Some(tokenizer) if missing.is_empty() => {
-                Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?.files().to_vec()
+                let corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
+                corpus.check_keys()?;
+                corpus.files().to_vec()
             }
             _ => here,
         };
@@ -65,6 +69,7 @@ impl Plan {
         }
         let sized = size_models(&spec, outline, &mut assumptions)?;
         let spec = spec.resolved(&sized.iter().map(|(name, model)| (name.clone(), model.shape.names())).collect())?;
+        check_used(&spec, &spec.pairs())?;
         let mut pairs = spec.site_pairs();
         pairs.sort();
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();

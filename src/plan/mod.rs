@@ -7,7 +7,9 @@ mod cost;
 mod fingerprint;
 mod made_of;
 mod make;
+mod one_decoder;
 mod sizes;
+mod used;
 
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};

@@ -75,11 +75,11 @@ pub enum Refine {
     SecondPass,
 }
 
-fn default_width() -> usize {
+pub(super) fn default_width() -> usize {
     512
 }
 
-fn default_candidates() -> usize {
+pub(super) fn default_candidates() -> usize {
     10
 }
 

@@ -78,6 +78,15 @@ impl Default for EstimateSpec {
 }
 
 impl EstimateSpec {
+    /// What stands for every key that is left out, under `rules`.
+    pub fn of_rules(rules: Rules) -> Self {
+        let mut usual = EstimateSpec { rules, ..EstimateSpec::default() };
+        if rules == Rules::AsPublished {
+            usual.fill_published(&toml::Table::new());
+        }
+        usual
+    }
+
     /// Under `rules = "as_published"`: what the authors' code does stands for every key that `written`, the file's
     /// `[estimate]`, leaves out.
     pub(super) fn fill_published(&mut self, written: &toml::Table) {

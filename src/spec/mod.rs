@@ -2,8 +2,10 @@
 //! in it. Unknown keys are refused by name.
 
 mod compare;
+mod effect;
 mod estimate;
 mod names;
+mod numbers;
 mod path;
 mod places;
 mod refuse;
@@ -194,12 +196,12 @@ impl DataflowSpec {
                 path.display()
             ))
         })?;
+        let written: toml::Table = toml::from_str(text).expect("it was read above");
         if spec.estimate.rules == Rules::AsPublished {
-            let file: toml::Table = toml::from_str(text).expect("it was read above");
-            let written = file.get("estimate").and_then(|e| e.as_table());
-            spec.estimate.fill_published(written.expect("it names rules"));
+            let estimate = written.get("estimate").and_then(|e| e.as_table());
+            spec.estimate.fill_published(estimate.expect("it names rules"));
         }
-        spec.check(path)?;
+        spec.check(path, &written)?;
         let home = path.parent().unwrap_or(Path::new(""));
         for file in &mut spec.corpus.files {
             *file = resolve(file, home);
@@ -219,7 +221,15 @@ impl DataflowSpec {
 
     /// The file's text, paths as resolved.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a dataflow file is plain data with text keys")
+        let mut file = toml::Table::try_from(self).expect("a dataflow file is plain data with text keys");
+        // a default that a sketch cannot honour is no wish
+        if self.compare.cross == Cross::Sketch
+            && self.estimate.null.documents
+            && let Some(null) = file.get_mut("estimate").and_then(|e| e.get_mut("null")).and_then(|n| n.as_table_mut())
+        {
+            null.remove("documents");
+        }
+        file.to_string()
     }
 
     /// The SAE at `site`, of a file whose places are [`resolved`](Self::resolved).

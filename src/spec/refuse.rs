@@ -9,7 +9,7 @@ use std::path::Path;
 
 impl DataflowSpec {
     /// What a value alone can have wrong.
-    pub(super) fn check(&self, path: &Path) -> Result<()> {
+    pub(super) fn check(&self, path: &Path, written: &toml::Table) -> Result<()> {
         let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
         if self.format != FORMAT {
             return fail(format!(
@@ -26,15 +26,7 @@ impl DataflowSpec {
                 self.name
             ));
         }
-        if self.corpus.context_length < 2 {
-            return fail(format!("corpus.context_length is {}, expected at least 2", self.corpus.context_length));
-        }
-        if self.corpus.batch_contexts == 0 {
-            return fail("corpus.batch_contexts is 0, expected at least 1".into());
-        }
-        if self.estimate.best == 0 || self.estimate.best > 250 {
-            return fail(format!("estimate.best is {}, expected 1 to 250 partners per latent", self.estimate.best));
-        }
+        self.check_numbers().or_else(fail)?;
         let (estimate, top) = (&self.estimate, self.estimate.top_tokens);
         if (estimate.filters.reads_tokens() || estimate.categories.is_some()) && top < TOP_STRINGS {
             return fail(format!(
@@ -65,27 +57,10 @@ impl DataflowSpec {
                 self.estimate.best
             ));
         }
-        if self.estimate.snapshot_every == 0 {
-            return fail("estimate.snapshot_every is 0, expected a number of tokens such as 50_000".into());
-        }
         if let Some(m) = self.estimate.activation_measures.iter().find(|m| MomentsMeasure::of(**m).is_none()) {
             return fail(format!(
                 "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca… or cka"
             ));
-        }
-        if let Some(rule) = self.estimate.stop_when
-            && (rule.snapshots == 0 || rule.churn_below.is_nan() || rule.churn_below <= 0.0)
-        {
-            return fail(format!(
-                "estimate.stop_when is churn_below = {}, snapshots = {}; expected a share above 0 and at least 1 snapshot",
-                rule.churn_below, rule.snapshots
-            ));
-        }
-        if self.checkpoint.every == 0 {
-            return fail("checkpoint.every is 0, expected a number of tokens such as 1_000_000".into());
-        }
-        if self.check.tokens == 0 {
-            return fail("check.tokens is 0, expected a number such as 2048; doctor = \"off\" tries nothing".into());
         }
         if let PairsSpec::Listed(pairs) = &self.compare.pairs
             && pairs.is_empty()
@@ -114,7 +89,7 @@ impl DataflowSpec {
                 self.model_of(site, "compare.pairs", path)?;
             }
         }
-        Ok(())
+        self.check_effect(written).or_else(fail)
     }
 
     /// What `compare.hookpoints` can have wrong.

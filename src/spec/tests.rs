@@ -77,6 +77,129 @@ fn values_that_cannot_be_are_refused_by_name() {
     }
 }
 
+/// The good file with `lines` under a heading instead of what stands there.
+fn with(heading: &str, lines: &str) -> String {
+    let text =
+        if heading == "[estimate]" { GOOD.replace("measures = [\"svcca\", \"cka\"]\n", "") } else { GOOD.to_string() };
+    match text.contains(heading) {
+        true => text.replace(heading, &format!("{heading}\n{lines}")),
+        false => format!("{text}{heading}\n{lines}\n"),
+    }
+}
+
+fn read(text: &str) -> std::result::Result<DataflowSpec, String> {
+    DataflowSpec::parse(text, Path::new("t.toml")).map_err(|e| e.to_string())
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_wherever_they_stand() {
+    for (heading, line, expect) in [
+        (
+            "[estimate]",
+            "filters = { min_correlation = nan }",
+            "min_correlation is NaN, expected -1 or more and below 1",
+        ),
+        ("[estimate]", "filters = { min_correlation = inf }", "min_correlation is inf"),
+        ("[estimate]", "filters = { min_correlation = -inf }", "min_correlation is -inf"),
+        ("[estimate]", "filters = { min_correlation = 1.0 }", "min_correlation is 1"),
+        ("[estimate]", "filters = { min_correlation = -1.5 }", "min_correlation is -1.5"),
+        ("[estimate]", "filters = { min_active = -1 }", "line 18: invalid value: integer `-1`"),
+        ("[estimate]", "stop_when = { churn_below = nan }", "churn_below = NaN"),
+        ("[estimate]", "stop_when = { churn_below = inf }", "churn_below = inf"),
+        ("[estimate]", "stop_when = { churn_below = 1.5 }", "churn_below = 1.5"),
+        ("[estimate]", "top_tokens = 9000000000", "top_tokens is 9000000000, expected 0 to 1000"),
+        ("[estimate]", "top_context = [4, 9000000000]", "top_context (after) is 9000000000"),
+        ("[estimate]", "best = 251", "best is 251, expected 1 to 250"),
+        ("[estimate]", "snapshot_every = 0", "snapshot_every is 0, expected 1 or more"),
+        ("[checkpoint]", "every = 0", "checkpoint.every is 0"),
+        ("[check]", "tokens = 0", "check.tokens is 0"),
+        (
+            "[corpus]",
+            "batch_contexts = 576460752303423488",
+            "batch_contexts is 576460752303423488, expected 1 to 1048576",
+        ),
+        ("[corpus]", "batch_contexts = 100_000_000", "batch_contexts is 100000000"),
+        ("[corpus]", "batch_contexts = 0", "batch_contexts is 0"),
+    ] {
+        let error = read(&with(heading, line)).unwrap_err();
+        assert!(error.contains(expect), "{line}: {error}");
+    }
+    let product = GOOD.replace("context_length = 64", "context_length = 65536\nbatch_contexts = 65536");
+    assert!(read(&product).unwrap_err().contains("is 4294967296 tokens"), "{:?}", read(&product));
+    for good in ["filters = { min_correlation = -1.0 }", "stop_when = { churn_below = 1.0 }", "top_tokens = 1000"] {
+        assert!(read(&with("[estimate]", good)).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_is_named_twice_is_refused() {
+    for (heading, line, expect) in [
+        ("[estimate]", "measures = [\"cka\", \"rsa\", \"cka\"]", "estimate.measures names \"cka\" twice"),
+        ("[estimate]", "measures = [\"svcca\", \"svcca_var99\"]", "estimate.measures names \"svcca\" twice"),
+        ("[estimate]", "measures = [\"mutual_knn\", \"mutual_knn10\"]", "names \"mutual_knn10\" twice"),
+        ("[estimate]", "activation_measures = [\"cka\", \"cka\"]", "estimate.activation_measures names \"cka\" twice"),
+        (
+            "[estimate]",
+            "measures = [\"cka\"]\npairings = [\"mutual\", \"mutual\"]",
+            "estimate.pairings names \"mutual\" twice",
+        ),
+        ("[estimate]", "filters = { non_concept = [\"digits\", \"digits\"] }", "non_concept names \"digits\" twice"),
+        ("[corpus]", "labels = [\"lang\", \"lang\"]", "corpus.labels names \"lang\" twice"),
+    ] {
+        let error = read(&with(heading, line)).unwrap_err();
+        assert!(error.contains(expect), "{line}: {error}");
+    }
+    let files = GOOD.replace("\"data/x.txt\"", "\"./corpus.jsonl\"");
+    assert!(read(&files).unwrap_err().contains("corpus.files names"), "{:?}", read(&files));
+}
+
+#[test]
+fn a_key_that_changes_nothing_is_refused_and_a_default_is_no_wish() {
+    let sketch = "pairs = \"all\"\ncross = \"sketch\"";
+    for (heading, line, key) in [
+        ("pairs = \"all\"", "width = 1024", "compare.width"),
+        ("pairs = \"all\"", "candidates = 20", "compare.candidates"),
+        ("pairs = \"all\"", "refine = \"second-pass\"", "compare.refine"),
+        ("[estimate]", "pairings = [\"forward\"]", "estimate.pairings"),
+        ("[estimate]", "measures = [\"cka\"]\npairings = []", "estimate.measures"),
+        ("[estimate]", "null = { permutations = 99 }", "estimate.null.permutations"),
+        ("[estimate]", "null = { at = \"snapshot\" }", "estimate.null.at"),
+        ("[estimate]", "measures = [\"cka\"]\nnull = { at = \"snapshot\", permutations = 0 }", "estimate.null.at"),
+        ("[estimate]", "null = { activation_permutations = 19 }", "estimate.null.activation_permutations"),
+        ("[estimate]", "filters = { dead = false }", "estimate.filters.dead"),
+        ("[estimate]", "top_tokens = 0\ntop_context = [3, 3]", "estimate.top_context"),
+    ] {
+        let error = read(&with(heading, line)).unwrap_err();
+        assert!(error.contains(key) && error.contains("changes nothing here"), "{line}: {error}");
+    }
+    let asked = with("[estimate]", "null = { documents = true }").replace("pairs = \"all\"", sketch);
+    assert!(read(&asked).unwrap_err().contains("estimate.null.documents = true changes nothing here"));
+
+    for (heading, line) in [
+        ("pairs = \"all\"", "width = 512\ncandidates = 10\nrefine = \"continue\""),
+        ("pairs = \"all\"", "cross = \"auto\"\nwidth = 1024\ncandidates = 20"),
+        (
+            "[estimate]",
+            "pairings = [\"mutual\"]\nnull = { permutations = 1000, activation_permutations = 9, documents = false }",
+        ),
+        ("[estimate]", "rules = \"as_published\"\nfilters = { dead = false }\nnull = { permutations = 10 }"),
+        ("[estimate]", "activation_measures = [\"cka\"]\nnull = { activation_permutations = 19 }"),
+        ("[check]", "doctor = \"warn\"\ntokens = 100"),
+        // switched off in so many words
+        ("[check]", "doctor = \"off\"\ntokens = 100"),
+        (
+            "[estimate]",
+            "measures = []\nactivation_measures = []\nnull = { permutations = 9, activation_permutations = 3 }",
+        ),
+    ] {
+        let spec = read(&with(heading, line)).unwrap_or_else(|e| panic!("{line}: {e}"));
+        // what a merge writes down, with every key spelt out, is read again
+        assert_eq!(read(&spec.to_toml()).unwrap_or_else(|e| panic!("{line}: {e}")), spec);
+    }
+    let sketched = read(&GOOD.replace("pairs = \"all\"", sketch)).unwrap();
+    assert_eq!(read(&sketched.to_toml()).unwrap(), sketched, "documents = true is the default there, and no wish");
+}
+
 #[test]
 fn all_pairs_hookpoints_of_one_model_in_order_and_of_several_across_them() {
     let pairs = |listed: &str| -> Vec<String> {

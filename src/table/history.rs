@@ -20,6 +20,10 @@ pub struct HistoryRow {
     pub pair: Arc<Pair>,
     /// Counts beside their chance.
     pub counts: PairCounts,
+    /// Share of the contexts that were seen before, by their first tokens; `None` before the first context. The same for all pairs.
+    pub repeated_contexts: Option<f64>,
+    /// Its standard error; 0 where it is exact.
+    pub repeated_contexts_error: Option<f64>,
     /// Share of latents whose best partner changed since the snapshot before; `None` at the first.
     pub churn: Option<f64>,
     /// One value per measure of the table; `None` where undefined or not computed at this snapshot.
@@ -27,6 +31,21 @@ pub struct HistoryRow {
 }
 
 const MEASURE: &str = "measure";
+
+/// What a column of a measure holds; its name is `PAIRING.MEASURE`.
+fn about_measure(name: &str) -> String {
+    match name.split_once('.') {
+        Some(("activations", measure)) => format!("{measure} of the two hookpoints' raw activations, over all tokens"),
+        Some(("mutual", measure)) => format!("{measure} of the decoder rows of all kept mutual matches"),
+        Some(("forward", measure)) => {
+            format!("{measure} of the decoder rows of all kept matches in which the source picks")
+        }
+        Some(("backward", measure)) => {
+            format!("{measure} of the decoder rows of all kept matches in which the target picks")
+        }
+        _ => format!("similarity measure {name}"),
+    }
+}
 
 impl Row for HistoryRow {
     /// Names of the measures; each is a column.
@@ -44,15 +63,28 @@ impl Row for HistoryRow {
         ];
         fields.extend(pair_fields());
         fields.extend(PairCounts::fields());
+        fields.extend([
+            field(
+                "repeated_contexts",
+                DataType::Float64,
+                true,
+                "share of the contexts whose first tokens were seen before; the same for all pairs",
+            ),
+            field(
+                "repeated_contexts_error",
+                DataType::Float64,
+                true,
+                "standard error of repeated_contexts; 0 where it is exact",
+            ),
+        ]);
         fields.push(field(
             "churn",
             DataType::Float64,
             true,
-            "share of latents whose best partner changed since the snapshot before",
+            "share of latents, both ways, whose best partner changed since the snapshot before; null at the first",
         ));
         for name in shape {
-            let description =
-                format!("similarity measure {name} over all kept matches; null where undefined or not computed");
+            let description = format!("{}; null where undefined or not computed at this snapshot", about_measure(name));
             let mut measure = field(name, DataType::Float64, true, &description);
             let mut metadata = measure.metadata().clone();
             metadata.insert(MEASURE.to_string(), name.clone());
@@ -69,6 +101,8 @@ impl Row for HistoryRow {
         ];
         arrays.extend(pair_arrays(rows.iter().map(|r| r.pair.as_ref())));
         arrays.extend(PairCounts::arrays(rows.iter().map(|r| &r.counts)));
+        arrays.push(optional::<Float64Type>(rows.iter().map(|r| r.repeated_contexts)));
+        arrays.push(optional::<Float64Type>(rows.iter().map(|r| r.repeated_contexts_error)));
         arrays.push(optional::<Float64Type>(rows.iter().map(|r| r.churn)));
         for k in 0..shape.len() {
             arrays.push(optional::<Float64Type>(rows.iter().map(|r| r.measures.get(k).copied().flatten())));
@@ -86,6 +120,7 @@ impl Row for HistoryRow {
         let float = |name: &str| columns.numbers::<Float64Type>(name);
         let tokens = columns.numbers::<UInt64Type>("tokens")?;
         let counts = PairCounts::from_columns(columns)?;
+        let (repeated, repeated_error) = (float("repeated_contexts")?, float("repeated_contexts_error")?);
         let churn = float("churn")?;
         let measures = shape.iter().map(|name| float(name)).collect::<Result<Vec<_>>>()?;
         let row = |(i, (pair, counts))| HistoryRow {
@@ -93,6 +128,8 @@ impl Row for HistoryRow {
             tokens: tokens.value(i),
             pair,
             counts,
+            repeated_contexts: at(repeated, i),
+            repeated_contexts_error: at(repeated_error, i),
             churn: at(churn, i),
             measures: measures.iter().map(|m| at(m, i)).collect(),
         };

@@ -96,7 +96,7 @@ impl Row for MatchRow {
                 "standard_error",
                 DataType::Float64,
                 true,
-                "of the correlation, from what is estimated; 0 where all tokens were counted",
+                "standard error that the sketch leaves in the correlation, no sampling error; 0 where all tokens were counted",
             ),
             field(
                 "null_correlation",
@@ -135,13 +135,13 @@ impl Row for MatchRow {
                 false,
                 "forward: the source latent picks; backward: the target latent picks",
             ),
-            field("mutual", DataType::Boolean, false, "each is the other's best partner"),
+            field("mutual", DataType::Boolean, false, "each is the other's best partner; false behind rank 1"),
             field("kept", DataType::Boolean, false, "it passed every filter and enters the similarities"),
             field(
                 "dropped_by",
                 DataType::Utf8,
                 true,
-                "first filter it did not pass, or dead, or constant; null where kept",
+                "rank (not the best partner), dead, constant, no_partner, or the first filter it did not pass; null where kept",
             ),
         ]);
         fields

@@ -1,6 +1,6 @@
 //! `pairs`: what is known of each pair as a whole, every count beside its chance, and whether there is enough text to tell.
 
-use super::column::{Columns, at, field, numbers, optional};
+use super::column::{Columns, at, field, flags, numbers, optional};
 use super::counts::PairCounts;
 use super::row::{PAIR_KEY, Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
@@ -24,6 +24,12 @@ pub struct PairRow {
     pub too_few: Option<String>,
     /// Why there is no chance level, in words; `None` where there is one.
     pub no_chance: Option<String>,
+    /// Both sides are one SAE: scores of its decoder rows say nothing.
+    pub one_decoder: bool,
+    /// Source latents whose best partner is themselves; `None` unless both sides are one SAE.
+    pub n_own_partner: Option<u64>,
+    /// The same by chance.
+    pub n_own_partner_null: Option<u64>,
     /// Latents of the source.
     pub n_latents_source: u64,
     /// Latents of the target.
@@ -52,6 +58,24 @@ impl Row for PairRow {
             ),
             field("too_few", DataType::Utf8, true, "why the figures say too little; null where there is enough text"),
             field("no_chance", DataType::Utf8, true, "why there is no chance level; null where there is one"),
+            field(
+                "one_decoder",
+                DataType::Boolean,
+                false,
+                "both sides are one SAE: scores of its decoder rows say nothing",
+            ),
+            field(
+                "n_own_partner",
+                DataType::UInt64,
+                true,
+                "source latents whose best partner is themselves; null unless both sides are one SAE",
+            ),
+            field(
+                "n_own_partner_null",
+                DataType::UInt64,
+                true,
+                "the same when the target's rows are another document's: what chance gives",
+            ),
             field("n_latents_source", DataType::UInt64, false, "latents of the source"),
             field("n_latents_target", DataType::UInt64, false, "latents of the target"),
         ]);
@@ -68,6 +92,9 @@ impl Row for PairRow {
             optional::<Float64Type>(rows.iter().map(|r| r.own_document_share)),
             words(|r| r.too_few.as_deref()),
             words(|r| r.no_chance.as_deref()),
+            flags(rows.iter().map(|r| r.one_decoder)),
+            optional::<UInt64Type>(rows.iter().map(|r| r.n_own_partner)),
+            optional::<UInt64Type>(rows.iter().map(|r| r.n_own_partner_null)),
             numbers::<UInt64Type>(rows.iter().map(|r| r.n_latents_source)),
             numbers::<UInt64Type>(rows.iter().map(|r| r.n_latents_target)),
         ]);
@@ -82,6 +109,8 @@ impl Row for PairRow {
         let count = |name: &str| columns.numbers::<UInt64Type>(name);
         let (tokens, documents) = (count("tokens")?, count("documents")?);
         let (n_source, n_target) = (count("n_latents_source")?, count("n_latents_target")?);
+        let one_decoder = columns.flags("one_decoder")?;
+        let (own, own_null) = (count("n_own_partner")?, count("n_own_partner_null")?);
         let share = columns.numbers::<Float64Type>("own_document_share")?;
         let (too_few, no_chance) = (columns.texts("too_few")?, columns.texts("no_chance")?);
         let text = |array: &StringArray, i: usize| array.is_valid(i).then(|| array.value(i).to_string());
@@ -93,6 +122,9 @@ impl Row for PairRow {
             own_document_share: at(share, i),
             too_few: text(too_few, i),
             no_chance: text(no_chance, i),
+            one_decoder: one_decoder.value(i),
+            n_own_partner: at(own, i),
+            n_own_partner_null: at(own_null, i),
             n_latents_source: n_source.value(i),
             n_latents_target: n_target.value(i),
             counts,

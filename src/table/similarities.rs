@@ -56,6 +56,8 @@ pub struct SimilarityRow {
     pub components_target: Option<u32>,
     /// With so few pairs any two spaces look alike: the value says nothing.
     pub no_power: bool,
+    /// Both sides are decoder rows of one SAE: the row of a latent matched with itself is equal to itself, whatever the models do.
+    pub one_decoder: bool,
     /// Mean of the measure over shuffled pairings.
     pub null_mean: Option<f64>,
     /// Their standard deviation (ddof = 1).
@@ -64,7 +66,7 @@ pub struct SimilarityRow {
     pub null_runs: u32,
     /// Share of shuffles at least as high as the value, itself counted in.
     pub p_value: Option<f64>,
-    /// `p_value` adjusted over all rows of the table that have one and any power (Benjamini and Hochberg).
+    /// `p_value` adjusted over all rows of the table that have one, any power and two decoders (Benjamini and Hochberg).
     pub q_value: Option<f64>,
 }
 
@@ -83,11 +85,11 @@ impl Row for SimilarityRow {
                 "pairing",
                 DataType::Utf8,
                 false,
-                "rows laid side by side: forward, backward, mutual (decoder rows), activations",
+                "what is laid side by side: decoder rows of kept matches (forward, backward, mutual), or activations, token by token",
             ),
             field("measure", DataType::Utf8, false, "svcca, rsa, cka, …"),
             field("value", DataType::Float64, true, "the measure; null where undefined"),
-            field("n_pairs", DataType::UInt64, false, "pairs that entered"),
+            field("n_pairs", DataType::UInt64, false, "matches that entered; of activations, tokens"),
             field(
                 "components_source",
                 DataType::UInt32,
@@ -101,14 +103,20 @@ impl Row for SimilarityRow {
                 "principal components kept of the target; null where none are",
             ),
             field("no_power", DataType::Boolean, false, "with so few pairs any two spaces look alike"),
-            field("null_mean", DataType::Float64, true, "mean of the measure over shuffled pairings"),
+            field(
+                "one_decoder",
+                DataType::Boolean,
+                false,
+                "both sides are decoder rows of one SAE, so a latent matched with itself agrees by construction",
+            ),
+            field("null_mean", DataType::Float64, true, "mean of the measure over shuffled pairings, of matches or of tokens"),
             field(
                 "null_sd",
                 DataType::Float64,
                 true,
                 "standard deviation of the measure over shuffled pairings (ddof = 1)",
             ),
-            field("null_runs", DataType::UInt32, false, "shuffled pairings"),
+            field("null_runs", DataType::UInt32, false, "shuffled pairings; 0 where no null was computed"),
             field(
                 "p_value",
                 DataType::Float64,
@@ -119,7 +127,7 @@ impl Row for SimilarityRow {
                 "q_value",
                 DataType::Float64,
                 true,
-                "false-discovery rate (Benjamini-Hochberg) over all scores of the run that have a p-value and power",
+                "false-discovery rate (Benjamini-Hochberg) over all scores of the run that have a p-value, power and two decoders",
             ),
         ]);
         fields
@@ -136,6 +144,7 @@ impl Row for SimilarityRow {
             optional::<UInt32Type>(rows.iter().map(|r| r.components_source)),
             optional::<UInt32Type>(rows.iter().map(|r| r.components_target)),
             flags(rows.iter().map(|r| r.no_power)),
+            flags(rows.iter().map(|r| r.one_decoder)),
             optional::<Float64Type>(rows.iter().map(|r| r.null_mean)),
             optional::<Float64Type>(rows.iter().map(|r| r.null_sd)),
             numbers::<UInt32Type>(rows.iter().map(|r| r.null_runs)),
@@ -159,6 +168,7 @@ impl Row for SimilarityRow {
         let (of_source, of_target) = (count("components_source")?, count("components_target")?);
         let (null_runs, no_power) = (count("null_runs")?, columns.flags("no_power")?);
         let q_value = float("q_value")?;
+        let one_decoder = columns.flags("one_decoder")?;
         let row = |(i, pair)| {
             let named = Pairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
             Ok(SimilarityRow {
@@ -171,6 +181,7 @@ impl Row for SimilarityRow {
                 components_source: at(of_source, i),
                 components_target: at(of_target, i),
                 no_power: no_power.value(i),
+                one_decoder: one_decoder.value(i),
                 null_mean: at(null_mean, i),
                 null_sd: at(null_sd, i),
                 null_runs: null_runs.value(i),

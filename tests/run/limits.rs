@@ -4,10 +4,16 @@ use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
 use std::path::Path;
 use std::process::Command;
 
-/// Peak resident memory of a run over the corpus in `text` listed `times` times, in bytes, from its JSON summary.
+/// Peak resident memory of a run over `times` copies of the corpus in `text`, in bytes, from its JSON summary.
 fn peak(folder: &Path, text: &Path, times: usize) -> f64 {
-    let files = vec![format!("{:?}", text.to_str().unwrap()); times].join(", ");
-    let files = format!("files = [{files}]");
+    let copies: Vec<String> = (0..times)
+        .map(|k| {
+            let copy = folder.join(format!("copy-{k}.jsonl"));
+            std::fs::copy(text, &copy).unwrap();
+            format!("{:?}", copy.to_str().unwrap())
+        })
+        .collect();
+    let files = format!("files = [{}]", copies.join(", "));
     let changes = [
         ("files = [\"data/demo/corpus.jsonl\"]", files.as_str()),
         ("max_tokens = 12_000", "max_tokens = 0"),

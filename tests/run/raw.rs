@@ -122,7 +122,8 @@ fn dimensions_are_compared_as_they_are_against_plain_sums() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = "pairs = [[\"small-a/resid_post.3\", \"small-b/resid_post.2\"], [\"small-a/resid_post.3\", \"small-a/embed\"], \
                  [\"small-b/resid_post.3\", \"small-a/embed\"], [\"small-a/resid_post.1\", \"small-b/resid_post.3\"]]";
-    let changes = [("pairs = \"all\"", pairs), ("max_tokens = 12_000", "max_tokens = 3_000")];
+    let no_pair = "[saes.\"small-a/resid_post.2\"]\npath = \"data/demo/saes/small-a/layers.2\"\n";
+    let changes = [("pairs = \"all\"", pairs), ("max_tokens = 12_000", "max_tokens = 3_000"), (no_pair, "")];
     let flow = small_demo(folder.path(), &changes);
     let out = folder.path().join("run");
     run(&flow, &out, &["--quiet"]);
@@ -309,8 +310,8 @@ fn the_plan_says_what_is_taken_as_it_is() {
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }
-    let few =
-        small_demo(folder.path(), &[("pairs = \"all\"", "pairs = [[\"small-a/embed\", \"small-b/resid_post.9\"]]")]);
+    let few = "pairs = \"all\"\nhookpoints = [\"small-a/embed\", \"small-b/resid_post.9\"]";
+    let few = small_demo(folder.path(), &[("pairs = \"all\"", few)]);
     let output = cognate().arg("plan").arg(&few).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));

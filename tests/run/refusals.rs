@@ -141,3 +141,82 @@ fn a_reader_who_goes_away_ends_no_run() {
     assert!(status.success(), "{status}");
     assert!(out.join("report.html").exists());
 }
+
+#[test]
+fn what_is_declared_and_comes_into_no_pair() {
+    let slip = "pairs = [[\"small-a/resid_post.1\", \"small-b/resid_post.3\"], [\"small-a/resid_post.3\", \"small-b/resid_post.3\"]]";
+    let words = ["[saes.\"small-a/resid_post.2\"] is in no pair", "compare.pairs names small-a/resid_post.3", "no SAE"];
+    check(&[("pairs = \"all\"", slip)], 2, &words);
+    let idle = "[models.small-c]\npath = \"data/demo/models/small-a\"\n[compare]";
+    check(&[("[compare]", idle)], 2, &["[models.small-c] is in no pair"]);
+}
+
+#[test]
+fn a_key_that_changes_nothing() {
+    check(
+        &[("pairs = \"all\"", "pairs = \"all\"\nwidth = 1024")],
+        2,
+        &["compare.width changes nothing here", "sketch"],
+    );
+    let text_unit = ("batch_contexts = 8", "batch_contexts = 8\ntext_unit = \"line\"");
+    check(&[text_unit], 2, &["text_unit changes nothing here", ".txt"]);
+    let counted = ("batch_contexts = 8", "batch_contexts = 8\nbos = \"none\"\ncount_special = true");
+    check(&[counted], 2, &["count_special changes nothing here"]);
+    let measures = ("measures = [\"svcca_k10\", \"cka\"]\npairings", "measures = [\"cka\", \"cka\"]\npairings");
+    check(&[measures], 2, &["estimate.measures names \"cka\" twice"]);
+    let nan = ("min_correlation = 0.1", "min_correlation = nan");
+    check(&[nan], 2, &["min_correlation is NaN", "below 1"]);
+}
+
+#[test]
+fn a_corpus_file_named_twice() {
+    let twice = "files = [\"data/demo/corpus.jsonl\", \"data/demo/*.jsonl\"]";
+    check(
+        &[("files = [\"data/demo/corpus.jsonl\"]", twice)],
+        2,
+        &["data/demo/corpus.jsonl twice", "data/demo/*.jsonl"],
+    );
+}
+
+#[test]
+fn a_label_that_no_record_has_with_the_fields_that_are_there() {
+    let words = ["no field \"language\" ([corpus] labels) in the first 681 records", "lang", "text"];
+    check(&[("labels = [\"lang\"]", "labels = [\"language\"]")], 2, &words);
+}
+
+#[test]
+fn a_label_of_few_documents_is_told_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let corpus = folder.path().join("few.jsonl");
+    let text = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    // the first document alone keeps its label; another field is there once, as null
+    let lines: Vec<String> = (text.lines().take(12).enumerate())
+        .map(|(k, line)| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fields = record.as_object_mut().unwrap();
+            if k > 0 {
+                fields.remove("lang");
+            }
+            fields.insert("topic".into(), serde_json::Value::Null);
+            record.to_string()
+        })
+        .collect();
+    std::fs::write(&corpus, lines.join("\n")).unwrap();
+    let changes = [
+        ("data/demo/corpus.jsonl", corpus.to_str().unwrap()),
+        ("labels = [\"lang\"]", "labels = [\"lang\", \"topic\"]"),
+        ("max_tokens = 12_000", "max_tokens = 0"),
+    ];
+    let flow = small_demo(folder.path(), &changes);
+    let said = |out: &str| {
+        let output = run(&flow, &folder.path().join(out), &[]);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = said("run");
+    assert!(said.contains("1 of 12 documents had a value of the label \"lang\""), "{said}");
+    assert!(said.contains("none of 12 documents had a value of the label \"topic\""), "{said}");
+    let whole = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 2_000")]);
+    let output = run(&whole, &folder.path().join("whole"), &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("had a value of the label"), "{said}");
+}

@@ -115,8 +115,9 @@ fn cut_off_and_damaged_compression() {
         check(put(folder.path(), &name, &whole[..whole.len() / 2]), TIGHT, &[&name, "cut off", "is lost"], kept, 1);
         // The damage is counted once, also where reading is taken up in the file behind it.
         let first = put(folder.path(), &name, &whole[..whole.len() / 2]);
-        let files =
-            vec![first.files[0].clone(), first.files[0].clone(), put(folder.path(), "g.txt", b"good").files[0].clone()];
+        let again = put(folder.path(), &format!("again-{name}"), &whole[..whole.len() / 2]);
+        let good = put(folder.path(), "g.txt", b"good");
+        let files = [&first, &again, &good].map(|o| o.files[0].clone()).to_vec();
         check(CorpusOptions { files, ..first }, TIGHT, &[&name, "cut off"], 2 * kept + 1, 2);
         // A member that is none.
         let odd = [wrapped(text.as_bytes(), wrap, 1 << 20), b"no member".to_vec()].concat();

@@ -240,8 +240,9 @@ fn names_and_labels_come_with_the_documents() {
                  {\"id\": \"x\", \"text\": \"c\"}";
     std::fs::write(&path, lines).unwrap();
     let file = path.display().to_string();
-    let options =
-        CorpusOptions { labels: vec!["lang".into(), "n".into()], ..super::options(&[file.clone(), file.clone()], 8) };
+    let copy = folder.path().join("m.jsonl").display().to_string();
+    std::fs::copy(&file, &copy).unwrap();
+    let options = CorpusOptions { labels: vec!["lang".into(), "n".into()], ..super::options(&[file.clone(), copy], 8) };
     let (batches, progress) = read(options, Limits::default()).unwrap();
     let found: Vec<_> = batches[0].documents.iter().map(|d| (d.number, &*d.name, d.labels.clone())).collect();
     let some = |text: &str| Some(text.to_string());
@@ -256,6 +257,7 @@ fn names_and_labels_come_with_the_documents() {
         ]
     );
     assert_eq!((progress.documents, progress.bytes_done), (8, 2 * lines.len() as u64));
+    assert_eq!(progress.labelled, [4, 4], "documents with a value of lang, of n");
 }
 
 #[test]

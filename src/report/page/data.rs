@@ -22,11 +22,30 @@ pub(super) struct PageData {
     pub documents: Texts,
     /// A run that is shown beside this one.
     pub beside: Option<BesideData>,
-    /// The pair and the score that are shown first.
+    pub facts: Vec<PairFacts>,
+    /// What is to be said of the text itself: contexts that were seen before, too little of it.
+    pub warnings: Vec<String>,
+    /// Null runs from which their standard deviation is shown.
+    pub least_runs: u32,
+    /// The pair and the score that are shown first, and the rule by which that pair is the closest.
     pub first_pair: usize,
+    pub closest_rule: Option<&'static str>,
     pub first_score: Option<[String; 3]>,
     /// Width of a bin of the histograms of correlations, which begin at −1.
     pub bin: f64,
+}
+
+/// What is known of a pair as a whole.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct PairFacts {
+    /// Both sides are read through one SAE.
+    pub one_decoder: bool,
+    /// Latents whose best partner is themselves, where both sides are one SAE, and by chance.
+    pub own: Option<u64>,
+    pub own_null: Option<u64>,
+    /// Why the figures say too little, and why there is no chance level.
+    pub too_few: Option<String>,
+    pub no_chance: Option<String>,
 }
 
 /// A place and its latents.
@@ -84,6 +103,8 @@ pub(super) struct ScoreData {
     pub q: Option<f64>,
     pub n: u64,
     pub no_power: bool,
+    /// Both sides are decoder rows of one SAE.
+    pub one_decoder: bool,
 }
 
 /// What is told of a run beside: of each pair of this run that it has too, and its scores with this run's pair numbers.
@@ -98,8 +119,12 @@ pub(super) struct BesideData {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct BesideMatches {
     pub mean: [Option<f64>; 2],
+    pub null_mean: [Option<f64>; 2],
     pub histogram: [Histogram; 2],
-    pub n_mutual: Option<f64>,
+    /// Mutual matches, and by chance.
+    pub n_mutual: [Option<f64>; 2],
+    /// Those above both chance points, and by chance.
+    pub n_mutual_above_chance: [Option<f64>; 2],
 }
 
 /// How everything moved while tokens streamed past: of each series, per pair, a value per snapshot.
@@ -120,6 +145,9 @@ pub(super) struct MatchesData {
     /// Mean best correlation, and mean of the null's.
     pub mean: Option<f64>,
     pub null_mean: Option<f64>,
+    /// The same, unrounded.
+    #[serde(skip)]
+    pub exact_means: [Option<f64>; 2],
     /// Matches whose q-value is at most 0.05; `None` without q-values.
     pub significant: Option<u64>,
     pub histogram: Histogram,
@@ -211,7 +239,7 @@ impl Counter {
 
     /// `None` where nothing was counted.
     pub fn mean(&self) -> Option<f64> {
-        (self.n > 0).then(|| digits(self.sum / self.n as f64, 4))
+        (self.n > 0).then(|| self.sum / self.n as f64)
     }
 
     /// Without the empty bins at both ends.

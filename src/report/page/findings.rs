@@ -1,13 +1,14 @@
-//! The findings in plain words: what the figures say, with the figures in them, and no more than they say.
+//! The findings in plain words: what the figures say, with the figures in them and their chance levels, and no more than they say.
 
 use super::count;
 use super::data::{MatchesData, PageData, ScoreData};
+use super::gather::LEVEL;
+use crate::report::{CAVEAT, shown_sd};
+use crate::similarity::Measure;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Churn below which matches are called settled.
-const SETTLED: f64 = 0.05;
-/// Error rate at which a score or a match is said to stand above its null.
-const LEVEL: f64 = 0.05;
+/// Churn below which matches are called converged.
+const CONVERGED: f64 = 0.05;
 
 /// One finding: a few words that lead, then a sentence or two.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,28 +17,26 @@ pub(super) struct Finding {
     pub text: String,
 }
 
-/// What there is to say, the most important first.
+/// What there is to say: what spoils everything first, then the most important.
 pub(super) fn findings(data: &PageData) -> Vec<Finding> {
+    let spoilt = data.warnings.iter().map(|text| Finding { lead: "Look at the text first.", text: text.clone() });
     let said = [
+        one_decoder(data),
         closest(data),
         single_matches(data),
         beyond_chance(data),
         beside(data),
         labels(data),
         categories(data),
-        settled(data),
+        converged(data),
     ];
-    said.into_iter().flatten().collect()
+    spoilt.chain(said.into_iter().flatten()).collect()
 }
 
 /// `a/resid_post.2 and b/resid_post.5`
 fn pair_name(data: &PageData, pair: usize) -> String {
     let [a, b] = data.pairs[pair].map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
     format!("{a} and {b}")
-}
-
-fn n_mutual(m: &MatchesData) -> u64 {
-    m.mutual.iter().map(|x| u64::from(*x)).sum()
 }
 
 fn percent(part: u64, whole: u64) -> String {
@@ -52,106 +51,171 @@ fn noun(data: &PageData) -> &'static str {
     if data.sites.iter().all(|s| s.no_map.is_none()) { "latents" } else { "latents or dimensions" }
 }
 
+/// `0.533 (chance 0.020)`
+fn with_chance(value: String, chance: Option<String>) -> String {
+    format!("{value} ({})", chance.map_or_else(|| "chance unknown".to_string(), |c| format!("chance {c}")))
+}
+
+fn mean_r(m: &MatchesData) -> Option<String> {
+    Some(with_chance(format!("{:.3}", m.mean?), m.null_mean.map(|r| format!("{r:.3}"))))
+}
+
+/// Pairs whose two sides are read through one SAE.
+fn one_decoder(data: &PageData) -> Option<Finding> {
+    let pairs: Vec<usize> = (0..data.pairs.len()).filter(|p| data.facts[*p].one_decoder).collect();
+    let shown = *pairs.iter().find(|p| **p == data.first_pair).or(pairs.first())?;
+    let (forward, facts) = (&data.matches[shown][0], &data.facts[shown]);
+    let which = if pairs.len() == data.pairs.len() {
+        "Every pair".to_string()
+    } else {
+        format!("{} of {} pairs", pairs.len(), data.pairs.len())
+    };
+    let verb = if pairs.len() == 1 || which == "Every pair" { "is" } else { "are" };
+    Some(Finding {
+        lead: "One decoder.",
+        text: format!(
+            "{which} {verb} read through one SAE on both sides. Decoder rows of a latent matched with itself agree by construction, so \
+             scores of decoder rows are no evidence there. What is: in {}, {} of {} latents have themselves as best partner.",
+            pair_name(data, shown),
+            with_chance(count(facts.own.unwrap_or(0)), facts.own_null.map(count)),
+            count(forward.matched),
+        ),
+    })
+}
+
 fn closest(data: &PageData) -> Option<Finding> {
     let p = data.first_pair;
     let forward = &data.matches.get(p)?[0];
-    let mean = forward.mean?;
-    // of the history, because the list of shown matches may be cut
-    let mutual = last(data, "n_mutual", p).map_or(n_mutual(forward), |n| n as u64);
-    let alive = data.sites[data.pairs[p][0]].alive;
     let mut text = format!(
-        "{}: {} of {} living {} of the first ({}) and their partners pick each other; the best partner of one correlates at \
-         {mean:.3} on average.",
+        "{}{}: the best partner of one of the {} living {} of the first correlates at {} on average{}.",
         pair_name(data, p),
-        count(mutual),
-        count(alive),
+        data.closest_rule.filter(|_| data.pairs.len() > 1).map_or(String::new(), |rule| format!(" ({rule})")),
+        count(data.sites[data.pairs[p][0]].alive),
         noun(data),
-        percent(mutual, alive),
+        mean_r(forward)?,
+        mutual(data, p).map_or(String::new(), |n| format!("; {n}")),
     );
-    let worst = (0..data.pairs.len())
-        .filter_map(|k| Some((k, data.matches[k][0].mean?)))
+    let effect = |k: usize| {
+        let [mean, chance] = data.matches[k][0].exact_means;
+        Some(mean? - chance.unwrap_or(0.0))
+    };
+    let farthest = (0..data.pairs.len())
+        .filter_map(|k| Some((k, effect(k)?)))
         .min_by(|a, b| a.1.total_cmp(&b.1))
-        .filter(|w| w.0 != p);
-    if let Some((k, r)) = worst {
-        let mutual = last(data, "n_mutual", k).unwrap_or(0.0) as u64;
-        text += &format!(" Farthest apart: {} ({} mutual, {r:.3}).", pair_name(data, k), count(mutual));
+        .filter(|f| f.0 != p && data.closest_rule.is_some());
+    if let Some((k, _)) = farthest
+        && let Some(r) = mean_r(&data.matches[k][0])
+    {
+        text += &format!(
+            " Farthest apart: {}, {r}{}.",
+            pair_name(data, k),
+            mutual(data, k).map_or(String::new(), |n| format!("; {n}"))
+        );
     }
-    let lead = if data.pairs.len() > 1 { "Closest layers." } else { "How much is shared." };
+    let lead = if data.pairs.len() > 1 { "Closest hookpoints." } else { "How much is shared." };
     Some(Finding { lead, text })
+}
+
+/// Mutual matches of a pair beside what chance gives.
+fn mutual(data: &PageData, pair: usize) -> Option<String> {
+    let shown = |name: &str, what: &str| {
+        let n = |x: f64| count(x as u64);
+        let value = format!("{}{what}", n(last(data, name, pair)?));
+        Some(with_chance(value, last(data, &format!("{name}_null"), pair).map(n)))
+    };
+    let above = shown("n_mutual_above_chance", " of them above both chance points");
+    Some(shown("n_mutual", " mutual matches")? + &above.map_or(String::new(), |n| format!(", {n}")))
 }
 
 fn single_matches(data: &PageData) -> Option<Finding> {
     let forward = &data.matches.get(data.first_pair)?[0];
-    let (mean, null) = (forward.mean?, forward.null_mean?);
-    let mut text = format!("There a best match reaches {mean:.3} on average, where chance alone reaches {null:.3}.");
-    if let Some(n) = forward.significant {
-        text += &format!(
-            " {} of {} best matches stand above chance at a false discovery rate of {:.0} %.",
-            count(n),
-            count(forward.matched),
-            100.0 * LEVEL
-        );
-    }
+    let n = forward.significant?;
+    let text = format!(
+        "There {} of {} best matches have q ≤ {LEVEL} (false discovery rate). {CAVEAT}",
+        count(n),
+        count(forward.matched),
+    );
     Some(Finding { lead: "Single matches.", text })
 }
 
 fn above(s: &ScoreData) -> bool {
-    s.q.or(s.p).is_some_and(|p| p <= LEVEL) && s.value > s.null_mean
+    s.q.or(s.p).is_some_and(|p| p <= LEVEL) && excess(s) > 0.0
 }
 
 fn beyond_chance(data: &PageData) -> Option<Finding> {
-    let with_null = data.scores.iter().filter(|s| s.subset == "all" && s.p.is_some() && !s.no_power);
+    let of_all = || data.scores.iter().filter(|s| s.subset == "all" && !s.one_decoder);
+    let with_null = of_all().filter(|s| s.p.is_some() && !s.no_power);
     // with few runs the smallest p-value there can be says nothing at the level
     let (tested, few): (Vec<&ScoreData>, Vec<&ScoreData>) =
         with_null.partition(|s| 1.0 / (f64::from(s.null_runs) + 1.0) <= LEVEL);
-    let powerless = data.scores.iter().filter(|s| s.no_power).count();
+    let powerless = of_all().filter(|s| s.no_power).count();
     let first = data.first_score.as_ref()?;
     let mut text = String::new();
+    let shown = data.scores.iter().find(|s| {
+        s.pair == data.first_pair && [&s.measure, &s.pairing.to_string(), &s.subset].into_iter().eq(first.iter())
+    });
+    // the size first
+    if let Some(s) = shown.filter(|s| !s.one_decoder)
+        && let (Some(value), Some(null)) = (s.value, s.null_mean)
+    {
+        let what = if s.pairing == "activations" { "activations" } else { "decoder rows of matched latents" };
+        text += &format!(
+            "Between {} the {what} agree at {value:.3} ({}), where {} reach {null:.3}{}.",
+            pair_name(data, data.first_pair),
+            s.measure,
+            if s.pairing == "activations" { "permuted tokens" } else { "shuffled matches" },
+            shown_sd(s.null_sd, s.null_runs).map_or(String::new(), |sd| format!(" ± {sd:.3}")),
+        );
+    }
     if !tested.is_empty() {
         let n = tested.iter().filter(|s| above(s)).count();
         let (all, level) = (tested.len(), if tested.iter().all(|s| s.q.is_some()) { "q" } else { "p" });
-        let how_many = if n == all { format!("All {all}") } else { format!("{n} of {all}") };
-        text += &format!("{how_many} scores with a null lie above it ({level} ≤ {LEVEL}).");
+        let how_many = if n == all && all > 1 { format!("All {all}") } else { format!("{n} of {all}") };
+        text += &format!(
+            " {how_many} scores with a null of {} runs or more lie above it ({level} ≤ {LEVEL}).",
+            (1.0 / LEVEL) as u32 - 1
+        );
     }
     if let Some(runs) = few.iter().map(|s| s.null_runs).max() {
         // the value itself is counted in, so this is the p-value of one above every run
         let n = few.iter().filter(|s| s.p.is_some_and(|p| p < 1.5 / (f64::from(s.null_runs) + 1.0))).count();
-        text += &format!(" {n} of {} that were held against {runs} runs only lie above every one of them.", few.len());
-    }
-    let shown = data.scores.iter().find(|s| {
-        s.pair == data.first_pair && [&s.measure, &s.pairing.to_string(), &s.subset].into_iter().eq(first.iter())
-    });
-    if let Some(s) = shown
-        && let (Some(value), Some(null)) = (s.value, s.null_mean)
-    {
-        let what = if s.pairing == "activations" { "activations" } else { "decoder directions of matched latents" };
         text += &format!(
-            " Between the closest layers the {what} agree at {value:.3} ({}), where shuffled pairings reach {null:.3}{}.",
-            s.measure,
-            s.null_sd.map_or(String::new(), |sd| format!(" ± {sd:.3}")),
+            " {n} of {} scores that were held against {runs} runs only lie above every one of them, which is p = {:.1} and no less.",
+            few.len(),
+            1.0 / (f64::from(runs) + 1.0)
         );
     }
     if powerless > 0 {
         text += &format!(
-            " {powerless} score{} say nothing, because any two spaces of so few rows look alike.",
-            if powerless == 1 { "" } else { "s" }
+            " {powerless} score{} nothing, because any two spaces of so few rows look alike.",
+            if powerless == 1 { " says" } else { "s say" }
         );
     }
     (!text.is_empty()).then(|| Finding { lead: "Beyond chance.", text: text.trim_start().to_string() })
 }
 
-/// The same pair in the run beside.
+/// The same pair in the run beside, each as its distance from its own chance level.
 fn beside(data: &PageData) -> Option<Finding> {
     let p = data.first_pair;
     let theirs = data.beside.as_ref()?;
     let matches = theirs.matches.get(p)?.as_ref()?;
-    let (here, there) = (data.matches[p][0].mean?, matches.mean[0]?);
+    let forward = &data.matches[p][0];
+    let distance = |mean: Option<f64>, null: Option<f64>| match (mean, null) {
+        (Some(mean), Some(null)) => Some(format!("{:.3} above chance ({mean:.3}, chance {null:.3})", mean - null)),
+        (Some(mean), None) => Some(format!("{mean:.3} (chance unknown)")),
+        _ => None,
+    };
     let mut text = format!(
-        "In the run “{}” the best partner of a latent of the same places correlates at {there:.3} (here {here:.3})",
-        theirs.name
+        "Between the same hookpoints the best partner of a latent correlates in “{}” at {}, here at {}",
+        theirs.name,
+        distance(matches.mean[0], matches.null_mean[0])?,
+        distance(forward.mean, forward.null_mean)?,
     );
-    if let (Some(there), Some(here)) = (matches.n_mutual, last(data, "n_mutual", p)) {
-        text += &format!(", and {} pairs pick each other (here {})", count(there as u64), count(here as u64));
+    let counts = |[n, null]: [Option<f64>; 2]| Some(with_chance(count(n? as u64), null.map(|n| count(n as u64))));
+    let here = |name: &str| [last(data, name, p), last(data, &format!("{name}_null"), p)];
+    let above = [counts(matches.n_mutual_above_chance), counts(here("n_mutual_above_chance"))];
+    if let [Some(there), Some(here)] = above {
+        text += &format!("; {there} mutual matches are above both chance points there, {here} here");
     }
     let first = data.first_score.as_ref();
     let shown = |scores: &[ScoreData]| {
@@ -159,11 +223,11 @@ fn beside(data: &PageData) -> Option<Finding> {
             s.pair == p && first.is_some_and(|f| s.measure == f[0] && s.pairing == f[1] && s.subset == f[2])
         };
         let s = scores.iter().find(is_first)?;
-        let null = s.null_mean.map_or(String::new(), |n| format!(", null {n:.3}"));
-        Some((s.measure.clone(), format!("{:.3}{null}", s.value?)))
+        let (value, null) = (s.value?, s.null_mean?);
+        Some((s.measure.clone(), format!("{:+.3} from its null ({value:.3}, null {null:.3})", excess(s))))
     };
     if let (Some((measure, there)), Some((_, here))) = (shown(&theirs.scores), shown(&data.scores)) {
-        text += &format!("; {measure} is {there} (here {here})");
+        text += &format!(". There {measure} is {there}, here {here}");
     }
     Some(Finding { lead: "Beside another run.", text: text + "." })
 }
@@ -196,8 +260,8 @@ fn labels(data: &PageData) -> Option<Finding> {
     (n > 0).then(|| Finding {
         lead: "Same contexts.",
         text: format!(
-            "Of the {} mutual matches kept there, {} ({}) fire most often on the same “{}” on both sides; partners drawn at \
-             random would in {}.",
+            "Of the {} mutual matches kept there, {} ({}) fire most often on the same “{}” on both sides (chance {}: partners drawn at \
+             random).",
             count(n),
             count(agree),
             percent(agree, n),
@@ -209,7 +273,7 @@ fn labels(data: &PageData) -> Option<Finding> {
 
 fn categories(data: &PageData) -> Option<Finding> {
     let first = data.first_score.as_ref()?;
-    let there = |s: &&ScoreData| s.pair == data.first_pair && s.subset != "all" && s.value.is_some();
+    let there = |s: &&ScoreData| s.pair == data.first_pair && s.subset != "all" && s.value.is_some() && !s.one_decoder;
     // told by the measure that has power in most categories; of equal ones by the one that the page shows first
     let tells = |key: &(&str, &str)| {
         let n = data.scores.iter().filter(there).filter(|s| (&*s.measure, s.pairing) == *key && can_tell(s)).count();
@@ -245,11 +309,13 @@ fn can_tell(s: &ScoreData) -> bool {
     s.p.is_some() && !s.no_power && 1.0 / (f64::from(s.null_runs) + 1.0) <= LEVEL
 }
 
+/// How far a score lies from its null, above 0 where it is closer than chance.
 fn excess(s: &ScoreData) -> f64 {
-    s.value.unwrap_or(0.0) - s.null_mean.unwrap_or(0.0)
+    let distance = s.value.unwrap_or(0.0) - s.null_mean.unwrap_or(0.0);
+    if s.measure.parse::<Measure>().is_ok_and(Measure::smaller_is_closer) { -distance } else { distance }
 }
 
-fn settled(data: &PageData) -> Option<Finding> {
+fn converged(data: &PageData) -> Option<Finding> {
     let churn = data.history.series.get("churn")?;
     let n = data.history.tokens.len();
     let mean = |k: usize| {
@@ -257,18 +323,18 @@ fn settled(data: &PageData) -> Option<Finding> {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let now = mean(n.checked_sub(1)?)?;
-    let since = (0..n).rev().take_while(|k| mean(*k).is_some_and(|c| c <= SETTLED)).last();
+    let since = (0..n).rev().take_while(|k| mean(*k).is_some_and(|c| c <= CONVERGED)).last();
     let mut text = format!(
         "Between the last two snapshots {:.1} % of the latents changed their best partner (all pairs taken together).",
         100.0 * now
     );
     text += &match since {
         Some(k) => {
-            format!(" It has been {:.0} % or less since {} tokens.", 100.0 * SETTLED, count(data.history.tokens[k]))
+            format!(" It has been {:.0} % or less since {} tokens.", 100.0 * CONVERGED, count(data.history.tokens[k]))
         }
-        None => format!(" That is more than {:.0} %: more tokens would still move the matches.", 100.0 * SETTLED),
+        None => format!(" That is more than {:.0} %: more tokens would still move the matches.", 100.0 * CONVERGED),
     };
-    Some(Finding { lead: if since.is_some() { "Settled." } else { "Not settled yet." }, text })
+    Some(Finding { lead: if since.is_some() { "Converged." } else { "Not converged yet." }, text })
 }
 
 #[cfg(test)]
@@ -289,6 +355,7 @@ mod tests {
             q: Some(p),
             n: 9,
             no_power,
+            one_decoder: false,
         }
     }
 

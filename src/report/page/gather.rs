@@ -3,16 +3,16 @@
 
 use super::collect::Collector;
 use super::data::{
-    BIN, BesideData, BesideMatches, HistoryData, LabelData, MapData, PageData, ScoreData, SiteData, TopData, digits,
-    significant,
+    BIN, BesideData, BesideMatches, HistoryData, LabelData, MapData, PageData, PairFacts, ScoreData, SiteData, TopData,
+    digits, significant,
 };
 use super::embedding::{embed, on_grid};
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::matching::Direction;
-use crate::report::Marker;
-use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, SimilarityRow, TableReader, TopToken};
+use crate::report::{Closeness, LEAST_RUNS_FOR_SD, Marker, closest, repeated_words};
+use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -50,7 +50,7 @@ pub struct Beside<'a> {
 /// # Errors
 /// Those of reading a table; a map that cannot be made is left out and said so in the data.
 pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: Decoders<'_>) -> Result<PageData> {
-    let mut data = PageData { bin: BIN, ..PageData::default() };
+    let mut data = PageData { bin: BIN, least_runs: LEAST_RUNS_FOR_SD, ..PageData::default() };
     let pairs = read_history(history, &mut data)?;
     let sites: Vec<Site> =
         pairs.iter().flat_map(|p| [p.source.clone(), p.target.clone()]).collect::<BTreeSet<_>>().into_iter().collect();
@@ -60,6 +60,7 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
         .collect();
     data.pairs =
         pairs.iter().map(|p| [&p.source, &p.target].map(|s| number(s).expect("sites come of pairs"))).collect();
+    read_pairs(&tables.join("pairs.parquet"), &pairs, &mut data)?;
     read_scores(&tables.join("similarities.parquet"), &pairs, &mut data)?;
     let shown = read_matches(&tables.join("matches.parquet"), &pairs, &mut data)?;
 
@@ -112,12 +113,14 @@ pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<(
             out.matches.push(None);
             continue;
         };
-        let n_mutual = theirs.history.series.get("n_mutual").and_then(|s| s[k].last().copied().flatten());
+        let count = |name: &str| theirs.history.series.get(name).and_then(|s| s[k].last().copied().flatten());
         let [forward, backward] = &theirs.matches[k];
         out.matches.push(Some(BesideMatches {
             mean: [forward.mean, backward.mean],
+            null_mean: [forward.null_mean, backward.null_mean],
             histogram: [forward.histogram.clone(), backward.histogram.clone()],
-            n_mutual,
+            n_mutual: [count("n_mutual"), count("n_mutual_null")],
+            n_mutual_above_chance: [count("n_mutual_above_chance"), count("n_mutual_above_chance_null")],
         }));
         out.scores.extend(theirs.scores.iter().filter(|s| s.pair == k).map(|s| ScoreData { pair: p, ..s.clone() }));
     }
@@ -150,6 +153,9 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
     let rows = reader.read_all()?;
     let last = rows.last().map_or(0, |r| r.snapshot);
     let pairs: Vec<Arc<Pair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();
+    if let Some((share, error)) = rows.last().and_then(|r| r.repeated_contexts.zip(r.repeated_contexts_error)) {
+        data.warnings.extend(repeated_words(share, error));
+    }
     let snapshots: BTreeMap<u32, u64> = rows.iter().map(|r| (r.snapshot, r.tokens)).collect();
     let place: BTreeMap<u32, usize> = snapshots.keys().enumerate().map(|(i, s)| (*s, i)).collect();
     let mut history = HistoryData { tokens: snapshots.values().copied().collect(), series: BTreeMap::new() };
@@ -163,7 +169,13 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
         put("best_forward", row.counts.mean_best_correlation_forward);
         put("best_backward", row.counts.mean_best_correlation_backward);
         put("churn", row.churn);
+        let n = |count: Option<u64>| count.map(|n| n as f64);
+        put("best_forward_null", row.counts.null_mean_best_correlation_forward);
+        put("best_backward_null", row.counts.null_mean_best_correlation_backward);
         put("n_mutual", Some(row.counts.n_mutual as f64));
+        put("n_mutual_null", n(row.counts.n_mutual_null));
+        put("n_mutual_above_chance", n(row.counts.n_mutual_above_chance));
+        put("n_mutual_above_chance_null", n(row.counts.n_mutual_above_chance_null));
         put("n_kept", Some(row.counts.n_kept as f64));
         for (name, value) in measures.iter().zip(&row.measures) {
             put(&format!("score.{name}"), *value);
@@ -173,9 +185,28 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
     Ok(pairs)
 }
 
+/// Fills what is known of each pair as a whole.
+fn read_pairs(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<()> {
+    data.facts = vec![PairFacts::default(); pairs.len()];
+    for row in TableReader::<PairRow>::open(path)?.read_all()? {
+        let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
+        if let Some(why) = row.too_few.as_ref().filter(|why| !data.warnings.contains(why)) {
+            data.warnings.push(why.clone());
+        }
+        data.facts[pair] = PairFacts {
+            one_decoder: row.one_decoder,
+            own: row.n_own_partner,
+            own_null: row.n_own_partner_null,
+            too_few: row.too_few,
+            no_chance: row.no_chance,
+        };
+    }
+    Ok(())
+}
+
 fn read_scores(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<()> {
-    let rows: Vec<SimilarityRow> = TableReader::open(path)?.read_all()?;
-    for row in rows {
+    let reader: TableReader<SimilarityRow> = TableReader::open(path)?;
+    for row in reader.read_all()? {
         let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
         let short = |x: Option<f64>| x.map(|x| digits(x, 5));
         data.scores.push(ScoreData {
@@ -191,6 +222,7 @@ fn read_scores(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<
             q: row.q_value.map(|q| significant(q, 3)),
             n: row.n_pairs,
             no_power: row.no_power,
+            one_decoder: row.one_decoder,
         });
     }
     Ok(())
@@ -319,12 +351,20 @@ fn place(marker: &Marker, top: &TopToken) -> [i64; 2] {
     }
 }
 
-/// The pair whose latents match best, and the score that tells most: of decoder rows, of a fixed number of components or
+/// What [`closest`] is to know of a pair.
+pub(super) fn closeness(data: &PageData, pair: usize) -> Closeness {
+    let of = |k: usize| [0, 1].map(|d: usize| data.matches[pair][d].exact_means[k]);
+    let facts = &data.facts[pair];
+    Closeness { mean: of(0), chance: of(1), left_out: facts.one_decoder || facts.too_few.is_some() }
+}
+
+/// The closest pair, and the score that tells most: of decoder rows, of a fixed number of components or
 /// invariant, with power.
 fn choose_first(data: &mut PageData) {
-    let mean = |p: usize| data.matches[p][0].mean.unwrap_or(f64::NEG_INFINITY);
-    let best = (0..data.pairs.len()).reduce(|a, b| if mean(b) > mean(a) { b } else { a });
-    data.first_pair = best.unwrap_or(0);
+    let pairs: Vec<Closeness> = (0..data.pairs.len()).map(|p| closeness(data, p)).collect();
+    let best = closest(&pairs);
+    data.first_pair = best.map_or(0, |(pair, _)| pair);
+    data.closest_rule = best.map(|(_, rule)| rule);
     let rank = |s: &ScoreData| {
         let measure = match s.measure.as_str() {
             m if m.starts_with("svcca_k") => 0,
@@ -335,7 +375,7 @@ fn choose_first(data: &mut PageData) {
             _ => 4,
         };
         let pairing = ["mutual", "forward", "backward", "activations"].iter().position(|p| *p == s.pairing);
-        (s.subset != "all", pairing, s.null_mean.is_none(), measure)
+        (s.subset != "all", s.one_decoder, pairing, s.null_mean.is_none(), measure)
     };
     let first = data.scores.iter().filter(|s| s.value.is_some()).min_by_key(|s| rank(s));
     data.first_score = first.map(|s| [s.measure.clone(), s.pairing.to_string(), s.subset.clone()]);

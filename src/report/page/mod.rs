@@ -95,7 +95,7 @@ fn subtitle(data: &PageData, facts: &RunFacts) -> String {
     let mut models: Vec<&str> = data.sites.iter().map(|s| s.model.as_str()).collect();
     models.dedup();
     let (n, tokens) = (data.pairs.len(), data.history.tokens.last().copied().unwrap_or(0));
-    let pairs = if n == 1 { "one pair of places".to_string() } else { format!("{n} pairs of places") };
+    let pairs = if n == 1 { "one pair of hookpoints".to_string() } else { format!("{n} pairs of hookpoints") };
     let state = if facts.finished { "" } else { ", not finished yet" };
     format!("{}: {pairs}, {} tokens{state}", models.join(" and "), count(tokens))
 }

@@ -6,8 +6,8 @@ use crate::ids::Site;
 use crate::linalg::{Matrix, Stream};
 use crate::matching::{Chance, Direction};
 use crate::table::{
-    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, PairCounts, Pairing, SimilarityRow, TopToken,
-    write_table,
+    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, PairCounts, PairRow, Pairing, SimilarityRow,
+    TopToken, write_table,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ const HARM: [&str; 5] = [
 struct Rig {
     folder: tempfile::TempDir,
     pair: Arc<Pair>,
+    one_decoder: bool,
 }
 
 fn site(name: &str) -> Site {
@@ -34,9 +35,14 @@ fn site(name: &str) -> Site {
 impl Rig {
     /// `n` latents a side; latent i of the source picks i of the target, the last of each is dead.
     fn new(n: u32) -> Rig {
+        Rig::with(n, None, false)
+    }
+
+    /// The same with a share of repeated contexts and its error, and one SAE on both sides.
+    fn with(n: u32, repeated: Option<(f64, f64)>, one_decoder: bool) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let pair = Arc::new(Pair { source: site("a/resid_post.1"), target: site("b/resid_post.2") });
-        let rig = Rig { folder, pair };
+        let rig = Rig { folder, pair, one_decoder };
         let origin = BTreeMap::new();
         let labels: Vec<LabelColumn> =
             ["de", "en"].map(|v| LabelColumn { field: "lang".into(), value: v.into() }).to_vec();
@@ -114,6 +120,7 @@ impl Rig {
             components_source: None,
             components_target: None,
             no_power,
+            one_decoder: rig.one_decoder,
             null_mean: Some(0.25),
             null_sd: Some(0.05),
             null_runs: 99,
@@ -134,9 +141,26 @@ impl Rig {
                 n_kept: 5,
                 ..PairCounts::default()
             },
+            repeated_contexts: repeated.map(|r| r.0),
+            repeated_contexts_error: repeated.map(|r| r.1),
             churn: (snapshot > 1).then(|| 0.1 / f64::from(snapshot * snapshot)),
             measures: vec![Some(0.5)],
         });
+        let whole = PairRow {
+            pair: rig.pair.clone(),
+            tokens: 3000,
+            documents: 9,
+            own_document_share: Some(0.1),
+            too_few: None,
+            no_chance: None,
+            one_decoder,
+            n_own_partner: one_decoder.then_some(u64::from(n - 1)),
+            n_own_partner_null: one_decoder.then_some(1),
+            n_latents_source: u64::from(n),
+            n_latents_target: u64::from(n),
+            counts: PairCounts::default(),
+        };
+        write_table(&rig.table("pairs"), (), &origin, [whole]).unwrap();
         write_table(&rig.table("history"), vec!["mutual.svcca_k3".into()], &origin, history).unwrap();
         rig
     }
@@ -239,15 +263,15 @@ fn findings_say_what_the_figures_say() {
     let page = Rig::new(20).page(&rows);
     let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
     for expected in [
-        "19 of 19 living latents of the first (100 %)",
-        "correlates at 0.891 on average",
-        "There a best match reaches 0.891 on average, where chance alone reaches 0.120.",
-        "5 of 19 best matches stand above chance at a false discovery rate of 5 %",
-        "All 1 scores with a null lie above it (q ≤ 0.05)",
-        "agree at 0.500 (svcca_k3), where shuffled pairings reach 0.250 ± 0.050",
-        "1 score say",
-        "13 (100 %) fire most often on the same “lang” on both sides; partners drawn at random would in 100 %",
+        "the best partner of one of the 19 living latents of the first correlates at 0.891 (chance 0.120) on average",
+        "There 5 of 19 best matches have q ≤ 0.05",
+        "not that training made them so",
+        "agree at 0.500 (svcca_k3), where shuffled matches reach 0.250 ± 0.050",
+        "1 of 1 scores with a null of 19 runs or more lie above it (q ≤ 0.05)",
+        "1 score says nothing",
+        "13 (100 %) fire most often on the same “lang” on both sides (chance 100 %: partners drawn at random)",
         "Between the last two snapshots 1.1 %",
+        "Converged.",
         "since 2\u{202f}000 tokens",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
@@ -288,9 +312,31 @@ fn a_run_beside_is_told_with_its_own_figures() {
     let marker = Marker::new(None, [3, 3]);
     let page = page(rig.folder.path(), &rig.table("history"), &facts, &marker, &rows, Some(beside)).unwrap();
     let theirs = data_of(&page)["beside"].clone();
-    assert_eq!(theirs["matches"][0]["n_mutual"].as_f64(), Some(14.0));
+    assert_eq!(theirs["matches"][0]["n_mutual"], serde_json::json!([14.0, null]));
     assert_eq!(theirs["matches"][0]["mean"][0].as_f64(), Some(0.8935));
+    assert_eq!(theirs["matches"][0]["null_mean"][0].as_f64(), Some(0.12));
     assert_eq!(theirs["scores"].as_array().unwrap().len(), 2);
-    let said = "In the run “control &lt;b&gt;” the best partner of a latent of the same places correlates at";
-    assert!(page.contains(said) && page.contains("14 pairs pick each other (here 19); svcca_k3 is 0.500, null 0.250"));
+    // each run by its distance from its own chance level, never by its score alone
+    for said in [
+        "the best partner of a latent correlates in “control &lt;b&gt;” at 0.773 above chance (0.893, chance 0.120), here at 0.771 above",
+        "There svcca_k3 is +0.250 from its null (0.500, null 0.250), here +0.250 from its null",
+    ] {
+        assert!(page.contains(said), "{said:?} is not in {}", page.split("<ul class=\"findings\">").nth(1).unwrap());
+    }
+}
+
+#[test]
+fn one_sae_on_both_sides_is_no_evidence_and_copies_of_text_are_told_first() {
+    let page = Rig::with(20, Some((0.12, 0.004)), true).page(&rows);
+    let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
+    let first = text.split("</li>").next().unwrap();
+    assert!(first.contains("12.0 % (± 0.4) of the contexts were seen before"), "{first}");
+    assert!(text.contains("Every pair is read through one SAE on both sides"), "{text}");
+    assert!(text.contains("19 (chance 1) of 19 latents have themselves as best partner"), "{text}");
+    assert!(!text.contains("svcca_k3") && !text.contains("lie above it"), "{text}");
+    let data = data_of(&page);
+    assert_eq!(
+        (&data["facts"][0]["one_decoder"], &data["scores"][0]["one_decoder"]),
+        (&Value::from(true), &Value::from(true))
+    );
 }

@@ -7,7 +7,7 @@ mod speed;
 
 use crate::error::Result;
 use crate::matching::Direction;
-use crate::report::thousands;
+use crate::report::{Closeness, closest, repeated_words, thousands};
 use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
 use pair::{BestPair, PairSummary};
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ pub struct Summary {
     documents: u64,
     snapshots: u32,
     pairs: Vec<PairSummary>,
+    /// What is to be said of contexts that were seen before.
+    repeated: Option<String>,
     /// Why it ended before its corpus did.
     ending: Option<String>,
     speed: Option<Speed>,
@@ -43,6 +45,7 @@ impl Summary {
     pub fn read(tables: &Path, history: &Path, speed: Option<Speed>) -> Result<Summary> {
         let history: Vec<HistoryRow> = TableReader::open(history)?.read_all()?;
         let snapshots = history.last().map_or(0, |h| h.snapshot);
+        let repeated = history.last().and_then(|h| repeated_words(h.repeated_contexts?, h.repeated_contexts_error?));
         let churn: BTreeMap<Arc<Pair>, Option<f64>> =
             history.into_iter().filter(|h| h.snapshot == snapshots).map(|h| (h.pair, h.churn)).collect();
         let rows: Vec<PairRow> = TableReader::open(&tables.join("pairs.parquet"))?.read_all()?;
@@ -88,7 +91,7 @@ impl Summary {
             }
         }
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
-        Ok(Summary { tables, tokens, documents, snapshots, pairs, ending: None, speed, report: None })
+        Ok(Summary { tables, tokens, documents, snapshots, pairs, repeated, ending: None, speed, report: None })
     }
 
     /// The same with the reason why the run ended before its corpus did.
@@ -124,8 +127,8 @@ impl Summary {
             overview::write(&self.pairs, out)?;
         }
         let shown = self.shown_in_full();
-        if let Some(pair) = shown {
-            pair.write(out)?;
+        if let Some((pair, rule)) = shown {
+            pair.write(Some(rule).filter(|_| self.pairs.len() > 1), out)?;
         }
         if let Some(speed) = &self.speed {
             speed.write(out)?;
@@ -134,26 +137,30 @@ impl Summary {
         let Some(page) = &self.report else { return Ok(()) };
         writeln!(out, "report    {} (open it in a browser)", page.display())?;
         let run = page.parent().unwrap_or(Path::new(".")).display();
-        if let Some((site, latent)) = shown.and_then(|p| Some((&p.row.pair.source, p.best.first()?.source))) {
+        if let Some((site, latent)) = shown.and_then(|(p, _)| Some((&p.row.pair.source, p.best.first()?.source))) {
             writeln!(out, "next      one latent in context:      cognate show {run} {site}/{latent}")?;
             writeln!(out, "          other filters and scores:   cognate score {run} --set KEY=VALUE")?;
         }
         Ok(())
     }
 
-    /// The pair whose latents match best: the highest mean best r of the source's latents above that of chance, where that is known.
-    fn shown_in_full(&self) -> Option<&PairSummary> {
-        let above = |p: &PairSummary| {
-            let counts = &p.row.counts;
-            let chance = counts.null_mean_best_correlation_forward.unwrap_or(0.0);
-            counts.mean_best_correlation_forward.map_or(f64::NEG_INFINITY, |r| r - chance)
+    /// The closest pair, and the rule by which it is.
+    fn shown_in_full(&self) -> Option<(&PairSummary, &'static str)> {
+        let of = |p: &PairSummary| {
+            let c = &p.row.counts;
+            Closeness {
+                mean: [c.mean_best_correlation_forward, c.mean_best_correlation_backward],
+                chance: [c.null_mean_best_correlation_forward, c.null_mean_best_correlation_backward],
+                left_out: p.row.too_few.is_some() || p.row.one_decoder,
+            }
         };
-        self.pairs.iter().max_by(|a, b| above(a).total_cmp(&above(b)))
+        let all: Vec<Closeness> = self.pairs.iter().map(of).collect();
+        closest(&all).map(|(k, rule)| (&self.pairs[k], rule))
     }
 
     /// What keeps the figures from saying anything: too little text, chance levels that are not known.
     fn write_cautions(&self, out: &mut String) -> std::fmt::Result {
-        let mut said: Vec<String> = Vec::new();
+        let mut said: Vec<String> = self.repeated.clone().into_iter().collect();
         for row in self.pairs.iter().map(|p| &p.row) {
             let unknown = row.no_chance.as_ref().map(|why| format!("chance unknown: {why}"));
             // too little text is named as such already
@@ -183,6 +190,7 @@ impl Summary {
             "tokens": self.tokens,
             "documents": self.documents,
             "snapshots": self.snapshots,
+            "repeated_contexts": self.repeated,
             "ending": self.ending,
             "tables": self.tables,
             "report": self.report,

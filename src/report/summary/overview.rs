@@ -119,6 +119,8 @@ fn scores_of(group: &[PairSummary]) -> Vec<Grid> {
             let cell = |(measure, pairing): &(&str, &str)| {
                 let score = p.scores.iter().find(|s| s.measure == *measure && s.pairing.as_str() == *pairing);
                 match score.map(|s| (s.value, s.null_mean)) {
+                    // one SAE on both sides agrees with itself by construction
+                    _ if score.is_some_and(|s| s.one_decoder) => "one decoder".into(),
                     Some((Some(v), Some(null))) => format!("{v:.3} ({null:.3})"),
                     Some((Some(v), None)) => format!("{v:.3}"),
                     _ => "-".into(),

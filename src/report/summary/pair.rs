@@ -1,6 +1,6 @@
 //! One pair in full: every count beside what chance gives, every score beside its null, the best matches with their tokens.
 
-use crate::report::{shown_token, thousands};
+use crate::report::{shown_sd, shown_token, thousands};
 use crate::table::{PairRow, SimilarityRow, TopToken};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -31,9 +31,11 @@ pub(super) struct BestPair {
 }
 
 impl PairSummary {
-    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+    /// `rule` says why this pair is the one that is shown.
+    pub(super) fn write(&self, rule: Option<&str>, out: &mut String) -> std::fmt::Result {
         let (row, c) = (&self.row, &self.row.counts);
-        writeln!(out, "\n{} x {}", row.pair.source, row.pair.target)?;
+        let why = rule.map_or(String::new(), |rule| format!("   closest: {rule}"));
+        writeln!(out, "\n{} x {}{why}", row.pair.source, row.pair.target)?;
         writeln!(
             out,
             "  alive         {} of {} and {} of {} latents",
@@ -72,8 +74,18 @@ impl PairSummary {
         if let Some(churn) = self.churn {
             writeln!(out, "  changed       {:.1} % of the best partners since the last snapshot", 100.0 * churn)?;
         }
+        if let Some(own) = row.n_own_partner {
+            writeln!(
+                out,
+                "  one decoder   both sides are one SAE: scores of its decoder rows say nothing; {} of {} latents have\n                \
+                 themselves as best partner",
+                count(own, row.n_own_partner_null),
+                thousands(c.n_alive_source)
+            )?;
+        }
         for s in &self.scores {
-            let null = match (s.null_mean, s.null_sd, s.p_value) {
+            let null = match (s.null_mean, shown_sd(s.null_sd, s.null_runs), s.p_value) {
+                (Some(mean), _, _) if s.one_decoder => format!("null {mean:.3}"),
                 (Some(mean), sd, Some(p)) => {
                     let sd = sd.map_or(String::new(), |sd| format!(" ± {sd:.3}"));
                     format!("null {mean:.3}{sd}, p = {}", shown_p(p))
@@ -81,7 +93,11 @@ impl PairSummary {
                 _ => "no null".into(),
             };
             let name = format!("{} ({})", s.measure, s.pairing.as_str());
-            let power = if s.no_power { "; too few pairs to tell" } else { "" };
+            let power = match (s.one_decoder, s.no_power) {
+                (true, _) => "; one decoder",
+                (_, true) => "; too few pairs to tell",
+                _ => "",
+            };
             let value = s.value.map_or("undefined".into(), |v| format!("{v:.3}"));
             writeln!(out, "  {name:<28} {value:>9}   {null}, n = {}{power}", thousands(s.n_pairs))?;
         }
@@ -113,6 +129,9 @@ impl PairSummary {
             "too_few": row.too_few,
             "no_chance": row.no_chance,
             "own_document_share": row.own_document_share,
+            "one_decoder": row.one_decoder,
+            "n_own_partner": row.n_own_partner,
+            "n_own_partner_null": row.n_own_partner_null,
             "n_alive": [c.n_alive_source, c.n_alive_target],
             "n_latents": [row.n_latents_source, row.n_latents_target],
             "n_kept": [c.n_kept, c.n_kept_backward],
@@ -129,7 +148,7 @@ impl PairSummary {
             "scores": self.scores.iter().map(|s| json!({
                 "measure": s.measure, "pairing": s.pairing.as_str(), "value": s.value, "n_pairs": s.n_pairs,
                 "null_mean": s.null_mean, "null_sd": s.null_sd, "null_runs": s.null_runs, "p_value": s.p_value,
-                "no_power": s.no_power,
+                "no_power": s.no_power, "one_decoder": s.one_decoder,
             })).collect::<Vec<_>>(),
             "best": self.best.iter().map(|b| json!({
                 "source_latent": b.source, "target_latent": b.target, "correlation": b.correlation,

@@ -9,6 +9,9 @@ fn pair_row(source: &str, target: &str, counts: PairCounts) -> PairRow {
         own_document_share: Some(0.1),
         too_few: None,
         no_chance: None,
+        one_decoder: false,
+        n_own_partner: None,
+        n_own_partner_null: None,
         n_latents_source: 1024,
         n_latents_target: 32_768,
         counts,
@@ -49,6 +52,7 @@ fn score(measure: &str, pairing: Pairing, pair: &Arc<Pair>) -> SimilarityRow {
         components_source: None,
         components_target: None,
         no_power: false,
+        one_decoder: false,
         null_mean: Some(0.25),
         null_sd: None,
         null_runs: 9,
@@ -80,6 +84,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
         documents: 681,
         snapshots: 1,
         pairs: rows.into_iter().map(of).collect(),
+        repeated: None,
         ending: None,
         speed: None,
         report: None,
@@ -150,5 +155,10 @@ fn the_pair_in_full_is_the_one_farthest_above_its_chance() {
     let high = pair_row("a/embed", "b/embed", of(0.6, Some(0.5)));
     let far = pair_row("a/embed", "b/final_norm", of(0.4, Some(0.1)));
     let both = summary(vec![high, far]);
-    assert_eq!(both.shown_in_full().unwrap().row.pair.target.to_string(), "b/final_norm");
+    assert_eq!(both.shown_in_full().unwrap().0.row.pair.target.to_string(), "b/final_norm");
+    assert!(
+        both.as_text().contains("a/embed x b/final_norm   closest: highest mean best r above chance"),
+        "{}",
+        both.as_text()
+    );
 }

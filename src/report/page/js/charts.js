@@ -10,9 +10,9 @@ function drawSingle() {
   const beside = data.beside && data.beside.matches[state.pair];
   [["forward", forward, a, b], ["backward", backward, b, a]].forEach(([name, m, from, to], k) => {
     const words = [el("strong", null, siteName(from)), " looks for a partner in ", el("strong", null, siteName(to)), `: mean ${fixed(m.mean, 3)}`];
-    if (known(m.null_mean)) words.push(`, by chance ${fixed(m.null_mean, 3)}`);
-    if (known(m.significant)) words.push(`; ${thousands(m.significant)} of ${thousands(m.matched)} at q ≤ 0.05`);
-    if (beside && known(beside.mean[k])) words.push(`; in ${data.beside.name} ${fixed(beside.mean[k], 3)}`);
+    words.push(known(m.null_mean) ? ` (chance ${fixed(m.null_mean, 3)})` : " (chance unknown)");
+    if (known(m.significant)) words.push(`; ${thousands(m.significant)} of ${thousands(m.matched)} have q ≤ 0.05`);
+    if (beside && known(beside.mean[k])) words.push(`; in ${data.beside.name} ${fixed(beside.mean[k], 3)} (chance ${known(beside.null_mean[k]) ? fixed(beside.null_mean[k], 3) : "unknown"})`);
     put(name + "-caption", words);
     drawIn(name + "-histogram", (width) => histogram(name + "-histogram", m, beside ? beside.histogram[k] : null, width));
   });
@@ -23,14 +23,15 @@ function histogram(id, m, beside, width) {
   const all = [m.histogram, m.null_histogram, beside].filter((h) => h && h.counts.length);
   if (!all.length) { put(id, el("p", { class: "explain" }, "No latent has a partner.")); return; }
   const from = Math.min(50, ...all.map((h) => h.first)), to = 100;
-  // chance levels crowd into a few bins: they may run out at the top, so that the latents keep their shape
+  // chance levels crowd into a few bins: heights are then as the square roots of the counts, so that nothing is cut and the latents
+  // keep their shape
   const highest = (h) => Math.max(...((h && h.counts) || []), 1);
-  const shape = Math.max(highest(m.histogram), highest(beside)), crowd = highest(m.null_histogram);
-  const most = crowd > 2 * shape ? 1.6 * shape : Math.max(shape, crowd);
+  const shape = Math.max(highest(m.histogram), highest(beside)), most = Math.max(shape, highest(m.null_histogram));
+  const root = most > 2 * shape, height_of = (n) => (root ? Math.sqrt(n / most) : n / most);
   const x = (bin) => left + ((width - left - right) * (bin - from)) / (to - from);
-  const y = (n) => height - bottom - ((height - bottom - top) * Math.min(n, most)) / most;
+  const y = (n) => height - bottom - (height - bottom - top) * height_of(n);
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Histogram of best correlations, mean ${fixed(m.mean, 3)}` });
-  for (const t of ticks(0, most)) {
+  for (const t of root ? rootTicks(most) : ticks(0, most)) {
     drawing.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(t), y2: y(t) }), svg("text", { x: left - 6, y: y(t) + 4, "text-anchor": "end" }, thousands(t)));
   }
   m.histogram.counts.forEach((n, k) => {
@@ -47,29 +48,35 @@ function histogram(id, m, beside, width) {
   if (m.null_histogram && m.null_histogram.counts.length) {
     const path = outline(m.null_histogram);
     drawing.append(svg("path", { class: "null-area", d: path }), svg("path", { class: "null-line", d: path }));
-    if (crowd > most) {
-      const { first, counts } = m.null_histogram;
-      drawing.append(svg("text", { x: x(first + counts.map((n) => n >= most).lastIndexOf(true) + 1) + 8, y: top + 10 }, `by chance up to ${thousands(crowd)} a bar`));
-    }
   }
   for (const t of ticks(from * data.bin - 1, 1)) {
     drawing.append(svg("text", { x: x((t + 1) / data.bin), y: height - bottom + 17, "text-anchor": "middle" }, fixed(t, 1)));
   }
   drawing.append(svg("text", { x: width - right, y: height - 3, "text-anchor": "end" }, "correlation with the best partner"));
-  put(id, drawing, el("p", { class: "key" }, el("i", { class: "observed" }), "latents", m.null_histogram ? [el("i", { class: "chance" }), "by chance"] : null,
+  put(id, drawing, el("p", { class: "key" }, root ? el("span", { class: "aside" }, "heights as square roots of the counts") : null, el("i", { class: "observed" }), "latents", m.null_histogram ? [el("i", { class: "chance" }), "by chance"] : null,
     beside ? [el("i", { class: "other" }), data.beside.name] : null));
+}
+
+/** Round counts that are far enough apart where heights are square roots. */
+function rootTicks(most) {
+  const out = [0];
+  for (let power = 1; power <= most; power *= 10) {
+    for (const n of [1, 2, 5].map((k) => k * power)) if (n <= most && Math.sqrt(n / most) - Math.sqrt(out[out.length - 1] / most) > 0.12) out.push(n);
+  }
+  return out;
 }
 
 const SERIES = {
   best_forward: ["Mean best correlation, source picks", 3],
   best_backward: ["Mean best correlation, target picks", 3],
   churn: ["Latents whose best partner changed since the snapshot before", "%"],
-  n_mutual: ["Mutual best matches", 0],
+  n_mutual: ["Mutual matches", 0],
+  n_mutual_above_chance: ["Mutual matches above both chance points", 0],
 };
 
 function drawHistory() {
   const { tokens, series } = data.history;
-  const list = Object.keys(SERIES).filter((name) => series[name]).map((name) => [name, ...SERIES[name]]);
+  const list = Object.keys(SERIES).filter((name) => series[name] && series[name].flat().some(known)).map((name) => [name, ...SERIES[name]]);
   const score = state.score && `score.${state.score.pairing}.${state.score.measure}`;
   if (score && series[score]) list.push([score, `${state.score.measure} (${state.score.pairing})`, 3]);
   byId("history").hidden = tokens.length < 2;
@@ -77,17 +84,17 @@ function drawHistory() {
   if (tokens.length < 2) return;
   const boxes = list.map(([name, title]) => el("figure", null, el("figcaption", null, title), el("div", { class: "chart" })));
   put("history-charts", boxes);
-  list.forEach(([name, title, digits], k) => drawIn(boxes[k].lastChild, (width) => lines(boxes[k].lastChild, title, series[name], digits, width)));
+  list.forEach(([name, title, digits], k) => drawIn(boxes[k].lastChild, (width) => lines(boxes[k].lastChild, title, series[name], digits, width, (series[name + "_null"] || [])[state.pair])));
   const format = (digits) => (v) => (digits === "%" ? percent(v) : digits === 0 && known(v) ? thousands(v) : fixed(v, digits));
   put("history-table",
     el("thead", null, el("tr", null, el("th", { scope: "col" }, "tokens"), list.map(([, title]) => el("th", { scope: "col" }, title.replace("Latents whose best partner changed since the snapshot before", "churn"))))),
-    el("tbody", null, tokens.map((n, i) => el("tr", null, el("th", { scope: "row" }, thousands(n)), list.map(([name, , digits]) => el("td", null, format(digits)(series[name][state.pair][i])))))));
+    el("tbody", null, tokens.map((n, i) => el("tr", null, el("th", { scope: "row" }, thousands(n)), list.map(([name, , digits]) => { const by = (series[name + "_null"] || [])[state.pair]; return el("td", null, format(digits)(series[name][state.pair][i]) + (by && known(by[i]) ? ` (${format(digits)(by[i])})` : "")); })))));
 }
 
-function lines(box, title, values, digits, width) {
+function lines(box, title, values, digits, width, byChance) {
   const { tokens } = data.history;
   const height = 170, left = 46, bottom = 24, top = 12, right = 14;
-  const flat = values.flat().filter(known);
+  const flat = [...values.flat(), ...(byChance || [])].filter(known);
   if (!flat.length) { box.replaceChildren(el("p", { class: "explain" }, "not computed")); return; }
   const high = Math.max(...flat, 1e-9), low = Math.min(...flat) > 0.5 * high ? Math.min(...flat) - 0.15 * (high - Math.min(...flat)) : Math.min(0, ...flat);
   const x = (n) => left + ((width - left - right) * n) / tokens[tokens.length - 1];
@@ -104,6 +111,7 @@ function lines(box, title, values, digits, width) {
     return out;
   };
   values.forEach((list, p) => { if (p !== state.pair) drawing.append(svg("path", { class: "line", d: path(list) })); });
+  if (byChance && byChance.some(known)) drawing.append(svg("path", { class: "line by-chance", d: path(byChance) }));
   const chosen = values[state.pair];
   drawing.append(svg("path", { class: "line chosen", d: path(chosen) }));
   const lastAt = chosen.map(known).lastIndexOf(true);

@@ -1,4 +1,6 @@
-// Heat maps of a score, of its null and of the distance between them; all scores of the chosen pair; categories.
+// Heat maps of a score, of its null and of the distance between them, here and in a run beside; all scores of the chosen pair;
+// categories. A run beside is shown by the distance from its own null, never by its score alone: what a score reaches without any
+// correspondence depends on how many matches there are.
 
 const scoreKey = (s) => [s.measure, s.pairing, s.subset].join("\u001f");
 const scoreIndex = new Map(data.scores.map((s) => [s.pair + "\u001f" + scoreKey(s), s]));
@@ -8,12 +10,19 @@ const hasQ = data.scores.some((s) => known(s.q));
 const besideIndex = new Map((data.beside ? data.beside.scores : []).map((s) => [s.pair + "\u001f" + scoreKey(s), s]));
 const besideOf = (s) => s && besideIndex.get(s.pair + "\u001f" + scoreKey(s));
 
-function zOf(s) {
-  return s && known(s.value) && known(s.null_mean) && s.null_sd > 0 ? (s.value - s.null_mean) / s.null_sd : null;
+/** How far a score is from its null, above 0 where it is closer than chance; null where there is none. */
+function excessOf(s) {
+  if (!s || !known(s.value) || !known(s.null_mean)) return null;
+  return /rmse/.test(s.measure) ? s.null_mean - s.value : s.value - s.null_mean;
 }
 
-// a spread of a few runs that is nearly 0 makes numbers that mean no more than "far above"
-const zWords = (z, digits) => (known(z) && Math.abs(z) >= 1000 ? (z > 0 ? "> 999" : "< −999") : fixed(z, digits));
+/** The spread of the null, where enough runs stand behind it. */
+const sdOf = (s) => (s && s.null_runs >= data.least_runs && s.null_sd > 0 ? s.null_sd : null);
+const zOf = (s) => (known(excessOf(s)) && known(sdOf(s)) ? excessOf(s) / sdOf(s) : null);
+const zWords = (z) => (known(z) && Math.abs(z) >= 100 ? (z > 0 ? "> 99" : "< −99") : fixed(z, 1));
+const signed = (x, digits) => (known(x) && x > 0 ? "+" : "") + fixed(x, digits);
+const nullText = (s) => (known(s.null_mean) ? fixed(s.null_mean, 3) + (known(sdOf(s)) ? " ± " + fixed(sdOf(s), 3) : "") : "–");
+const tested = (s) => !s.one_decoder;
 
 function setUpScores() {
   if (!state.score) {
@@ -53,19 +62,22 @@ function drawScores() {
   const rows = data.pairs.map((_, p) => scoreOf(p, state.score));
   const there = rows.filter((s) => s);
   const beside = rows.map(besideOf);
-  const values = [...there, ...beside.filter((s) => s)].flatMap((s) => [s.value, s.null_mean]).filter(known);
-  const range = [Math.min(0, ...values), Math.max(...values, 1e-9)];
-  const zs = there.map(zOf).filter(known);
-  const boxes = [heat("Score", "higher is more alike", rows, (s) => s.value, 3, range)];
-  if (/rmse/.test(state.score.measure)) boxes[0].querySelector(".what").textContent = "lower is closer";
+  // from the smallest to the largest shown, so that what differs can be seen; a score and its null share a scale, two runs likewise
+  const span = (values) => {
+    const list = values.filter(known), low = Math.min(...list), high = Math.max(...list);
+    return list.length ? [low, Math.max(high, low + 0.02)] : [0, 1];
+  };
+  const range = span(there.flatMap((s) => [s.value, s.null_mean]));
+  const boxes = [heat("Score", /rmse/.test(state.score.measure) ? "lower is closer" : "higher is more alike", rows, (s) => s.value, 3, range)];
   if (there.some((s) => known(s.null_mean))) {
-    boxes.push(heat("Null", `mean of ${thousands(Math.max(...there.map((s) => s.null_runs)))} shuffled pairings`, rows, (s) => s.null_mean, 3, range));
+    const runs = thousands(Math.max(...there.map((s) => s.null_runs)));
+    const of = state.score.pairing === "activations" ? "permutations of the tokens" : "shuffled pairings";
+    boxes.push(heat("Null", `mean of ${runs} ${of}`, rows, (s) => s.null_mean, 3, range));
+    const distances = span([...rows, ...beside].map(excessOf));
+    boxes.push(heat("Above the null", "score less null", rows, excessOf, 3, distances, EXCESS_WORDS));
+    if (beside.some((s) => s)) boxes.push(heat("Above its null: " + data.beside.name, "the same of the run beside, same colours", beside, excessOf, 3, distances, EXCESS_WORDS));
   }
-  if (zs.length) {
-    const most = Math.max(...zs.map(Math.abs), 1);
-    boxes.push(heat("Above the null", "in standard deviations of the null", rows, zOf, most < 10 ? 1 : 0, [Math.min(0, ...zs), most], Z_WORDS));
-  }
-  if (beside.some((s) => s)) boxes.push(heat("Beside: " + data.beside.name, "the same score of the other run", beside, (s) => s.value, 3, range));
+  byId("heats").classList.toggle("paired", boxes.length === 4);
   put("heats", boxes);
   drawVerdict();
   drawPairScores();
@@ -84,11 +96,11 @@ function heat(title, what, rows, valueOf, digits, [low, high], note) {
     if (!s) return el("td", { class: "none" }, pair < 0 ? "" : "–");
     const value = valueOf(s);
     const weight = known(value) ? (100 * (value - low)) / (high - low || 1) : 0;
-    const shown = digits < 3 ? zWords(value, digits) : fixed(value, digits);
-    const words = `${pairName(pair)}: ${shown}${s.no_power ? ", no power" : ""}`;
+    const shown = valueOf === excessOf ? signed(value, digits) : fixed(value, digits);
+    const words = `${pairName(pair)}: ${shown}${s.no_power ? ", no power" : ""}${s.one_decoder ? ", one decoder" : ""}`;
     return el("td", null, el("button", {
       type: "button", style: { "--w": Math.max(0, Math.min(100, weight)) }, "aria-label": words, title: words, "data-pair": pair,
-      class: "cell" + (weight > 71 ? " past-light" : "") + (weight > 53 ? " past-dark" : "") + (s.no_power ? " powerless" : ""),
+      class: "cell" + (weight > 71 ? " past-light" : "") + (weight > 53 ? " past-dark" : "") + (s.no_power || s.one_decoder ? " powerless" : ""),
       "aria-pressed": String(pair === state.pair), click: () => choosePair(pair),
     }, shown));
   };
@@ -101,7 +113,7 @@ function heat(title, what, rows, valueOf, digits, [low, high], note) {
   return el("div", { class: "heat-box" }, el("h3", null, title, note ? help(note) : null),
     el("p", { class: "what" }, what + (corner ? "; across: " + corner.replace(" →", "") : "")),
     el("div", { class: "scroll", tabindex: across.length > 5 ? 0 : null, role: across.length > 5 ? "region" : null, "aria-label": across.length > 5 ? title : null }, table),
-    el("div", { class: "scale" }, zWords(low, Math.min(digits, 2)), el("i"), zWords(high, Math.min(digits, 2))));
+    el("div", { class: "scale" }, fixed(low, Math.min(digits, 2)), el("i"), fixed(high, Math.min(digits, 2))));
 }
 
 function drawVerdict() {
@@ -109,15 +121,15 @@ function drawVerdict() {
   if (!s || !known(s.value)) { put("score-verdict", el("strong", null, pairName(state.pair) + ": "), "the score is undefined here."); return; }
   const z = zOf(s);
   const parts = [`${s.measure} ${fixed(s.value, 3)}`];
-  parts.push(known(s.null_mean) ? `null ${fixed(s.null_mean, 3)}${known(s.null_sd) ? " ± " + fixed(s.null_sd, 3) : ""}` : "no null");
-  if (known(z)) parts.push(`${zWords(z, 1)} standard deviations above it`.replace("−", "minus "));
-  if (known(s.p)) parts.push(`p = ${chance(s.p)} of ${thousands(s.null_runs)} runs`);
-  if (known(s.q)) parts.push(`q = ${chance(s.q)}`);
+  parts.push(known(s.null_mean) ? `null ${nullText(s)}` : "no null");
+  if (known(excessOf(s))) parts.push(`${signed(excessOf(s), 3)} from it${known(z) ? ` (${zWords(z)} sd)` : ""}`);
+  if (tested(s) && known(s.p)) parts.push(`p = ${chance(s.p)} of ${thousands(s.null_runs)} runs${s.p <= 1.5 / (s.null_runs + 1) ? ", the smallest there can be" : ""}`);
+  if (tested(s) && known(s.q)) parts.push(`q = ${chance(s.q)}`);
   const other = besideOf(s);
-  if (other && known(other.value)) parts.push(`in ${data.beside.name} ${fixed(other.value, 3)}${known(other.null_mean) ? " with null " + fixed(other.null_mean, 3) : ""}`);
+  if (known(excessOf(other))) parts.push(`in ${data.beside.name} ${signed(excessOf(other), 3)} from its own null (${fixed(other.value, 3)}, null ${nullText(other)})`);
   const over = s.pairing === "activations" ? "tokens" : "matches";
   put("score-verdict", el("strong", null, pairName(state.pair) + ": "), parts.join(", ") + `; over ${thousands(s.n)} ${over}.`,
-    s.no_power ? " With so few rows any two spaces look alike: this score has no power." : "");
+    s.no_power ? " With so few rows any two spaces look alike: this score has no power." : "", s.one_decoder ? " " + ONE_DECODER_WORDS : "");
 }
 
 /** The value as a dot beside the null's mean ± 2 standard deviations, on a scale from 0 (or below) to 1. */
@@ -125,7 +137,7 @@ function dotted(s, low, high) {
   const x = (v) => 4 + (112 * (Math.min(Math.max(v, low), high) - low)) / (high - low || 1);
   const drawing = svg("svg", { width: 120, height: 16, "aria-hidden": "true" }, svg("line", { class: "axis", x1: 4, x2: 116, y1: 8, y2: 8 }));
   if (known(s.null_mean)) {
-    const sd = s.null_sd || 0, from = x(s.null_mean - 2 * sd), to = Math.max(x(s.null_mean + 2 * sd), from + 3);
+    const sd = sdOf(s) || 0, from = x(s.null_mean - 2 * sd), to = Math.max(x(s.null_mean + 2 * sd), from + 3);
     drawing.append(svg("rect", { x: from, y: 2, width: to - from, height: 12, class: "null-area" }),
       svg("line", { x1: x(s.null_mean), x2: x(s.null_mean), y1: 2, y2: 14, class: "null-line" }));
   }
@@ -136,20 +148,22 @@ function dotted(s, low, high) {
 function scoreTable(id, list, first, name, chosen) {
   const low = Math.min(0, ...list.map((s) => s.value).filter(known)), high = Math.max(1, ...list.map((s) => s.value).filter(known));
   const head = [[first], ["value"], ["null"], [`${fixed(low, 0)} to ${fixed(high, 0)}`, `The dot is the value, the band the null’s mean ± 2 standard deviations, from ${fixed(low, 0)} to ${fixed(high, 0)}.`],
-    ["above, in sd", Z_WORDS], ["p", P_WORDS], ...(hasQ ? [["q", Q_WORDS]] : []), ["rows"],
-    ...(data.beside ? [[data.beside.name, "Value and mean of the null in the run beside."]] : [])];
+    ["above null", EXCESS_WORDS], ["in sd", Z_WORDS], ["p", P_WORDS], ...(hasQ ? [["q", Q_WORDS]] : []), ["rows"],
+    ...(data.beside ? [[`above null in ${data.beside.name}`, "The same distance in the run beside, from its own null."]] : [])];
   put(id,
     el("thead", null, el("tr", null, head.map(([text, note]) => el("th", { scope: "col" }, text, note ? help(note) : null)))),
     el("tbody", null, list.map((s) => el("tr", { class: chosen(s) ? "chosen" : null },
-      el("th", { scope: "row" }, name(s), s.no_power ? [" ", el("span", { class: "tag warn" }, "no power")] : null),
+      el("th", { scope: "row" }, name(s), s.no_power ? [" ", el("span", { class: "tag warn" }, "no power")] : null,
+        s.one_decoder ? [" ", el("span", { class: "tag warn" }, "one decoder")] : null),
       el("td", null, fixed(s.value, 3)),
-      el("td", null, known(s.null_mean) ? fixed(s.null_mean, 3) + (known(s.null_sd) ? " ± " + fixed(s.null_sd, 3) : "") : "–"),
+      el("td", null, nullText(s)),
       el("td", null, dotted(s, low, high)),
-      el("td", null, zWords(zOf(s), 1)),
-      el("td", null, chance(s.p)),
-      hasQ ? el("td", null, chance(s.q)) : null,
+      el("td", null, signed(excessOf(s), 3)),
+      el("td", null, zWords(zOf(s))),
+      el("td", null, tested(s) ? chance(s.p) : "–"),
+      hasQ ? el("td", null, tested(s) ? chance(s.q) : "–") : null,
       el("td", null, thousands(s.n)),
-      data.beside ? el("td", null, known((besideOf(s) || {}).value) ? `${fixed(besideOf(s).value, 3)} (${fixed(besideOf(s).null_mean, 3)})` : "–") : null))));
+      data.beside ? el("td", null, signed(excessOf(besideOf(s)), 3)) : null))));
 }
 
 function drawPairScores() {

@@ -33,8 +33,10 @@ const nullWords = (pairing) => (pairing === "activations"
   : "Null: the same rows with the matches shuffled, which is what the score reaches without any correspondence.");
 
 const P_WORDS = "Share of null runs that reach the value, the value itself counted in; it cannot be smaller than 1/(runs + 1).";
-const Q_WORDS = "False discovery rate: the expected share of chance findings among all that are at least this good.";
-const Z_WORDS = "Value minus mean of the null, in standard deviations of the null.";
+const Q_WORDS = "False discovery rate: the expected share of chance findings among all that are at least this good. A small q says that two latents go together, not that training made them so; with many tokens nearly every match has one.";
+const EXCESS_WORDS = "Value less mean of the null, above 0 where the two sides are closer than chance. The size of the effect; compare this between runs, not the value.";
+const Z_WORDS = `The same in standard deviations of the null; shown from ${data.least_runs} null runs on, fewer do not tell the spread.`;
+const ONE_DECODER_WORDS = "Both sides are decoder rows of one SAE, so a latent matched with itself agrees by construction: this score is no evidence.";
 
 const REASONS = {
   kept: "kept",
