@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[path = "corpus/tokenizer_files.rs"]
+mod tokenizer_files;
+
 /// The folder of fixtures, unless it is not there.
 fn fixtures(part: &str) -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures")).join(part);

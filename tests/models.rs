@@ -11,6 +11,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[path = "models/config_keys.rs"]
+mod config_keys;
+#[path = "models/gguf_settings.rs"]
+mod gguf_settings;
+
 fn fixtures() -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
     let near = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures"));
@@ -435,6 +440,25 @@ fn damaged_and_ill_fitting_files_are_named_before_anything_runs() {
     refused(ErrorKind::Request, "found none of model.safetensors, model.safetensors.index.json, pytorch_model.bin");
     std::fs::write(path.join("adapter_config.json"), "{}").unwrap();
     refused(ErrorKind::Request, "an adapter alone: merge it into its model");
+}
+
+#[test]
+fn the_single_file_is_read_where_an_index_stands_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |c| c, |b| b);
+    let index = r#"{"weight_map": {"gpt_neox.embed_in.weight": "model-00001-of-00002.safetensors"}}"#;
+    std::fs::write(path.join("model.safetensors.index.json"), index).unwrap();
+    // What the index names is not looked at, there or not.
+    std::fs::write(path.join("model-00001-of-00002.safetensors"), "damaged").unwrap();
+    let read = |path: &Path| {
+        let x = model::open(path).unwrap().activations(&[1, 2, 3], &[Hookpoint::ResidPost(3)]).unwrap().remove(0);
+        bits(x.as_slice())
+    };
+    assert!(read(&path) == read(&demo("small-a")));
+    assert_eq!(model::files(&path).unwrap(), [path.join("config.json"), path.join("model.safetensors")]);
+    std::fs::remove_file(path.join("model.safetensors")).unwrap();
+    let error = model::open(&path).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("model-00001-of-00002.safetensors"), "{error}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod bin;
 mod bytes;
 mod check;
 mod columns;
+mod companions;
 mod cursor;
 mod cutter;
 mod facts;
@@ -34,6 +35,7 @@ mod special;
 mod stream;
 mod text;
 mod tokenizer;
+mod vocab_files;
 mod window;
 
 pub use batch::{Context, Document, TokenBatch};

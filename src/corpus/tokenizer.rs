@@ -1,16 +1,20 @@
 //! Which ids does a text have, and what does an id read as? The home of the `tokenizers` crate.
 //!
-//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, what its companions say of BOS, EOS and padding).
+//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, the tokens that its companions add and what they say
+//! of BOS, EOS and padding).
 //! Out: ids without any special token put in (cutting puts them in, by the rules of `[corpus]`), and texts of ids. A
 //! `truncation` or `padding` block of the file is set aside: it describes how its author called it, and would cut or
 //! pad our documents.
 
+use super::companions::Companions;
 use super::special::{Special, SpecialIds};
+use super::vocab_files;
 use crate::error::{Error, Result, caught};
 use crate::hub::refuse_pointer;
+use serde_json::Value;
 use std::borrow::Cow;
-use std::path::Path;
-use tokenizers::{DecoderWrapper, Tokenizer as Inner};
+use std::path::{Path, PathBuf};
+use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
 /// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With its own 10 000 a
 /// thread takes up to 4 MiB, which fill up over the first 10⁵ tokens; with 1 000 a token of running text takes 0.05 µs
@@ -62,20 +66,80 @@ impl Tokenizer {
     /// # Errors
     /// `Input` when the bytes are not a tokenizer.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
-        let wrong = |what: &dyn std::fmt::Display| {
-            Error::input(format!(
-                "read the tokenizer {name}: {what}; expected the tokenizer.json of the tokenizers library"
-            ))
+        let inner = read(name, bytes)?;
+        let special = SpecialIds::guess(|token| inner.token_to_id(token));
+        Ok(Self::new(inner, special))
+    }
+
+    /// Reads the tokenizer of a folder in Hugging Face layout: its `tokenizer.json`, or `vocab.json` and `merges.txt` where
+    /// there is none, and the tokens that its companions add ([`super::companions`]). BOS, EOS and padding are of the first of
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that speaks of each.
+    /// `"bos_token": null` in `tokenizer_config.json` is an answer: the family has none (Qwen).
+    ///
+    /// Known limitation: how words are cut is said by `tokenizer.json` alone, as in the tokenizers library and in transformers
+    /// 4; version 5 puts the rules of some classes in its place, which differ for some texts that begin with spaces (Llama).
+    ///
+    /// # Errors
+    /// `Request` when the folder has no tokenizer that is read, `Input` when a file is malformed.
+    pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
+        let path = folder.join("tokenizer.json");
+        let name = path.display().to_string();
+        let (mut inner, companions) = if path.is_file() {
+            let bytes = std::fs::read(&path).map_err(|e| Error::io("read the tokenizer", &path, &e))?;
+            refuse_pointer(&path, &bytes)?;
+            let mut inner = read(&name, &bytes)?;
+            let present: Vec<AddedToken> = inner.get_added_tokens_decoder().into_values().collect();
+            let companions = Companions::of(folder, &present, &[])?;
+            if let (Some(space), Some(class)) = (companions.add_prefix_space, &companions.class)
+                && vocab_files::is_byte_level(class)
+            {
+                set_prefix_space(&mut inner, space);
+            }
+            (inner, companions)
+        } else if vocab_files::stand_in(folder) {
+            let companions = Companions::of(folder, &[], &[])?;
+            let class = vocab_files::class_of(folder, companions.class.as_deref())?;
+            let space = companions.add_prefix_space.unwrap_or(false);
+            let json = vocab_files::tokenizer_json(folder, class, space)?;
+            let inner = read(&folder.join("vocab.json").display().to_string(), json.to_string().as_bytes())?;
+            (inner, Companions::of(folder, &[], class.defaults)?)
+        } else {
+            return Err(Error::request(format!(
+                "the folder {} has no tokenizer.json; a SentencePiece tokenizer.model is turned into one by \
+                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+                folder.display()
+            )));
         };
-        // the library panics on some files: on a decoder that is no JSON, on a damaged table of characters
-        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
-        let read = caught(|| Inner::from_bytes(bytes));
-        let mut inner = read.ok_or_else(|| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).expect("no truncation is always a valid truncation");
-        let mut model = inner.get_model().clone();
-        model.resize_cache(CACHED_WORDS);
-        inner.with_model(model);
+        in_library(|| inner.add_tokens(companions.tokens))
+            .map_err(|e| Error::input(format!("add the tokens of the files beside {name}: {e}")))?;
+        inner.set_encode_special_tokens(companions.split_special);
+        let special = SpecialIds::of_folder(folder, &|token| inner.token_to_id(token))?;
+        Ok(Self::new(inner, special))
+    }
+
+    /// Names of the files that may decide which ids a text has.
+    pub const FILES: [&str; 7] = [
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "generation_config.json",
+    ];
+
+    /// Every file of `folder` that decides which ids a text has, as far as they are there; none where there is no tokenizer.
+    pub fn files(folder: &Path) -> Vec<PathBuf> {
+        let older = vocab_files::stand_in(folder);
+        let (whole, pair, beside) = (&Self::FILES[..1], &Self::FILES[1..3], &Self::FILES[3..]);
+        if !older && !folder.join(whole[0]).is_file() {
+            return Vec::new();
+        }
+        let names = if older { pair } else { whole }.iter().chain(beside);
+        names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
+    }
+
+    fn new(inner: Inner, special: SpecialIds) -> Tokenizer {
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         let mut marked_special: Vec<u32> =
             inner.get_added_tokens_decoder().iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
@@ -89,28 +153,7 @@ impl Tokenizer {
                 _ => Reading::Decoder,
             },
         };
-        let special = SpecialIds::guess(|token| inner.token_to_id(token));
-        Ok(Tokenizer { inner, special, marked_special, vocab_size, reading })
-    }
-
-    /// Reads the `tokenizer.json` of a folder in Hugging Face layout, and BOS, EOS and padding from the first of
-    /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that speaks of each.
-    /// `"bos_token": null` in `tokenizer_config.json` is an answer: the family has none (Qwen).
-    ///
-    /// # Errors
-    /// `Request` when the folder has no `tokenizer.json`, `Input` when a file is malformed.
-    pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
-        let path = folder.join("tokenizer.json");
-        if !path.is_file() {
-            return Err(Error::request(format!(
-                "the folder {} has no tokenizer.json; a SentencePiece tokenizer.model is turned into one by \
-                 AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-                folder.display()
-            )));
-        }
-        let mut tokenizer = Self::from_file(&path)?;
-        tokenizer.special = SpecialIds::of_folder(folder, &|token| tokenizer.inner.token_to_id(token))?;
-        Ok(tokenizer)
+        Tokenizer { inner, special, marked_special, vocab_size, reading }
     }
 
     /// The same with special ids that are known from elsewhere (the metadata of a GGUF file). Where no id is given, nothing
@@ -131,6 +174,7 @@ impl Tokenizer {
             let mut whole = serde_json::to_value(&t.inner).ok()?;
             let parts = whole.as_object_mut()?;
             ["post_processor", "decoder"].into_iter().for_each(|part| drop(parts.remove(part)));
+            parts.insert("split_special".into(), t.inner.get_encode_special_tokens().into());
             Some(whole)
         };
         match (parts(self), parts(other)) {
@@ -232,6 +276,43 @@ impl Tokenizer {
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).field("special", &self.special).finish()
+    }
+}
+
+/// The library's tokenizer of a `tokenizer.json`; `name` is what errors call it.
+fn read(name: &str, bytes: &[u8]) -> Result<Inner> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        Error::input(format!(
+            "read the tokenizer {name}: {what}; expected the tokenizer.json of the tokenizers library"
+        ))
+    };
+    // the library panics on some files: on a decoder that is no JSON, on a damaged table of characters
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
+    let read = caught(|| Inner::from_bytes(bytes));
+    let mut inner = read.ok_or_else(|| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
+    inner.with_padding(None);
+    inner.with_truncation(None).expect("no truncation is always a valid truncation");
+    let mut model = inner.get_model().clone();
+    model.resize_cache(CACHED_WORDS);
+    inner.with_model(model);
+    Ok(inner)
+}
+
+/// Puts a space before the first word, or does not, where words are cut as bytes.
+fn set_prefix_space(inner: &mut Inner, space: bool) {
+    fn set(part: &mut Value, space: bool) {
+        if part["type"] == "ByteLevel" {
+            part["add_prefix_space"] = space.into();
+        }
+        part["pretokenizers"].as_array_mut().into_iter().flatten().for_each(|part| set(part, space));
+    }
+    let Some(mut part) = inner.get_pre_tokenizer().and_then(|part| serde_json::to_value(part).ok()) else { return };
+    let before = part.clone();
+    set(&mut part, space);
+    if part != before
+        && let Ok(part) = serde_json::from_value::<PreTokenizerWrapper>(part)
+    {
+        inner.with_pre_tokenizer(Some(part));
     }
 }
 

@@ -35,6 +35,8 @@ const CONFIG: &str = "config.json";
 pub const CHECKPOINTS: [(&str, &str); 2] =
     [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 const TOKENIZER: &str = "tokenizer.json";
+/// What stands for it where there is none.
+pub(super) const OLDER: [&str; 2] = ["vocab.json", "merges.txt"];
 
 /// The only thing here that is read out of a file: which shards belong to a checkpoint.
 #[derive(Deserialize)]
@@ -95,7 +97,9 @@ impl Hub {
                     Some(_) => {}
                     None => needed.push(CHECKPOINTS[0].0.into()),
                 }
-                needed.extend((want == Want::Model).then(|| TOKENIZER.to_string()));
+                if want == Want::Model && !OLDER.iter().all(|name| there(name)) {
+                    needed.push(TOKENIZER.into());
+                }
                 needed.into_iter().find(|name| !there(name)).map(|name| reference.within(&name))
             }
             Want::Sae => {

@@ -3,7 +3,7 @@
 //! hf-hub 0.4 with its blocking client is what is used: the crate's first release with another interface brings an
 //! asynchronous runtime and 160 packages more.
 
-use super::cache::{CHECKPOINT, CHECKPOINTS, command, is_sae_weights, names_a_file, shards};
+use super::cache::{CHECKPOINT, CHECKPOINTS, OLDER, command, is_sae_weights, names_a_file, shards};
 use super::{Hub, Reference, Step, Tell, Want, split_names};
 use crate::error::{Error, Result};
 use hf_hub::api::Progress;
@@ -12,8 +12,14 @@ use hf_hub::{Repo, RepoType};
 use std::collections::BTreeSet;
 
 /// What a model is besides its weights: what the tokenizer and its special tokens are read from.
-const BESIDE: [&str; 5] =
-    ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+const BESIDE: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 impl Hub {
     /// Downloads what is wanted and not yet in the cache.
@@ -46,7 +52,8 @@ impl Hub {
             return sae_files(reference, &names)?.iter().try_for_each(|name| get(name).map(drop));
         }
         let inside = |name: &str| Some(reference.within(name)).filter(|name| names.contains(name));
-        for name in BESIDE.iter().filter_map(|name| inside(name)) {
+        let older = OLDER.iter().filter(|_| inside("tokenizer.json").is_none());
+        for name in BESIDE.iter().chain(older).filter_map(|name| inside(name)) {
             get(&name)?;
         }
         if want == Want::Config {

@@ -1,20 +1,40 @@
-//! What does `config.json` say? Typed reading of Hugging Face configurations, in the key names of transformers 4
-//! (`rotary_pct`, `rope_theta`, `rope_scaling` …) and of transformers 5 (`rope_parameters`, `layer_types`).
+//! What does `config.json` say? Typed reading of Hugging Face configurations; which rotation they ask for is read in
+//! `rope.rs`, which keys are accounted for is settled in `keys.rs`.
 //!
-//! A key that is absent and one that is null mean the same: the default.
+//! A key that is absent has the default of the family's class in transformers. One that is null is another thing: none,
+//! the family's own rule, or an error, as the table of the family says.
 
 use super::layers::Activation;
-use super::layers::rotary::{Rope, Scaling};
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use serde_json::{Map, Value};
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::sync::{Arc, Mutex};
 
 /// A configuration, with its path for messages.
 #[derive(Clone, Debug)]
 pub struct Config {
     path: PathBuf,
+    /// What stands before its keys in messages: nothing, or `rope_scaling.` for what is nested there.
+    within: String,
     values: Map<String, Value>,
+    /// Keys of the file that were asked for.
+    #[cfg(test)]
+    asked: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// What stands under a key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Setting<'a> {
+    /// The key is not there.
+    Absent,
+    /// The key is there and null.
+    Null,
+    /// Its value.
+    Value(&'a Value),
 }
 
 /// No size in a configuration is larger (a product of three still fits 64 bits).
@@ -33,7 +53,7 @@ impl Config {
             std::fs::read_to_string(&path).map_err(|e| Error::io("read the model's configuration", &path, &e))?;
         refuse_pointer(&path, text.as_bytes())?;
         match serde_json::from_str(&text) {
-            Ok(Value::Object(values)) => Ok(Config { path, values }),
+            Ok(Value::Object(values)) => Ok(Config::from_values(path, values)),
             Ok(_) => Err(Error::input(format!("config {}: expected a JSON object", path.display()))),
             Err(e) => Err(Error::input(format!("config {}: {e}; download it again", path.display()))),
         }
@@ -41,7 +61,26 @@ impl Config {
 
     /// From values in Hugging Face's keys, made from another format's metadata.
     pub fn from_values(path: PathBuf, values: Map<String, Value>) -> Self {
-        Config { path, values }
+        Config {
+            path,
+            within: String::new(),
+            values,
+            #[cfg(test)]
+            asked: Arc::default(),
+        }
+    }
+
+    /// The same with every key of `aliases` (another name, the family's name) under the family's name; where both stand in
+    /// the file the other name's value holds, as in transformers.
+    #[must_use]
+    pub fn renamed(&self, aliases: &[(&str, &str)]) -> Self {
+        let mut config = self.clone();
+        for (other, name) in aliases {
+            if let Some(value) = config.values.remove(*other) {
+                config.values.insert((*name).to_string(), value);
+            }
+        }
+        config
     }
 
     /// Where it was read.
@@ -49,27 +88,72 @@ impl Config {
         &self.path
     }
 
-    /// The nested configuration under `key`, if there is one.
-    pub fn nested(&self, key: &str) -> Option<Config> {
+    /// Keys and values, as they stand in the file.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// How messages call a key.
+    pub fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.within)
+    }
+
+    /// The nested configuration of `values` that stand under `key`.
+    pub fn inside(&self, key: &str, values: Map<String, Value>) -> Config {
+        let within = format!("{}{key}.", self.within);
+        Config { within, values, ..self.clone() }
+    }
+
+    /// The nested configuration under `key`; `None` when it is absent or null.
+    ///
+    /// # Errors
+    /// `Input` when the value is no object.
+    pub fn nested(&self, key: &str) -> Result<Option<Config>> {
         match self.get(key) {
-            Some(Value::Object(values)) => Some(Config { path: self.path.clone(), values: values.clone() }),
-            _ => None,
+            None => Ok(None),
+            Some(Value::Object(values)) => Ok(Some(self.inside(key, values.clone()))),
+            Some(other) => Err(self.wrong(key, other, "an object")),
+        }
+    }
+
+    /// What stands under `key`.
+    pub fn setting(&self, key: &str) -> Setting<'_> {
+        #[cfg(test)]
+        if self.within.is_empty() {
+            self.asked.lock().expect("no test panics while it asks").insert(key.to_string());
+        }
+        match self.values.get(key) {
+            None => Setting::Absent,
+            Some(Value::Null) => Setting::Null,
+            Some(value) => Setting::Value(value),
         }
     }
 
     /// The value of `key`; `None` when it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key).filter(|value| !value.is_null())
+        match self.setting(key) {
+            Setting::Value(value) => Some(value),
+            Setting::Absent | Setting::Null => None,
+        }
     }
 
-    fn wrong(&self, key: &str, found: &Value, expected: &str) -> Error {
-        Error::input(format!("config {}: {key} is {found}, expected {expected}", self.path.display()))
+    /// Keys that were asked for so far, of this configuration and its clones.
+    #[cfg(test)]
+    pub fn asked(&self) -> BTreeSet<String> {
+        self.asked.lock().expect("no test panics while it asks").clone()
     }
 
-    fn missing(&self, key: &str) -> Error {
+    /// The error of a value that is not `expected`.
+    pub fn wrong(&self, key: &str, found: &Value, expected: &str) -> Error {
+        Error::input(format!("config {}: {} is {found}, expected {expected}", self.path.display(), self.name(key)))
+    }
+
+    /// The error of a key that must be there.
+    pub fn missing(&self, key: &str) -> Error {
         Error::input(format!(
-            "config {}: {key} is missing; is it the configuration of this checkpoint?",
-            self.path.display()
+            "config {}: {} is missing; is it the configuration of this checkpoint?",
+            self.path.display(),
+            self.name(key)
         ))
     }
 
@@ -93,6 +177,14 @@ impl Config {
         Ok(self.optional_size(key)?.unwrap_or(default))
     }
 
+    /// A number from 0 to 2^21 with a default.
+    pub fn count_or(&self, key: &str, default: usize) -> Result<usize> {
+        self.get(key).map_or(Ok(default), |value| match value.as_u64() {
+            Some(n) if n <= MAX_SIZE => Ok(n as usize),
+            _ => Err(self.wrong(key, value, "a whole number from 0 to 2097152")),
+        })
+    }
+
     /// A finite number, `None` when absent.
     pub fn optional_number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key)
@@ -103,6 +195,16 @@ impl Config {
     /// A finite number with a default.
     pub fn number_or(&self, key: &str, default: f64) -> Result<f64> {
         Ok(self.optional_number(key)?.unwrap_or(default))
+    }
+
+    /// A finite number: `default` when the key is absent, `None` when it is null.
+    pub fn number_or_none(&self, key: &str, default: Option<f64>) -> Result<Option<f64>> {
+        if self.setting(key) == Setting::Absent { Ok(default) } else { self.optional_number(key) }
+    }
+
+    /// A size: `default` when the key is absent, `None` when it is null.
+    pub fn size_or_none(&self, key: &str, default: Option<usize>) -> Result<Option<usize>> {
+        if self.setting(key) == Setting::Absent { Ok(default) } else { self.optional_size(key) }
     }
 
     /// True or false with a default.
@@ -161,30 +263,46 @@ impl Config {
         Ok(d_head)
     }
 
-    fn even_heads(&self, d_model: usize, n_heads: usize) -> Result<usize> {
+    /// `d_model / n_heads`, which must be whole; at most 2^16.
+    ///
+    /// # Errors
+    /// `Input` when heads do not divide the width, or a head is wider than that.
+    pub fn even_heads(&self, d_model: usize, n_heads: usize) -> Result<usize> {
         if !d_model.is_multiple_of(n_heads) {
             return Err(Error::input(format!(
                 "config {}: {n_heads} heads do not divide a width of {d_model}",
                 self.path.display()
             )));
         }
-        Ok(d_model / n_heads)
+        self.possible_head(d_model / n_heads)
     }
 
-    /// Number of key and value heads; `default` where it is not said. It must divide `n_heads`.
+    /// Number of key and value heads: `default` when the key is absent, `n_heads` when it is null. It must divide `n_heads`.
     pub fn kv_heads(&self, n_heads: usize, default: usize) -> Result<usize> {
-        let n_kv_heads = self.size_or("num_key_value_heads", default)?;
+        let n_kv_heads = self.size_or_none("num_key_value_heads", Some(default))?.unwrap_or(n_heads);
         if !n_heads.is_multiple_of(n_kv_heads) {
+            let why = match self.setting("num_key_value_heads") {
+                Setting::Absent => "; num_key_value_heads is missing, and that is the family's default",
+                _ => "",
+            };
             return Err(Error::input(format!(
-                "config {}: {n_kv_heads} key heads do not divide {n_heads} query heads",
+                "config {}: {n_kv_heads} key heads do not divide {n_heads} query heads{why}",
                 self.path.display()
             )));
         }
         Ok(n_kv_heads)
     }
 
-    /// Whether each layer has a sliding window: `layer_types` where it is given, else `default(layer)`.
-    pub fn sliding_layers(&self, n_layers: usize, default: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+    /// Whether each layer has the sliding window `window`: `layer_types` where it is given, else `default(layer)`.
+    ///
+    /// # Errors
+    /// `Input` when `layer_types` is no list of kinds for `n_layers`, or names a window where there is none.
+    pub fn sliding_layers(
+        &self,
+        n_layers: usize,
+        default: impl Fn(usize) -> bool,
+        window: Option<usize>,
+    ) -> Result<Vec<bool>> {
         let Some(types) = self.get("layer_types") else { return Ok((0..n_layers).map(default).collect()) };
         let named = |value: &Value| match value.as_str() {
             Some("sliding_attention") => Ok(true),
@@ -194,75 +312,19 @@ impl Config {
         let types = types.as_array().ok_or_else(|| self.wrong("layer_types", types, "a list"))?;
         if types.len() != n_layers {
             return Err(Error::input(format!(
-                "config {}: layer_types names {} layers, the model has {n_layers}",
+                "config {}: layer_types names {} layers, num_hidden_layers is {n_layers}",
                 self.path.display(),
                 types.len()
             )));
         }
-        types.iter().map(named).collect()
-    }
-
-    /// The rotary settings: `rope_parameters` (transformers 5; of `layer_type` where it is split by type), else
-    /// `rope_theta` or `rotary_emb_base` and `rope_scaling`.
-    ///
-    /// # Errors
-    /// `Request` when the scaling is not one that is supported.
-    pub fn rope(&self, layer_type: &str, default_theta: f64) -> Result<Rope> {
-        if let Some(parameters) = self.nested("rope_parameters") {
-            let parameters = parameters.nested(layer_type).unwrap_or(parameters);
-            let theta = parameters.number_or("rope_theta", default_theta)?;
-            return Ok(Rope { theta, scaling: parameters.scaling()? });
-        }
-        let theta = match self.optional_number("rope_theta")? {
-            Some(theta) => theta,
-            None => self.number_or("rotary_emb_base", default_theta)?,
-        };
-        let scaling = self.nested("rope_scaling").map_or(Ok(Scaling::None), |scaling| scaling.scaling())?;
-        Ok(Rope { theta, scaling })
-    }
-
-    fn scaling(&self) -> Result<Scaling> {
-        let positive = |key: &str| {
-            let value = self.optional_number(key)?.ok_or_else(|| self.missing(key))?;
-            if value > 0.0 { Ok(value) } else { Err(self.wrong(key, &value.into(), "a positive number")) }
-        };
-        match self.text("rope_type")?.or(self.text("type")?).unwrap_or("default") {
-            "default" => Ok(Scaling::None),
-            "linear" => Ok(Scaling::Linear(positive("factor")?)),
-            "llama3" => Ok(Scaling::Llama3 {
-                factor: positive("factor")?,
-                low: positive("low_freq_factor")?,
-                high: positive("high_freq_factor")?,
-                original_context: positive("original_max_position_embeddings")?,
-            }),
-            // Our own word for the factors that GGUF files hold as a tensor.
-            "divided" => {
-                let factors = self.get("factors").and_then(Value::as_array).ok_or_else(|| self.missing("factors"))?;
-                Ok(Scaling::Divided(factors.iter().map(|f| f.as_f64().unwrap_or(1.0) as f32).collect()))
-            }
-            other => Err(Error::request(format!(
-                "config {}: rotary scaling {other:?} is not supported; supported are default, linear and llama3",
-                self.path.display()
-            ))),
-        }
-    }
-
-    /// Number of rotated features of a head of `d_head`: the fraction under `rope_parameters`, `rotary_pct` or
-    /// `partial_rotary_factor`, or `default`.
-    pub fn rotated(&self, d_head: usize, default: f64) -> Result<usize> {
-        let nested = self.nested("rope_parameters").map_or(Ok(None), |p| p.optional_number("partial_rotary_factor"))?;
-        let fraction =
-            match nested.or(self.optional_number("rotary_pct")?).or(self.optional_number("partial_rotary_factor")?) {
-                Some(fraction) => fraction,
-                None => default,
-            };
-        let rotated = (d_head as f64 * fraction) as usize;
-        if !(0.0..=1.0).contains(&fraction) || !rotated.is_multiple_of(2) {
+        let sliding: Vec<bool> = types.iter().map(named).collect::<Result<_>>()?;
+        if window.is_none() && sliding.contains(&true) {
             return Err(Error::input(format!(
-                "config {}: {fraction} of {d_head} features cannot be rotated in pairs",
+                "config {}: layer_types names layers with a sliding window, but sliding_window (or use_sliding_window) gives \
+                 none",
                 self.path.display()
             )));
         }
-        Ok(rotated)
+        Ok(sliding)
     }
 }

@@ -9,17 +9,20 @@ mod decoder;
 mod families;
 mod forward;
 mod gguf;
+mod keys;
 mod layers;
 mod loader;
 mod open;
+mod rope;
 #[cfg(test)]
 mod tests;
 
+pub use families::knows_key;
 pub use forward::{forward, lay_aside};
 pub use gguf::tokenizer_json;
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer,
-    tokenizer_file, width_of,
+    tokenizer_files, width_of,
 };
 
 use crate::error::{Error, Result};

@@ -98,9 +98,9 @@ pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
     }
 }
 
-/// The file that holds the tokenizer of the model at `path` alone; a GGUF file holds its own.
-pub fn tokenizer_file(path: &Path) -> Option<PathBuf> {
-    path.is_dir().then(|| path.join("tokenizer.json"))
+/// The files that hold the tokenizer of the model at `path` alone, as far as they are there; a GGUF file holds its own.
+pub fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() { Tokenizer::files(path) } else { Vec::new() }
 }
 
 /// Bytes that an opened model holds: its parameters in f32, less the token table, which stays mapped. An upper bound

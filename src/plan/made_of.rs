@@ -1,6 +1,7 @@
 //! Are the files that sums were made from still what they were? One check for whoever reads sums or draws from weights: it
 //! holds what lies there now against the parts of the fingerprint that were written down with the sums.
 
+use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::plan::Plan;
@@ -32,11 +33,13 @@ pub fn check_sae(saved: &BTreeMap<String, String>, site: &Site, path: &Path, for
     let name = format!("{} ", sae_name(site));
     let gone = saved.keys().find(|part| part.starts_with(&name) && !now.contains_key(*part));
     match gone {
-        Some(part) => {
-            Err(Error::state(format!("{part} was read when the run's sums were made and is not there now; {WAY_OUT}")))
-        }
+        Some(part) => Err(not_there_now(part)),
         None => same(saved, &now),
     }
+}
+
+fn not_there_now(part: &str) -> Error {
+    Error::state(format!("{part} was read when the run's sums were made and is not there now; {WAY_OUT}"))
 }
 
 /// Checks the tokenizer of the model called `name` at `path`; of a GGUF file the whole file, since its tokenizer lies in it.
@@ -44,13 +47,14 @@ pub fn check_sae(saved: &BTreeMap<String, String>, site: &Site, path: &Path, for
 /// # Errors
 /// `State` naming a file that is not what it was, those of reading.
 pub fn check_tokenizer(saved: &BTreeMap<String, String>, name: &str, path: &Path) -> Result<()> {
-    let files = match crate::model::tokenizer_file(path) {
-        Some(file) => vec![file],
-        None => crate::model::files(path)?,
-    };
+    let files = if path.is_dir() { crate::model::tokenizer_files(path) } else { crate::model::files(path)? };
     let mut now = BTreeMap::new();
     file_parts(&format!("models.{name}"), &files, &mut now)?;
-    same(saved, &now)
+    let gone = Tokenizer::FILES.iter().map(|file| format!("models.{name} {file}"));
+    match gone.into_iter().find(|part| saved.contains_key(part) && !now.contains_key(part)) {
+        Some(part) => Err(not_there_now(&part)),
+        None => same(saved, &now),
+    }
 }
 
 const WAY_OUT: &str = "put the file back, or make another run";

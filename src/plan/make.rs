@@ -152,7 +152,7 @@ impl Plan {
         parts.insert("state".into(), STATE.into());
         for model in &self.models {
             let mut files = crate::model::files(&model.path)?;
-            files.extend(crate::model::tokenizer_file(&model.path));
+            files.extend(crate::model::tokenizer_files(&model.path));
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
         for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
@@ -235,9 +235,8 @@ fn common_tokenizer(models: &[&PlannedModel]) -> Result<Tokenizer> {
 
 /// The common tokenizer; of an outline, of the models that have theirs at hand.
 fn tokenizer(models: &[PlannedModel], outline: bool, assumptions: &mut Vec<String>) -> Result<Option<Tokenizer>> {
-    let (here, not_here): (Vec<&PlannedModel>, Vec<&PlannedModel>) = models
-        .iter()
-        .partition(|m| !outline || crate::model::tokenizer_file(&m.path).map_or(m.path.is_file(), |f| f.is_file()));
+    let (here, not_here): (Vec<&PlannedModel>, Vec<&PlannedModel>) =
+        models.iter().partition(|m| !outline || m.path.is_file() || !crate::model::tokenizer_files(&m.path).is_empty());
     for model in &not_here {
         assumptions
             .push(format!("the tokenizer of model {:?} is not here; it is taken to be that of the others", model.name));

@@ -6,11 +6,25 @@ use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::attention::Scores;
 use crate::model::layers::rotary::Rope;
 use crate::model::layers::{Activation, Attention, Mlp, Projections, Rotary};
 use crate::model::loader::Loader;
 use std::sync::Arc;
+
+/// Keys of the whole line.
+pub const KEYS: &[Key] = &[
+    read("hidden_size"),
+    read("intermediate_size"),
+    read("num_hidden_layers"),
+    read("num_attention_heads"),
+    read("max_position_embeddings"),
+    read("rms_norm_eps"),
+    read_or_null("rope_theta"),
+    harmless("attention_dropout"),
+    harmless("pretraining_tp"),
+];
 
 /// Where a family of the line differs from the others.
 pub struct Line {
@@ -50,23 +64,22 @@ pub struct Line {
     pub sliding: Vec<bool>,
     /// Rotation in layers without a window.
     pub rope: Rope,
-    /// Rotation in layers with one.
-    pub sliding_rope: Rope,
+    /// Rotation in layers with one, where it is another.
+    pub sliding_rope: Option<Rope>,
 }
 
 impl Line {
-    /// The family as it is most often: no biases, no head norms, no window, SiLU, scores over the root of the width.
+    /// The family as it is most often: as many key heads as query heads, no biases, no head norms, no window, SiLU, scores
+    /// over the root of the width. `hidden_act` is read where there is no activation of another name.
     ///
     /// # Errors
-    /// `Input` when a size is missing or impossible; `Request` for rotary scalings that are not supported.
-    pub fn plain(family: &'static str, config: &Config) -> Result<Self> {
+    /// `Input` when a size is missing or impossible.
+    pub fn plain(family: &'static str, config: &Config, d_head: usize, rope: Rope) -> Result<Self> {
         let n_heads = config.size("num_attention_heads")?;
-        let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
-        let rope = config.rope("full_attention", 10_000.0)?;
         Ok(Line {
             family,
             n_heads,
-            n_kv_heads: config.kv_heads(n_heads, n_heads)?,
+            n_kv_heads: n_heads,
             d_head,
             n_vocab: config.size("vocab_size")?,
             qkv_bias: false,
@@ -76,12 +89,12 @@ impl Line {
             post_norms: false,
             norm_stored_less: 0.0,
             embed_scale: None,
-            activation: config.activation("hidden_act", "silu")?,
+            activation: Activation::Silu,
             score_scale: 1.0 / (d_head as f32).sqrt(),
             soft_cap: None,
             window: None,
             sliding: vec![false; config.size("num_hidden_layers")?],
-            sliding_rope: rope.clone(),
+            sliding_rope: None,
             rope,
         })
     }
@@ -97,8 +110,9 @@ impl Line {
         let n_layers = self.sliding.len();
         let prefixes = ["model.", "", "language_model.model.", "model.language_model."];
         let loader = loader.under(&prefixes, "embed_tokens.weight");
-        let rotary = Arc::new(Rotary::new(&self.rope, self.d_head));
-        let sliding_rotary = Arc::new(Rotary::new(&self.sliding_rope, self.d_head));
+        let rotary = Arc::new(Rotary::new(&self.rope));
+        let sliding_rotary =
+            self.sliding_rope.as_ref().map_or_else(|| rotary.clone(), |rope| Arc::new(Rotary::new(rope)));
         let blocks = loader.blocks(n_layers, |loader, l| {
             let norm = |name: &str| loader.rms_norm(&format!("layers.{l}.{name}"), d_model, eps, self.norm_stored_less);
             Ok(Block {
@@ -141,7 +155,7 @@ impl Line {
                 d_mlp,
                 d_token: d_model,
                 n_vocab: self.n_vocab,
-                max_context: config.optional_size("max_position_embeddings")?,
+                max_context: config.optional_size("max_position_embeddings")?.map(|n| self.rope.longest(n)),
                 n_parameters: loader.n_parameters(),
                 block: if self.post_norms { BlockKind::Sandwich } else { BlockKind::Sequential },
                 gated: true,

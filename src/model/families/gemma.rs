@@ -3,61 +3,117 @@
 //! norms, has a window in five layers of six and another rotation in those.
 //!
 //! Known limitation: Gemma 1's early configurations say `hidden_act: gelu`, which the released models were not trained
-//! with; as in the libraries, the tanh form is taken unless `hidden_activation` says otherwise.
+//! with; as in transformers, the tanh form is taken.
 
 use super::gated::Line;
-use crate::error::Result;
-use crate::model::config::Config;
+use crate::error::{Error, Result};
+use crate::model::config::{Config, Setting};
 use crate::model::decoder::Decoder;
-use crate::model::layers::rotary::{Rope, Scaling};
+use crate::model::keys::{Key, harmless, only, read, read_or_null};
+use crate::model::layers::Activation;
 use crate::model::loader::Loader;
+use crate::model::rope::RopeKeys;
+use serde_json::Value;
+
+/// Keys of all three, beside those of the whole line.
+pub const KEYS: &[Key] = &[read("num_key_value_heads"), read("head_dim"), read("attention_bias")];
+
+/// Keys of Gemma 1 alone.
+pub const KEYS_1: &[Key] = &[read("hidden_act"), read_or_null("hidden_activation")];
+
+/// Keys of Gemma 2 and 3.
+pub const KEYS_23: &[Key] = &[
+    read("hidden_activation"),
+    read("query_pre_attn_scalar"),
+    read("sliding_window"),
+    read_or_null("layer_types"),
+    harmless("final_logit_softcapping"),
+];
+
+/// Keys of Gemma 2 alone.
+pub const KEYS_2: &[Key] = &[read_or_null("attn_logit_softcapping")];
+
+/// Keys of Gemma 3 alone.
+pub const KEYS_3: &[Key] = &[
+    read_or_null("sliding_window_pattern"),
+    harmless("_sliding_window_pattern"),
+    read_or_null("rope_local_base_freq"),
+    only("attn_logit_softcapping", &["null"], "a soft cap of the scores, which transformers leaves out in this family"),
+];
+
+const ROPE: RopeKeys = RopeKeys::whole(8192);
+const ROPE_3: RopeKeys = RopeKeys { default_theta: 1_000_000.0, ..RopeKeys::whole(131_072) };
 
 /// From `config.json` of model_type `gemma`.
 pub fn gemma(config: &Config, loader: Loader) -> Result<Decoder> {
-    common("gemma", config)?.build(config, loader)
+    let d_head = config.head_width_or(256)?;
+    let line = common(Line::plain("gemma", config, d_head, config.rope(&ROPE, d_head)?)?, config, 16)?;
+    let activation = match config.text("hidden_act")? {
+        Some("gelu") => Activation::GeluTanh,
+        _ => config.activation("hidden_act", "gelu_pytorch_tanh")?,
+    };
+    // Read by transformers 4, by version 5 no longer.
+    if config.get("hidden_activation").is_some() && config.activation("hidden_activation", "")? != activation {
+        return Err(Error::request(format!(
+            "config {}: hidden_act and hidden_activation name two functions, of which transformers takes one or the other by \
+             its version; keep the one that the model was trained with, in both",
+            config.path().display()
+        )));
+    }
+    Line { activation, ..line }.build(config, loader)
 }
 
-/// From `config.json` of model_type `gemma2`.
+/// From `config.json` of model_type `gemma2`: a soft cap of 50 where none is given, none where it is null.
 pub fn gemma2(config: &Config, loader: Loader) -> Result<Decoder> {
-    let line = common("gemma2", config)?;
-    let score_scale = 1.0 / config.number_or("query_pre_attn_scalar", 256.0)?.sqrt() as f32;
-    let soft_cap = config.optional_number("attn_logit_softcapping")?.map(|cap| cap as f32);
-    let window = Some(config.size_or("sliding_window", 4096)?);
-    let sliding = config.sliding_layers(line.sliding.len(), |l| l % 2 == 0)?;
-    Line { post_norms: true, score_scale, soft_cap, window, sliding, ..line }.build(config, loader)
+    let d_head = config.head_width_or(256)?;
+    let line = common(Line::plain("gemma2", config, d_head, config.rope(&ROPE, d_head)?)?, config, 4)?;
+    let soft_cap = config.number_or_none("attn_logit_softcapping", Some(50.0))?.map(|cap| cap as f32);
+    if soft_cap.is_some_and(|cap| cap <= 0.0) {
+        return Err(Error::input(format!(
+            "config {}: attn_logit_softcapping is not positive; null stands for no cap",
+            config.path().display()
+        )));
+    }
+    with_window(Line { soft_cap, ..line }, config, |l| l % 2 == 0)?.build(config, loader)
 }
 
 /// From `config.json` of model_type `gemma3_text`.
 pub fn gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
-    let line = common("gemma3_text", config)?;
-    let score_scale = 1.0 / config.number_or("query_pre_attn_scalar", 256.0)?.sqrt() as f32;
-    let soft_cap = config.optional_number("attn_logit_softcapping")?.map(|cap| cap as f32);
-    let window = Some(config.size_or("sliding_window", 4096)?);
-    let pattern = match config.optional_size("sliding_window_pattern")? {
-        Some(pattern) => pattern,
-        None => config.size_or("_sliding_window_pattern", 6)?,
+    let d_head = config.head_width_or(256)?;
+    let (rope, sliding_rope) = config.rope_by_layer(&ROPE_3, d_head)?;
+    let line = common(Line::plain("gemma3_text", config, d_head, rope)?, config, 4)?;
+    let pattern = match config.setting("sliding_window_pattern") {
+        Setting::Null if config.get("layer_types").is_none() => {
+            return Err(config.wrong("sliding_window_pattern", &Value::Null, "a number, or layer_types beside it"));
+        }
+        _ => config.size_or("sliding_window_pattern", 6)?,
     };
-    let sliding = config.sliding_layers(line.sliding.len(), |l| (l + 1) % pattern != 0)?;
-    let sliding_rope = if config.get("rope_parameters").is_some() {
-        config.rope("sliding_attention", 10_000.0)?
-    } else {
-        // Stretching is for the layers that see the whole context.
-        Rope { theta: config.number_or("rope_local_base_freq", 10_000.0)?, scaling: Scaling::None }
-    };
-    let rope = config.rope("full_attention", 1_000_000.0)?;
-    Line { post_norms: true, head_norms: true, score_scale, soft_cap, window, sliding, rope, sliding_rope, ..line }
-        .build(config, loader)
+    let line = Line { head_norms: true, sliding_rope: Some(sliding_rope), ..line };
+    with_window(line, config, |l| (l + 1) % pattern != 0)?.build(config, loader)
 }
 
-fn common(family: &'static str, config: &Config) -> Result<Line> {
+fn common(line: Line, config: &Config, n_kv_heads: usize) -> Result<Line> {
     let bias = config.flag_or("attention_bias", false)?;
-    let line = Line::plain(family, config)?;
     Ok(Line {
+        n_kv_heads: config.kv_heads(line.n_heads, n_kv_heads)?,
         qkv_bias: bias,
         output_bias: bias,
         norm_stored_less: 1.0,
         embed_scale: Some((config.size("hidden_size")? as f64).sqrt() as f32),
+        ..line
+    })
+}
+
+/// What Gemma 2 and 3 have in common; `sliding`: the layers with a window where the configuration names none.
+fn with_window(line: Line, config: &Config, sliding: impl Fn(usize) -> bool) -> Result<Line> {
+    let scalar = config.size_or("query_pre_attn_scalar", 256)? as f64;
+    let window = Some(config.size_or("sliding_window", 4096)?);
+    Ok(Line {
+        post_norms: true,
         activation: config.activation("hidden_activation", "gelu_pytorch_tanh")?,
+        score_scale: 1.0 / scalar.sqrt() as f32,
+        window,
+        sliding: config.sliding_layers(line.sliding.len(), sliding, window)?,
         ..line
     })
 }

@@ -6,20 +6,41 @@ use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::attention::Scores;
 use crate::model::layers::{Attention, Mlp, Projections};
 use crate::model::loader::Loader;
 use serde_json::Value;
 
+/// Its keys; two of them have another name that is read too.
+pub const KEYS: &[Key] = &[
+    read("hidden_size"),
+    read("num_layers"),
+    read("num_hidden_layers"),
+    read("num_heads"),
+    read("num_attention_heads"),
+    read("max_position_embeddings"),
+    read_or_null("intermediate_size"),
+    read_or_null("attention_types"),
+    read("attention_layers"),
+    read("window_size"),
+    read("activation_function"),
+    read("layer_norm_epsilon"),
+    harmless("attention_dropout"),
+    harmless("resid_dropout"),
+    harmless("embed_dropout"),
+];
+
 /// From `config.json` of model_type `gpt_neo`; the prefix `transformer.` may be missing.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+    let config = &config.renamed(&[("num_hidden_layers", "num_layers"), ("num_attention_heads", "num_heads")]);
     let d_model = config.size("hidden_size")?;
     let n_layers = config.size("num_layers")?;
     let n_heads = config.size("num_heads")?;
     let n_vocab = config.size("vocab_size")?;
     let n_positions = config.size("max_position_embeddings")?;
     let d_mlp = config.size_or("intermediate_size", 4 * d_model)?;
-    let d_head = config.head_width(d_model, n_heads)?;
+    let d_head = config.even_heads(d_model, n_heads)?;
     let d_attn = n_heads * d_head;
     let eps = config.number_or("layer_norm_epsilon", 1e-5)?;
     let activation = config.activation("activation_function", "gelu_new")?;
@@ -87,7 +108,8 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
 fn local_layers(config: &Config, n_layers: usize) -> Result<Vec<bool>> {
     let wrong = || {
         Error::input(format!(
-            "config {}: attention_layers or attention_types must name global or local for each of {n_layers} layers",
+            "config {}: attention_layers or attention_types must name global or local for each layer; num_layers (or \
+             num_hidden_layers) is {n_layers}",
             config.path().display()
         ))
     };

@@ -1,15 +1,42 @@
 //! GPT-NeoX (Black et al. 2022) and Pythia: parallel or sequential residual, partial rotation, one projection for query,
 //! key and value, head by head.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::attention::Scores;
 use crate::model::layers::{Attention, Mlp, Projections, Rotary};
 use crate::model::loader::Loader;
+use crate::model::rope::{Fraction, RopeKeys};
 use std::sync::Arc;
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    read("hidden_size"),
+    read("num_hidden_layers"),
+    read("num_attention_heads"),
+    read("intermediate_size"),
+    read("max_position_embeddings"),
+    read_or_null("head_dim"),
+    read("hidden_act"),
+    read("layer_norm_eps"),
+    read("attention_bias"),
+    read("use_parallel_residual"),
+    read_or_null("rope_theta"),
+    harmless("attention_dropout"),
+    harmless("hidden_dropout"),
+    harmless("is_decoder"),
+];
+
+const ROPE: RopeKeys = RopeKeys {
+    theta: "rotary_emb_base",
+    default_theta: 10_000.0,
+    max_positions: 2048,
+    fraction: Some(Fraction { key: "rotary_pct", default: 0.25, odd: true }),
+};
 
 /// From `config.json` of model_type `gpt_neox`; the prefix `gpt_neox.` may be missing.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
@@ -18,13 +45,21 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let n_heads = config.size("num_attention_heads")?;
     let d_mlp = config.size_or("intermediate_size", 4 * d_model)?;
     let n_vocab = config.size("vocab_size")?;
-    let d_head = config.head_width(d_model, n_heads)?;
+    let d_head = config.even_heads(d_model, n_heads)?;
+    if let Some(other) = config.optional_size("head_dim")?.filter(|&other| other != d_head) {
+        return Err(Error::request(format!(
+            "config {}: head_dim is {other}, but heads of this family are hidden_size / num_attention_heads = {d_head} wide; \
+             remove head_dim",
+            config.path().display()
+        )));
+    }
     let d_attn = n_heads * d_head;
     let eps = config.number_or("layer_norm_eps", 1e-5)?;
     let bias = config.flag_or("attention_bias", true)?;
     let parallel = config.flag_or("use_parallel_residual", true)?;
     let activation = config.activation("hidden_act", "gelu")?;
-    let rotary = Arc::new(Rotary::new(&config.rope("full_attention", 10_000.0)?, config.rotated(d_head, 0.25)?));
+    let rope = config.rope(&ROPE, d_head)?;
+    let rotary = Arc::new(Rotary::new(&rope));
 
     let loader = loader.under(&["gpt_neox.", ""], "embed_in.weight");
     let blocks = loader.blocks(n_layers, |loader, l| {
@@ -77,7 +112,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             d_mlp,
             d_token: d_model,
             n_vocab,
-            max_context: config.optional_size("max_position_embeddings")?,
+            max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
             n_parameters: loader.n_parameters(),
             block: if parallel { BlockKind::Parallel } else { BlockKind::Sequential },
             gated: false,

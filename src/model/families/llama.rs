@@ -1,14 +1,36 @@
-//! Llama 1 to 3.x (Touvron et al. 2023, Grattafiori et al. 2024): grouped queries, rotary scaling linear or Llama 3.1's.
+//! Llama 1 to 3.x (Touvron et al. 2023, Grattafiori et al. 2024): grouped queries, rotary scaling.
 
 use super::gated::Line;
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::decoder::Decoder;
+use crate::model::keys::{Key, read, read_or_null};
 use crate::model::loader::Loader;
+use crate::model::rope::RopeKeys;
+
+/// Keys beside those of the whole line.
+pub const KEYS: &[Key] = &[
+    read_or_null("num_key_value_heads"),
+    read_or_null("head_dim"),
+    read("hidden_act"),
+    read("attention_bias"),
+    read("mlp_bias"),
+];
+
+const ROPE: RopeKeys = RopeKeys::whole(2048);
 
 /// From `config.json` of model_type `llama`.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let bias = config.flag_or("attention_bias", false)?;
-    let mlp_bias = config.flag_or("mlp_bias", false)?;
-    Line { qkv_bias: bias, output_bias: bias, mlp_bias, ..Line::plain("llama", config)? }.build(config, loader)
+    let n_heads = config.size("num_attention_heads")?;
+    let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
+    let line = Line {
+        n_kv_heads: config.kv_heads(n_heads, n_heads)?,
+        activation: config.activation("hidden_act", "silu")?,
+        qkv_bias: bias,
+        output_bias: bias,
+        mlp_bias: config.flag_or("mlp_bias", false)?,
+        ..Line::plain("llama", config, d_head, config.rope(&ROPE, d_head)?)?
+    };
+    line.build(config, loader)
 }

@@ -1,16 +1,38 @@
-//! Mistral (Jiang et al. 2023): Llama with a sliding window in every layer.
+//! Mistral (Jiang et al. 2023): Llama with a sliding window in every layer, or in those that `layer_types` names
+//! (Ministral).
 
 use super::gated::Line;
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::decoder::Decoder;
+use crate::model::keys::{Key, read, read_or_null};
 use crate::model::loader::Loader;
+use crate::model::rope::RopeKeys;
 
-/// From `config.json` of model_type `mistral`; no window where `sliding_window` is null.
+/// Keys beside those of the whole line.
+pub const KEYS: &[Key] = &[
+    read_or_null("num_key_value_heads"),
+    read_or_null("head_dim"),
+    read("hidden_act"),
+    read_or_null("sliding_window"),
+    read_or_null("layer_types"),
+];
+
+const ROPE: RopeKeys = RopeKeys::whole(131_072);
+
+/// From `config.json` of model_type `mistral`: a window of 4096 where none is given, none where `sliding_window` is null.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
-    let line = Line::plain("mistral", config)?;
-    let window = config.optional_size("sliding_window")?;
-    // Eight key heads is the family's default where the key is absent.
-    let n_kv_heads = config.kv_heads(line.n_heads, if line.n_heads % 8 == 0 { 8 } else { line.n_heads })?;
-    Line { window, n_kv_heads, sliding: vec![window.is_some(); line.sliding.len()], ..line }.build(config, loader)
+    let n_heads = config.size("num_attention_heads")?;
+    let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
+    let line = Line::plain("mistral", config, d_head, config.rope(&ROPE, d_head)?)?;
+    let window = config.size_or_none("sliding_window", Some(4096))?;
+    let sliding = config.sliding_layers(line.sliding.len(), |_| window.is_some(), window)?;
+    let line = Line {
+        n_kv_heads: config.kv_heads(n_heads, 8)?,
+        activation: config.activation("hidden_act", "silu")?,
+        window,
+        sliding,
+        ..line
+    };
+    line.build(config, loader)
 }

@@ -1,4 +1,6 @@
 //! Which architecture is it? One file per family: configuration and tensor names in, shared layers out.
+//!
+//! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), its builder.
 
 mod gated;
 mod gemma;
@@ -13,25 +15,40 @@ mod qwen;
 
 use super::config::Config;
 use super::decoder::Decoder;
+use super::keys::{self, Key};
 use super::loader::Loader;
 use crate::error::{Error, Result};
 
-type Build = fn(&Config, Loader) -> Result<Decoder>;
+/// A family that is read.
+struct Family {
+    /// `model_type` of its configurations.
+    name: &'static str,
+    /// Tables of its keys, the first one that knows a key decides; those of all families follow by themselves.
+    keys: &'static [&'static [Key]],
+    build: fn(&Config, Loader) -> Result<Decoder>,
+}
 
-/// `model_type` of the configurations that are read, and who reads them.
-const FAMILIES: &[(&str, Build)] = &[
-    ("gpt_neox", gpt_neox::build),
-    ("gpt2", gpt2::build),
-    ("gpt_neo", gpt_neo::build),
-    ("opt", opt::build),
-    ("llama", llama::build),
-    ("mistral", mistral::build),
-    ("qwen2", qwen::qwen2),
-    ("qwen3", qwen::qwen3),
-    ("gemma", gemma::gemma),
-    ("gemma2", gemma::gemma2),
-    ("gemma3_text", gemma::gemma3),
-    ("phi", phi::build),
+const FAMILIES: &[Family] = &[
+    Family { name: "gpt_neox", keys: &[gpt_neox::KEYS, keys::ROTARY], build: gpt_neox::build },
+    Family { name: "gpt2", keys: &[gpt2::KEYS], build: gpt2::build },
+    Family { name: "gpt_neo", keys: &[gpt_neo::KEYS], build: gpt_neo::build },
+    Family { name: "opt", keys: &[opt::KEYS], build: opt::build },
+    Family { name: "llama", keys: &[llama::KEYS, gated::KEYS, keys::ROTARY], build: llama::build },
+    Family { name: "mistral", keys: &[mistral::KEYS, gated::KEYS, keys::ROTARY], build: mistral::build },
+    Family { name: "qwen2", keys: &[qwen::KEYS, gated::KEYS, keys::ROTARY], build: qwen::qwen2 },
+    Family { name: "qwen3", keys: &[qwen::KEYS_3, qwen::KEYS, gated::KEYS, keys::ROTARY], build: qwen::qwen3 },
+    Family { name: "gemma", keys: &[gemma::KEYS_1, gemma::KEYS, gated::KEYS, keys::ROTARY], build: gemma::gemma },
+    Family {
+        name: "gemma2",
+        keys: &[gemma::KEYS_2, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
+        build: gemma::gemma2,
+    },
+    Family {
+        name: "gemma3_text",
+        keys: &[gemma::KEYS_3, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
+        build: gemma::gemma3,
+    },
+    Family { name: "phi", keys: &[phi::KEYS, keys::ROTARY], build: phi::build },
 ];
 
 /// Families whose output head is a matrix of its own unless the configuration says otherwise.
@@ -46,6 +63,17 @@ pub fn tied(config: &Config) -> Result<bool> {
     config.flag_or("tie_word_embeddings", !UNTIED.contains(&family))
 }
 
+impl Family {
+    fn tables(&self) -> Vec<&'static [Key]> {
+        self.keys.iter().copied().chain([keys::COMMON]).collect()
+    }
+}
+
+/// Whether the tables of the family `name` (a `model_type`) say what is done with `key`.
+pub fn knows_key(name: &str, key: &str) -> bool {
+    FAMILIES.iter().any(|family| family.name == name && keys::find(&family.tables(), key).is_some())
+}
+
 /// The decoder that `config` describes, from the tensors of `loader`.
 ///
 /// # Errors
@@ -53,13 +81,16 @@ pub fn tied(config: &Config) -> Result<bool> {
 /// malformed configuration or a checkpoint that does not fit it.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     not_quantised(config)?;
-    let family = config.text("model_type")?.unwrap_or("none");
-    match FAMILIES.iter().find(|(name, _)| *name == family) {
-        Some((_, build)) => build(config, loader),
+    let name = config.text("model_type")?.unwrap_or("none");
+    match FAMILIES.iter().find(|family| family.name == name) {
+        Some(family) => {
+            keys::check(config, &family.tables())?;
+            (family.build)(config, loader)
+        }
         None => {
-            let names: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
             Err(Error::request(format!(
-                "config {}: architecture {family:?} is not supported; supported are {}",
+                "config {}: architecture {name:?} is not supported; supported are {}",
                 config.path().display(),
                 names.join(", ")
             )))
@@ -69,11 +100,78 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
 
 /// Refuses weights that only another program can unpack.
 fn not_quantised(config: &Config) -> Result<()> {
-    let Some(said) = config.nested("quantization_config") else { return Ok(()) };
+    let Some(said) = config.nested("quantization_config")? else { return Ok(()) };
     let method = said.text("quant_method")?.unwrap_or("a method that it does not name");
     Err(Error::request(format!(
         "config {}: the weights are quantised with {method} (quantization_config), which is not read; take the model's \
          unquantised weights, or a GGUF file of it",
         config.path().display()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::keys::Uses;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    /// A configuration with the sizes that every family must find, and nothing else.
+    fn smallest(family: &str) -> Config {
+        let json = match family {
+            "gpt2" => json!({"n_embd": 64, "n_layer": 2, "n_head": 32, "n_positions": 16}),
+            "gpt_neo" => json!({"hidden_size": 64, "num_layers": 2, "num_heads": 32, "max_position_embeddings": 16}),
+            _ => json!({
+                "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 32, "intermediate_size": 8, "ffn_dim": 8,
+                "max_position_embeddings": 16,
+            }),
+        };
+        let mut values = json.as_object().expect("an object").clone();
+        values.extend([("vocab_size".to_string(), json!(10)), ("model_type".to_string(), json!(family))]);
+        Config::from_values(PathBuf::from("config.json"), values)
+    }
+
+    #[test]
+    fn tables_say_what_families_read() {
+        // Names that stand for another one, and keys of which the absence of another one is a condition.
+        let only_where_given = [
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "max_position_embeddings",
+            "original_max_position_embeddings",
+            "rotary_emb_base",
+            // Asked for before the builder runs.
+            "tie_word_embeddings",
+        ];
+        for family in FAMILIES {
+            let config = smallest(family.name);
+            build(&config, Loader::described()).unwrap_or_else(|e| panic!("{e}"));
+            let asked = config.asked();
+            let tables = family.tables();
+            for key in &asked {
+                let uses = keys::find(&tables, key).map(|key| key.uses);
+                assert!(uses.is_some_and(|uses| !matches!(uses, Uses::Harmless)), "{}: {key} is {uses:?}", family.name);
+            }
+            for key in tables.iter().flat_map(|table| table.iter()) {
+                if matches!(keys::find(&tables, key.name).map(|key| key.uses), Some(Uses::Read | Uses::ReadOrNull)) {
+                    let read = asked.contains(key.name) || only_where_given.contains(&key.name);
+                    assert!(read, "{} never asks for {}", family.name, key.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_names_a_key_once() {
+        for family in FAMILIES {
+            let mut seen = BTreeSet::new();
+            for key in family.tables().iter().flat_map(|table| table.iter()) {
+                // What a family says of a key of all families, or of its line, stands before it.
+                let common = keys::COMMON.iter().chain(keys::ROTARY).chain(gated::KEYS).any(|k| std::ptr::eq(k, key));
+                assert!(seen.insert(key.name) || common, "{} names {} twice", family.name, key.name);
+            }
+        }
+    }
 }

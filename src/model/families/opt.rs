@@ -1,14 +1,34 @@
 //! OPT (Zhang et al. 2022, and Galactica): learned positions from row 2 on, norms before each part or, in the 350m
 //! model, after it, where the token table is narrower than the stream too.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::attention::Scores;
 use crate::model::layers::{Attention, Mlp, Norm, Projections};
 use crate::model::loader::Loader;
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    read("hidden_size"),
+    read("num_hidden_layers"),
+    read("num_attention_heads"),
+    read("max_position_embeddings"),
+    read("ffn_dim"),
+    read_or_null("word_embed_proj_dim"),
+    read("enable_bias"),
+    read("layer_norm_elementwise_affine"),
+    read("do_layer_norm_before"),
+    read("_remove_final_layer_norm"),
+    read("activation_function"),
+    harmless("attention_dropout"),
+    harmless("dropout"),
+    harmless("layerdrop"),
+    harmless("init_std"),
+];
 
 /// The first rows of the position table stand for padding and are never read.
 const FIRST_POSITION: usize = 2;
@@ -22,7 +42,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let n_positions = config.size("max_position_embeddings")?;
     let d_mlp = config.size("ffn_dim")?;
     let d_embed = config.size_or("word_embed_proj_dim", d_model)?;
-    let d_head = config.head_width(d_model, n_heads)?;
+    let d_head = config.even_heads(d_model, n_heads)?;
     let bias = config.flag_or("enable_bias", true)?;
     let affine = config.flag_or("layer_norm_elementwise_affine", true)?;
     let norms_first = config.flag_or("do_layer_norm_before", true)?;
@@ -60,12 +80,6 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             wiring: if norms_first { Wiring::Sequential(norms.0, norms.1) } else { Wiring::After(norms.0, norms.1) },
         })
     })?;
-    if n_heads * d_head != d_model {
-        return Err(Error::input(format!(
-            "config {}: {n_heads} heads of {d_head} are not a width of {d_model}",
-            config.path().display()
-        )));
-    }
     let project = (d_embed != d_model).then(|| loader.linear("project_in", d_embed, d_model, false)).transpose()?;
     Ok(Decoder {
         name: String::new(),

@@ -6,10 +6,35 @@ use crate::ids::BlockKind;
 use crate::model::ModelShape;
 use crate::model::config::Config;
 use crate::model::decoder::{Block, Decoder, Input, Wiring};
+use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::attention::Scores;
 use crate::model::layers::{Attention, Mlp, Projections, Rotary};
 use crate::model::loader::Loader;
+use crate::model::rope::{Fraction, RopeKeys};
 use std::sync::Arc;
+
+/// Its keys.
+pub const KEYS: &[Key] = &[
+    read("hidden_size"),
+    read("num_hidden_layers"),
+    read("num_attention_heads"),
+    read_or_null("num_key_value_heads"),
+    read("intermediate_size"),
+    read("max_position_embeddings"),
+    read("head_dim"),
+    read("hidden_act"),
+    read("layer_norm_eps"),
+    read("qk_layernorm"),
+    read_or_null("rope_theta"),
+    harmless("attention_dropout"),
+    harmless("resid_pdrop"),
+    harmless("embd_pdrop"),
+];
+
+const ROPE: RopeKeys = RopeKeys {
+    fraction: Some(Fraction { key: "partial_rotary_factor", default: 0.5, odd: false }),
+    ..RopeKeys::whole(2048)
+};
 
 /// From `config.json` of model_type `phi`; the prefix `model.` may be missing.
 pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
@@ -24,7 +49,8 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let eps = config.number_or("layer_norm_eps", 1e-5)?;
     let activation = config.activation("hidden_act", "gelu_new")?;
     let qk_norms = config.flag_or("qk_layernorm", false)?;
-    let rotary = Arc::new(Rotary::new(&config.rope("full_attention", 10_000.0)?, config.rotated(d_head, 0.5)?));
+    let rope = config.rope(&ROPE, d_head)?;
+    let rotary = Arc::new(Rotary::new(&rope));
 
     let loader = loader.under(&["model.", ""], "embed_tokens.weight");
     let blocks = loader.blocks(n_layers, |loader, l| {
@@ -77,7 +103,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             d_mlp,
             d_token: d_model,
             n_vocab,
-            max_context: config.optional_size("max_position_embeddings")?,
+            max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
             n_parameters: loader.n_parameters(),
             block: BlockKind::ParallelShared,
             gated: false,

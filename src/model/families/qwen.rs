@@ -5,27 +5,50 @@ use super::gated::Line;
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::decoder::Decoder;
+use crate::model::keys::{Key, read, read_or_null};
 use crate::model::loader::Loader;
+use crate::model::rope::RopeKeys;
+
+/// Keys of both, beside those of the whole line.
+pub const KEYS: &[Key] = &[
+    read_or_null("num_key_value_heads"),
+    read("head_dim"),
+    read("hidden_act"),
+    read("use_sliding_window"),
+    read_or_null("sliding_window"),
+    read("max_window_layers"),
+    read_or_null("layer_types"),
+];
+
+/// Keys of Qwen 3 alone.
+pub const KEYS_3: &[Key] = &[read("attention_bias")];
+
+const ROPE: RopeKeys = RopeKeys::whole(32_768);
 
 /// From `config.json` of model_type `qwen2`.
 pub fn qwen2(config: &Config, loader: Loader) -> Result<Decoder> {
-    let line = with_window(Line::plain("qwen2", config)?, config)?;
-    Line { qkv_bias: true, ..line }.build(config, loader)
+    let d_head = config.head_width(config.size("hidden_size")?, config.size("num_attention_heads")?)?;
+    Line { qkv_bias: true, ..common("qwen2", config, d_head)? }.build(config, loader)
 }
 
-/// From `config.json` of model_type `qwen3`.
+/// From `config.json` of model_type `qwen3`; heads are 128 wide where nothing is said, whatever the width of the stream.
 pub fn qwen3(config: &Config, loader: Loader) -> Result<Decoder> {
-    let line = with_window(Line::plain("qwen3", config)?, config)?;
+    let line = common("qwen3", config, config.head_width_or(128)?)?;
     let bias = config.flag_or("attention_bias", false)?;
-    // The family's default is 128 wide heads, whatever the width of the stream.
-    let d_head = config.head_width_or(128)?;
-    let score_scale = 1.0 / (d_head as f32).sqrt();
-    Line { head_norms: true, qkv_bias: bias, output_bias: bias, d_head, score_scale, ..line }.build(config, loader)
+    Line { head_norms: true, qkv_bias: bias, output_bias: bias, ..line }.build(config, loader)
 }
 
-fn with_window(line: Line, config: &Config) -> Result<Line> {
+fn common(family: &'static str, config: &Config, d_head: usize) -> Result<Line> {
+    let line = Line::plain(family, config, d_head, config.rope(&ROPE, d_head)?)?;
     let on = config.flag_or("use_sliding_window", false)?;
-    let first = config.size_or("max_window_layers", 28)?;
-    let sliding = config.sliding_layers(line.sliding.len(), |l| on && l >= first)?;
-    Ok(Line { window: config.optional_size("sliding_window")?.filter(|_| on), sliding, ..line })
+    let window = config.size_or_none("sliding_window", Some(4096))?.filter(|_| on);
+    let first = config.count_or("max_window_layers", 28)?;
+    let sliding = config.sliding_layers(line.sliding.len(), |l| window.is_some() && l >= first, window)?;
+    Ok(Line {
+        n_kv_heads: config.kv_heads(line.n_heads, 32)?,
+        activation: config.activation("hidden_act", "silu")?,
+        window,
+        sliding,
+        ..line
+    })
 }

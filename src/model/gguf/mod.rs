@@ -7,29 +7,20 @@
 mod array;
 mod file;
 mod quant;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
 
 pub use tokenizer::{tokenizer, tokenizer_json};
 
-use self::file::{GgufFile, Tensor, Value};
+use self::file::{GgufFile, Tensor};
+use self::settings::Settings;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Source;
 use crate::model::config::Config;
-use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Architectures that are read: name in the file, `model_type`.
-const ARCHITECTURES: &[(&str, &str)] = &[
-    ("llama", "llama"),
-    ("qwen2", "qwen2"),
-    ("qwen3", "qwen3"),
-    ("gemma", "gemma"),
-    ("gemma2", "gemma2"),
-    ("gemma3", "gemma3_text"),
-];
 
 /// The configuration and the tensors of the file at `path`.
 ///
@@ -38,10 +29,10 @@ const ARCHITECTURES: &[(&str, &str)] = &[
 /// damaged file.
 pub fn open(path: &Path) -> Result<(Config, Arc<dyn Source>)> {
     let file = GgufFile::open(path)?;
-    let keys = Keys { file: &file, architecture: architecture(&file)? };
-    let config = configuration(&keys)?;
-    let (n_heads, n_kv_heads) = (keys.size("attention.head_count")?, keys.kv_heads()?);
-    let architecture = keys.architecture.to_string();
+    let settings = Settings::of(&file)?;
+    let config = settings.configuration()?;
+    let (n_heads, n_kv_heads) = (settings.n_heads()?, settings.n_kv_heads()?);
+    let architecture = settings.architecture.to_string();
     Ok((config, Arc::new(Weights { file, architecture, n_heads, n_kv_heads })))
 }
 
@@ -51,127 +42,6 @@ pub fn open(path: &Path) -> Result<(Config, Arc<dyn Source>)> {
 /// As [`open`], of the header.
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(GgufFile::open(path)?.paths())
-}
-
-fn architecture(file: &GgufFile) -> Result<&str> {
-    match file.metadata.get("general.architecture") {
-        Some(Value::Text(name)) if ARCHITECTURES.iter().any(|(known, _)| known == name) => Ok(name),
-        other => {
-            let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-            let found = if let Some(Value::Text(name)) = other { name.as_str() } else { "none" };
-            Err(Error::request(format!(
-                "gguf {}: architecture {found:?} is not supported; supported are {}",
-                file.path().display(),
-                names.join(", ")
-            )))
-        }
-    }
-}
-
-/// Metadata under the architecture's prefix.
-struct Keys<'a> {
-    file: &'a GgufFile,
-    architecture: &'a str,
-}
-
-impl Keys<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
-        self.file.metadata.get(&format!("{}.{key}", self.architecture))
-    }
-
-    fn wrong(&self, key: &str) -> Error {
-        let found = self.get(key).map_or("missing".to_string(), |value| {
-            let text = format!("{value:?}");
-            text.chars().take(80).collect()
-        });
-        Error::input(format!("gguf {}: {}.{key} is {found}", self.file.path().display(), self.architecture))
-    }
-
-    fn optional_size(&self, key: &str) -> Result<Option<usize>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Whole(n)) if (1..=1 << 32).contains(n) => Ok(Some(*n as usize)),
-            Some(_) => Err(self.wrong(key)),
-        }
-    }
-
-    fn size(&self, key: &str) -> Result<usize> {
-        self.optional_size(key)?.ok_or_else(|| self.wrong(key))
-    }
-
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Real(v)) => Ok(Some(*v)),
-            Some(Value::Whole(n)) => Ok(Some(*n as f64)),
-            Some(_) => Err(self.wrong(key)),
-        }
-    }
-
-    fn kv_heads(&self) -> Result<usize> {
-        match self.optional_size("attention.head_count_kv")? {
-            Some(n) => Ok(n),
-            None => self.size("attention.head_count"),
-        }
-    }
-}
-
-fn configuration(keys: &Keys) -> Result<Config> {
-    let family = ARCHITECTURES.iter().find(|(name, _)| *name == keys.architecture).map_or("", |(_, family)| family);
-    let (d_model, n_heads, n_layers) =
-        (keys.size("embedding_length")?, keys.size("attention.head_count")?, keys.size("block_count")?);
-    let d_head = match keys.optional_size("attention.key_length")? {
-        Some(d_head) => d_head,
-        None => d_model / n_heads,
-    };
-    if let Some(rotated) = keys.optional_size("rope.dimension_count")?.filter(|&rotated| rotated != d_head) {
-        return Err(Error::request(format!(
-            "gguf {}: {rotated} of {d_head} features are rotated; only whole heads are supported",
-            keys.file.path().display()
-        )));
-    }
-    let table = keys.file.tensors.get("token_embd.weight").map(|tensor| tensor.shape.as_slice());
-    let n_vocab = table.and_then(|shape| shape.first().copied()).unwrap_or(0);
-    let mut values = json!({
-        "model_type": family,
-        "hidden_size": d_model,
-        "num_hidden_layers": n_layers,
-        "num_attention_heads": n_heads,
-        "num_key_value_heads": keys.kv_heads()?,
-        "head_dim": d_head,
-        "intermediate_size": keys.size("feed_forward_length")?,
-        "vocab_size": n_vocab,
-        "max_position_embeddings": keys.size("context_length")?,
-        "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-6),
-        "rope_theta": keys.number("rope.freq_base")?,
-        "rope_scaling": scaling(keys)?,
-        "sliding_window": keys.optional_size("attention.sliding_window")?,
-        "attn_logit_softcapping": keys.number("attn_logit_softcapping")?,
-        "attention_bias": keys.file.tensors.contains_key("blk.0.attn_q.bias") && keys.architecture == "llama",
-        // The largest of Gemma 2 and 3 (46 and 62 blocks) scale by the width of the stream over the heads; llama.cpp
-        // knows them by their blocks too.
-        "query_pre_attn_scalar": if matches!((keys.architecture, n_layers), ("gemma2", 46) | ("gemma3", 62)) {
-            d_model / n_heads
-        } else {
-            d_head
-        },
-    });
-    let values: Map<String, serde_json::Value> = values.as_object_mut().map(std::mem::take).unwrap_or_default();
-    Ok(Config::from_values(keys.file.path().to_path_buf(), values))
-}
-
-fn scaling(keys: &Keys) -> Result<serde_json::Value> {
-    if let Some(tensor) = keys.file.tensors.get("rope_freqs.weight") {
-        let mut factors = vec![0.0; tensor.shape.iter().product::<usize>().min(1 << 16)];
-        keys.file.read(tensor, 0, &mut factors);
-        return Ok(json!({ "rope_type": "divided", "factors": factors }));
-    }
-    Ok(match keys.get("rope.scaling.type") {
-        Some(Value::Text(kind)) if kind != "none" => {
-            json!({ "rope_type": kind, "factor": keys.number("rope.scaling.factor")? })
-        }
-        _ => serde_json::Value::Null,
-    })
 }
 
 /// The tensors under Hugging Face's names.

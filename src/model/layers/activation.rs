@@ -24,7 +24,7 @@ impl Activation {
     /// By the name Hugging Face's configurations use; `None` for one that is not supported.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "gelu" => Activation::GeluErf,
+            "gelu" | "gelu_python" => Activation::GeluErf,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
             "silu" | "swish" => Activation::Silu,
             "relu" => Activation::Relu,

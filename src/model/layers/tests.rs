@@ -130,8 +130,7 @@ fn attention_over_views_windows_caps_and_shared_keys() {
 #[test]
 fn rotation_turns_pairs_by_position_and_nothing_else() {
     let (n, h, d, rotated) = (9, 2, 10, 6);
-    let rope = Rope { theta: 100.0, scaling: Scaling::None };
-    let rotary = Rotary::new(&rope, rotated);
+    let rotary = Rotary::new(&Rope { theta: 100.0, d_rotated: rotated, scaling: Scaling::None });
     let all = random(&[n, h, 3 * d], 11, 1.0);
     let before = all.copy().unwrap();
     rotary.apply(all.narrow(2, d, d).unwrap()).unwrap();
@@ -155,15 +154,68 @@ fn rotation_turns_pairs_by_position_and_nothing_else() {
     }
 }
 
+fn rope(scaling: Scaling) -> Rope {
+    Rope { theta: 10_000.0, d_rotated: 64, scaling }
+}
+
 #[test]
 fn scaled_frequencies_keep_short_waves_and_stretch_long_ones() {
-    let plain = Rope { theta: 10_000.0, scaling: Scaling::None }.frequencies(64);
-    let linear = Rope { theta: 10_000.0, scaling: Scaling::Linear(4.0) }.frequencies(64);
+    let plain = rope(Scaling::None).frequencies(1);
+    let linear = rope(Scaling::Linear(4.0)).frequencies(1);
     assert!(plain.iter().zip(&linear).all(|(a, b)| a / 4.0 == *b));
-    let scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 512.0 };
-    let llama = Rope { theta: 10_000.0, scaling }.frequencies(64);
+    let llama = rope(Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 512.0 }).frequencies(1);
     assert_eq!((plain[0], plain[31] / 8.0), (llama[0], llama[31]));
     assert!(plain.iter().zip(&llama).all(|(a, b)| *b <= *a && *b >= a / 8.0));
+    let yarn = rope(Scaling::Yarn {
+        factor: 8.0,
+        original_context: 512.0,
+        fast: 32.0,
+        slow: 1.0,
+        truncate: true,
+        attention: 1.2,
+    });
+    let (yarn, attention) = (yarn.frequencies(1), yarn.attention());
+    assert_eq!((plain[0], plain[31] / 8.0, 1.2), (yarn[0], yarn[31], attention));
+    assert!(plain.iter().zip(&yarn).all(|(a, b)| *b <= *a && *b >= a / 8.0));
+    assert!(plain.iter().zip(&yarn).any(|(a, b)| *b < *a && *b > a / 8.0), "some pairs are blended");
+}
+
+#[test]
+fn two_scalings_depend_on_the_length_of_the_context_and_on_nothing_else() {
+    let plain = rope(Scaling::None).frequencies(1);
+    let dynamic = rope(Scaling::Dynamic { factor: 2.0, max_positions: 16.0 });
+    assert_eq!(dynamic.frequencies(16), plain);
+    let (longer, longest) = (dynamic.frequencies(17), dynamic.frequencies(32));
+    // The slowest pair of twice the context turns by 1 / (2 * 2 - 1): the base grows by 3^(64 / 62).
+    assert!((longest[31] * 3.0 / plain[31] - 1.0).abs() < 1e-5 && longer[31] > longest[31] && longer[31] < plain[31]);
+    let factors = |f: f32| vec![f; 32].into();
+    let long = rope(Scaling::Long { short: factors(1.0), long: factors(4.0), original_context: 16.0, attention: 1.0 });
+    assert_eq!(long.frequencies(16), plain);
+    assert!(plain.iter().zip(long.frequencies(17)).all(|(a, b)| a / 4.0 == b));
+    // Long, short and long again through one rotation: a context's rows are those it has alone.
+    for rope in [dynamic, long] {
+        let kept = Rotary::new(&rope);
+        for n in [20, 16, 3, 24, 20, 17] {
+            let turned = |rotary: &Rotary| rotary.apply(random(&[n, 2, 64], 5, 1.0)).unwrap().to_vec3::<f32>().unwrap();
+            assert_eq!(turned(&kept), turned(&Rotary::new(&rope)), "{n} tokens");
+        }
+    }
+}
+
+#[test]
+fn an_odd_width_turns_with_the_feature_behind_it() {
+    let rope = Rope { theta: 100.0, d_rotated: 3, scaling: Scaling::None };
+    let x = random(&[2, 1, 6], 3, 1.0);
+    let before = x.copy().unwrap().to_vec3::<f32>().unwrap();
+    let after = Rotary::new(&rope).apply(x).unwrap().to_vec3::<f32>().unwrap();
+    let (old, new) = (&before[1][0], &after[1][0]);
+    for i in 0..2 {
+        let angle = 100.0_f32.powf(-2.0 * i as f32 / 3.0);
+        let (a, b) = (old[i], old[i + 2]);
+        assert!((new[i] - (a * angle.cos() - b * angle.sin())).abs() < 1e-6);
+        assert!((new[i + 2] - (b * angle.cos() + a * angle.sin())).abs() < 1e-6);
+    }
+    assert_eq!(old[4..], new[4..]);
 }
 
 #[test]
