@@ -24,6 +24,9 @@ path = "b"
 path = "a"
 format = "sparsify"
 subtract_b_dec = true
+scale = 2.0
+center = true
+insist = ["hookpoint"]
 sizes = { d_in = 8, d_sae = 16, d_out = 8, k = 2 }
 [saes."b/resid_post.0"]
 path = "b"

@@ -104,7 +104,9 @@ fn check_all(under: &str) {
         assert_eq!((shape.d_in, shape.d_sae), sizes, "{path}");
         let ties = path.contains("topk_ties");
         match check(&folder, &folder.join("reference.safetensors"), "features", None, ties) {
-            Ok(told) => println!("{path}: {shape}, {:?}: {told}", shape.input_hookpoint.map(|h| h.to_string())),
+            Ok(told) => {
+                println!("{path}: {shape}, {:?}: {told}", shape.declared.input.as_ref().map(|place| &place.written))
+            }
             Err(e) => failures.push(format!("{path}: {shape}: {e}")),
         }
     }
@@ -216,7 +218,8 @@ fn llamascopium_selects_by_decoder_norm_and_divides_it_out() {
         });
         std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
         let sae = sae::open(folder.path(), None).unwrap();
-        assert_eq!(sae.shape().input_hookpoint.unwrap().to_string(), "resid_post.3");
+        let place = sae.shape().declared.input.clone().unwrap();
+        assert_eq!(place.hookpoint("gpt2").unwrap().to_string(), "resid_post.3");
         let c = if scaled { (d as f64).sqrt() / 3.5 } else { 1.0 };
         let found = sae.encode(&rows, sae::Encode::Sparse).unwrap();
         let (mut dense, mut plain) = (vec![0f32; n * m], vec![0f32; n * m]);
@@ -367,4 +370,108 @@ fn llama_scope_with_decoder_norms_follows_the_authors() {
     }
     compare("latents", &dense, &latents, true).unwrap();
     compare("reconstruction", decoded.as_slice(), &outputs, false).unwrap();
+}
+
+/// SAEs that SAELens saved with `expected_average_only_in`, whose factor lies outside the file: latents and outputs as SAELens
+/// has them once it folded the factor in, of the rows as they are and of the centred rows.
+#[test]
+fn a_scale_outside_the_file_and_centred_rows_as_sae_lens_computes_them() {
+    let place = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens"));
+    for name in ["standard", "gated", "jumprelu", "topk", "topk_by_decoder_norm", "skip_transcoder"] {
+        let (folder, reference) = (place.join(name), place.join(name).join("reference.safetensors"));
+        assert_eq!(sae::header(&folder, None).unwrap().declared.scale, sae::Scale::Missing, "{name}");
+        let (_, x) = sae::read_activations(&reference, "x").unwrap();
+        for center in [false, true] {
+            let reading = sae::Reading { scale: Some(2.37), center, ..sae::Reading::default() };
+            let sae = sae::open_as(&folder, &reading).unwrap();
+            let latents = sae.encode(&x, sae::Encode::Sparse).unwrap();
+            let mut dense = vec![0f32; x.n_rows() * latents.d_sae];
+            for r in 0..x.n_rows() {
+                let (active, values) = latents.row(r);
+                active.iter().zip(values).for_each(|(&j, &v)| dense[r * latents.d_sae + j as usize] = v);
+            }
+            let key = if center { "centered." } else { "" };
+            let expected = |what: &str| tensor(&reference, &format!("{key}{what}")).unwrap().1;
+            compare(&format!("{name} {key}latents"), &dense, &expected("features"), true).unwrap();
+            let mut output = sae.decode(&latents, &x).unwrap();
+            if center && !sae.shape().transcoder {
+                // the mean that was taken off is put back
+                for (r, x) in x.rows().enumerate() {
+                    let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
+                    output.row_mut(r).iter_mut().for_each(|v| *v = (f64::from(*v) - mean) as f32);
+                }
+            }
+            compare(&format!("{name} {key}output"), output.as_slice(), &expected("forward"), false).unwrap();
+        }
+        // the other scale gives other latents
+        let plain = sae::open(&folder, None).unwrap().encode(&x, sae::Encode::Sparse).unwrap();
+        let reading = sae::Reading { scale: Some(2.37), ..sae::Reading::default() };
+        assert_ne!(plain, sae::open_as(&folder, &reading).unwrap().encode(&x, sae::Encode::Sparse).unwrap(), "{name}");
+    }
+}
+
+/// What `center_writing_weights` does, by TransformerLens: with LayerNorm the mean over dimensions goes from what is written to
+/// the residual stream, and nothing else changes; with RMSNorm nothing changes.
+#[test]
+fn centred_weights_take_the_mean_off_what_is_written() {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/centering.safetensors"));
+    let places = [
+        "embed",
+        "resid_post.0",
+        "resid_post.1",
+        "attn_out.0",
+        "attn_out.1",
+        "mlp_out.0",
+        "mlp_out.1",
+        "attn_z.0",
+        "attn_z.1",
+    ];
+    for (kind, layer_norm) in [("LN", true), ("RMS", false)] {
+        for place in places {
+            let hookpoint: cognate::ids::Hookpoint = place.parse().unwrap();
+            let (shape, mut raw) = tensor(file, &format!("{kind}.raw.{place}")).unwrap();
+            let (_, centered) = tensor(file, &format!("{kind}.centered.{place}")).unwrap();
+            let changed = compare("", &raw, &centered, false).is_err();
+            assert_eq!(changed, layer_norm && cognate::plan::is_written(hookpoint), "{kind} {place}");
+            if changed {
+                for row in raw.chunks_mut(shape[1]) {
+                    let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / row.len() as f64;
+                    row.iter_mut().for_each(|v| *v = (f64::from(*v) - mean) as f32);
+                }
+            }
+            compare(&format!("{kind} {place}"), &raw, &centered, false).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_configuration_of_other_sizes_is_refused_unless_the_weights_are_trusted() {
+    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/standard"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(from.join("sae_weights.safetensors"), folder.path().join("sae_weights.safetensors")).unwrap();
+    let text = std::fs::read_to_string(from.join("cfg.json")).unwrap();
+    for (key, value) in [("d_in", 25), ("d_sae", 63)] {
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config[key] = value.into();
+        std::fs::write(folder.path().join("cfg.json"), config.to_string()).unwrap();
+        let told = sae::header(folder.path(), None).unwrap_err().to_string();
+        assert!(told.contains(&value.to_string()) && told.contains("insist = [\"width\"]"), "{told}");
+        let trusting = sae::Reading { trust_weights: true, ..sae::Reading::default() };
+        assert_eq!(sae::header_as(folder.path(), &trusting).unwrap().d_in, 24);
+    }
+}
+
+#[test]
+fn a_scale_that_changes_nothing_or_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/standard"));
+    std::fs::copy(from.join("sae_weights.safetensors"), folder.path().join("sae_weights.safetensors")).unwrap();
+    let text = std::fs::read_to_string(from.join("cfg.json")).unwrap();
+    std::fs::write(folder.path().join("cfg.json"), text.replace("expected_average_only_in", "layer_norm")).unwrap();
+    let with =
+        |scale: f64| sae::header_as(folder.path(), &sae::Reading { scale: Some(scale), ..sae::Reading::default() });
+    assert!(with(2.0).unwrap_err().to_string().contains("would change nothing"));
+    for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(with(scale).unwrap_err().to_string().contains("positive number"), "{scale}");
+    }
 }

@@ -5,8 +5,9 @@
 //! about its output, the skip connection included where it has one.
 
 use crate::error::{Error, Result};
+use crate::hub::registry;
 use crate::linalg::Matrix;
-use crate::sae::{self, Encode, Format, LatentBatch};
+use crate::sae::{self, Encode, Format, LatentBatch, Reading, Scale};
 use crate::store::AtomicFile;
 use std::io::Write;
 use std::path::Path;
@@ -14,13 +15,32 @@ use std::path::Path;
 /// Rows encoded before their dense form is written, so that `[n, d_sae]` is never in memory.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Encodes tensor `tensor` of `input` with the SAE at `sae` and writes `out`, beside first and then renamed.
+/// Encodes tensor `tensor` of `input` with the SAE at `sae` and writes `out`, beside first and then renamed. An SAE in the cache
+/// is read with the scale of SAELens' registry; a word is given back where a factor is missing and the input is taken as it is.
 ///
 /// # Errors
 /// `Request` for a missing file or tensor, an SAE of no known format, or activations of another width; `Input` for damaged
 /// files and rows that are not finite; `Machine` when `out` cannot be written.
-pub fn encode(sae: &Path, input: &Path, tensor: &str, out: &Path, decode: bool, format: Option<Format>) -> Result<()> {
-    let sae = sae::open(sae, format)?;
+pub fn encode(
+    sae: &Path,
+    input: &Path,
+    tensor: &str,
+    out: &Path,
+    decode: bool,
+    format: Option<Format>,
+) -> Result<Option<String>> {
+    let facts = registry::facts(&sae.to_string_lossy());
+    let overrides = facts.as_ref().map(|facts| facts.overrides.clone()).unwrap_or_default();
+    let mut reading = Reading { overrides, ..Reading::of(format) };
+    let missing = sae::header_as(sae, &reading)?.declared.scale == Scale::Missing;
+    reading.scale = facts.and_then(|facts| facts.scale).filter(|_| missing);
+    let warning = (missing && reading.scale.is_none()).then(|| {
+        format!(
+            "the SAE in {} asks for a factor that its files do not hold (expected_average_only_in); the input is taken as it is",
+            sae.display()
+        )
+    });
+    let sae = sae::open_as(sae, &reading)?;
     let (shape, x) = sae::read_activations(input, tensor)?;
     let (d_sae, d_out) = (sae.shape().d_sae, sae.shape().d_out);
     let header = header(&shape, x.n_rows(), d_sae, decode.then_some(d_out));
@@ -49,7 +69,7 @@ pub fn encode(sae: &Path, input: &Path, tensor: &str, out: &Path, decode: bool, 
         put(&mut file, &little_endian(part))?;
     }
     file.commit()?;
-    Ok(())
+    Ok(warning)
 }
 
 /// The head of a safetensors file with `latents` and perhaps `reconstruction`, padded to 8 bytes.

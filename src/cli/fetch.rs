@@ -11,7 +11,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Fetches every model and SAE that a pair of the dataflow file needs, and puts the place on this machine in its stead.
+/// Fetches every model and SAE that a pair of the dataflow file needs, and puts the place on this machine in a model's stead; an
+/// SAE keeps the name it was asked for by, which says more of it than its place.
 ///
 /// # Errors
 /// Those of [`hub::fetch`], with the model's or SAE's name.
@@ -25,8 +26,8 @@ pub fn fetch_all(spec: &mut DataflowSpec, voice: Voice) -> Result<()> {
     let may_be = |a: &SiteName, b: &SiteName| {
         a == b || a.model == b.model && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
     };
-    for (site, sae) in spec.saes.iter_mut().filter(|(site, _)| used.iter().any(|used| may_be(used, site))) {
-        sae.path = as_text(fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?);
+    for (site, sae) in spec.saes.iter().filter(|(site, _)| used.iter().any(|used| may_be(used, site))) {
+        fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?;
     }
     Ok(())
 }

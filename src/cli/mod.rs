@@ -120,7 +120,10 @@ enum Command {
         #[arg(long, value_name = "RUN")]
         beside: Option<PathBuf>,
     },
-    /// Try every SAE at its hookpoint and at its neighbours (exit code 1 when another reading is clearly better)
+    /// Try every SAE as declared and with one change at a time (exit code 1 when one is not read as trained)
+    ///
+    /// Changes: one block before and after, the normed twin, the decoder bias, centring, the scale. Not read as trained: another
+    /// reading is clearly better, the FVU is 1 or more, or the SAE's own files contradict the dataflow file.
     Doctor {
         /// The dataflow file
         flow: PathBuf,
@@ -174,7 +177,7 @@ enum Command {
     },
     /// Encode activations with an SAE
     Encode {
-        /// SAE folder or file, or hf:owner/name[@revision]/folder
+        /// SAE folder or file, hf:owner/name[@revision]/folder, or sae_lens:RELEASE/SAE_ID
         #[arg(long)]
         sae: String,
         /// Safetensors file with the activations, [n, d_in]
@@ -276,8 +279,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Encode { sae, input, tensor, out, decode, format } => {
-            let sae = fetch::fetch(&sae, Want::Sae, Voice::new(false, false))?;
-            encode::encode(&sae, &input, &tensor, &out, decode, format)?;
+            let voice = Voice::new(false, false);
+            let sae = fetch::fetch(&sae, Want::Sae, voice)?;
+            if let Some(warning) = encode::encode(&sae, &input, &tensor, &out, decode, format)? {
+                voice.warn(&warning);
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::cli::machine;
 use crate::cli::measure::Measured;
+use crate::cli::progress::Voice;
 use crate::cli::run::settled_cross;
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -35,6 +36,8 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
         println!("{out}");
     } else {
         print!("{}{}", as_text(&plan), measured.map_or(String::new(), |m| m.as_text()));
+        let voice = Voice::new(false, false);
+        plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     }
     fits?;
     Ok(ExitCode::SUCCESS)
@@ -80,7 +83,7 @@ pub fn as_text(plan: &Plan) -> String {
     }
     let spaces = plan.spaces.iter().map(|s| {
         let what = match &s.sae {
-            Some(sae) => ("encode", "SAEs", sae.shape.to_string()),
+            Some(sae) => ("encode", "SAEs", sae.in_words()),
             None => ("take", "places", format!("{} dimensions as they are", s.width)),
         };
         ((s.site.model.clone(), what), s.site.hookpoint)

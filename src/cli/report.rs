@@ -99,7 +99,8 @@ fn decoder_rows(
     let Some(planned) = spec.sae(site) else { return Ok(None) };
     let path = hub::local(&planned.path, Want::Sae)?;
     check_sae(saved, site, &path, planned.format)?;
-    let sae = sae::open(&path, planned.format)?;
+    let reading = sae::Reading { trust_weights: true, ..sae::Reading::of(planned.format) };
+    let sae = sae::open_as(&path, &reading)?;
     let rows = sae.decoder_rows();
     match latents.iter().find(|l| **l >= rows.n_rows()) {
         Some(l) => Err(Error::input(format!(

@@ -1,7 +1,7 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
 use super::RunArgs;
-use crate::cli::doctor::complaint;
+use crate::cli::doctor::complaints;
 use crate::cli::fetch::fetch_all;
 use crate::cli::kept::dataflow_of;
 use crate::cli::mend::{mend_dataflow, mend_tables};
@@ -9,7 +9,7 @@ use crate::cli::plan::{as_json, as_text, limit};
 use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
 use crate::corpus::{Corpus, Cursor, Tokenizer};
-use crate::doctor::diagnose_open;
+use crate::doctor::{Diagnosis, Verdict, diagnose_open};
 use crate::engine::{
     Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass,
 };
@@ -51,6 +51,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     plan.check_memory(limit)?;
     if leads {
         voice.plan(&as_text(&plan), &as_json(&plan));
+        plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     }
     plan.take_fingerprint()?;
     let plan = Arc::new(plan);
@@ -176,25 +177,49 @@ fn check(plan: &Plan, loaded: &Loaded, voice: Voice) -> Result<()> {
         return Ok(());
     }
     let found = diagnose_open(plan, &loaded.models, &loaded.saes, tokens)?;
-    let wrong: Vec<String> = found.iter().filter_map(complaint).collect();
+    let wrong: Vec<String> = found.iter().flat_map(complaints).collect();
     match rule {
-        _ if wrong.is_empty() => {
-            let n_tokens = found.iter().map(|d| d.n_tokens).max().unwrap_or(0);
-            voice.say(&format!(
-                "{} SAEs tried on {} tokens: none reads clearly better elsewhere",
-                found.len(),
-                thousands(n_tokens)
-            ));
-        }
+        _ if wrong.is_empty() => voice.say(&checked(&found)),
         DoctorRule::Refuse => {
+            let insist = if found.iter().any(|d| d.is_wrong() && d.verdict() == Verdict::WorseThanMean) {
+                "insist = [\"fvu\"] for that SAE, or "
+            } else {
+                ""
+            };
             return Err(Error::new(
                 ErrorKind::Gate,
-                format!("{}; if it is meant so, write doctor = \"warn\" under [check]", wrong.join("\n       ")),
+                format!(
+                    "{}; if it is meant so, write {insist}doctor = \"warn\" under [check]",
+                    wrong.join("\n       ")
+                ),
             ));
         }
         _ => wrong.iter().for_each(|complaint| voice.warn(complaint)),
     }
     Ok(())
+}
+
+/// One line on SAEs that nothing is wrong with.
+fn checked(found: &[Diagnosis]) -> String {
+    let n_tokens = found.iter().map(|d| d.n_tokens).max().unwrap_or(0);
+    let fvus = |of: fn(&Diagnosis) -> bool| {
+        let all: Vec<f64> = found.iter().filter(|d| of(d)).filter_map(|d| d.declared()?.fvu).collect();
+        let ends = (all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(0.0, f64::max));
+        match all.len() {
+            0 => String::new(),
+            1 => format!(" (FVU {:.2})", ends.0),
+            _ => format!(" (FVU {:.2} to {:.2})", ends.0, ends.1),
+        }
+    };
+    let s = if found.len() == 1 { "" } else { "s" };
+    let head = format!("doctor: {} SAE{s} tried on {} tokens", found.len(), thousands(n_tokens));
+    let trained = format!("none reads clearly better elsewhere{}", fvus(|d| !d.control));
+    let control = format!("models of random weights, as a control{}", fvus(|d| d.control));
+    match (found.iter().any(|d| !d.control), found.iter().any(|d| d.control)) {
+        (true, true) => format!("{head}: {trained}; {control}"),
+        (false, true) => format!("{head}: {control}"),
+        _ => format!("{head}: {trained}"),
+    }
 }
 
 /// Says which records were left out.

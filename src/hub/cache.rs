@@ -88,7 +88,8 @@ impl Hub {
         }
         let there = |name: &str| path.join(name).is_file();
         let missing = match want {
-            _ if names_a_file(&reference.inside) => Some(reference.inside.clone()),
+            // a folder may be called like a file
+            _ if names_a_file(&reference.inside) && !path.is_dir() => Some(reference.inside.clone()),
             Want::Config => (!there(CONFIG)).then(|| reference.within(CONFIG)),
             Want::Weights | Want::Model => {
                 let mut needed = vec![CONFIG.to_string()];

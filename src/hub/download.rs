@@ -128,7 +128,7 @@ fn without_address(text: &str) -> &str {
 /// # Errors
 /// `Request` when it is not there, or when several could be meant.
 fn sae_files(reference: &Reference, names: &BTreeSet<String>) -> Result<Vec<String>> {
-    let file = names_a_file(&reference.inside);
+    let file = names_a_file(&reference.inside) && names.contains(&reference.inside);
     let folder = match reference.inside.rsplit_once('/') {
         Some((folder, _)) if file => format!("{folder}/"),
         _ if file || reference.inside.is_empty() => String::new(),

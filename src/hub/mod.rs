@@ -14,6 +14,7 @@ mod cache;
 mod download;
 mod pointer;
 mod reference;
+pub mod registry;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
-//! How is a place on the hub written? `hf:owner/name`, with `@revision` and a path inside where they are wanted.
+//! How is a place on the hub written? `hf:owner/name`, with `@revision` and a path inside where they are wanted; or, for an
+//! SAE, `sae_lens:RELEASE/SAE_ID` in the words of SAELens' registry.
 
+use super::registry;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -18,11 +20,14 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The reference that `text` is; `None` when it does not begin with `hf:`.
+    /// The reference that `text` is; `None` when it begins with neither `hf:` nor `sae_lens:`.
     ///
     /// # Errors
-    /// `Request` when it begins so and is malformed.
+    /// `Request` when it begins so and is malformed, or names an SAE that is not in the registry.
     pub fn parse(text: &str) -> Result<Option<Reference>> {
+        if let Some(name) = text.strip_prefix(registry::SCHEME) {
+            return registry::reference(name).map(Some);
+        }
         let Some(rest) = text.strip_prefix(SCHEME) else { return Ok(None) };
         let wrong = |what: &str| {
             Error::request(format!(

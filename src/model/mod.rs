@@ -21,8 +21,8 @@ pub use families::knows_key;
 pub use forward::{forward, lay_aside};
 pub use gguf::tokenizer_json;
 pub use open::{
-    context_bytes, described, described_by, files, header, memory_bytes, open, open_for, open_redrawn, tokenizer,
-    tokenizer_files, width_of,
+    context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
+    tokenizer, tokenizer_files, width_of,
 };
 
 use crate::error::{Error, Result};
@@ -65,6 +65,9 @@ pub struct ModelShape {
     pub block: BlockKind,
     /// Whether the MLP has a gate (`mlp_up`, `mlp_gate_act` exist).
     pub gated: bool,
+    /// Whether its norms take the mean off (LayerNorm, not RMSNorm): then the mean over dimensions of what is added to the
+    /// residual stream changes nothing.
+    pub layer_norm: bool,
 }
 
 impl ModelShape {

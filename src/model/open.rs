@@ -42,6 +42,13 @@ pub fn described_by(keys: &Map<String, Value>, place: &Path) -> Result<ModelShap
     Ok(families::build(&Config::from_values(place.to_path_buf(), keys.clone()), Loader::described())?.shape)
 }
 
+/// The name that the configuration of the model at `path` holds (`_name_or_path`); `None` where there is none.
+pub fn name_of(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join("config.json")).ok()?;
+    let keys: Map<String, Value> = serde_json::from_str(&text).ok()?;
+    keys.get("_name_or_path")?.as_str().filter(|name| !name.is_empty()).map(String::from)
+}
+
 /// The model at `path`, all blocks loaded and widened to f32. The token table stays mapped; the output head is not read.
 ///
 /// # Errors

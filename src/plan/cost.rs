@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
 use crate::moments::SEEN_BYTES;
-use crate::plan::{Pair, Plan, Space};
+use crate::plan::{Pair, Plan, PlannedSae, Space};
 use crate::report::human_bytes;
 use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::{Cross, DoctorRule};
@@ -153,8 +153,8 @@ fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
     4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
 }
 
-/// What the doctor's check takes beside the models and SAEs: a copy of the largest SAE, and what one model held at each
-/// place and its two neighbours.
+/// What the doctor's check takes beside the models and SAEs: a copy of the largest SAE, what one model held at each place, its
+/// two neighbours and its normed twin (of a transcoder at what it predicts, too), and what is read with another scale.
 fn check_bytes(plan: &Plan) -> u64 {
     let check = &plan.spec.check;
     let saes = || plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?)));
@@ -163,8 +163,14 @@ fn check_bytes(plan: &Plan) -> u64 {
     }
     let rows = check.tokens + plan.spec.corpus.context_length as u64;
     let held = plan.models.iter().enumerate().map(|(k, m)| {
-        let widths = |(s, _): (&Space, _)| m.shape.width(s.site.hookpoint).unwrap_or(m.shape.d_model) as u64;
-        4 * rows * 3 * saes().filter(|(s, _)| s.model == k).map(widths).sum::<u64>()
+        let widths = |(s, sae): (&Space, &PlannedSae)| {
+            let width = m.shape.width(s.site.hookpoint).unwrap_or(m.shape.d_model) as u64;
+            let places = 3 + u64::from(s.site.hookpoint.twin().is_some());
+            if sae.shape.transcoder { places * (width + sae.shape.d_out as u64) } else { places * width }
+        };
+        let of_model = || saes().filter(|(s, _)| s.model == k);
+        let scaled = of_model().map(|(_, sae)| (sae.shape.d_in + sae.shape.d_out) as u64).max().unwrap_or(0);
+        4 * rows * (of_model().map(widths).sum::<u64>() + scaled)
     });
     saes().map(|(_, sae)| sae.shape.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
 }

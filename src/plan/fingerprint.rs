@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::sae::Format;
+use crate::sae::{Format, Reading};
 use crate::spec::{Cross, DataflowSpec};
 use crate::store::digest_of;
 use serde_json::Value;
@@ -30,7 +30,11 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();
     spec.models.values_mut().for_each(|model| model.sizes = None);
-    spec.saes.values_mut().for_each(|sae| sae.sizes = None);
+    for sae in spec.saes.values_mut() {
+        // scale and centring enter as they were settled with the SAE's own files
+        (sae.sizes, sae.scale, sae.center) = (None, None, None);
+        sae.insist.clear();
+    }
     let value = serde_json::to_value(&spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
     parts.retain(|key, _| {
@@ -112,6 +116,17 @@ pub(super) fn sae_parts(site: &Site, path: &Path, format: Option<Format>) -> Res
     let mut parts = BTreeMap::new();
     file_parts(&sae_name(site), &crate::sae::files(path, format)?, &mut parts)?;
     Ok(parts)
+}
+
+/// What was settled of how an SAE is read, whoever said so: its own files, the registry or the dataflow file.
+pub(super) fn settled_parts(site: &Site, reading: &Reading) -> BTreeMap<String, String> {
+    let overrides = serde_json::to_string(&reading.overrides).expect("JSON is plain data");
+    let parts = [
+        ("scale", reading.scale.filter(|&scale| scale != 1.0).map(|scale| scale.to_string())),
+        ("center", reading.center.then(|| "true".to_string())),
+        ("overrides", Some(overrides).filter(|_| !reading.overrides.is_empty())),
+    ];
+    parts.into_iter().filter_map(|(key, value)| Some((format!("{}.{key}", sae_name(site)), value?))).collect()
 }
 
 /// How a refusal calls an SAE.

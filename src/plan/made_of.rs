@@ -5,7 +5,7 @@ use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::plan::Plan;
-use crate::plan::fingerprint::{file_parts, sae_name, sae_parts};
+use crate::plan::fingerprint::{file_parts, sae_name, sae_parts, settled_parts};
 use crate::sae::Format;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,15 @@ impl Plan {
     /// `State` naming a file that is not what it was, those of reading.
     pub fn check_made_of(&self, saved: &BTreeMap<String, String>) -> Result<()> {
         for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
-            check_sae(saved, &space.site, &sae.path, sae.format)?;
+            check_sae(saved, &space.site, &sae.path, sae.reading.format)?;
+            let settled = settled_parts(&space.site, &sae.reading);
+            if let Some((part, now)) = settled.iter().find(|(part, now)| saved.get(*part) != Some(now)) {
+                let then = saved.get(part).map_or("not set", String::as_str);
+                return Err(Error::state(format!(
+                    "{part} was {then} when the run's sums were made and is {now} now; write it into the dataflow file as it \
+                     was, or make another run"
+                )));
+            }
         }
         self.models.iter().try_for_each(|model| check_tokenizer(saved, &model.name, &model.path))
     }

@@ -2,16 +2,18 @@
 
 use crate::corpus::{Corpus, Tokenizer};
 use crate::error::{Error, Result};
+use crate::hub::{Reference, registry};
 use crate::ids::Site;
 use crate::model::ModelShape;
 use crate::moments::tile_rows;
 use crate::plan::cost::costs;
-use crate::plan::fingerprint::{file_parts, sae_parts, spec_parts};
+use crate::plan::declared::{Asked, settle};
+use crate::plan::fingerprint::{file_parts, sae_parts, settled_parts, spec_parts};
 use crate::plan::sizes::{Sized, of_model, of_sae};
 use crate::plan::used::check_used;
 use crate::plan::{Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
-use crate::sae::Sae;
-use crate::spec::{Cross, DataflowSpec};
+use crate::sae::{Reading, Sae};
+use crate::spec::{Cross, DataflowSpec, Insist};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +23,16 @@ impl Plan {
     /// # Errors
     /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
     pub fn new(spec: DataflowSpec) -> Result<Plan> {
+        let plan = Plan::for_doctor(spec)?;
+        plan.check_declared()?;
+        Ok(plan)
+    }
+
+    /// The same where an SAE's own files may contradict the dataflow file: that is what the doctor looks into.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], but for contradictions.
+    pub fn for_doctor(spec: DataflowSpec) -> Result<Plan> {
         let mut plan = Plan::without_corpus(spec)?;
         let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
         corpus.check_keys()?;
@@ -28,10 +40,23 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The same for who reads saved sums: the corpus is not looked for.
+    /// Refuses what SAEs' own files contradict.
     ///
     /// # Errors
-    /// As [`Plan::new`].
+    /// `Request` naming every contradiction and what to do.
+    fn check_declared(&self) -> Result<()> {
+        if self.contradictions.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<String> =
+            self.contradictions.iter().map(|(site, what)| format!("sae \"{site}\": {what}")).collect();
+        Err(Error::request(all.join("\n       ")))
+    }
+
+    /// The same for who reads saved sums: neither the corpus is looked for, nor what was settled when the run began.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], but for contradictions.
     pub fn without_corpus(spec: DataflowSpec) -> Result<Plan> {
         Plan::think(spec, false)
     }
@@ -43,6 +68,7 @@ impl Plan {
     /// As [`Plan::new`], and `Request` for what is neither there nor described.
     pub fn outline(spec: DataflowSpec) -> Result<Plan> {
         let mut plan = Plan::think(spec, true)?;
+        plan.check_declared()?;
         let (here, missing) = Corpus::list(&plan.spec.corpus)?;
         let files = match &plan.tokenizer {
             Some(tokenizer) if missing.is_empty() => {
@@ -75,9 +101,11 @@ impl Plan {
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
         let models = plan_models(&spec, sized, &sites)?;
         let mut spaces = Vec::new();
+        let mut notes = Notes { assumptions, ..Notes::default() };
         for site in &sites {
-            spaces.push(plan_space(&spec, site, &models, outline, &mut assumptions)?);
+            spaces.push(plan_space(&spec, site, &models, outline, &mut notes)?);
         }
+        let Notes { mut assumptions, contradictions, warnings } = notes;
         let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
         let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
         let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();
@@ -97,6 +125,8 @@ impl Plan {
             screens: false,
             corpus_files: Vec::new(),
             assumptions,
+            contradictions,
+            warnings,
             fingerprint_parts: BTreeMap::new(),
         };
         plan.keep_sums(plan.spec.compare.cross);
@@ -156,7 +186,8 @@ impl Plan {
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
         for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
-            parts.extend(sae_parts(&space.site, &sae.path, sae.format)?);
+            parts.extend(sae_parts(&space.site, &sae.path, sae.reading.format)?);
+            parts.extend(settled_parts(&space.site, &sae.reading));
         }
         for (k, (path, size)) in self.corpus_files.iter().enumerate() {
             let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
@@ -308,12 +339,20 @@ pub fn resolved(spec: &DataflowSpec) -> Result<DataflowSpec> {
     spec.resolved(&families)
 }
 
+/// What is to be said of a plan.
+#[derive(Default)]
+struct Notes {
+    assumptions: Vec<String>,
+    contradictions: Vec<(Site, String)>,
+    warnings: BTreeMap<String, Vec<Site>>,
+}
+
 fn plan_space(
     spec: &DataflowSpec,
     site: &Site,
     models: &[PlannedModel],
     outline: bool,
-    assumptions: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
@@ -333,25 +372,64 @@ fn plan_space(
         }
         return Ok(Space { site: site.clone(), model, slot, width, sae: None });
     };
-    let Sized { path, shape, unverified } = of_sae(site, sae, outline)?;
+    // a name that no registry knows is wrong wherever the files lie
+    Reference::parse(&sae.path).map_err(|e| e.within(format!("sae \"{site}\"")))?;
+    let facts = registry::facts(&sae.path);
+    let overrides = facts.as_ref().map(|facts| facts.overrides.clone()).unwrap_or_default();
+    let trust_weights = sae.insist.contains(&Insist::Width);
+    let base = Reading { subtract_b_dec: sae.subtract_b_dec, trust_weights, overrides, ..Reading::of(sae.format) };
+    let Sized { path, shape, unverified } = of_sae(site, sae, &base, outline)?;
+    let here = unverified.is_none();
     if let Some(source) = unverified {
-        assumptions.push(format!("sae \"{site}\" is not here ({}): its sizes are those of {source}", sae.path));
+        notes.assumptions.push(format!("sae \"{site}\" is not here ({}): its sizes are those of {source}", sae.path));
     }
-    if shape.d_in != width {
+    let settled = settle(
+        &Asked {
+            site,
+            spec: sae,
+            sae: &shape,
+            facts: facts.as_ref(),
+            model: &models[model].shape,
+            model_names: &model_names(&models[model], &spec.models[&site.model].path),
+            corpus: &spec.corpus,
+        },
+        base,
+    );
+    notes.contradictions.extend(settled.contradictions.into_iter().map(|what| (site.clone(), what)));
+    for warning in settled.warnings {
+        notes.warnings.entry(warning).or_default().push(site.clone());
+    }
+    if shape.d_in != width && shape.declared.head.is_none() {
         return Err(Error::request(format!(
             "sae \"{site}\": its encoder takes {} dimensions, hookpoint {} of model {:?} is {width} wide; check the SAE's path \
              ({}) and the hookpoint",
             shape.d_in, site.hookpoint, site.model, sae.path
         )));
     }
+    if here && settled.reading.scale.is_some() {
+        crate::sae::header_as(&path, &settled.reading).map_err(|e| e.within(format!("sae \"{site}\"")))?;
+    }
     let planned = PlannedSae {
         path,
-        format: sae.format,
+        reading: settled.reading,
         shape: shape.clone(),
         encode: sae.encode,
-        subtract_b_dec: sae.subtract_b_dec,
+        output: settled.output,
+        registered_scale: facts.as_ref().and_then(|facts| facts.scale),
+        neuronpedia: facts.and_then(|facts| facts.neuronpedia),
+        any_fvu: sae.insist.contains(&Insist::Fvu),
     };
     Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: Some(planned) })
+}
+
+/// What a model is called: by the repository that the dataflow file or the cache names, else by its folder; and by the name that
+/// its configuration holds.
+fn model_names(model: &PlannedModel, written: &str) -> Vec<String> {
+    let last = || model.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        registry::place(written).map(|(repository, _)| repository).or_else(last).into_iter().collect();
+    names.extend(crate::model::name_of(&model.path));
+    names
 }
 
 fn raw_sites(

@@ -4,6 +4,7 @@
 //! them. Everything after the plan trusts its shapes.
 
 mod cost;
+mod declared;
 mod fingerprint;
 mod made_of;
 mod make;
@@ -12,17 +13,18 @@ mod sizes;
 mod used;
 
 use crate::corpus::Tokenizer;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{Hookpoint, Site, library_names};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
-use crate::sae::{Encode, Format, Sae, SaeShape};
+use crate::sae::{Encode, Reading, Sae, SaeShape, Scale};
 use crate::spec::{Cross, DataflowSpec, Refine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cost::{Cost, grouped, parse_bytes};
+pub use declared::is_written;
 pub use fingerprint::{corpus_mark, fingerprint};
 pub use made_of::{check_sae, check_tokenizer};
 pub use make::resolved;
@@ -55,6 +57,10 @@ pub struct Plan {
     pub corpus_files: Vec<(PathBuf, u64)>,
     /// What an outline took at its word, a sentence each; a plan that can be run has none.
     pub assumptions: Vec<String>,
+    /// Where an SAE's own files contradict the dataflow file, with its site; only a plan for the doctor has any.
+    pub contradictions: Vec<(Site, String)>,
+    /// What an SAE's own files say that is worth a word, with the sites it is true of.
+    pub warnings: BTreeMap<String, Vec<Site>>,
     /// Name and digest of everything that changes a number; the run's fingerprint is their digest.
     pub fingerprint_parts: BTreeMap<String, String>,
 }
@@ -95,32 +101,43 @@ pub struct Space {
 pub struct PlannedSae {
     /// Where it is.
     pub path: PathBuf,
-    /// Format to insist on.
-    pub format: Option<Format>,
+    /// How it is read beside what its files say.
+    pub reading: Reading,
     /// Its sizes.
     pub shape: SaeShape,
     /// Which of its outputs is streamed.
     pub encode: Encode,
-    /// Whether the decoder bias is taken from the input, where the dataflow file insists.
-    pub subtract_b_dec: Option<bool>,
+    /// What it predicts, where its files say so and it is another place than it reads.
+    pub output: Option<Hookpoint>,
+    /// What an SAE of its release is multiplied by, where the registry says so.
+    pub registered_scale: Option<f64>,
+    /// Its id on Neuronpedia, where the registry gives one.
+    pub neuronpedia: Option<String>,
+    /// Whether an FVU of 1 or more is meant.
+    pub any_fvu: bool,
 }
 
 impl PlannedSae {
+    /// Its sizes, and how its input is taken where that is not as it is.
+    pub fn in_words(&self) -> String {
+        let scale = Some(self.scale()).filter(|&scale| scale != 1.0).map(|scale| format!(", input times {scale}"));
+        let center = if self.reading.center { ", mean taken off" } else { "" };
+        format!("{}{}{center}", self.shape, scale.unwrap_or_default())
+    }
+
+    /// What activations are multiplied by before the SAE: as the dataflow file or the registry has it, else its files; 1 where
+    /// nobody says anything.
+    pub fn scale(&self) -> f64 {
+        let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
+        self.reading.scale.unwrap_or(own)
+    }
+
     /// The SAE, read as the dataflow file wants it.
     ///
     /// # Errors
-    /// Those of [`crate::sae::open`]; `Request` where `subtract_b_dec` has no meaning.
+    /// Those of [`crate::sae::open_as`].
     pub fn open(&self) -> Result<Sae> {
-        let sae = crate::sae::open(&self.path, self.format)?;
-        match self.subtract_b_dec {
-            Some(subtract) if subtract != sae.subtracts_bias() => sae.with_bias_subtracted(subtract).ok_or_else(|| {
-                Error::request(
-                    "subtract_b_dec is set, but this is a transcoder: its decoder bias is in another space than its \
-                         input; take the key out",
-                )
-            }),
-            _ => Ok(sae),
-        }
+        crate::sae::open_as(&self.path, &self.reading)
     }
 }
 
@@ -176,6 +193,15 @@ impl Space {
 }
 
 impl Plan {
+    /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of.
+    pub fn warnings_in_words(&self) -> Vec<String> {
+        let named = |(what, sites): (&String, &Vec<Site>)| {
+            let names: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
+            format!("sae{} {}: {what}", if sites.len() == 1 { "" } else { "s" }, names.join(", "))
+        };
+        self.warnings.iter().map(named).collect()
+    }
+
     /// The tokenizer of all models.
     ///
     /// # Panics

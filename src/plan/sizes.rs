@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hub::{self, Want};
 use crate::ids::Site;
 use crate::model::ModelShape;
-use crate::sae::{Activation, SaeShape};
+use crate::sae::{Activation, Declared, Reading, SaeShape};
 use crate::spec::{ModelSpec, SaeSizes, SaeSpec};
 use std::path::{Path, PathBuf};
 
@@ -52,13 +52,13 @@ pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Si
     }
 }
 
-/// Sizes of an SAE; `outline`: it need not be there.
+/// Sizes of an SAE read as `reading` has it; `outline`: it need not be there.
 ///
 /// # Errors
 /// As [`crate::sae::header`]; `Request` when its sizes are not those of the dataflow file.
-pub(super) fn of_sae(site: &Site, spec: &SaeSpec, outline: bool) -> Result<Sized<SaeShape>> {
+pub(super) fn of_sae(site: &Site, spec: &SaeSpec, reading: &Reading, outline: bool) -> Result<Sized<SaeShape>> {
     let told = |e: Error| e.within(format!("sae \"{site}\""));
-    let found = hub::local(&spec.path, Want::Sae).and_then(|path| Ok((crate::sae::header(&path, spec.format)?, path)));
+    let found = hub::local(&spec.path, Want::Sae).and_then(|path| Ok((crate::sae::header_as(&path, reading)?, path)));
     let not_there = match found {
         Ok((shape, path)) => {
             spec.sizes.as_ref().map_or(Ok(()), |expected| same_sae(expected, &shape)).map_err(told)?;
@@ -85,8 +85,7 @@ pub(super) fn of_sae(site: &Site, spec: &SaeSpec, outline: bool) -> Result<Sized
         activation: sizes.k.map_or(Activation::Relu, Activation::TopK),
         transcoder: false,
         skip: false,
-        input_hookpoint: None,
-        declared_site: None,
+        declared: Declared::default(),
         files: Vec::new(),
         size_bytes: 0,
     };

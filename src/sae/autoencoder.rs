@@ -4,10 +4,10 @@
 //! skip connection and the undone normalisation make the output. What a format multiplies into its weights is already
 //! folded in here.
 
+use super::declared::Declared;
 use super::screen::Screen;
 use super::{Encode, Format};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
 use serde::Serialize;
@@ -32,10 +32,8 @@ pub struct SaeShape {
     pub transcoder: bool,
     /// Whether a linear map of the input is added to its output.
     pub skip: bool,
-    /// The place it reads, where the files name one that is known.
-    pub input_hookpoint: Option<Hookpoint>,
-    /// The place as the files write it.
-    pub declared_site: Option<String>,
+    /// What the files say of how it was trained.
+    pub declared: Declared,
     /// The files that define it, configuration first.
     pub files: Vec<PathBuf>,
     /// Bytes of those files.
@@ -129,15 +127,30 @@ pub(super) enum Normalise {
     LayerNorm,
     /// `x √d / ‖x‖`, undone by the inverse factor (SAELens `constant_norm_rescale`).
     ConstantNorm,
+    /// `x - mean`, undone by `+ mean`: what centring the weights that write to the residual stream does to it.
+    Centered,
+    /// Centred, then as `ConstantNorm`.
+    CenteredConstantNorm,
 }
 
 impl Normalise {
+    /// The same of the centred row. A layer norm takes the mean off itself.
+    pub fn centered(self) -> Self {
+        match self {
+            Normalise::Nothing | Normalise::Centered => Normalise::Centered,
+            Normalise::ConstantNorm | Normalise::CenteredConstantNorm => Normalise::CenteredConstantNorm,
+            Normalise::LayerNorm => Normalise::LayerNorm,
+        }
+    }
+
     /// Writes the normalised row and gives (shift, scale) with `x ≈ out * scale + shift`.
     ///
     /// # Errors
     /// `Input` for a row of zeros where its norm is divided by; the caller names the row.
     pub fn apply(self, x: &[f32], out: &mut [f32]) -> Result<(f32, f32)> {
         let n = x.len() as f64;
+        let centered = matches!(self, Normalise::Centered | Normalise::CenteredConstantNorm);
+        let mean = if centered { x.iter().map(|&v| f64::from(v)).sum::<f64>() / n } else { 0.0 };
         match self {
             Normalise::Nothing => {
                 out.copy_from_slice(x);
@@ -152,8 +165,14 @@ impl Normalise {
                 }
                 Ok((mean as f32, std as f32))
             }
-            Normalise::ConstantNorm => {
-                let norm = x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+            Normalise::Centered => {
+                for (out, &v) in out.iter_mut().zip(x) {
+                    *out = (f64::from(v) - mean) as f32;
+                }
+                Ok((mean as f32, 1.0))
+            }
+            Normalise::ConstantNorm | Normalise::CenteredConstantNorm => {
+                let norm = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>().sqrt();
                 if norm == 0.0 {
                     return Err(Error::new(
                         ErrorKind::Input,
@@ -162,9 +181,9 @@ impl Normalise {
                 }
                 let factor = n.sqrt() / norm;
                 for (out, &v) in out.iter_mut().zip(x) {
-                    *out = (f64::from(v) * factor) as f32;
+                    *out = ((f64::from(v) - mean) * factor) as f32;
                 }
-                Ok((0.0, (1.0 / factor) as f32))
+                Ok((mean as f32, (1.0 / factor) as f32))
             }
         }
     }
@@ -224,6 +243,29 @@ impl Sae {
     /// Whether the decoder bias is taken from the input before encoding.
     pub fn subtracts_bias(&self) -> bool {
         self.subtract.is_some()
+    }
+
+    /// Whether every row is brought to a norm of its own before it is read, so that a scale would change nothing.
+    pub fn normalises(&self) -> bool {
+        matches!(self.normalise, Normalise::LayerNorm | Normalise::ConstantNorm | Normalise::CenteredConstantNorm)
+    }
+
+    /// Whether the mean over dimensions of each row is taken off before it is read.
+    pub fn takes_mean_off(&self) -> bool {
+        !matches!(self.normalise, Normalise::Nothing | Normalise::ConstantNorm)
+    }
+
+    /// The same SAE with the mean over dimensions of each row taken off first, or not. For telling which reading the file means;
+    /// a layer norm stays.
+    #[must_use]
+    pub fn centered(&self, center: bool) -> Sae {
+        let normalise = match self.normalise {
+            normalise if center => normalise.centered(),
+            Normalise::Centered => Normalise::Nothing,
+            Normalise::CenteredConstantNorm => Normalise::ConstantNorm,
+            other => other,
+        };
+        Sae { normalise, ..self.clone() }
     }
 
     /// The same SAE read the other way: with the decoder bias taken from the input, or not. For telling which reading

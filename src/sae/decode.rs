@@ -47,6 +47,13 @@ impl Sae {
             // As in encoding, every product has the same number of rows.
             let (mut input, mut product) = (vec![0.0; BLOCK_ROWS * d_in], vec![0.0; BLOCK_ROWS * d_out]);
             input[..n_rows * d_in].copy_from_slice(&x.as_slice()[first_row * d_in..][..n_rows * d_in]);
+            if matches!(self.normalise, Normalise::Centered | Normalise::CenteredConstantNorm) {
+                // centred weights would have written the row without its mean
+                for row in input[..n_rows * d_in].chunks_exact_mut(d_in) {
+                    let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / d_in as f64;
+                    row.iter_mut().for_each(|v| *v = (f64::from(*v) - mean) as f32);
+                }
+            }
             let (skip, c) = (skip.as_slice(), (d_out, 1));
             gemm_f32(BLOCK_ROWS, d_out, d_in, &input, (d_in, 1), skip, (1, d_in), &mut product, c, 0.0, 1.0);
             product
@@ -62,6 +69,8 @@ impl Sae {
             }
             let (shift, scale) = match self.normalise {
                 Normalise::Nothing => (0.0, 1.0),
+                // what it predicts is another place's, whose mean is not that of its input
+                Normalise::Centered if self.shape.transcoder => (0.0, 1.0),
                 normalise => normalise
                     .apply(x.row(first_row + r), &mut normalised)
                     .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?,

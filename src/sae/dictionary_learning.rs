@@ -7,6 +7,7 @@
 //! for TopK and BatchTopK, which store the same ones.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
@@ -24,6 +25,8 @@ const CONFIG: &str = "config.json";
 struct Config {
     #[serde(default)]
     trainer: Trainer,
+    #[serde(default)]
+    buffer: Buffer,
 }
 
 #[derive(Default, Deserialize)]
@@ -31,6 +34,14 @@ struct Trainer {
     dict_class: Option<String>,
     submodule_name: Option<String>,
     k: Option<usize>,
+    activation_dim: Option<usize>,
+    dict_size: Option<usize>,
+    lm_name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Buffer {
+    ctx_len: Option<usize>,
 }
 
 /// Reads the headers; `weights` is the file that `dict` was read from.
@@ -39,7 +50,7 @@ struct Trainer {
 /// `Request` for a class that is not known or cannot be told, `Input` for files that contradict each other.
 pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Result<Recipe> {
     let told = folder.names.contains(CONFIG);
-    let Config { trainer } = if told { folder.json(CONFIG)? } else { Config::default() };
+    let Config { trainer, buffer } = if told { folder.json(CONFIG)? } else { Config::default() };
     let tensors = dict.tensors;
     let class = match &trainer.dict_class {
         Some(class) => class.as_str(),
@@ -91,8 +102,14 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
             activation,
             transcoder: false,
             skip: false,
-            input_hookpoint: trainer.submodule_name.as_deref().and_then(site),
-            declared_site: trainer.submodule_name,
+            declared: Declared {
+                input: trainer.submodule_name.map(|written| Place { known: site(&written), written }),
+                d_in: trainer.activation_dim,
+                d_sae: trainer.dict_size,
+                model: trainer.lm_name,
+                context_size: buffer.ctx_len,
+                ..Declared::default()
+            },
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -105,6 +122,7 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
         folds: if class == "AutoEncoder" { vec![Fold::UnitDecoder] } else { Vec::new() },
         decoder_scale: None,
         skip: None,
+        trust_weights: false,
         tensors,
     })
 }
@@ -159,5 +177,5 @@ fn site(written: &str) -> Option<Hookpoint> {
             _ => None,
         };
     }
-    written.parse().ok()
+    None
 }

@@ -65,6 +65,12 @@ impl Folder {
         file.take(CONFIG_LIMIT).read_to_string(&mut text).map_err(|e| Error::io("read", &path, &e))?;
         serde_json::from_str(&text).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
+
+    /// A JSON file of the folder above, where there is one that reads.
+    pub fn beside<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let above = Folder { path: self.path.join(".."), file: None, names: BTreeSet::new() };
+        above.json(name).ok()
+    }
 }
 
 /// Bytes of files that exist.

@@ -2,6 +2,7 @@
 
 use super::autoencoder::{Sae, SaeShape};
 use super::folder::Folder;
+use super::reading::Reading;
 use super::recipe::Recipe;
 use super::{dictionary_learning, gemma_scope, llama_scope, llamascopium, sae_lens, sparsify, state_dicts};
 use crate::error::{Error, Result};
@@ -92,7 +93,15 @@ impl std::fmt::Display for Format {
 /// `Request` when there is nothing at `path` or no format is recognised, `Input` when the files are damaged or contradict
 /// each other.
 pub fn header(path: &Path, format: Option<Format>) -> Result<SaeShape> {
-    let recipe = recipe(path, format)?;
+    header_as(path, &Reading::of(format))
+}
+
+/// The same, read as `reading` has it.
+///
+/// # Errors
+/// As [`header`], and `Request` for a reading that has no meaning.
+pub fn header_as(path: &Path, reading: &Reading) -> Result<SaeShape> {
+    let recipe = reading.apply(recipe(path, reading)?)?;
     recipe.check()?;
     Ok(recipe.shape)
 }
@@ -102,7 +111,15 @@ pub fn header(path: &Path, format: Option<Format>) -> Result<SaeShape> {
 /// # Errors
 /// As [`header`]; besides `Input` for a value that is not finite and `Machine` when memory is short.
 pub fn open(path: &Path, format: Option<Format>) -> Result<Sae> {
-    recipe(path, format)?.build()
+    open_as(path, &Reading::of(format))
+}
+
+/// The same, read as `reading` has it.
+///
+/// # Errors
+/// As [`open`], and `Request` for a reading that has no meaning.
+pub fn open_as(path: &Path, reading: &Reading) -> Result<Sae> {
+    reading.build(recipe(path, reading)?)
 }
 
 /// The files that define the SAE at `path`, configuration first: what a digest has to cover.
@@ -110,14 +127,21 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Sae> {
 /// # Errors
 /// As [`header`].
 pub fn files(path: &Path, format: Option<Format>) -> Result<Vec<PathBuf>> {
-    Ok(header(path, format)?.files)
+    Ok(header_as(path, &Reading { trust_weights: true, ..Reading::of(format) })?.files)
 }
 
-fn recipe(path: &Path, format: Option<Format>) -> Result<Recipe> {
+fn recipe(path: &Path, reading: &Reading) -> Result<Recipe> {
+    let mut recipe = stored(path, reading)?;
+    recipe.trust_weights = reading.trust_weights;
+    Ok(recipe)
+}
+
+/// What is stored at `path`.
+fn stored(path: &Path, reading: &Reading) -> Result<Recipe> {
     let folder = Folder::at(path)?;
-    match format.or_else(|| by_names(&folder)) {
+    match reading.format.or_else(|| by_names(&folder)) {
         Some(Format::Sparsify) => sparsify::recipe(&folder),
-        Some(Format::SaeLens) => sae_lens::recipe(&folder),
+        Some(Format::SaeLens) => sae_lens::recipe(&folder, &reading.overrides),
         Some(Format::GemmaScope) => gemma_scope::recipe_of_archive(&folder),
         Some(Format::GemmaScope2) => gemma_scope::recipe_of_second(&folder),
         Some(Format::LlamaScope) => llama_scope::recipe(&folder),

@@ -6,6 +6,7 @@
 //! Crosscoders and cross-layer transcoders (a decoder of three dimensions) are not read.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
@@ -24,6 +25,7 @@ const CONFIG: &str = "config.json";
 struct Config {
     hf_hook_point_in: Option<String>,
     hf_hook_point_out: Option<String>,
+    model_name: Option<String>,
 }
 
 /// Reads the headers of a first release's SAE.
@@ -55,8 +57,10 @@ pub(super) fn recipe_of_archive(folder: &Folder) -> Result<Recipe> {
         recipe.folds.push(Fold::Scaled { input: scale, output: scale, threshold: 1.0 });
     }
     recipe.shape.transcoder = transcoder;
-    recipe.shape.declared_site = site.map(|site| site.to_string());
-    recipe.shape.input_hookpoint = site;
+    recipe.shape.declared.input = site.map(Place::of_path);
+    if let (true, Some(layer)) = (transcoder, layer) {
+        recipe.shape.declared.output = Some(Place::of_path(Hookpoint::MlpOutNormed(layer)));
+    }
     Ok(recipe)
 }
 
@@ -77,22 +81,21 @@ pub(super) fn recipe_of_second(folder: &Folder) -> Result<Recipe> {
         (Some(from), Some(to)) => from != to,
         _ => in_path("transcoder"),
     };
-    let site =
-        match config.hf_hook_point_in.as_deref() {
-            Some(written) => site(written),
-            // layer_L_width_W_l0_X in resid_post, attn_out, mlp_out or transcoder, perhaps with `_all`
-            None => components.iter().find_map(|c| c.strip_prefix("layer_")?.split('_').next()?.parse().ok()).and_then(
-                |l| match () {
-                    () if in_path("resid_post") => Some(Hookpoint::ResidPost(l)),
-                    () if in_path("attn_out") => Some(Hookpoint::AttnZ(l)),
-                    () if in_path("mlp_out") => Some(Hookpoint::MlpOutNormed(l)),
-                    () if in_path("transcoder") => Some(Hookpoint::MlpIn(l)),
-                    () => None,
-                },
-            ),
-        };
-    recipe.shape.declared_site = config.hf_hook_point_in.or(site.map(|site| site.to_string()));
-    recipe.shape.input_hookpoint = site;
+    // layer_L_width_W_l0_X in resid_post, attn_out, mlp_out or transcoder, perhaps with `_all`
+    let layer = components.iter().find_map(|c| c.strip_prefix("layer_")?.split('_').next()?.parse().ok());
+    let of_path = layer.and_then(|l| match () {
+        () if in_path("resid_post") => Some([Hookpoint::ResidPost(l); 2]),
+        () if in_path("attn_out") => Some([Hookpoint::AttnZ(l); 2]),
+        () if in_path("mlp_out") => Some([Hookpoint::MlpOutNormed(l); 2]),
+        () if in_path("transcoder") => Some([Hookpoint::MlpIn(l), Hookpoint::MlpOutNormed(l)]),
+        () => None,
+    });
+    let declared = &mut recipe.shape.declared;
+    declared.input = config.hf_hook_point_in.map(place).or(of_path.map(|[input, _]| Place::of_path(input)));
+    if recipe.shape.transcoder {
+        declared.output = config.hf_hook_point_out.map(place).or(of_path.map(|[_, output]| Place::of_path(output)));
+    }
+    declared.model = config.model_name;
     if let Some(skip) = ["affine_skip_connection", "w_skip", "W_skip"].into_iter().find(|name| recipe.tensors.has(name))
     {
         // Stored [d_in, d_out]: the output gets x · skip.
@@ -115,8 +118,7 @@ fn recipe(format: Format, tensors: Tensors, files: Vec<std::path::PathBuf>) -> R
             activation: Activation::JumpRelu,
             transcoder: false,
             skip: false,
-            input_hookpoint: None,
-            declared_site: None,
+            declared: Declared::default(),
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -129,8 +131,15 @@ fn recipe(format: Format, tensors: Tensors, files: Vec<std::path::PathBuf>) -> R
         folds: Vec::new(),
         decoder_scale: None,
         skip: None,
+        trust_weights: false,
         tensors,
     })
+}
+
+/// The place that `config.json` names.
+fn place(written: String) -> Place {
+    let known = site(&written);
+    Place { written, known }
 }
 
 /// A module's input or output in the words of `config.json`: `model.layers.2.output`, `….self_attn.o_proj.input`.

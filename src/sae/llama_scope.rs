@@ -7,6 +7,7 @@
 //! through, so the L0 that `cognate doctor` measures decides.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
@@ -21,6 +22,8 @@ pub(super) const WEIGHTS: &str = "checkpoints/final.safetensors";
 struct Config {
     hook_point_in: String,
     hook_point_out: Option<String>,
+    d_model: Option<usize>,
+    d_sae: Option<usize>,
     act_fn: Option<String>,
     jump_relu_threshold: Option<f32>,
     top_k: Option<usize>,
@@ -71,6 +74,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     };
     let mut normalise = Normalise::Nothing;
     let mut folds = Vec::new();
+    let mut scale = Scale::Unsaid;
     match (config.norm_activation.as_deref(), &config.dataset_average_activation_norm) {
         (None | Some("dataset-wise"), Some(norm)) => {
             let (input, output) = ((d_in as f32).sqrt() / norm.input, (d_out as f32).sqrt() / norm.output);
@@ -83,6 +87,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
                 )));
             }
             let own = config.sparsity_include_decoder_norm;
+            scale = Scale::Factor((d_in as f64).sqrt() / f64::from(norm.input));
             folds.push(Fold::Scaled { input, output, threshold: if own { 1.0 } else { input } });
         }
         (Some("token-wise"), _) => normalise = Normalise::ConstantNorm,
@@ -105,10 +110,16 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             d_sae,
             d_out,
             activation,
-            transcoder: config.hook_point_out.is_some_and(|out| out != config.hook_point_in),
+            transcoder: config.hook_point_out.as_ref().is_some_and(|out| *out != config.hook_point_in),
             skip: false,
-            input_hookpoint: config.hook_point_in.parse().ok(),
-            declared_site: Some(config.hook_point_in),
+            declared: Declared {
+                output: config.hook_point_out.filter(|out| *out != config.hook_point_in).map(Place::named),
+                input: Some(Place::named(config.hook_point_in)),
+                d_in: config.d_model,
+                d_sae: config.d_sae,
+                scale,
+                ..Declared::default()
+            },
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -121,6 +132,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         folds,
         decoder_scale: None,
         skip: None,
+        trust_weights: false,
         tensors,
     })
 }

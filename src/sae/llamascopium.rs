@@ -5,6 +5,7 @@
 //! to compare with, so `cognate doctor` should look at such an SAE first.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
@@ -19,6 +20,7 @@ pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
 struct Config {
     hook_point_in: String,
     hook_point_out: Option<String>,
+    d_model: Option<usize>,
     act_fn: Option<String>,
     top_k: Option<usize>,
     norm_activation: Option<String>,
@@ -65,6 +67,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         folds.push(Fold::SelectByDecoderNorm);
     }
     let mut normalise = Normalise::Nothing;
+    let mut declared_scale = Scale::Unsaid;
     match config.norm_activation.as_deref() {
         None | Some("none" | "inference") => {}
         Some("token-wise") => normalise = Normalise::ConstantNorm,
@@ -77,6 +80,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             };
             let input = scale(&config.hook_point_in, d_in)?;
             let output = config.hook_point_out.as_deref().map_or(Ok(input), |hook| scale(hook, d_out))?;
+            declared_scale = Scale::Factor(f64::from(input));
             folds.push(Fold::Scaled { input, output, threshold: 1.0 });
         }
         Some(other) => {
@@ -93,10 +97,15 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             d_sae,
             d_out,
             activation,
-            transcoder: config.hook_point_out.is_some_and(|out| out != config.hook_point_in),
+            transcoder: config.hook_point_out.as_ref().is_some_and(|out| *out != config.hook_point_in),
             skip: false,
-            input_hookpoint: config.hook_point_in.parse().ok(),
-            declared_site: Some(config.hook_point_in),
+            declared: Declared {
+                output: config.hook_point_out.filter(|out| *out != config.hook_point_in).map(Place::named),
+                input: Some(Place::named(config.hook_point_in)),
+                d_in: config.d_model,
+                scale: declared_scale,
+                ..Declared::default()
+            },
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -109,6 +118,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         folds,
         decoder_scale: None,
         skip: None,
+        trust_weights: false,
         tensors,
     })
 }

@@ -7,6 +7,7 @@
 
 mod autoencoder;
 mod candidates;
+mod declared;
 mod decode;
 mod dictionary_learning;
 mod encode;
@@ -15,6 +16,7 @@ mod format;
 mod gemma_scope;
 mod llama_scope;
 mod llamascopium;
+mod reading;
 mod recipe;
 mod sae_lens;
 mod screen;
@@ -24,7 +26,9 @@ mod state_dicts;
 mod tests;
 
 pub use autoencoder::{Activation, Sae, SaeShape};
-pub use format::{Format, files, header, open};
+pub use declared::{Declared, Place, Scale};
+pub use format::{Format, files, header, header_as, open, open_as};
+pub use reading::Reading;
 
 use crate::error::Result;
 use crate::linalg::Matrix;

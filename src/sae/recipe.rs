@@ -64,7 +64,7 @@ pub(super) enum Fold {
     /// The selection is made on latents times n, the output is without it.
     SelectByDecoderNorm,
     /// Trained on inputs scaled by `input` and outputs scaled by `output`: encoder times `input`, decoder and its bias
-    /// over `output`, thresholds (given in raw units) times `threshold`.
+    /// over `output`, what is taken from the input over `input`, thresholds (given in raw units) times `threshold`.
     Scaled { input: f32, output: f32, threshold: f32 },
 }
 
@@ -88,6 +88,8 @@ pub(super) struct Recipe {
     pub decoder_scale: Option<String>,
     /// Read as `[d_out, d_in]`.
     pub skip: Option<Stored>,
+    /// Whether the weights are believed where the configuration has other sizes.
+    pub trust_weights: bool,
 }
 
 impl Recipe {
@@ -103,6 +105,7 @@ impl Recipe {
                 format!("makes an SAE of {d_in} inputs and {d_sae} latents; expected 2 latents or more"),
             ));
         }
+        self.check_declared()?;
         self.w_enc.expect(t, (d_sae, d_in))?;
         self.w_dec.expect(t, (d_sae, d_out))?;
         if let Some(skip) = &self.skip {
@@ -138,6 +141,23 @@ impl Recipe {
         match self.shape.activation {
             Activation::TopK(k) | Activation::AbsTopK(k) if k == 0 || k > d_sae => Err(too_many("k", k)),
             Activation::GroupMax(k) if k == 0 || d_sae % k != 0 => Err(too_many("a number of equal groups of", k)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sizes of the configuration against those of the weights.
+    fn check_declared(&self) -> Result<()> {
+        let SaeShape { d_in, d_sae, declared, files, .. } = &self.shape;
+        let sizes = [("input", declared.d_in, d_in), ("number of latents", declared.d_sae, d_sae)];
+        match sizes.iter().find_map(|(what, said, found)| said.filter(|said| said != *found).map(|said| (what, said))) {
+            Some((what, said)) if !self.trust_weights => Err(self.tensors.wrong(
+                &self.w_enc.name,
+                format!(
+                    "makes an SAE of {d_in} inputs and {d_sae} latents, but {} gives {said} as its {what}; the two files do not \
+                     belong together (insist = [\"width\"] reads it by its weights)",
+                    files.first().map(|f| f.display().to_string()).unwrap_or_default()
+                ),
+            )),
             _ => Ok(()),
         }
     }
@@ -188,7 +208,7 @@ impl Recipe {
                 gate: t.vector(gate, d_sae)?,
             },
         };
-        let subtract = self.subtract_b_dec.then(|| b_dec.clone());
+        let mut subtract = self.subtract_b_dec.then(|| b_dec.clone());
         let mut output_scale = None;
         for fold in &self.folds {
             match *fold {
@@ -206,6 +226,8 @@ impl Recipe {
                 }
                 Fold::Scaled { input, output, threshold } => {
                     w_enc.as_mut_slice().iter_mut().for_each(|w| *w *= input);
+                    // (input · x − b) W = (x − b / input) (input · W)
+                    subtract.iter_mut().flatten().for_each(|b| *b /= input);
                     w_dec.as_mut_slice().iter_mut().chain(&mut b_dec).for_each(|w| *w /= output);
                     if let Rule::Above { floor, .. } = &mut rule {
                         floor.iter_mut().for_each(|floor| *floor *= threshold);

@@ -3,17 +3,19 @@
 //! `u = N(x) - b_dec` when `apply_b_dec_to_input` (default true; transcoders never). `topk` takes the k largest
 //! pre-activations and ReLU after, with `rescale_acts_by_decoder_norm` in units of the decoder rows, in which the latents
 //! are given too. `jumprelu` is strict and behind a ReLU. `gated` multiplies the products by `exp(r_mag)`.
-//! `expected_average_only_in` changes nothing when running: its factor must have been folded into the weights. BatchTopK
-//! is saved as jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
+//! `expected_average_only_in` (before version 6 also a plain `true`) is one factor for all activations, which is not in the
+//! file: without it the input is taken as it is, as SAELens does, and [`Scale::Missing`] says so. BatchTopK is saved as
+//! jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place, Scale, positions};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub(super) const CONFIG: &str = "cfg.json";
 pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
@@ -30,9 +32,11 @@ struct Config {
     activation_fn_str: Option<String>,
     activation_fn: Option<String>,
     activation_fn_kwargs: Option<Arguments>,
-    hook_name: Option<String>,
-    hook_point: Option<String>,
-    hook_head_index: Option<usize>,
+    d_in: Option<usize>,
+    d_sae: Option<usize>,
+    /// Of the flat configurations before version 6; later ones keep it under `metadata`.
+    #[serde(flatten)]
+    flat: Metadata,
     metadata: Option<Metadata>,
 }
 
@@ -41,19 +45,59 @@ struct Arguments {
     k: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Metadata {
     hook_name: Option<String>,
-    hook_head_index: Option<usize>,
+    /// Its name before version 3.
+    hook_point: Option<String>,
+    hook_name_out: Option<String>,
+    hook_head_index: Option<u64>,
+    hook_point_head_index: Option<u64>,
+    model_name: Option<String>,
+    context_size: Option<usize>,
+    prepend_bos: Option<bool>,
+    /// A boolean, or the ids that were left out.
+    exclude_special_tokens: Option<Value>,
+    seqpos_slice: Option<Value>,
+    model_from_pretrained_kwargs: Option<Map<String, Value>>,
 }
 
-/// Reads the headers.
+impl Config {
+    /// What the file says; a flat key before one of `metadata`, for overrides are flat.
+    fn declared(self, transcoder: bool, scale: Scale) -> Declared {
+        let Config { d_in, d_sae, flat, metadata, .. } = self;
+        let metadata = metadata.unwrap_or_default();
+        let head = flat.hook_head_index.or(flat.hook_point_head_index).or(metadata.hook_head_index);
+        let excluded = flat.exclude_special_tokens.or(metadata.exclude_special_tokens);
+        let slice = flat.seqpos_slice.or(metadata.seqpos_slice);
+        let processing = flat.model_from_pretrained_kwargs.or(metadata.model_from_pretrained_kwargs);
+        Declared {
+            input: flat.hook_name.or(flat.hook_point).or(metadata.hook_name).map(Place::named),
+            output: flat.hook_name_out.or(metadata.hook_name_out).filter(|_| transcoder).map(Place::named),
+            head,
+            d_in,
+            d_sae,
+            model: flat.model_name.or(metadata.model_name),
+            context_size: flat.context_size.or(metadata.context_size),
+            prepend_bos: flat.prepend_bos.or(metadata.prepend_bos),
+            excludes_special: excluded.map(|v| v.as_bool().unwrap_or(v.as_array().is_some_and(|ids| !ids.is_empty()))),
+            positions: slice.and_then(|slice| positions(&slice)),
+            processing: processing.unwrap_or_default(),
+            scale,
+        }
+    }
+}
+
+/// Reads the headers; `overrides` are keys in the place of the file's.
 ///
 /// # Errors
 /// `Request` for an architecture or normalisation that is not known, `Input` for files that contradict each other.
-pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
-    let config: Config = folder.json(CONFIG)?;
+pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<Recipe> {
     let (config_path, weights) = (folder.path.join(CONFIG), folder.weights(WEIGHTS));
+    let mut keys: Map<String, Value> = folder.json(CONFIG)?;
+    keys.extend(overrides.clone());
+    let config: Config = serde_json::from_value(Value::Object(keys))
+        .map_err(|e| Error::input(format!("{}: {e}", config_path.display())))?;
     let unknown = |key: &str, value: &str, expected: &str| {
         Error::request(format!("{}: {key} {value:?} is not read; expected {expected}", config_path.display()))
     };
@@ -92,12 +136,14 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             return Err(unknown("architecture", other, known));
         }
     };
-    let normalise = match &config.normalize_activations {
-        None | Some(Value::Null | Value::Bool(_)) => Normalise::Nothing,
+    let (normalise, scale) = match &config.normalize_activations {
+        None | Some(Value::Null | Value::Bool(false)) => (Normalise::Nothing, Scale::Unsaid),
+        Some(Value::Bool(true)) => (Normalise::Nothing, Scale::Missing),
         Some(word) => match word.as_str() {
-            Some("none" | "expected_average_only_in") => Normalise::Nothing,
-            Some("layer_norm") => Normalise::LayerNorm,
-            Some("constant_norm_rescale") => Normalise::ConstantNorm,
+            Some("none") => (Normalise::Nothing, Scale::Unsaid),
+            Some("expected_average_only_in") => (Normalise::Nothing, Scale::Missing),
+            Some("layer_norm") => (Normalise::LayerNorm, Scale::Unsaid),
+            Some("constant_norm_rescale") => (Normalise::ConstantNorm, Scale::Unsaid),
             _ => {
                 let known = "none, expected_average_only_in, layer_norm or constant_norm_rescale";
                 return Err(unknown("normalize_activations", &word.to_string(), known));
@@ -105,9 +151,10 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         },
     };
     let skip = architecture.contains("skip").then(|| tensors.first_of(&["W_skip"]).map(Stored::as_is)).transpose()?;
-    let head = config.hook_head_index.or(config.metadata.as_ref().and_then(|m| m.hook_head_index));
-    let site = config.hook_name.or(config.hook_point).or(config.metadata.and_then(|m| m.hook_name));
     let files = vec![config_path, weights];
+    let subtract_b_dec = !transcoder && config.apply_b_dec_to_input.unwrap_or(true);
+    let folds =
+        if config.rescale_acts_by_decoder_norm && core == "topk" { vec![Fold::UnitDecoder] } else { Vec::new() };
     Ok(Recipe {
         shape: SaeShape {
             format: Format::SaeLens,
@@ -117,22 +164,21 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             activation,
             transcoder,
             skip: skip.is_some(),
-            // An SAE of one head reads a part of the place that is named.
-            input_hookpoint: site.as_deref().filter(|_| head.is_none()).and_then(|site| site.parse().ok()),
-            declared_site: site,
+            declared: config.declared(transcoder, scale),
             size_bytes: total_bytes(&files)?,
             files,
         },
         w_enc,
         w_dec,
         b_dec: Some(tensors.first_of(&["b_dec"])?),
-        subtract_b_dec: !transcoder && config.apply_b_dec_to_input.unwrap_or(true),
+        subtract_b_dec,
         normalise,
         gate,
-        folds: if config.rescale_acts_by_decoder_norm && core == "topk" { vec![Fold::UnitDecoder] } else { Vec::new() },
+        folds,
         // Of a finetuning that ended with version 4: it multiplies what is decoded.
         decoder_scale: tensors.has("scaling_factor").then(|| "scaling_factor".to_string()),
         skip,
+        trust_weights: false,
         tensors,
     })
 }

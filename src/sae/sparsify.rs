@@ -4,11 +4,12 @@
 //! training only), `W_skip` on the raw input. `signed` of the first releases: the k largest magnitudes, without ReLU.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
 use crate::error::{Error, Result};
-use crate::ids::Hookpoint;
+use crate::ids::HookName;
 use crate::weights::safetensors;
 use serde::Deserialize;
 
@@ -30,6 +31,13 @@ struct Config {
     skip_connection: bool,
     #[serde(default)]
     signed: bool,
+}
+
+/// `config.json` of the run that trained it, one folder up.
+#[derive(Default, Deserialize)]
+struct Training {
+    model: Option<String>,
+    ctx_len: Option<usize>,
 }
 
 /// Reads the headers.
@@ -72,7 +80,9 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     };
     let skip = if config.skip_connection { Some(Stored::as_is(tensors.first_of(&["W_skip"])?)) } else { None };
     let site = folder.path.file_name().and_then(|n| n.to_str()).map(String::from);
-    let named = site.as_deref().and_then(|site| site.parse::<Hookpoint>().ok());
+    // a folder that is not called after a module says nothing
+    let site = site.filter(|site| site.parse::<HookName>().is_ok());
+    let training = folder.beside::<Training>("config.json").unwrap_or_default();
     let files = vec![config_path, weights];
     Ok(Recipe {
         shape: SaeShape {
@@ -83,8 +93,16 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             activation,
             transcoder: config.transcode,
             skip: skip.is_some(),
-            input_hookpoint: if config.transcode { named.and_then(input_of_module) } else { named },
-            declared_site: site.filter(|_| named.is_some()),
+            declared: Declared {
+                // a transcoder's folder is called after the module, whose input it reads
+                input: site
+                    .as_ref()
+                    .map(|s| Place::named(if config.transcode { format!("{s}.input") } else { s.clone() })),
+                output: site.filter(|_| config.transcode).map(Place::named),
+                model: training.model,
+                context_size: training.ctx_len,
+                ..Declared::default()
+            },
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -97,15 +115,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         folds: Vec::new(),
         decoder_scale: None,
         skip,
+        trust_weights: false,
         tensors,
     })
-}
-
-/// What enters the module whose output is at `output`; a transcoder's folder is named after the module.
-fn input_of_module(output: Hookpoint) -> Option<Hookpoint> {
-    match output {
-        Hookpoint::MlpOut(l) => Some(Hookpoint::MlpIn(l)),
-        Hookpoint::ResidPost(l) => Some(Hookpoint::ResidPre(l)),
-        _ => None,
-    }
 }

@@ -9,6 +9,7 @@
 //! Written after the authors' loaders; no file of theirs was at hand to compare with.
 
 use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
@@ -115,8 +116,7 @@ fn plain(
             activation: Activation::Relu,
             transcoder: false,
             skip: false,
-            input_hookpoint: site,
-            declared_site: site.map(|site| site.to_string()),
+            declared: Declared { input: site.map(Place::of_path), ..Declared::default() },
             size_bytes: total_bytes(&files)?,
             files,
         },
@@ -129,6 +129,7 @@ fn plain(
         folds: Vec::new(),
         decoder_scale: None,
         skip: None,
+        trust_weights: false,
         tensors,
     })
 }

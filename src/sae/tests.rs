@@ -1,6 +1,7 @@
 //! Encoding against plain loops in f64, and the laws: a row's latents are its own.
 
 use super::autoencoder::{Normalise, Rule, Sae, SaeShape};
+use super::declared::Declared;
 use super::screen::Screen;
 use super::{Activation, Encode, Format, LatentBatch};
 use crate::linalg::Matrix;
@@ -36,8 +37,7 @@ fn sae(d_in: usize, d_sae: usize, rule: Rule) -> Sae {
             activation,
             transcoder: false,
             skip: false,
-            input_hookpoint: None,
-            declared_site: None,
+            declared: Declared::default(),
             files: vec!["test".into()],
             size_bytes: 0,
         },
@@ -182,7 +182,13 @@ fn no_rows_and_rows_that_are_wrong() {
 #[test]
 fn a_norm_that_is_divided_by_and_undone_gives_the_row_back() {
     let x = values(50, 9);
-    for normalise in [Normalise::Nothing, Normalise::LayerNorm, Normalise::ConstantNorm] {
+    for normalise in [
+        Normalise::Nothing,
+        Normalise::LayerNorm,
+        Normalise::ConstantNorm,
+        Normalise::Centered,
+        Normalise::CenteredConstantNorm,
+    ] {
         let mut out = vec![0.0; 50];
         let (shift, scale) = normalise.apply(&x, &mut out).unwrap();
         for (&x, &u) in x.iter().zip(&out) {

@@ -105,9 +105,34 @@ pub struct SaeSpec {
     /// Whether the decoder bias is taken from the input before encoding, whatever the format says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtract_b_dec: Option<bool>,
+    /// What activations are multiplied by before the SAE; as its files or the registry say when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// Whether the mean over dimensions of each row is taken off first; as its files or the registry say when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub center: Option<bool>,
+    /// What may differ from what the SAE's own files, or the registry, say of it. Changes no number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub insist: Vec<Insist>,
     /// Its sizes, for a plan without the weights; held against the SAE when it is there. Changes no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<SaeSizes>,
+}
+
+/// A statement of an SAE's files that the dataflow file overrules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Insist {
+    /// Another hookpoint than its files name.
+    Hookpoint,
+    /// Weights of other sizes than its configuration gives.
+    Width,
+    /// Another factor than its files hold.
+    Scale,
+    /// Centred although its files say that it was not, or the other way.
+    Center,
+    /// An FVU of 1 or more in the doctor's check.
+    Fvu,
 }
 
 /// `[saes."model/hookpoint"] sizes = {…}`

@@ -80,8 +80,13 @@ impl DataflowSpec {
                  as they are)"
             ));
         }
-        for site in self.saes.keys() {
+        for (site, sae) in &self.saes {
             self.model_of(site, "saes", path)?;
+            if let Some(scale) = sae.scale.filter(|scale| !(scale.is_finite() && *scale > 0.0)) {
+                return fail(format!(
+                    "saes.\"{site}\".scale is {scale}, expected a positive number: activations are multiplied by it before the SAE"
+                ));
+            }
         }
         self.check_hookpoints(path)?;
         for (a, b) in self.listed_pairs() {

@@ -43,7 +43,20 @@ fn the_demo_is_read_as_it_was_trained() {
         assert!(readings.len() >= 4 && readings.iter().all(|r| fvu(r) >= fvu(declared)), "{sae:#}");
         assert!(fvu(declared) < 0.6 && declared["l0"].as_f64().unwrap() <= 16.0, "{declared:#}");
         assert!(sae["better"].is_null() && sae["n_tokens"].as_u64().unwrap() >= 2000);
+        assert!(
+            sae["wrong"] == false && sae["verdict"].as_str().unwrap().starts_with("reads best as declared: FVU 0.")
+        );
+        // one change at a time: every reading differs from the declared one in one thing
+        let differs = |r: &Value, key: &str| usize::from(r[key] != declared[key]);
+        let changes = |r: &Value| -> usize {
+            ["hookpoint", "subtract_b_dec", "scale", "center"].map(|key| differs(r, key)).iter().sum()
+        };
+        assert!(readings.iter().filter(|r| r["declared"] == false).all(|r| changes(r) == 1), "{sae:#}");
+        for key in ["subtract_b_dec", "scale", "center", "hookpoint"] {
+            assert!(readings.iter().any(|r| differs(r, key) == 1), "{key} is not tried: {sae:#}");
+        }
     }
+    assert_eq!(found["verdict"], "6 SAEs read best as declared");
 }
 
 #[test]
@@ -64,6 +77,12 @@ fn a_hookpoint_one_block_off_is_refused_and_the_right_one_named() {
             let sae = of(&format!("{model}/resid_post.{}", moved(model, block)));
             assert_eq!(sae["better"]["hookpoint"], format!("resid_post.{block}"), "{sae:#}");
             assert!(said.contains(&format!("write [saes.\"{model}/resid_post.{block}\"]")), "{said}");
+            // the folder's name contradicts the dataflow file too
+            let contradiction = sae["contradictions"][0].as_str().unwrap();
+            assert!(
+                contradiction.contains(&format!("its files name layers.{block}, which is resid_post.{block}")),
+                "{sae:#}"
+            );
         }
     }
 }
@@ -88,7 +107,10 @@ fn a_run_tries_its_saes_first_and_its_numbers_do_not_know() {
     let out = folder.path().join("run");
     let said = |output: std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
     let first = said(run(&small_demo(folder.path(), &[]), &out, &[]));
-    assert!(first.contains("3 SAEs tried on ") && first.contains("none reads clearly better elsewhere"), "{first}");
+    assert!(
+        first.contains("doctor: 3 SAEs tried on ") && first.contains("none reads clearly better elsewhere (FVU 0."),
+        "{first}"
+    );
     let expected = tables(&out);
     // switched otherwise it is the same run, and the same tables
     let check =
@@ -103,7 +125,7 @@ fn a_run_tries_its_saes_first_and_its_numbers_do_not_know() {
         same_tables(&expected, &other, rule);
     }
 
-    let moved = ("small-b/resid_post.3", "small-b/resid_post.4");
+    let moved = ("[saes.\"small-b/resid_post.3\"]", "[saes.\"small-b/resid_post.4\"]\ninsist = [\"hookpoint\"]");
     let refused = cognate()
         .arg("run")
         .arg(small_demo(folder.path(), &[moved]))
@@ -129,9 +151,10 @@ fn where_no_reading_fits_nothing_is_stopped() {
     let saes = found["saes"].as_array().unwrap();
     assert_eq!(saes.len(), SAES.len());
     for sae in saes {
-        assert!(sae["better"].is_null(), "{sae:#}");
+        assert!(sae["better"].is_null() && sae["control"] == true && sae["wrong"] == false, "{sae:#}");
         assert!(sae["readings"].as_array().unwrap().iter().all(|r| r["fvu"].as_f64().unwrap() > 0.7), "{sae:#}");
     }
+    assert!(found["verdict"].as_str().unwrap().contains("as a control"), "{}", found["verdict"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod bench_rig;
 mod chance;
 mod controls;
+mod declared;
 mod demo;
 mod determinism;
 mod doctor;

@@ -159,6 +159,7 @@ impl Line {
                 n_parameters: loader.n_parameters(),
                 block: if self.post_norms { BlockKind::Sandwich } else { BlockKind::Sequential },
                 gated: true,
+                layer_norm: false,
             },
         })
     }

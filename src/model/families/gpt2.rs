@@ -116,6 +116,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_parameters: loader.n_parameters(),
             block: BlockKind::Sequential,
             gated: false,
+            layer_norm: true,
         },
     })
 }

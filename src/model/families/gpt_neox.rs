@@ -116,6 +116,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_parameters: loader.n_parameters(),
             block: if parallel { BlockKind::Parallel } else { BlockKind::Sequential },
             gated: false,
+            layer_norm: true,
         },
     })
 }

@@ -107,6 +107,8 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_parameters: loader.n_parameters(),
             block: if norms_first { BlockKind::Sequential } else { BlockKind::After },
             gated: false,
+            // norms behind the sums see the mean of what was added
+            layer_norm: norms_first,
         },
     })
 }

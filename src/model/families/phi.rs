@@ -107,6 +107,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_parameters: loader.n_parameters(),
             block: BlockKind::ParallelShared,
             gated: false,
+            layer_norm: true,
         },
     })
 }

@@ -65,7 +65,7 @@ fn qwen_scope_takes_k_from_the_repository_and_nothing_from_the_input() {
     }
     let (shape, latents, decoded) = run(&folder.join("layer17.sae.pt"), X);
     assert_eq!((shape.format, shape.activation), (Format::QwenScope, Activation::TopK(2)));
-    assert_eq!(shape.input_hookpoint.unwrap().to_string(), "resid_post.17");
+    assert_eq!(shape.declared.input.clone().unwrap().written, "resid_post.17");
     let (expected, out) = plain(X.map(f64::from), &B_ENC, 2, &B_DEC);
     assert!(close(&latents, &expected) && close(&decoded, &out), "{latents:?} for {expected:?}");
     let told = open(&folder, None).unwrap_err();
@@ -86,7 +86,7 @@ fn goodfire_is_relu_of_a_linear_layer() {
     write_state_dict(&path, &items);
     let (shape, latents, decoded) = run(&path, X);
     assert_eq!(
-        (shape.format, shape.input_hookpoint.unwrap().to_string().as_str()),
+        (shape.format, shape.declared.input.clone().unwrap().written.as_str()),
         (Format::Goodfire, "resid_post.19")
     );
     let (expected, out) = plain(X.map(f64::from), &B_ENC, M, &B_DEC);
@@ -118,7 +118,7 @@ fn openai_normalises_the_input_only_of_top_k_and_undoes_it() {
         write_state_dict(&path, &items(activation));
         let (shape, latents, decoded) = run(&path, X);
         assert_eq!(
-            (shape.format, shape.input_hookpoint.unwrap().to_string().as_str()),
+            (shape.format, shape.declared.input.clone().unwrap().written.as_str()),
             (Format::OpenAi, "resid_post.6")
         );
         let u: [f64; D] = std::array::from_fn(|d| (x[d] - shift) / (scale + eps) - f64::from(B_DEC[d]));

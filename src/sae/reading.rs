@@ -1,0 +1,80 @@
+//! How is an SAE to be read, beside what its files say? The keys of a dataflow file and the facts of a registry.
+
+use super::Format;
+use super::autoencoder::{Normalise, Sae};
+use super::declared::Scale;
+use super::recipe::{Fold, Recipe};
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+
+/// A way of reading; the default is as the files say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// The format to insist on; told from the files when `None`.
+    pub format: Option<Format>,
+    /// Whether the decoder bias is taken from the input; as the format says when `None`.
+    pub subtract_b_dec: Option<bool>,
+    /// What activations are multiplied by, in the place of what the files say: latents are those of the scaled input, the
+    /// output is divided by it again.
+    pub scale: Option<f64>,
+    /// Whether the mean over dimensions of each row is taken off first, and added to the output.
+    pub center: bool,
+    /// Whether sizes in the configuration that are not those of the weights are passed over.
+    pub trust_weights: bool,
+    /// Keys that replace those of a SAELens `cfg.json`, as SAELens' registry does (`config_overrides`).
+    pub overrides: Map<String, Value>,
+}
+
+impl Reading {
+    /// As the files say, in `format` where that is given.
+    pub fn of(format: Option<Format>) -> Reading {
+        Reading { format, ..Reading::default() }
+    }
+
+    /// The recipe, read this way. The bias is settled when it is built.
+    ///
+    /// # Errors
+    /// `Request` for a scale that is no positive number, or that would change nothing.
+    pub(super) fn apply(&self, mut recipe: Recipe) -> Result<Recipe> {
+        if let Some(scale) = self.scale {
+            let own = if let Scale::Factor(own) = recipe.shape.declared.scale { own } else { 1.0 };
+            let place = recipe.shape.files.last().map(|f| f.display().to_string()).unwrap_or_default();
+            if !(scale.is_finite() && scale > 0.0) {
+                return Err(Error::request(format!("scale is {scale}; expected a positive number")));
+            }
+            if recipe.normalise != Normalise::Nothing && scale != 1.0 {
+                return Err(Error::request(format!(
+                    "scale = {scale} would change nothing: the SAE in {place} normalises every row itself; take the key out"
+                )));
+            }
+            if scale != own {
+                // as SAELens folds it; in front of decoder norms, which are then those of the scaled decoder
+                let by = (scale / own) as f32;
+                let fold = Fold::Scaled { input: by, output: by, threshold: 1.0 };
+                let at = recipe.folds.iter().position(|f| matches!(f, Fold::UnitDecoder));
+                recipe.folds.insert(at.unwrap_or(recipe.folds.len()), fold);
+            }
+        }
+        if self.center {
+            recipe.normalise = recipe.normalise.centered();
+        }
+        Ok(recipe)
+    }
+
+    /// The SAE of the recipe with the bias read this way.
+    ///
+    /// # Errors
+    /// `Request` where that has no meaning; those of building.
+    pub(super) fn build(&self, recipe: Recipe) -> Result<Sae> {
+        let sae = self.apply(recipe)?.build()?;
+        match self.subtract_b_dec {
+            Some(subtract) if subtract != sae.subtracts_bias() => sae.with_bias_subtracted(subtract).ok_or_else(|| {
+                Error::request(
+                    "subtract_b_dec is set, but this is a transcoder: its decoder bias is in another space than its \
+                     input; take the key out",
+                )
+            }),
+            _ => Ok(sae),
+        }
+    }
+}
