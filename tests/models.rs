@@ -56,7 +56,25 @@ const FAMILIES: &[(&str, f64)] = &[
 ];
 
 /// Folders of the project's own `tests/fixtures/models`, made by benches/peers/families.py.
-const OWN: &[&str] = &["llama"];
+const OWN: &[&str] = &[
+    "llama",
+    "gemma3_text_config",
+    "phi3",
+    "phi3_partial",
+    "phi3_longrope",
+    "olmo2",
+    "olmo2_bias",
+    "smollm3",
+    "smollm3_window",
+    "starcoder2",
+    "starcoder2_nobias",
+    "gptj",
+    "gptj_inner",
+    "falcon_multi_query",
+    "falcon_new",
+    "falcon_one_norm",
+    "falcon_sequential",
+];
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)

@@ -54,6 +54,12 @@ FAMILIES = {
     "gemma2": dict(GROUPED, sliding_window=6, query_pre_attn_scalar=8, attn_logit_softcapping=2.0),
     "gemma3_text": dict(GROUPED, sliding_window=6, query_pre_attn_scalar=8, layer_types=["sliding_attention", "full_attention"]),
     "phi": dict(LINE, num_key_value_heads=2),
+    "phi3": {"pad_token_id": 0, **{k: v for k, v in GROUPED.items() if k != "head_dim"}, "sliding_window": 6},
+    "olmo2": {k: v for k, v in GROUPED.items() if k != "head_dim"},
+    "smollm3": {"pad_token_id": 0, **{k: v for k, v in GROUPED.items() if k != "head_dim"}, "no_rope_layers": [0, 1], "use_sliding_window": True, "sliding_window": 6},
+    "starcoder2": {**{k: v for k, v in GROUPED.items() if k != "head_dim"}, "sliding_window": 6},
+    "gptj": dict(n_embd=32, n_layer=2, n_head=4, n_positions=64, n_inner=24, rotary_dim=4, vocab_size=40),
+    "falcon": dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_hidden_size=24, vocab_size=40, max_position_embeddings=64),
 }
 
 # Keys of transformers 4, of other libraries and of other families, and a value of each.
@@ -127,6 +133,14 @@ OTHERS = {
     "sliding_window": [3, 0, 100],
     "window_size": [3, 100],
     "max_window_layers": [0, 2],
+    "no_rope_layers": [[1, 0], [1, 1], [1, 0, 1], [1]],
+    "no_rope_layer_interval": [1, 2],
+    "rotary_dim": [2, 8, 5],
+    "num_kv_heads": [1, 4],
+    "num_ln_in_parallel_attn": [1, 2],
+    "ffn_hidden_size": [48],
+    "alibi": [True],
+    "activation": ["relu", "gelu_new"],
     "word_embed_proj_dim": [16],
     "attn_logit_softcapping": [3.0, 0.0],
     "query_pre_attn_scalar": [4, 0.5],

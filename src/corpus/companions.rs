@@ -10,6 +10,7 @@
 //! transformers.
 
 use crate::error::{Error, Result};
+use crate::hub::refuse_pointer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -117,6 +118,7 @@ impl Companion {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Companion { place, entries: Vec::new() }),
             Err(e) => return Err(Error::io("read the tokenizer's companion", &path, &e)),
         };
+        refuse_pointer(&path, &bytes)?;
         match serde_json::from_slice::<Ordered>(&bytes) {
             Ok(Ordered(entries)) => Ok(Companion { place, entries }),
             Err(e) => Err(Error::input(format!("read {place}: {e}; expected a JSON object"))),

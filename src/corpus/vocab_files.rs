@@ -2,6 +2,7 @@
 //! for the three families of byte-level BPE that were published so.
 
 use crate::error::{Error, Result};
+use crate::hub::refuse_pointer;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -89,6 +90,7 @@ pub(super) fn class_of(folder: &Path, named: Option<&str>) -> Result<&'static Cl
 pub(super) fn tokenizer_json(folder: &Path, class: &Class, add_prefix_space: bool) -> Result<Value> {
     let path = folder.join("vocab.json");
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read the vocabulary", &path, &e))?;
+    refuse_pointer(&path, &bytes)?;
     let vocab: Map<String, Value> = serde_json::from_slice(&bytes)
         .map_err(|e| Error::input(format!("read the vocabulary {}: {e}; expected tokens and ids", path.display())))?;
     let bytes_only = |use_regex: bool, space: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": use_regex});
@@ -116,6 +118,7 @@ pub(super) fn tokenizer_json(folder: &Path, class: &Class, add_prefix_space: boo
 /// The two parts of each merge; the first line may name a version.
 fn merges(path: &Path) -> Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the merges", path, &e))?;
+    refuse_pointer(path, text.as_bytes())?;
     let mut merges = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.is_empty() || line.starts_with("#version") {

@@ -6,7 +6,7 @@
 //! them (`weights/names.rs`). Every tensor's place has been checked against its file's length before a value is read.
 
 use crate::error::{Error, Result};
-use crate::hub::CHECKPOINTS;
+use crate::hub::{CHECKPOINTS, refuse_pointer};
 use crate::weights::{Dtype, Entry, Place, map, safetensors, torch, widen};
 use memmap2::Mmap;
 use serde::Deserialize;
@@ -97,6 +97,9 @@ fn files_of(folder: &Path) -> Result<Files> {
         () if holds("tf_model.h5") || holds("flax_model.msgpack") => {
             "; it holds weights of TensorFlow or Flax: load them with transformers and save_pretrained them"
         }
+        () if holds("params.json") || holds("consolidated.safetensors") => {
+            "; it is laid out as its author trained it: take the repository's files in Hugging Face layout"
+        }
         () => "; check the path",
     };
     let expected: Vec<&str> = CHECKPOINTS.iter().flat_map(|(single, index)| [*single, *index]).collect();
@@ -105,6 +108,7 @@ fn files_of(folder: &Path) -> Result<Files> {
 
 fn read_index(path: &Path) -> Result<Index> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the checkpoint's index", path, &e))?;
+    refuse_pointer(path, text.as_bytes())?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("index {}: {e}; download it again", path.display())))?;
     for file in index.weight_map.values() {

@@ -83,6 +83,13 @@ impl Config {
         config
     }
 
+    /// The same with `value` under `key`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.values.insert(key.to_string(), value);
+        self
+    }
+
     /// Where it was read.
     pub fn path(&self) -> &Path {
         &self.path

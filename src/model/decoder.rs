@@ -64,6 +64,13 @@ pub enum Wiring {
         /// p2.
         after_mlp: Norm,
     },
+    /// `x += p1(a(x)); x += p2(m(x))` (OLMo 2).
+    PostNorms {
+        /// p1.
+        after_attention: Norm,
+        /// p2.
+        after_mlp: Norm,
+    },
     /// `x = n1(x + a(x)); x = n2(x + m(x))` (OPT-350m).
     After(Norm, Norm),
 }
@@ -107,7 +114,7 @@ impl Block {
         let before = match &self.wiring {
             Wiring::Sequential(norm, _) | Wiring::Parallel(norm, _) | Wiring::ParallelShared(norm) => Some(norm),
             Wiring::Sandwich { before_attention, .. } => Some(before_attention),
-            Wiring::After(..) => None,
+            Wiring::PostNorms { .. } | Wiring::After(..) => None,
         };
         let normed = before.map(|norm| norm.forward(x).map(Kept::new)).transpose()?;
         let into_attention = normed.as_ref().unwrap_or(x);
@@ -161,6 +168,15 @@ impl Block {
                 let before_mlp = before_mlp.forward(&base)?;
                 (base, Some(Kept::new(before_mlp)))
             }
+            Wiring::PostNorms { after_attention, .. } => {
+                let attention = Kept::new(self.attention.output.forward(&z)?);
+                read!(Hookpoint::AttnOut(l), &attention);
+                let normed = Kept::new(after_attention.forward(&attention)?);
+                read!(Hookpoint::AttnOutNormed(l), &normed);
+                let base = Kept::new(sum(x, &normed)?);
+                read!(Hookpoint::ResidMid(l), &base);
+                (base, None)
+            }
             Wiring::After(norm, _) => {
                 let Some(base) = attended(reading)? else { return Ok(None) };
                 (Kept::new(norm.forward(&base)?), None)
@@ -186,7 +202,7 @@ impl Block {
             Ok(Some(Kept::new(sum(&base, &mlp)?)))
         };
         let x = match &self.wiring {
-            Wiring::Sandwich { after_mlp, .. } => {
+            Wiring::Sandwich { after_mlp, .. } | Wiring::PostNorms { after_mlp, .. } => {
                 let Some(mlp) = mlp(reading)? else { return Ok(None) };
                 let normed = Kept::new(after_mlp.forward(&mlp)?);
                 read!(Hookpoint::MlpOutNormed(l), &normed);

@@ -130,6 +130,16 @@ impl Loader {
         self.source.names().find(is_head).map_or(name, String::from)
     }
 
+    /// What to do about a checkpoint that is another than its configuration describes.
+    fn remedy(&self) -> &'static str {
+        // as bitsandbytes, GPTQ, AWQ and float8 checkpoints call what stands beside or instead of a weight
+        let packed = [".qweight", ".qzeros", ".absmax", ".quant_map", ".SCB", ".weight_scale", ".weight_packed"];
+        match self.source.names().any(|name| packed.iter().any(|ending| name.ends_with(ending))) {
+            true => "its weights are quantised: take the model's unquantised weights, or a GGUF file of it",
+            false => "they do not belong together: check that config.json is this checkpoint's",
+        }
+    }
+
     /// Checks that a tensor is there and has this shape.
     fn checked(&self, name: &str, shape: &[usize]) -> Result<String> {
         let name = self.full(name);
@@ -142,12 +152,14 @@ impl Loader {
             None => {
                 let held: Vec<&str> = self.source.names().take(8).collect();
                 Err(Error::input(format!(
-                    "checkpoint {place}: tensor {name:?} {shape:?} is missing; it holds {} …; check that config.json belongs to it",
-                    held.join(", ")
+                    "checkpoint {place}: tensor {name:?} {shape:?} is missing; it holds {} …; {}",
+                    held.join(", "),
+                    self.remedy()
                 )))
             }
             Some(found) if found != shape => Err(Error::input(format!(
-                "checkpoint {place}: tensor {name:?} is {found:?}, config.json says {shape:?}; they do not belong together"
+                "checkpoint {place}: tensor {name:?} is {found:?}, config.json says {shape:?}; {}",
+                self.remedy()
             ))),
             Some(_) => Ok(name),
         }
@@ -155,9 +167,17 @@ impl Loader {
 
     /// A tensor of a linear layer: as stored, or drawn anew.
     fn weights(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.weights_then(name, shape, |_| {})
+    }
+
+    /// The same with its values passed through `change`.
+    fn weights_then(&self, name: &str, shape: &[usize], change: impl FnOnce(&mut [f32])) -> Result<Tensor> {
         match self.redraw {
-            None => self.tensor(name, shape, |_| {}),
-            Some(seed) => self.tensor(name, shape, |values| redraw(seed, &self.full(name), values)),
+            None => self.tensor(name, shape, change),
+            Some(seed) => self.tensor(name, shape, |values| {
+                redraw(seed, &self.full(name), values);
+                change(values);
+            }),
         }
     }
 
@@ -180,6 +200,53 @@ impl Loader {
     pub fn linear(&self, name: &str, n_in: usize, n_out: usize, bias: bool) -> Result<Linear> {
         let weight = self.weights(&format!("{name}.weight"), &[n_out, n_in])?;
         Linear::new(weight, self.bias(name, n_out, bias)?, Order::OutIn)
+    }
+
+    /// Linear layers of `n_out` features each that are stored as one, the rows of the first one first.
+    pub fn linears<const N: usize>(
+        &self,
+        name: &str,
+        n_in: usize,
+        n_out: [usize; N],
+        bias: bool,
+    ) -> Result<[Linear; N]> {
+        let all: usize = n_out.iter().sum();
+        let weight = self.weights(&format!("{name}.weight"), &[all, n_in])?;
+        let bias = self.bias(name, all, bias)?;
+        let mut first = 0;
+        let mut parts = Vec::with_capacity(N);
+        for n in n_out {
+            // where only headers are read there is nothing to cut
+            let cut = |tensor: &Tensor| match tensor.dims() {
+                [0] => Ok(tensor.clone()),
+                _ => tensor.narrow(0, first, n).and_then(|part| part.contiguous()).map_err(device_error),
+            };
+            parts.push(Linear::new(cut(&weight)?, bias.as_ref().map(cut).transpose()?, Order::OutIn)?);
+            first += n;
+        }
+        Ok(parts.try_into().unwrap_or_else(|_| unreachable!("one layer for each of N")))
+    }
+
+    /// A linear layer whose row r is stored as row `stored(r)`.
+    pub fn linear_of_rows(
+        &self,
+        name: &str,
+        n_in: usize,
+        n_out: usize,
+        bias: bool,
+        stored: impl Fn(usize) -> usize,
+    ) -> Result<Linear> {
+        let in_order = |values: &mut [f32], width: usize| {
+            let held = values.to_vec();
+            for (r, row) in values.chunks_exact_mut(width).enumerate() {
+                row.copy_from_slice(&held[stored(r) * width..][..width]);
+            }
+        };
+        let weight = self.weights_then(&format!("{name}.weight"), &[n_out, n_in], |values| in_order(values, n_in))?;
+        let bias = bias
+            .then(|| self.weights_then(&format!("{name}.bias"), &[n_out], |values| in_order(values, 1)))
+            .transpose()?;
+        Linear::new(weight, bias, Order::OutIn)
     }
 
     /// The same stored the other way round, `[n_in, n_out]`.

@@ -33,6 +33,8 @@ const MAY_BE_REFUSED: &[(&str, &str)] = &[
     ("sliding_window", "from 1 to"),
     // The context of the fixtures is longer; transformers lets it pass where positions are rotations.
     ("max_position_embeddings", "longer than its 12 positions"),
+    ("alibi", "positions by ALiBi"),
+    ("rotary_pct", "remove the wrong one"),
     // What transformers would put into it beside what is read.
     ("rope_scaling", "is not supported"),
 ];

@@ -44,10 +44,14 @@ pub struct Line {
     pub output_bias: bool,
     /// Biases of the MLP.
     pub mlp_bias: bool,
-    /// Norms of each head's query and key.
-    pub head_norms: bool,
-    /// Norms after attention and MLP too (Gemma 2 and 3).
-    pub post_norms: bool,
+    /// Norms of queries and keys.
+    pub head_norms: HeadNorms,
+    /// Where the norms of a block stand.
+    pub norms: Norms,
+    /// Added to the mean square where the configuration says nothing.
+    pub default_eps: f64,
+    /// Whether query, key and value are stored as one layer, and gate and up (Phi-3).
+    pub fused: bool,
     /// What the stored norm weights lack: 1 for Gemma.
     pub norm_stored_less: f32,
     /// Multiplies the token rows.
@@ -58,6 +62,8 @@ pub struct Line {
     pub score_scale: f32,
     /// Soft cap of the scores.
     pub soft_cap: Option<f32>,
+    /// Which layers have positions.
+    pub turned: Vec<bool>,
     /// Sliding window of the layers that have one.
     pub window: Option<usize>,
     /// Which layers have the window.
@@ -66,6 +72,38 @@ pub struct Line {
     pub rope: Rope,
     /// Rotation in layers with one, where it is another.
     pub sliding_rope: Option<Rope>,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadNorms {
+    /// There are none.
+    Absent,
+    /// Of each head by itself.
+    Each,
+    /// Of all heads together (OLMo 2).
+    Together,
+}
+
+/// Where the norms of a block stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// Before attention and MLP.
+    Before,
+    /// Before and after them (Gemma 2 and 3).
+    Around,
+    /// After them (OLMo 2).
+    After,
+}
+
+impl Norms {
+    fn block(self) -> BlockKind {
+        match self {
+            Norms::Before => BlockKind::Sequential,
+            Norms::Around => BlockKind::Sandwich,
+            Norms::After => BlockKind::PostNorms,
+        }
+    }
 }
 
 impl Line {
@@ -85,13 +123,16 @@ impl Line {
             qkv_bias: false,
             output_bias: false,
             mlp_bias: false,
-            head_norms: false,
-            post_norms: false,
+            head_norms: HeadNorms::Absent,
+            norms: Norms::Before,
+            default_eps: 1e-6,
+            fused: false,
             norm_stored_less: 0.0,
             embed_scale: None,
             activation: Activation::Silu,
             score_scale: 1.0 / (d_head as f32).sqrt(),
             soft_cap: None,
+            turned: vec![true; config.size("num_hidden_layers")?],
             window: None,
             sliding: vec![false; config.size("num_hidden_layers")?],
             sliding_rope: None,
@@ -106,7 +147,7 @@ impl Line {
     pub fn build(self, config: &Config, loader: Loader) -> Result<Decoder> {
         let d_model = config.size("hidden_size")?;
         let d_mlp = config.size("intermediate_size")?;
-        let eps = config.number_or("rms_norm_eps", 1e-6)?;
+        let eps = config.number_or("rms_norm_eps", self.default_eps)?;
         let n_layers = self.sliding.len();
         let prefixes = ["model.", "", "language_model.model.", "model.language_model."];
         let loader = loader.under(&prefixes, "embed_tokens.weight");
@@ -124,15 +165,18 @@ impl Line {
                     if self.sliding[l] { &sliding_rotary } else { &rotary },
                 )?,
                 mlp: self.mlp(loader, l, d_model, d_mlp)?,
-                wiring: if self.post_norms {
-                    Wiring::Sandwich {
+                wiring: match self.norms {
+                    Norms::Before => Wiring::Sequential(norm("input_layernorm")?, norm("post_attention_layernorm")?),
+                    Norms::Around => Wiring::Sandwich {
                         before_attention: norm("input_layernorm")?,
                         after_attention: norm("post_attention_layernorm")?,
                         before_mlp: norm("pre_feedforward_layernorm")?,
                         after_mlp: norm("post_feedforward_layernorm")?,
-                    }
-                } else {
-                    Wiring::Sequential(norm("input_layernorm")?, norm("post_attention_layernorm")?)
+                    },
+                    Norms::After => Wiring::PostNorms {
+                        after_attention: norm("post_attention_layernorm")?,
+                        after_mlp: norm("post_feedforward_layernorm")?,
+                    },
                 },
             })
         })?;
@@ -157,7 +201,7 @@ impl Line {
                 n_vocab: self.n_vocab,
                 max_context: config.optional_size("max_position_embeddings")?.map(|n| self.rope.longest(n)),
                 n_parameters: loader.n_parameters(),
-                block: if self.post_norms { BlockKind::Sandwich } else { BlockKind::Sequential },
+                block: self.norms.block(),
                 gated: true,
                 layer_norm: false,
             },
@@ -174,18 +218,24 @@ impl Line {
     ) -> Result<Attention> {
         let at = |name: &str| format!("layers.{l}.self_attn.{name}");
         let (d_query, d_key) = (self.n_heads * self.d_head, self.n_kv_heads * self.d_head);
-        let head_norm = |name: &str| loader.rms_norm(&at(name), self.d_head, eps, self.norm_stored_less);
+        let norm = |name: &str, width: usize| loader.rms_norm(&at(name), width, eps, self.norm_stored_less);
+        let qkv = |name: &str, n_out: usize| loader.linear(&at(name), d_model, n_out, self.qkv_bias);
         Ok(Attention {
-            projections: Projections::Separate {
-                query: loader.linear(&at("q_proj"), d_model, d_query, self.qkv_bias)?,
-                key: loader.linear(&at("k_proj"), d_model, d_key, self.qkv_bias)?,
-                value: loader.linear(&at("v_proj"), d_model, d_key, self.qkv_bias)?,
+            projections: if self.fused {
+                Projections::Stacked(qkv("qkv_proj", d_query + 2 * d_key)?)
+            } else {
+                let (query, key) = (qkv("q_proj", d_query)?, qkv("k_proj", d_key)?);
+                Projections::Separate { query, key, value: qkv("v_proj", d_key)? }
             },
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
             d_head: self.d_head,
-            qk_norms: if self.head_norms { Some((head_norm("q_norm")?, head_norm("k_norm")?)) } else { None },
-            rotary: Some(rotary.clone()),
+            qk_norms: match self.head_norms {
+                HeadNorms::Absent => None,
+                HeadNorms::Each => Some((norm("q_norm", self.d_head)?, norm("k_norm", self.d_head)?)),
+                HeadNorms::Together => Some((norm("q_norm", d_query)?, norm("k_norm", d_key)?)),
+            },
+            rotary: self.turned[l].then(|| rotary.clone()),
             scores: Scores {
                 scale: self.score_scale,
                 soft_cap: self.soft_cap,
@@ -197,9 +247,15 @@ impl Line {
 
     fn mlp(&self, loader: &Loader, l: usize, d_model: usize, d_mlp: usize) -> Result<Mlp> {
         let at = |name: &str| format!("layers.{l}.mlp.{name}");
+        let [gate, up] = if self.fused {
+            loader.linears(&at("gate_up_proj"), d_model, [d_mlp; 2], self.mlp_bias)?
+        } else {
+            let one = |name: &str| loader.linear(&at(name), d_model, d_mlp, self.mlp_bias);
+            [one("gate_proj")?, one("up_proj")?]
+        };
         Ok(Mlp {
-            gate: Some(loader.linear(&at("gate_proj"), d_model, d_mlp, self.mlp_bias)?),
-            up: loader.linear(&at("up_proj"), d_model, d_mlp, self.mlp_bias)?,
+            gate: Some(gate),
+            up,
             activation: self.activation,
             down: loader.linear(&at("down_proj"), d_mlp, d_model, self.mlp_bias)?,
         })

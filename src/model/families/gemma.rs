@@ -1,11 +1,12 @@
 //! Gemma 1, 2 and 3 (Gemma Team 2024, 2024, 2025): norm weights stored less 1, token rows times the root of the width.
 //! Gemma 2 adds norms after each part, soft caps and a window in every other layer; Gemma 3 trades the caps for head
-//! norms, has a window in five layers of six and another rotation in those.
+//! norms, has a window in five layers of six and another rotation in those; its larger models come with an image tower, of
+//! which nothing is read.
 //!
 //! Known limitation: Gemma 1's early configurations say `hidden_act: gelu`, which the released models were not trained
 //! with; as in transformers, the tanh form is taken.
 
-use super::gated::Line;
+use super::gated::{HeadNorms, Line, Norms};
 use crate::error::{Error, Result};
 use crate::model::config::{Config, Setting};
 use crate::model::decoder::Decoder;
@@ -13,7 +14,7 @@ use crate::model::keys::{Key, harmless, only, read, read_or_null};
 use crate::model::layers::Activation;
 use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Keys of all three, beside those of the whole line.
 pub const KEYS: &[Key] = &[read("num_key_value_heads"), read("head_dim"), read("attention_bias")];
@@ -39,6 +40,27 @@ pub const KEYS_3: &[Key] = &[
     harmless("_sliding_window_pattern"),
     read_or_null("rope_local_base_freq"),
     only("attn_logit_softcapping", &["null"], "a soft cap of the scores, which transformers leaves out in this family"),
+];
+
+/// Keys around the text model of Gemma 3, where it has an image tower.
+pub const KEYS_AROUND: &[Key] = &[
+    read("text_config"),
+    harmless("vision_config"),
+    harmless("mm_tokens_per_image"),
+    harmless("boi_token_index"),
+    harmless("eoi_token_index"),
+    harmless("image_token_index"),
+    harmless("image_token_id"),
+];
+
+/// Sizes of the text model that released files leave to its class.
+const SIZES: [(&str, usize); 6] = [
+    ("hidden_size", 2304),
+    ("intermediate_size", 9216),
+    ("num_hidden_layers", 26),
+    ("num_attention_heads", 8),
+    ("max_position_embeddings", 131_072),
+    ("vocab_size", 262_208),
 ];
 
 const ROPE: RopeKeys = RopeKeys::whole(8192);
@@ -88,8 +110,18 @@ pub fn gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
         }
         _ => config.size_or("sliding_window_pattern", 6)?,
     };
-    let line = Line { head_norms: true, sliding_rope: Some(sliding_rope), ..line };
+    let line = Line { head_norms: HeadNorms::Each, sliding_rope: Some(sliding_rope), ..line };
     with_window(line, config, |l| (l + 1) % pattern != 0)?.build(config, loader)
+}
+
+/// From `config.json` of model_type `gemma3`: the text model inside.
+pub fn text_of_gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
+    let text = config.nested("text_config")?.ok_or_else(|| config.missing("text_config"))?;
+    let text = SIZES.iter().fold(text, |text, (key, size)| match text.setting(key) {
+        Setting::Absent => text.with(key, json!(size)),
+        _ => text,
+    });
+    super::build(&text.with("model_type", json!("gemma3_text")), loader)
 }
 
 fn common(line: Line, config: &Config, n_kv_heads: usize) -> Result<Line> {
@@ -109,7 +141,7 @@ fn with_window(line: Line, config: &Config, sliding: impl Fn(usize) -> bool) -> 
     let scalar = config.size_or("query_pre_attn_scalar", 256)? as f64;
     let window = Some(config.size_or("sliding_window", 4096)?);
     Ok(Line {
-        post_norms: true,
+        norms: Norms::Around,
         activation: config.activation("hidden_activation", "gelu_pytorch_tanh")?,
         score_scale: 1.0 / scalar.sqrt() as f32,
         window,

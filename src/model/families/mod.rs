@@ -2,16 +2,22 @@
 //!
 //! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), its builder.
 
+mod falcon;
 mod gated;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
+mod gptj;
 mod llama;
 mod mistral;
+mod olmo2;
 mod opt;
 mod phi;
+mod phi3;
 mod qwen;
+mod smollm3;
+mod starcoder2;
 
 use super::config::Config;
 use super::decoder::Decoder;
@@ -48,11 +54,18 @@ const FAMILIES: &[Family] = &[
         keys: &[gemma::KEYS_3, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
         build: gemma::gemma3,
     },
+    Family { name: "gemma3", keys: &[gemma::KEYS_AROUND], build: gemma::text_of_gemma3 },
     Family { name: "phi", keys: &[phi::KEYS, keys::ROTARY], build: phi::build },
+    Family { name: "phi3", keys: &[phi3::KEYS, gated::KEYS, keys::ROTARY], build: phi3::build },
+    Family { name: "olmo2", keys: &[olmo2::KEYS, gated::KEYS, keys::ROTARY], build: olmo2::build },
+    Family { name: "smollm3", keys: &[smollm3::KEYS, gated::KEYS, keys::ROTARY], build: smollm3::build },
+    Family { name: "starcoder2", keys: &[starcoder2::KEYS, keys::ROTARY], build: starcoder2::build },
+    Family { name: "gptj", keys: &[gptj::KEYS], build: gptj::build },
+    Family { name: "falcon", keys: &[falcon::KEYS, keys::ROTARY], build: falcon::build },
 ];
 
 /// Families whose output head is a matrix of its own unless the configuration says otherwise.
-const UNTIED: &[&str] = &["gpt_neox", "llama", "mistral", "qwen2", "qwen3", "phi"];
+const UNTIED: &[&str] = &["gpt_neox", "llama", "mistral", "qwen2", "qwen3", "phi", "phi3", "olmo2", "gptj"];
 
 /// Whether token table and output head are one matrix, by `config` or the family's default.
 ///
@@ -89,8 +102,14 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         }
         None => {
             let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+            let inside = match config.get("text_config").and_then(|text| text["model_type"].as_str()) {
+                Some(text) if names.contains(&text) => {
+                    format!("; its text model is a {text}: load it with transformers and save that by itself")
+                }
+                _ => String::new(),
+            };
             Err(Error::request(format!(
-                "config {}: architecture {name:?} is not supported; supported are {}",
+                "config {}: architecture {name:?} is not supported; supported are {}{inside}",
                 config.path().display(),
                 names.join(", ")
             )))
@@ -100,8 +119,11 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
 
 /// Refuses weights that only another program can unpack.
 fn not_quantised(config: &Config) -> Result<()> {
-    let Some(said) = config.nested("quantization_config")? else { return Ok(()) };
-    let method = said.text("quant_method")?.unwrap_or("a method that it does not name");
+    let mut entries = config.entries();
+    let Some((_, said)) = entries.find(|(key, value)| *key == "quantization_config" && !value.is_null()) else {
+        return Ok(());
+    };
+    let method = said["quant_method"].as_str().unwrap_or("a method that it does not name");
     Err(Error::request(format!(
         "config {}: the weights are quantised with {method} (quantization_config), which is not read; take the model's \
          unquantised weights, or a GGUF file of it",
@@ -121,6 +143,11 @@ mod tests {
     fn smallest(family: &str) -> Config {
         let json = match family {
             "gpt2" => json!({"n_embd": 64, "n_layer": 2, "n_head": 32, "n_positions": 16}),
+            "gptj" => json!({"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 16, "rotary_dim": 4}),
+            "gemma3" => json!({"text_config": {
+                "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 8, "intermediate_size": 8, "vocab_size": 10,
+                "max_position_embeddings": 16,
+            }}),
             "gpt_neo" => json!({"hidden_size": 64, "num_layers": 2, "num_heads": 32, "max_position_embeddings": 16}),
             _ => json!({
                 "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 32, "intermediate_size": 8, "ffn_dim": 8,
@@ -144,6 +171,8 @@ mod tests {
             "rotary_emb_base",
             // Asked for before the builder runs.
             "tie_word_embeddings",
+            // The text model inside has its own (Gemma 3).
+            "vocab_size",
         ];
         for family in FAMILIES {
             let config = smallest(family.name);

@@ -1,7 +1,7 @@
 //! Qwen 2, 2.5 (Yang et al. 2024: biases of query, key and value) and Qwen 3 (2025: head norms instead); a sliding window
 //! in the later layers where the configuration turns it on.
 
-use super::gated::Line;
+use super::gated::{HeadNorms, Line};
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::decoder::Decoder;
@@ -35,7 +35,7 @@ pub fn qwen2(config: &Config, loader: Loader) -> Result<Decoder> {
 pub fn qwen3(config: &Config, loader: Loader) -> Result<Decoder> {
     let line = common("qwen3", config, config.head_width_or(128)?)?;
     let bias = config.flag_or("attention_bias", false)?;
-    Line { head_norms: true, qkv_bias: bias, output_bias: bias, ..line }.build(config, loader)
+    Line { head_norms: HeadNorms::Each, qkv_bias: bias, output_bias: bias, ..line }.build(config, loader)
 }
 
 fn common(family: &'static str, config: &Config, d_head: usize) -> Result<Line> {

@@ -24,7 +24,7 @@ pub struct Attention {
     pub n_kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
-    /// Norms over `d_head` of queries and keys, before the rotation.
+    /// Norms of queries and keys, before the rotation: of each head where they are `d_head` wide, else of all heads together.
     pub qk_norms: Option<(Norm, Norm)>,
     /// Rotation of queries and keys.
     pub rotary: Option<Arc<Rotary>>,
@@ -71,8 +71,8 @@ impl Attention {
     pub fn heads(&self, projected: Projected) -> Result<Tensor> {
         let Projected { mut q, mut k, v, mut memory } = projected;
         if let Some((query, key)) = &self.qk_norms {
-            q = query.forward(&q.contiguous().map_err(device_error)?)?;
-            k = key.forward(&k.contiguous().map_err(device_error)?)?;
+            q = self.normed(&q, query)?;
+            k = self.normed(&k, key)?;
             memory.extend([Kept::new(q.clone()), Kept::new(k.clone())]);
         }
         if let Some(rotary) = &self.rotary {
@@ -82,6 +82,15 @@ impl Attention {
         let on_cpu = q.device().is_cpu();
         let z = if on_cpu { q.apply_op3_no_bwd(&k, &v, &self.scores) } else { self.scores.plain(&q, &k, &v) };
         z.map_err(device_error)
+    }
+
+    fn normed(&self, heads: &Tensor, norm: &Norm) -> Result<Tensor> {
+        let heads = heads.contiguous().map_err(device_error)?;
+        if norm.width() == self.d_head {
+            return norm.forward(&heads);
+        }
+        let together = heads.flatten_from(1).map_err(device_error)?;
+        norm.forward(&together)?.reshape(heads.shape()).map_err(device_error)
     }
 
     /// Queries, keys and values of `x: [n_tokens, d_model]`, biases included, before head norms and rotation.

@@ -31,6 +31,13 @@ pub enum Norm {
 }
 
 impl Norm {
+    /// Features of a row.
+    pub fn width(&self) -> usize {
+        match self {
+            Norm::Layer { weight, .. } | Norm::Rms { weight, .. } => weight.elem_count(),
+        }
+    }
+
     /// `x: [.., width]` contiguous, the same shape out.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Where is a token? Rotary position embedding (Su et al. 2021, arXiv 2104.09864), half-split pairs: feature i of the
-//! first half of the rotated part is turned together with feature i of the second half. An odd width is rotated together
+//! first half of the rotated part is turned together with feature i of the second half; or neighbours, features 2 i and
+//! 2 i + 1 (GPT-J). An odd width is rotated together
 //! with the feature behind it, as GPT-NeoX in transformers does.
 //!
 //! Angles are computed as PyTorch does (frequencies and angles rounded to f32), since at position 2000 the rounding of
@@ -188,6 +189,8 @@ fn llama3(frequency: f32, factor: f64, low: f64, high: f64, original_context: f6
 #[derive(Debug)]
 pub struct Rotary {
     rope: Rope,
+    /// Whether features 2 i and 2 i + 1 turn together.
+    neighbours: bool,
     /// Of contexts whose length changes nothing: as many positions as were ever needed; grows by doubling, values never
     /// change.
     turns: RwLock<Arc<Turns>>,
@@ -219,7 +222,13 @@ impl Turns {
 impl Rotary {
     /// For heads rotated as `rope` says.
     pub fn new(rope: &Rope) -> Self {
-        Rotary { rope: rope.clone(), turns: RwLock::default(), longer: RwLock::default() }
+        Rotary { rope: rope.clone(), neighbours: false, turns: RwLock::default(), longer: RwLock::default() }
+    }
+
+    /// The same where neighbouring features turn together, and not those of two halves.
+    #[must_use]
+    pub fn of_neighbours(self) -> Self {
+        Rotary { neighbours: true, ..self }
     }
 
     /// `x: [n_tokens, n_heads, d_head]`, token i at position i; turned in place where the device allows.
@@ -233,7 +242,7 @@ impl Rotary {
         }
         let turns = self.turns(x.dims().first().copied().unwrap_or(0));
         if x.device().is_cpu() {
-            x.inplace_op1(&Turn { turns, n_pairs }).map_err(device_error)?;
+            x.inplace_op1(&Turn { turns, n_pairs, neighbours: self.neighbours }).map_err(device_error)?;
             return Ok(x);
         }
         self.plain(&x, &turns).map_err(device_error)
@@ -258,23 +267,34 @@ impl Rotary {
 
     /// The same in candle's own operations.
     fn plain(&self, x: &Tensor, turns: &Turns) -> candle_core::Result<Tensor> {
-        let (n_tokens, _, d_head) = x.dims3()?;
+        let (n_tokens, n_heads, d_head) = x.dims3()?;
         let n = self.rope.n_pairs();
         let table = |values: &[f32]| Tensor::from_slice(&values[..n_tokens * n], (n_tokens, 1, n), x.device());
         let (cos, sin) = (table(&turns.cos)?, table(&turns.sin)?);
-        let (a, b) = (x.narrow(D::Minus1, 0, n)?, x.narrow(D::Minus1, n, n)?);
+        let (a, b) = if self.neighbours {
+            let pairs = x.narrow(D::Minus1, 0, 2 * n)?.contiguous()?.reshape((n_tokens, n_heads, n, 2))?;
+            (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
+        } else {
+            (x.narrow(D::Minus1, 0, n)?, x.narrow(D::Minus1, n, n)?)
+        };
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+        let turned = if self.neighbours {
+            Tensor::stack(&[&first, &second], 3)?.reshape((n_tokens, n_heads, 2 * n))?
+        } else {
+            Tensor::cat(&[&first, &second], D::Minus1)?
+        };
         if d_head == 2 * n {
-            return Tensor::cat(&[&first, &second], D::Minus1);
+            return Ok(turned);
         }
-        Tensor::cat(&[&first, &second, &x.narrow(D::Minus1, 2 * n, d_head - 2 * n)?.contiguous()?], D::Minus1)
+        Tensor::cat(&[&turned, &x.narrow(D::Minus1, 2 * n, d_head - 2 * n)?.contiguous()?], D::Minus1)
     }
 }
 
 struct Turn {
     turns: Arc<Turns>,
     n_pairs: usize,
+    neighbours: bool,
 }
 
 impl InplaceOp1 for Turn {
@@ -297,6 +317,13 @@ impl InplaceOp1 for Turn {
                     let (cos, sin) = (&self.turns.cos[t * n..][..n], &self.turns.sin[t * n..][..n]);
                     for h in 0..n_heads {
                         let at = start + t * token_stride + h * head_stride;
+                        if self.neighbours {
+                            let pairs = values[at..][..2 * n].as_chunks_mut::<2>().0;
+                            for (i, [a, b]) in pairs.iter_mut().enumerate() {
+                                (*a, *b) = (*a * cos[i] - *b * sin[i], *b * cos[i] + *a * sin[i]);
+                            }
+                            continue;
+                        }
                         let (first, second) = values[at..][..2 * n].split_at_mut(n);
                         for i in 0..n {
                             let (a, b) = (first[i], second[i]);

@@ -1,0 +1,34 @@
+//! OLMo 2 (OLMo Team 2024): what attention and MLP give is normed before it is added, nothing before they read it; queries
+//! and keys are normed over all heads together.
+
+use super::gated::{HeadNorms, Line, Norms};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::decoder::Decoder;
+use crate::model::keys::{Key, read, read_or_null};
+use crate::model::loader::Loader;
+use crate::model::rope::RopeKeys;
+
+/// Keys beside those of the whole line.
+pub const KEYS: &[Key] =
+    &[read_or_null("num_key_value_heads"), read("head_dim"), read("hidden_act"), read("attention_bias")];
+
+const ROPE: RopeKeys = RopeKeys::whole(2048);
+
+/// From `config.json` of model_type `olmo2`.
+pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+    let n_heads = config.size("num_attention_heads")?;
+    let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
+    let bias = config.flag_or("attention_bias", false)?;
+    let line = Line {
+        n_kv_heads: config.kv_heads(n_heads, n_heads)?,
+        activation: config.activation("hidden_act", "silu")?,
+        default_eps: 1e-5,
+        qkv_bias: bias,
+        output_bias: bias,
+        head_norms: HeadNorms::Together,
+        norms: Norms::After,
+        ..Line::plain("olmo2", config, d_head, config.rope(&ROPE, d_head)?)?
+    };
+    line.build(config, loader)
+}
