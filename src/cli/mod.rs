@@ -55,8 +55,9 @@ struct Cli {
 enum Command {
     /// Run a dataflow file, or go on with it where it stopped
     ///
-    /// Results are Parquet tables in DIR/tables, renewed at every snapshot. Ctrl-C saves the state and exits with 130;
-    /// the same command goes on from there. A directory that holds another run is refused.
+    /// Results are Parquet tables in DIR/tables, all renewed together at every snapshot; lost or damaged ones are made
+    /// again. Ctrl-C saves the state and exits with 130; the same command goes on from there. A directory that holds another
+    /// run is refused.
     Run(RunArgs),
     /// Say what a dataflow file would do: steps, shapes, memory, disk; opens headers only
     ///
@@ -95,14 +96,14 @@ enum Command {
     /// Make matches and scores again from a run's saved sums, with other filters, measures, pairings, categories or nulls
     ///
     /// Nothing is streamed. The tables are those of a run that had these keys from its start, written elsewhere. Keys that
-    /// change sums are refused.
+    /// change sums are refused, and so is a run whose SAEs, tokenizer or kept dataflow file changed since.
     Score {
         /// The run directory
         run: PathBuf,
         /// A key of the dataflow file and its value, for example estimate.filters.one_to_one=hungarian; repeat for more
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
-        /// Folder for the tables [default: RUN/scores/ and the settings]
+        /// Folder for the tables [default: RUN/scores/NAME, which tells the settings]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Refuse a plan over this much memory [default: what the machine has free]
@@ -143,7 +144,7 @@ enum Command {
     },
     /// Add runs over disjoint shards of a corpus up to one
     ///
-    /// The runs must have been asked for the same, but for the corpus files. DIR gets sums, tables and nulls as of one run over
+    /// The runs must have been asked for the same, but for the corpus files, and their SAEs be what they were. DIR gets sums, tables and nulls as of one run over
     /// all shards; it can be shown, compared and merged again.
     Merge {
         /// Run directories, in the order of their shards

@@ -94,9 +94,8 @@ impl NewSet {
     pub fn publish(mut self, about: SetRecord, last: bool) -> Result<SetRecord> {
         let record = SetRecord { format: SET_FORMAT, tables: std::mem::take(&mut self.tables), ..about };
         let before = newest_number(&self.root);
-        perform(&self.root, &name_steps(self.number, &record))?;
         let linked = link(&self.root, self.number);
-        perform(&self.root, &swap_steps(self.number, linked, is_folder(&self.root)))?;
+        perform(&self.root, &publish_steps(self.number, &record, linked, is_folder(&self.root)))?;
         self.published = true;
         let moved_aside = self.number.checked_sub(1);
         let kept: Vec<u64> =
@@ -118,16 +117,18 @@ impl Drop for NewSet {
     }
 }
 
-/// Names the set, in its own folder.
-fn name_steps(number: u64, record: &SetRecord) -> Vec<Step> {
+/// Names the set, in its own folder, then puts it in its place.
+fn publish_steps(number: u64, record: &SetRecord, linked: bool, folder: bool) -> Vec<Step> {
     let dir = set_path(number);
     let path = format!("{dir}/{SET_FILE}");
-    vec![
+    let mut steps = vec![
         Step::Write { path: path.clone(), bytes: sealed(record) },
         Step::SyncFile { path },
         Step::SyncDir { path: dir },
         Step::SyncDir { path: SETS.to_string() },
-    ]
+    ];
+    steps.extend(swap_steps(number, linked, folder));
+    steps
 }
 
 /// Puts the set in the place of the newest: by a link that is `linked` already under its temporary name, or as a folder.

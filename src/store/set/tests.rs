@@ -73,24 +73,22 @@ fn a_kill_between_any_two_steps_leaves_one_whole_set() {
         let mut set = begun(&run, 2);
         let tables = std::mem::take(&mut set.tables);
         let record = SetRecord { format: SET_FORMAT, tables, ..about(2) };
-        let named = name_steps(set.number, &record);
-        let swap = swap_steps(set.number, links_now, is_folder(&root));
-        for n in 0..=named.len() + swap.len() {
+        let steps = publish_steps(set.number, &record, links_now, is_folder(&root));
+        let renamed = steps.iter().position(|s| matches!(s, Step::Rename { .. } | Step::Remove { .. })).unwrap();
+        for n in 0..=steps.len() {
             let copy = dir.path().join(format!("killed-{n}"));
             copy_whole(&root, &copy);
             let killed = RunDir::at(&copy).unwrap();
-            perform(&copy, &named[..n.min(named.len())]).unwrap();
-            if n > named.len() {
-                assert!(!links_now || link(&copy, set.number));
-                perform(&copy, &swap[..n - named.len()]).unwrap();
-            }
-            let place =
-                format!("links {links_before} {links_now}, after step {n} of {} and {}", named.len(), swap.len());
+            assert!(!links_now || link(&copy, set.number));
+            perform(&copy, &steps[..n]).unwrap();
+            let place = format!("links {links_before} {links_now}, after step {n} of {}", steps.len());
             let found = read(&killed);
-            // where it takes two steps, the new set is found by its number in between
-            assert_eq!(found, if n > named.len() { 2 } else { 1 }, "{place}");
+            // where it takes two renames, the new set is found by its number in between
+            assert_eq!(found, if n > renamed { 2 } else { 1 }, "{place}");
             killed.settle_sets().unwrap();
             assert_eq!(read(&killed), found, "{place}");
+            let linked = copy.join(TABLES).is_symlink();
+            assert_eq!(numbers(&copy).len(), usize::from(linked), "{place}: what is not the newest is swept");
             let tables = std::fs::read_to_string(copy.join("tables/latents.parquet")).unwrap();
             assert_eq!(tables, format!("latents of {found}"), "{place}");
             publish(&killed, 3, true);
