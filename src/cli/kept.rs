@@ -44,9 +44,12 @@ impl Kept {
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read the run's dataflow file", &path, &e))?;
         let digest = Some(digest_of_text(&text));
         if !known.contains(&digest) {
+            let found = match known.iter().any(Option::is_some) {
+                true => "was changed since the run wrote it; put it back, or give",
+                false => "has no digest in the run's manifest, so it cannot be told whether it is the run's own; give",
+            };
             return Err(Error::state(format!(
-                "{} was changed since the run wrote it; put it back, or give `cognate run` with the run's own file and --out {} \
-                 again, which writes it anew",
+                "{} {found} `cognate run` with the run's own file and --out {} again, which writes it anew",
                 path.display(),
                 run.root().display()
             )));
