@@ -12,6 +12,7 @@ format = 1
 name = "full"
 [corpus]
 files = ["x.parquet"]
+sample = { fraction = 0.5 }
 ids = "ids"
 context_length = 8
 [models.a]
@@ -93,6 +94,7 @@ fn defaults_in_the_document_are_the_programs() {
     for (section, pointer) in [
         ("## Top", ""),
         ("## `[corpus]`", "/corpus"),
+        ("### `sample`", "/corpus/sample"),
         ("## `[saes.", "/saes/a~1resid_post.0"),
         ("## `[models.", "/models/a"),
         ("## `[compare]`", "/compare"),

@@ -54,7 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("zip", &["weights"]),
     ("tempfile", &["store"]),
     ("bytemuck", &["linalg", "store", "corpus", "model", "sae"]),
-    ("blake3", &["linalg", "store", "plan"]),
+    ("blake3", &["linalg", "store", "corpus", "plan"]),
     ("toml", &["spec"]),
     ("strsim", &["hub", "spec"]),
     ("thiserror", &["error"]),

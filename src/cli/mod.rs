@@ -34,7 +34,8 @@ mod show;
 mod status;
 
 use crate::cli::progress::Voice;
-use crate::error::{Result, is_caught};
+use crate::corpus::parse_count;
+use crate::error::{Error, Result, is_caught};
 use crate::hub::Want;
 use crate::ids::HookName;
 use crate::sae::Format;
@@ -129,7 +130,7 @@ enum Command {
         /// The dataflow file
         flow: PathBuf,
         /// Counted tokens to read, rounded up to a whole batch
-        #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 4096, value_parser = count_from_1)]
         tokens: u64,
         /// Print JSON
         #[arg(long)]
@@ -218,14 +219,14 @@ struct RunArgs {
     /// File with one HOST:PORT a line, one for each process in order
     #[arg(long, value_name = "FILE", requires = "processes")]
     hosts: Option<PathBuf>,
-    /// Stop after the batch in which this many tokens are reached; a later run may go further
-    #[arg(long, value_name = "N")]
+    /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6); a later run may go further
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     max_tokens: Option<u64>,
     /// Refuse a plan over this much memory [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
     /// Batches that may be unfinished at once [default: 3 with one worker, else 2 and two for each of all workers]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     in_flight: Option<u64>,
     /// Forget what DIR holds and begin anew
     #[arg(long)]
@@ -236,6 +237,14 @@ struct RunArgs {
     /// Print one JSON object a line: plan, snapshots, checkpoints, summary
     #[arg(long)]
     json: bool,
+}
+
+/// A number of tokens, at least one.
+fn count_from_1(text: &str) -> Result<u64> {
+    match parse_count(text)? {
+        0 => Err(Error::request("0 is too few; expected 1 or more")),
+        n => Ok(n),
+    }
 }
 
 /// The program.

@@ -4,6 +4,7 @@ use crate::cli::machine;
 use crate::cli::measure::Measured;
 use crate::cli::progress::Voice;
 use crate::cli::run::settled_cross;
+use crate::corpus::Sample;
 use crate::error::Result;
 use crate::ids::Hookpoint;
 use crate::plan::{Plan, grouped, parse_bytes};
@@ -60,15 +61,15 @@ pub fn as_text(plan: &Plan) -> String {
     let spec = &plan.spec;
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
     line(format!("plan of {:?}", spec.name));
-    let bytes: u64 = plan.corpus_files.iter().map(|f| f.1).sum();
     line(format!(
-        "  corpus    {} file{}, {}; contexts of {} tokens, {} a batch",
-        plan.corpus_files.len(),
-        if plan.corpus_files.len() == 1 { "" } else { "s" },
-        human_bytes(bytes),
+        "  corpus    {}; contexts of {} tokens, {} a batch",
+        corpus_in_short(plan),
         spec.corpus.context_length,
         spec.corpus.batch_contexts
     ));
+    if let Some(sample) = sample_in_words(spec.corpus.sample) {
+        line(format!("  sample    {sample}"));
+    }
     for m in &plan.models {
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}",
@@ -135,6 +136,26 @@ pub fn as_text(plan: &Plan) -> String {
     out
 }
 
+/// Files and bytes that are here, or that there are none yet.
+fn corpus_in_short(plan: &Plan) -> String {
+    let (n, missing) = (plan.corpus_files.len(), plan.corpus_missing.len());
+    let bytes: u64 = plan.corpus_files.iter().map(|f| f.1).sum();
+    match (n, missing) {
+        (0, 1..) => "not here, so its size is not known".into(),
+        _ => format!(
+            "{n} file{}, {}{}",
+            if n == 1 { "" } else { "s" },
+            human_bytes(bytes),
+            if missing > 0 { ", and others that are not here" } else { "" }
+        ),
+    }
+}
+
+/// Which documents are read, where not all are.
+pub fn sample_in_words(sample: Option<Sample>) -> Option<String> {
+    sample.map(|s| format!("{} % of the documents, by seed {}", 100.0 * s.fraction, s.seed))
+}
+
 fn in_number(n: usize, kind: &str) -> String {
     if n == 1 { String::new() } else { format!(" ({n} {kind})") }
 }
@@ -162,6 +183,8 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
     json!({
         "name": plan.spec.name,
         "corpus": plan.corpus_files.iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
+        "corpus_missing": plan.corpus_missing,
+        "sample": plan.spec.corpus.sample,
         "models": plan.models.iter().map(|m| json!({
             "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
             "n_parameters": m.shape.n_parameters,

@@ -5,10 +5,10 @@ use crate::cli::doctor::complaints;
 use crate::cli::fetch::fetch_all;
 use crate::cli::kept::dataflow_of;
 use crate::cli::mend::{mend_dataflow, mend_tables};
-use crate::cli::plan::{as_json, as_text, limit};
+use crate::cli::plan::{as_json, as_text, limit, sample_in_words};
 use crate::cli::progress::{Voice, Watch};
 use crate::cli::{machine, merge, report};
-use crate::corpus::{Corpus, Cursor, Tokenizer};
+use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
 use crate::engine::{
     Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass,
@@ -66,6 +66,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             mend_tables(&run, &plan, manifest, voice)?;
         }
     }
+    let tokenizer = plan.tokenizer();
+    // before anything is said of the run: whether what it has read is still what it was
+    let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
         write_report(&run, voice);
@@ -87,8 +90,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             directory.display()
         )));
     }
-    let tokenizer = plan.tokenizer();
-    let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
     let shared = Arc::new(Shared::default());
     listen(&shared, &run, leads)?;
     abort_on_panic();
@@ -222,7 +223,7 @@ fn checked(found: &[Diagnosis]) -> String {
     }
 }
 
-/// Says which records were left out.
+/// Says which records and documents were left out, and what was read as something else.
 fn warn_of_skips(shared: &Shared, voice: Voice) {
     let n = shared.skipped_records.load(Ordering::Relaxed);
     if n > 0 {
@@ -231,6 +232,18 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
             "{} record{} left out as malformed; the first: {first}",
             thousands(n),
             if n == 1 { " was" } else { "s were" }
+        ));
+    }
+    let left_out = shared.left_out_documents.load(Ordering::Relaxed);
+    if left_out > 0 {
+        let kept = shared.documents.load(Ordering::Relaxed);
+        voice.say(&format!("corpus.sample kept {} of {} documents", thousands(kept), thousands(kept + left_out)));
+    }
+    if let Some((n, first)) = shared.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
+        voice.warn(&format!(
+            "{} {} of a surrogate pair stood alone in the texts (\\ud83d without its other half) and became U+FFFD; the first: {first}",
+            thousands(*n),
+            if *n == 1 { "half" } else { "halves" }
         ));
     }
 }
@@ -255,7 +268,9 @@ fn warn_of_labels(shared: &Shared, labels: &[String], voice: Voice) {
 
 fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
     let summary = read_tables(run, |set| Summary::read(set.dir(), &set.path("history"), speed.clone()))?;
-    let summary = summary.with_ending(Manifest::read(&run.manifest()).ok().and_then(|m| ending(&m)));
+    let manifest = Manifest::read(&run.manifest()).ok();
+    let summary = summary.with_sample(manifest.as_ref().and_then(sample));
+    let summary = summary.with_ending(manifest.and_then(|m| ending(&m)));
     Ok(if run.report().exists() { summary.with_report(run.report()) } else { summary })
 }
 
@@ -282,6 +297,13 @@ fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
             Some(rule) => enough || plan.spec.estimate.stop_when == Some(rule),
             None => enough || asked_then == 0,
         }
+}
+
+/// Which share of the documents a run reads, in words, where it does not read all.
+fn sample(manifest: &Manifest) -> Option<String> {
+    let part = |key: &str| manifest.parts.get(&format!("corpus.sample.{key}"));
+    let sample = Sample { fraction: part("fraction")?.parse().ok()?, seed: part("seed")?.parse().ok()? };
+    sample_in_words(Some(sample))
 }
 
 /// Why a finished run ended before its corpus did, in words.
@@ -362,7 +384,8 @@ fn open_run(
 
 fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest>) -> Result<Corpus> {
     let mut corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
-    if let Some(manifest) = resume {
+    // a merge of runs stands at no place
+    if let Some(manifest) = resume.filter(|m| merge::parts_of(m).is_empty()) {
         let cursor: Cursor = serde_json::from_value(manifest.cursor.clone()).map_err(|e| {
             Error::state(format!("the manifest's corpus position cannot be read: {e}; start afresh with --fresh"))
         })?;

@@ -6,10 +6,11 @@
 
 use super::files::CorpusFile;
 use super::options::CorpusOptions;
-use super::parse::{Unit, parse};
+use super::parse::{Asked, Unit, parse};
 use super::reader::Reader;
-use super::record::{Limits, Place};
+use super::record::{Limits, Place, Raw};
 use super::tokenizer::Tokenizer;
+use super::trail::{digest_of_raw, file_key};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -27,16 +28,18 @@ pub(super) struct Ahead {
     file: usize,
     place: Place,
     reader: Option<Reader>,
+    /// Key of the file, from its first record on.
+    key: Option<u64>,
     queue: VecDeque<Result<(usize, Unit)>>,
     /// A failure has been queued: nothing is read behind it.
     failed: bool,
 }
 
 impl Ahead {
-    /// Begins at `place` of file number `file`.
-    pub(super) fn new(file: usize, place: Place, limits: Limits) -> Ahead {
+    /// Begins at `place` of file number `file`, whose key is known where that is not its beginning.
+    pub(super) fn new(file: usize, place: Place, key: Option<u64>, limits: Limits) -> Ahead {
         let group_bytes = FIRST_GROUP_BYTES.min(limits.look_ahead_bytes);
-        Ahead { limits, group_bytes, file, place, reader: None, queue: VecDeque::new(), failed: false }
+        Ahead { limits, group_bytes, file, place, reader: None, key, queue: VecDeque::new(), failed: false }
     }
 
     /// The next record, with the number of its file; `None` behind the last.
@@ -64,7 +67,8 @@ impl Ahead {
                 None if self.file == files.len() => break,
                 None => {
                     let path = &files[self.file].path;
-                    match Reader::open(path, options, tokenizer.eos_id(), self.place, self.limits) {
+                    let eos = tokenizer.eos_id().filter(|_| options.split_at_eos);
+                    match Reader::open(path, options, eos, self.place, self.limits) {
                         Ok(reader) => {
                             self.reader = Some(reader);
                             continue;
@@ -76,12 +80,14 @@ impl Ahead {
             match step {
                 Ok(Some(raw)) => {
                     bytes += raw.body.size_bytes();
-                    group.push((self.file, raw));
+                    let key = *self.key.get_or_insert_with(|| key_of(files, self.file, &raw, options));
+                    group.push((self.file, key, raw));
                 }
                 Ok(None) => {
                     self.reader = None;
                     self.file += 1;
                     self.place = Place::default();
+                    self.key = None;
                 }
                 Err(e) => {
                     failure = Some(e);
@@ -93,13 +99,24 @@ impl Ahead {
         let limits = &self.limits;
         let parsed: Vec<(usize, Unit)> = group
             .into_par_iter()
-            .map(|(file, raw)| {
+            .map(|(file, key, raw)| {
                 let name = files[file].path.display().to_string();
-                (file, parse(raw, &name, options, tokenizer, limits))
+                (file, parse(raw, &Asked { name: &name, key, options, tokenizer, limits }))
             })
             .collect();
         self.queue.extend(parsed.into_iter().map(Ok));
         self.failed |= failure.is_some();
         self.queue.extend(failure.map(Err));
     }
+}
+
+/// The key of file number `file`, which begins with `first`.
+fn key_of(files: &[CorpusFile], file: usize, first: &Raw, options: &CorpusOptions) -> u64 {
+    let name = files[file].path.file_name();
+    let times = files[..file].iter().filter(|f| f.path.file_name() == name).count() as u64;
+    file_key(
+        &name.unwrap_or_default().to_string_lossy(),
+        times,
+        digest_of_raw(first, &files[file].path.display().to_string(), options),
+    )
 }

@@ -34,11 +34,14 @@ pub struct Context {
 pub struct Document {
     /// Running number over the whole corpus, from 0.
     pub number: u64,
-    /// The file it stands in, by its place in the list of files.
-    pub file: u32,
-    /// Number of its record in the file: the same wherever the file stands in the list.
+    /// A key of the file it stands in: of its name and first record, the same wherever the file stands in the list.
+    pub file: u64,
+    /// Number of its record in the file.
     pub record: u64,
-    /// Its `id` field where it has one, else `FILE:RECORD` (record from 1); shared with what remembers it.
+    /// Number of the document in its record: more than 0 behind an EOS that is written in the record's text.
+    pub part: u32,
+    /// Its `id` field where it has one, else `FILE:RECORD` (record from 1); `#2`, `#3` … behind it for further parts. Shared with
+    /// what remembers it.
     pub name: Arc<str>,
     /// Values of the label fields, in the order of `labels` in the options; `None` where the record has none.
     pub labels: Vec<Option<String>>,

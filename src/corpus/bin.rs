@@ -88,7 +88,7 @@ impl BinReader {
             let at = window.place();
             let file_bytes = window.file_bytes();
             let record = self.place.record + u64::from(opens && n > 0);
-            self.place = Place { frame: at.frame, skip: at.skip, record, line: 0, inside: !closes };
+            self.place = Place { frame: at.frame, skip: at.skip, record, line: 0, inside: !closes, lead: 0 };
             if n == 0 && opens {
                 continue;
             }
@@ -107,7 +107,7 @@ impl BinReader {
             }
         };
         self.place = self.place.end();
-        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad(message) })
+        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: 1 } })
     }
 }
 

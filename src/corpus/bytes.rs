@@ -6,6 +6,7 @@
 //! so that reading from a place on meets exactly the chunks that reading from the start meets.
 
 use super::files::Wrapping;
+use super::frame::allowed;
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
 use std::fs::File;
@@ -58,6 +59,8 @@ pub(super) struct ByteStream {
     /// A failure met after some bytes of a chunk had come: given out in place of the next chunk.
     pending: Option<io::Error>,
     path: std::path::PathBuf,
+    /// Base-2 logarithm of the longest window of a zstd frame.
+    window_log: u32,
 }
 
 enum Layer {
@@ -73,7 +76,9 @@ impl ByteStream {
         let file = File::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
         let file = AlignedFile::new(file, place.frame).map_err(|e| Error::io("read the corpus file", path, &e))?;
         let start = BytePlace { frame: place.frame, skip: 0 };
-        let mut stream = ByteStream { layer: Layer::End, place: start, pending: None, path: path.to_path_buf() };
+        let window_log = allowed(path, wrapping)?.log;
+        let path = path.to_path_buf();
+        let mut stream = ByteStream { layer: Layer::End, place: start, pending: None, path, window_log };
         if let Err(e) = stream.begin(file, wrapping) {
             return Ok(Err(stream.broken(e)));
         }
@@ -90,7 +95,11 @@ impl ByteStream {
         self.layer = match wrapping {
             Wrapping::Plain => Layer::Plain(file),
             Wrapping::Gzip => Layer::Gzip(Box::new(GzDecoder::new(file))),
-            Wrapping::Zstd => Layer::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(file)?.single_frame())),
+            Wrapping::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(file)?.single_frame();
+                decoder.window_log_max(self.window_log)?;
+                Layer::Zstd(Box::new(decoder))
+            }
         };
         Ok(())
     }
@@ -163,6 +172,12 @@ impl ByteStream {
         }
         Broken::Content(match e.kind() {
             io::ErrorKind::UnexpectedEof => "the compressed data is cut off".to_string(),
+            // the library's words for a window over the limit
+            _ if e.to_string().contains("too much memory") => format!(
+                "a zstd frame looks back further than {} MiB, which neither the first of the file does nor the plan counts; compress \
+                 the file anew in one go",
+                (1u64 << self.window_log) >> 20
+            ),
             _ => format!("the compressed data is damaged ({e})"),
         })
     }

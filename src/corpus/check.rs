@@ -1,17 +1,22 @@
 //! What of the files is refused before anything is read?
 
 use super::fields::first_records;
-use super::files::{CorpusFile, Format, kind_of};
-use super::options::{BosRule, CorpusOptions, OnBadRecord};
+use super::files::{CorpusFile, kind_of};
+use super::frame::allowed;
+use super::options::{BosRule, CorpusOptions, Format, OnBadRecord};
 use super::parquet::ParquetReader;
 use super::record::{Limits, Place};
+use super::sniff::sniff;
 use crate::error::{Error, Result};
 
-/// Refuses early what reading would stumble over: formats that cannot give what is asked, columns that are not there.
-pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<()> {
-    let mut has_fields = false;
+/// Refuses early what reading would stumble over: formats that cannot give what is asked, columns that are not there, files that are
+/// not what their endings say. Gives the memory that unpacking one of them takes at most.
+pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<u64> {
+    let (mut has_fields, mut window_bytes) = (false, 0);
     for file in files {
-        let (format, _) = kind_of(&file.path)?;
+        let (format, wrapping) = kind_of(&file.path, options.format)?;
+        sniff(file, format, wrapping)?;
+        window_bytes = allowed(&file.path, wrapping)?.bytes.max(window_bytes);
         has_fields |= matches!(format, Format::Jsonl | Format::Parquet);
         match (format, &options.ids) {
             (Format::Parquet, _) => {
@@ -37,7 +42,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
             options.labels.join(", ")
         )));
     }
-    Ok(())
+    Ok(window_bytes)
 }
 
 /// Refuses keys of `[corpus]` that nothing in the files answers to: a label that no first record has, a key about a kind of file
@@ -46,7 +51,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
 /// # Errors
 /// `Request` naming the key and what there is; those of reading the first records.
 pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<()> {
-    let formats = files.iter().map(|f| Ok(kind_of(&f.path)?.0)).collect::<Result<Vec<Format>>>()?;
+    let formats = files.iter().map(|f| Ok(kind_of(&f.path, options.format)?.0)).collect::<Result<Vec<Format>>>()?;
     let any = |format: Format| formats.contains(&format);
     let reads_ids = options.ids.is_some();
     let usual = CorpusOptions::of_files(Vec::new(), options.context_length);
@@ -85,7 +90,7 @@ pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: 
     if options.labels.is_empty() || any(Format::Parquet) || !any(Format::Jsonl) {
         return Ok(());
     }
-    let first = first_records(files, &options.labels, limits)?;
+    let first = first_records(files, options, limits)?;
     if let Some(k) = first.has.iter().position(|has| !has).filter(|_| first.n > 0) {
         let records =
             if first.n == 1 { "the one record".to_string() } else { format!("the first {} records", first.n) };

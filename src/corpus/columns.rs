@@ -1,10 +1,14 @@
 //! Which columns of a Parquet file are read, and what stands in a row of them.
 
+use super::options::CorpusOptions;
+use super::texts::{has_text_form, texts};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use arrow::error::ArrowError;
+use parquet::basic::LogicalType;
+use parquet::schema::types::SchemaDescriptor;
 
 /// The columns asked for, by name.
 #[derive(Clone)]
@@ -12,8 +16,13 @@ pub(super) struct Columns {
     /// Text, or ids where `ready_made`.
     pub(super) content: String,
     pub(super) ready_made: bool,
-    pub(super) id: String,
+    /// Names of documents.
+    id: String,
+    /// Whether the file asks for that column by its own name, not by the default one.
+    id_is_asked_for: bool,
     pub(super) labels: Vec<String>,
+    /// Columns whose 16 bytes are UUIDs.
+    uuids: Vec<String>,
 }
 
 /// Some decoded rows, and the next of them.
@@ -25,6 +34,26 @@ pub(super) struct Rows {
 }
 
 impl Columns {
+    /// Those that `options` ask for.
+    pub(super) fn new(options: &CorpusOptions) -> Columns {
+        Columns {
+            content: options.ids.clone().unwrap_or_else(|| options.text.clone()),
+            ready_made: options.ids.is_some(),
+            id: options.id.clone(),
+            id_is_asked_for: options.id != super::options::default_id(),
+            labels: options.labels.clone(),
+            uuids: Vec::new(),
+        }
+    }
+
+    /// Takes over which columns hold UUIDs.
+    pub(super) fn note_uuids(&mut self, schema: &SchemaDescriptor) {
+        let is_uuid = |f: &&parquet::schema::types::TypePtr| {
+            matches!(f.get_basic_info().logical_type_ref(), Some(LogicalType::Uuid))
+        };
+        self.uuids = schema.root_schema().get_fields().iter().filter(is_uuid).map(|f| f.name().to_string()).collect();
+    }
+
     /// Refuses a file without the columns, or with other types.
     pub(super) fn check(&self, name: &str, schema: &Schema) -> Result<()> {
         let have = || schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
@@ -53,27 +82,36 @@ impl Columns {
                 self.content
             )));
         }
-        match self.labels.iter().find(|l| kind(l).is_nested()) {
-            Some(label) => Err(Error::request(format!(
-                "the corpus file {name}: label column {label:?} is {}; expected texts, numbers or booleans",
-                kind(label)
+        if self.id_is_asked_for && schema.index_of(&self.id).is_err() {
+            return Err(Error::request(format!(
+                "the corpus file {name} has no column {:?} ([corpus] id); its columns are {}",
+                self.id,
+                have()
+            )));
+        }
+        let shown = self.labels.iter().map(|l| ("label column", l));
+        let named = self.id_is_asked_for.then_some(("id column", &self.id));
+        match shown.chain(named).find(|(_, column)| !has_text_form(&kind(column))) {
+            Some((what, column)) => Err(Error::request(format!(
+                "the corpus file {name}: {what} {column:?} is {}, which has no plain text form; expected texts, numbers, booleans, \
+                 times or bytes",
+                kind(column)
             ))),
             None => Ok(()),
         }
     }
 
-    /// Numbers of the top-level columns to read.
-    pub(super) fn roots(&self, schema: &Schema) -> Vec<usize> {
-        let wanted = self.labels.iter().chain([&self.content, &self.id]);
+    /// Numbers of the top-level columns to read; `named`: that of the names too, if it is there and has a text form.
+    pub(super) fn roots(&self, schema: &Schema, named: bool) -> Vec<usize> {
+        let id = schema.field_with_name(&self.id).is_ok_and(|f| named && has_text_form(f.data_type()));
+        let wanted = self.labels.iter().chain([&self.content]).chain(id.then_some(&self.id));
         wanted.filter_map(|column| schema.index_of(column).ok()).collect()
     }
 
-    pub(super) fn rows(&self, batch: &RecordBatch) -> Result<Rows, ArrowError> {
-        let texts = |column: &str| -> Result<Option<StringArray>, ArrowError> {
-            match batch.column_by_name(column).filter(|values| !values.data_type().is_nested()) {
-                Some(values) => Ok(Some(cast(values, &DataType::Utf8)?.as_string::<i32>().clone())),
-                None => Ok(None),
-            }
+    pub(super) fn rows(&self, batch: &RecordBatch, named: bool) -> Result<Rows, ArrowError> {
+        let shown = |column: &str| -> Result<Option<StringArray>, ArrowError> {
+            let values = batch.column_by_name(column).filter(|values| has_text_form(values.data_type()));
+            values.map(|values| texts(values, self.uuids.iter().any(|u| u == column))).transpose()
         };
         let content = batch.column_by_name(&self.content).expect("the schema was checked on opening");
         let content = match content.data_type() {
@@ -84,8 +122,9 @@ impl Columns {
             DataType::BinaryView => cast(content, &DataType::LargeBinary)?,
             _ => cast(content, &DataType::LargeUtf8)?,
         };
-        let labels = self.labels.iter().map(|l| texts(l)).collect::<Result<_, _>>()?;
-        Ok(Rows { content, id: texts(&self.id)?, labels, next: 0 })
+        let labels = self.labels.iter().map(|l| shown(l)).collect::<Result<_, _>>()?;
+        let id = if named { shown(&self.id)? } else { None };
+        Ok(Rows { content, id, labels, next: 0 })
     }
 }
 

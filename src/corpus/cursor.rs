@@ -1,15 +1,16 @@
 //! Where does reading stand? All that a new process needs to hand out the next batch, small enough for a manifest.
 
-use super::cutter::Carry;
+use super::cutter::{Carry, Counts};
 use super::files::CorpusFile;
 use super::record::Place;
+use super::trail::{Chain, Trail};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Position of a batch. It holds at most one unfinished context (with `pack`, or inside a long document) and is
-/// otherwise of fixed size.
+/// Position of a batch. It holds at most one unfinished context (with `pack`, or inside a long document), and a mark of every
+/// file that was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     pub(super) batch: BatchIndex,
@@ -17,11 +18,16 @@ pub struct Cursor {
     /// Contexts that the record at the standing's place has given to batches before.
     pub(super) handed_out: u64,
     pub(super) standing: Standing,
+    /// What had been read with the record that is being handed out.
+    pub(super) with_record: Chain,
     /// The file it stands in, as it was; `None` behind the last.
     path: Option<PathBuf>,
     size_bytes: u64,
+    stamp: u64,
     /// Bytes of all files before it, and their number is `standing.file`.
     bytes_before: u64,
+    /// What an earlier pass over the corpus read.
+    pub(super) earlier: Option<Box<Cursor>>,
 }
 
 /// What is known between two records.
@@ -30,34 +36,46 @@ pub(super) struct Standing {
     pub(super) file: usize,
     pub(super) place: Place,
     pub(super) file_bytes: u64,
-    pub(super) documents: u64,
+    /// What was read up to it.
+    pub(super) trail: Trail,
+    /// Key of the file, where something of it was read.
+    pub(super) key: Option<u64>,
+    pub(super) counts: Counts,
     pub(super) split_documents: u64,
     /// Documents with a value, of each label field.
     pub(super) labelled: Vec<u64>,
+    /// Whether the open document is one of them.
+    pub(super) split_here: bool,
     pub(super) skipped_records: u64,
     pub(super) first_skips: Vec<String>,
+    pub(super) replaced_surrogates: u64,
+    pub(super) first_surrogate: Option<String>,
     pub(super) carry: Carry,
     /// Whether the corpus has been read to its end.
     pub(super) is_through: bool,
 }
 
 impl Cursor {
+    /// The position of batch `batch`; `with_record`: what was read up to `standing` and with the record that it stands before.
     pub(super) fn new(
-        batch: BatchIndex,
-        rows: u64,
-        handed_out: u64,
+        [batch, rows, handed_out]: [u64; 3],
         standing: Standing,
+        with_record: Chain,
         files: &[CorpusFile],
+        earlier: Option<Box<Cursor>>,
     ) -> Cursor {
         let here = files.get(standing.file);
         Cursor {
             batch,
             rows,
             handed_out,
+            with_record,
             path: here.map(|f| f.path.clone()),
             size_bytes: here.map_or(0, |f| f.size_bytes),
+            stamp: here.map_or(0, |f| f.stamp),
             bytes_before: files.iter().take(standing.file).map(|f| f.size_bytes).sum(),
             standing,
+            earlier,
         }
     }
 
@@ -76,41 +94,62 @@ impl Cursor {
         self.bytes_before + self.standing.file_bytes.min(self.size_bytes)
     }
 
-    /// Refuses a corpus that is not the one it was taken in, as far as names and sizes tell.
+    /// Where the place lies now, in a corpus whose files may have been mended behind it. Files with other marks than they had are
+    /// read again, as far as they were read.
     ///
     /// # Errors
-    /// `State`, naming the file.
-    pub(super) fn check(&self, files: &[CorpusFile]) -> Result<()> {
-        let afresh = "restore it, or start afresh";
-        let n_before = self.standing.file;
-        let bytes_before: u64 = files.iter().take(n_before).map(|f| f.size_bytes).sum();
+    /// `State`, naming the file, where what was read is not what it was; `Request` or `Machine` where a file cannot be read.
+    pub(super) fn find(
+        &self,
+        files: &[CorpusFile],
+        read: &mut dyn FnMut(usize, u64) -> Result<Again>,
+    ) -> Result<Place> {
+        let (n_before, trail) = (self.standing.file, &self.standing.trail);
         let here = files.get(n_before);
         if n_before > files.len() || here.map(|f| &f.path) != self.path.as_ref() {
             let found = here.map_or("the end of the corpus".to_string(), |f| f.path.display().to_string());
             let stood = self.path.as_ref().map_or("the end of the corpus".to_string(), |p| p.display().to_string());
             return Err(Error::state(format!(
-                "the corpus file number {} is {found} and was {stood} when the run was stopped; {afresh}",
+                "the corpus file number {} is {found} and was {stood} when the run was stopped; restore it, or start afresh",
                 n_before + 1
             )));
         }
-        if let Some(file) = here.filter(|f| f.size_bytes != self.size_bytes) {
-            return Err(Error::state(format!(
-                "the corpus file {} has {} bytes and had {} when the run was stopped; {afresh}",
-                file.path.display(),
-                file.size_bytes,
-                self.size_bytes
-            )));
+        let changed = |file: &CorpusFile, which: String| {
+            Error::state(format!(
+                "the corpus file {} is not what it was {which}; restore it, or start afresh: only what lies behind the place where \
+                 the run stands may be mended",
+                file.path.display()
+            ))
+        };
+        for (k, (file, mark)) in files.iter().zip(trail.done.iter()).enumerate() {
+            if (file.size_bytes, file.stamp) == (mark.size_bytes, mark.stamp) {
+                continue;
+            }
+            let again = read(k, mark.chain.steps)?;
+            if again.chain != mark.chain || !again.at_end {
+                return Err(changed(file, "when the run read it to its end".into()));
+            }
         }
-        if bytes_before != self.bytes_before {
-            let names: Vec<String> = files.iter().take(n_before.min(3)).map(|f| f.path.display().to_string()).collect();
-            return Err(Error::state(format!(
-                "the {n_before} corpus files read so far ({}{}) have {bytes_before} bytes and had {} when the run was \
-                 stopped; {afresh}",
-                names.join(", "),
-                if n_before > 3 { ", …" } else { "" },
-                self.bytes_before
-            )));
+        match here {
+            Some(file) if (file.size_bytes, file.stamp) != (self.size_bytes, self.stamp) => {
+                let again = read(n_before, trail.here.steps)?;
+                if again.chain != trail.here {
+                    return Err(changed(
+                        file,
+                        format!("up to record {}, where the run stands", self.standing.place.record),
+                    ));
+                }
+                Ok(again.place)
+            }
+            _ => Ok(self.standing.place),
         }
-        Ok(())
     }
+}
+
+/// A file read again, up to a number of steps.
+pub(super) struct Again {
+    pub(super) chain: Chain,
+    pub(super) place: Place,
+    /// Whether nothing is behind.
+    pub(super) at_end: bool,
 }

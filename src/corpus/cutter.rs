@@ -5,13 +5,17 @@
 //! - `pack = false`: a context holds one document. `pack = true`: documents follow each other with EOS between (never
 //!   before the first or behind the last); the EOS belongs to the document it ends.
 //! - `remainder`: a document's last context (packed: the corpus' last) that is short is kept or dropped.
+//! - EOS that is written in a text ends the document there, as in `.bin` files, and is no part of it (`pack` puts it back); two in a
+//!   row hold no document between them. Not with `split_at_eos = false`, and not in rows of ready-made ids, which are one document.
+//! - `sample`: a document that is not kept gives nothing and has no number.
 //! - A position is *special* when we put BOS or EOS there, or, in ready-made ids, when it holds BOS, EOS or padding. In
-//!   text, special tokens that are written out are text. Special positions are not counted unless `count_special`.
+//!   text, other special tokens that are written out are text. Special positions are not counted unless `count_special`.
 //! - Empty documents give no context, and no context is made of BOS and EOS of ours alone.
 
 use super::batch::Document;
 use super::options::{BosRule, CorpusOptions, Remainder};
 use super::parse::Piece;
+use super::sample::Sample;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -34,11 +38,30 @@ pub(super) struct Carry {
     /// Whether it holds more than BOS and EOS of ours.
     has_content: bool,
     /// The document that goes on with the next piece.
-    open: Option<Arc<Document>>,
-    /// Whether the open document has given an id yet.
-    has_begun: bool,
+    open: Option<Open>,
     /// Packed: the last document that gave an id; EOS is due before the next.
     before: Option<Arc<Document>>,
+}
+
+/// A document that is being cut.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Open {
+    document: Arc<Document>,
+    /// Whether it is one of the sample.
+    is_kept: bool,
+    /// Whether an id of it has come yet.
+    has_begun: bool,
+    /// Whether an EOS in the text has ended it: the next id begins another part of the record.
+    has_ended: bool,
+}
+
+/// Documents begun so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Kept, empty ones included.
+    pub(super) documents: u64,
+    /// Not of the sample.
+    pub(super) left_out: u64,
 }
 
 /// Cuts documents into contexts.
@@ -51,6 +74,9 @@ pub(super) struct Cutter {
     keep: bool,
     count_special: bool,
     frame_ids: Vec<u32>,
+    /// What ends a document inside a text.
+    split_at: Option<u32>,
+    sample: Option<Sample>,
     pub(super) carry: Carry,
 }
 
@@ -98,6 +124,8 @@ impl Cutter {
             keep: options.remainder == Remainder::Keep,
             count_special: options.count_special,
             frame_ids: [tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()].into_iter().flatten().collect(),
+            split_at: tokenizer.eos_id().filter(|_| options.split_at_eos),
+            sample: options.sample,
             carry: Carry::default(),
         })
     }
@@ -112,18 +140,58 @@ impl Cutter {
         self.pack.then_some(self.eos_id)
     }
 
-    /// Begins a document. The one before it is closed.
-    pub(super) fn open(&mut self, document: Document) {
+    /// Begins a document, whose number is given here. The one before it is closed.
+    pub(super) fn open(&mut self, mut document: Document, counts: &mut Counts) {
         debug_assert!(self.carry.open.is_none(), "a last piece or a bad record has closed the document before");
-        self.carry.open = Some(Arc::new(document));
-        self.carry.has_begun = false;
+        let Document { file, record, part, .. } = document;
+        let is_kept = self.sample.is_none_or(|sample| sample.keeps(file, record, part));
+        document.number = counts.documents;
+        if is_kept {
+            counts.documents += 1
+        } else {
+            counts.left_out += 1
+        }
+        self.carry.open = Some(Open { document: Arc::new(document), is_kept, has_begun: false, has_ended: false });
     }
 
     /// Takes the next piece of the open document. What follows a bad piece of a document belongs to none and is left out.
-    pub(super) fn push(&mut self, piece: &Piece, out: &mut Vec<Cut>) {
-        let Some(document) = self.carry.open.clone() else { return };
-        if !piece.ids.is_empty() && !self.carry.has_begun {
-            self.carry.has_begun = true;
+    pub(super) fn push(&mut self, piece: &Piece, counts: &mut Counts, out: &mut Vec<Cut>) {
+        if self.carry.open.is_none() {
+            return;
+        }
+        match self.split_at.filter(|_| !piece.ready_made) {
+            Some(eos) => {
+                for (k, part) in piece.ids.split(|id| *id == eos).enumerate() {
+                    if k > 0 {
+                        self.end_part(out);
+                    }
+                    self.put_part(part, Kind::Text, counts, out);
+                }
+            }
+            None => {
+                let kind = if piece.ready_made { Kind::ReadyMade } else { Kind::Text };
+                self.put_part(&piece.ids, kind, counts, out);
+            }
+        }
+        if piece.closes {
+            self.close(out);
+        }
+    }
+
+    /// Puts ids of the open document, or of the next part of its record where it has ended.
+    fn put_part(&mut self, ids: &[u32], kind: Kind, counts: &mut Counts, out: &mut Vec<Cut>) {
+        let Some(open) = self.carry.open.as_ref().filter(|_| !ids.is_empty()) else { return };
+        if open.has_ended {
+            let before = open.document.clone();
+            self.carry.open = None;
+            self.open(next_part(&before), counts);
+        }
+        let open = self.carry.open.as_mut().expect("one is open or was opened just now");
+        let (document, begins) = (open.document.clone(), !std::mem::replace(&mut open.has_begun, true));
+        if !open.is_kept {
+            return;
+        }
+        if begins {
             if self.pack
                 && let Some(before) = self.carry.before.replace(document.clone())
             {
@@ -133,10 +201,15 @@ impl Cutter {
                 self.put(&[self.bos_id], Kind::Ours, &document, out);
             }
         }
-        let kind = if piece.ready_made { Kind::ReadyMade } else { Kind::Text };
-        self.put(&piece.ids, kind, &document, out);
-        if piece.closes {
-            self.close(out);
+        self.put(ids, kind, &document, out);
+    }
+
+    /// An EOS in the text: the document ends, unless it has not begun.
+    fn end_part(&mut self, out: &mut Vec<Cut>) {
+        let Some(open) = self.carry.open.as_mut().filter(|open| open.has_begun) else { return };
+        open.has_ended = true;
+        if !self.pack {
+            self.end_context(self.keep, out);
         }
     }
 
@@ -191,6 +264,16 @@ impl Cutter {
             out.push(cut);
         }
     }
+}
+
+/// The part of the record behind `before`, without its number.
+fn next_part(before: &Document) -> Document {
+    let part = before.part + 1;
+    let name = match before.part {
+        0 => &before.name,
+        n => before.name.strip_suffix(&format!("#{}", n + 1)).unwrap_or(&before.name),
+    };
+    Document { part, name: format!("{name}#{}", part + 1).into(), ..before.clone() }
 }
 
 /// Where ids come from, which decides whether they may be special.

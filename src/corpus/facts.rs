@@ -1,36 +1,57 @@
 //! What a person is told of a corpus: before it is read, and while it is.
 
+use super::record::Limits;
+
 /// How far reading is, for a person and for an estimate of the time left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes on disk behind the batches handed out; equals `bytes_total` when the corpus is through. Within a compressed
     /// file or a row group it is near, not exact.
     pub bytes_done: u64,
-    /// Bytes on disk of all files, a file named twice counted twice.
+    /// Bytes on disk of all files.
     pub bytes_total: u64,
     /// Documents begun, empty ones included, skipped ones not.
     pub documents: u64,
-    /// Malformed records left out, a damaged rest of a file counted once.
+    /// Documents that are not of the sample.
+    pub left_out_documents: u64,
+    /// Malformed records left out; rows of Parquet files as rows, what is lost of another damaged file as one.
     pub skipped_records: u64,
-    /// Documents with a text too long to be tokenized in one piece: tokens beside the cuts may differ.
+    /// Documents with a text too long to be tokenized in one piece whose tokens beside a cut may be others than those of the whole.
     pub split_documents: u64,
     /// Of each label field, documents that have a value of it; empty before the first document.
     pub labelled: Vec<u64>,
     /// What was wrong with the first few skipped records.
     pub first_skips: Vec<String>,
+    /// Halves of surrogate pairs that stood alone in a record and became U+FFFD.
+    pub replaced_surrogates: u64,
+    /// Where the first of them stood.
+    pub first_surrogate: Option<String>,
 }
 
 /// What a plan says of a corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorpusFacts {
-    /// Files, a file named twice counted twice.
+    /// Files.
     pub n_files: usize,
     /// Their bytes on disk.
     pub size_bytes: u64,
+    /// Memory that unpacking one of them takes at most, beside what every file takes: the window of zstd.
+    pub window_bytes: u64,
     /// Ids from 0 up to, not including, this one.
     pub vocab_size: usize,
     /// What is put before contexts or documents; `None` with `bos = "none"`.
     pub bos: Option<(u32, String)>,
     /// What is put between packed documents; `None` without `pack`.
     pub eos: Option<(u32, String)>,
+}
+
+/// Bytes that the tokenizers library holds for each byte of text while it works (measured: 130 for ids alone, more with offsets).
+const HELD_FOR_A_BYTE: u64 = 200;
+
+/// Memory that reading and tokenizing take on so many threads, however long a document is: a piece on each, as far as text is read
+/// ahead, and a line that is held whole.
+pub fn tokenizing_bytes(threads: u64) -> u64 {
+    let Limits { line_bytes, piece_bytes, look_ahead_bytes, .. } = Limits::default();
+    let at_work = (threads * piece_bytes as u64).min((look_ahead_bytes + piece_bytes) as u64);
+    at_work * HELD_FOR_A_BYTE + 4 * line_bytes as u64
 }

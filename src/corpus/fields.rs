@@ -1,8 +1,10 @@
 //! Which fields do the first records of a corpus have? Asked before anything runs, so that a label that no record has is named
 //! then, beside those that are there.
 
-use super::files::{CorpusFile, Format, kind_of};
+use super::files::{CorpusFile, kind_of};
 use super::jsonl::JsonlReader;
+use super::lenient::mended;
+use super::options::{CorpusOptions, Format, OnBadRecord};
 use super::record::{Limits, Place, RawBody};
 use crate::error::Result;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -26,21 +28,34 @@ pub(super) struct FirstRecords {
     pub(super) names: Vec<String>,
 }
 
-/// Looks for `wanted` in the first records of the .jsonl files.
+/// Looks for the labels of `options` in the first records of the .jsonl files.
 ///
 /// # Errors
 /// `Request` or `Machine` when a file cannot be opened or read.
-pub(super) fn first_records(files: &[CorpusFile], wanted: &[String], limits: Limits) -> Result<FirstRecords> {
+pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<FirstRecords> {
+    let wanted = &options.labels;
+    let lenient = CorpusOptions { on_bad_record: OnBadRecord::Skip, ..options.clone() };
     let mut found = FirstRecords { has: vec![false; wanted.len()], ..FirstRecords::default() };
     let mut bytes = 0;
     for file in files {
-        let (Format::Jsonl, wrapping) = kind_of(&file.path)? else { continue };
-        let mut reader = JsonlReader::open(&file.path, wrapping, Place::default(), limits, true)?;
+        let (Format::Jsonl, wrapping) = kind_of(&file.path, options.format)? else { continue };
+        let mut reader = JsonlReader::open(&file.path, wrapping, &lenient, Place::default(), limits)?;
         while found.n < RECORDS && bytes < BYTES {
             let Some(raw) = reader.next()? else { break };
-            let RawBody::Json { line, .. } = raw.body else { continue };
+            let line = match raw.body {
+                RawBody::Json { line, .. } => line,
+                RawBody::Long { opening, text, .. } => {
+                    bytes += text.len();
+                    if let Some(opening) = opening {
+                        found.n += 1;
+                        found.has.iter_mut().zip(&opening.labels).for_each(|(has, value)| *has |= value.is_some());
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
             bytes += line.len();
-            let Ok(keys) = serde_json::Deserializer::from_slice(&line).deserialize_map(Keys) else { continue };
+            let Some(keys) = keys_of(&line) else { continue };
             found.n += 1;
             for key in keys {
                 found.has.iter_mut().zip(wanted).for_each(|(has, name)| *has |= *name == key);
@@ -51,6 +66,13 @@ pub(super) fn first_records(files: &[CorpusFile], wanted: &[String], limits: Lim
         }
     }
     Ok(found)
+}
+
+/// The names of the fields of a line of JSON, if it is one.
+fn keys_of(line: &[u8]) -> Option<Vec<String>> {
+    let of = |line: &str| serde_json::Deserializer::from_str(line).deserialize_map(Keys).ok();
+    let line = std::str::from_utf8(line).ok()?;
+    of(line).or_else(|| of(&mended(line)?.line))
 }
 
 /// The names of an object's fields.

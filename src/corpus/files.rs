@@ -1,11 +1,11 @@
 //! Which files, in which order, of which kind? The patterns of `[corpus] files` become a list.
 //!
 //! Patterns stand in the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
-//! path, is refused: its tokens would count twice. The kind follows from the ending: `.jsonl` or `.ndjson`, `.txt`, `.parquet`,
-//! `.bin`, each but Parquet (which holds its own compression) also with `.gz` or `.zst`.
+//! path, is refused: its tokens would count twice. The kind follows from the ending, `.jsonl`, `.ndjson` or `.json`, `.txt`,
+//! `.parquet`, `.bin`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
 
+use super::options::Format;
 use crate::error::{Error, Result};
-use crate::hub::{POINTER_BYTES, refuse_pointer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,39 @@ pub struct CorpusFile {
     pub path: PathBuf,
     /// Its size on disk, in bytes.
     pub size_bytes: u64,
+    /// What changes when it is written to: a digest of which file it is and of its times of change.
+    pub stamp: u64,
 }
 
-/// What is inside a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Jsonl,
-    Text,
-    Parquet,
-    Bin,
+impl CorpusFile {
+    /// The file as it is.
+    ///
+    /// # Errors
+    /// Those of looking at it.
+    pub(super) fn look(path: PathBuf) -> Result<CorpusFile> {
+        let found = std::fs::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?;
+        Ok(CorpusFile { path, size_bytes: found.len(), stamp: stamp(&found) })
+    }
+}
+
+#[cfg(unix)]
+fn stamp(found: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let facts = [found.ino() as i64, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+    digest(&facts)
+}
+
+#[cfg(not(unix))]
+fn stamp(found: &std::fs::Metadata) -> u64 {
+    let modified = found.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+    // without a time every look is another: it is then read again
+    let nanos = modified.map_or_else(|| std::time::SystemTime::now().elapsed().unwrap_or_default(), |t| t).as_nanos();
+    digest(&[nanos as i64])
+}
+
+fn digest(facts: &[i64]) -> u64 {
+    let hash = blake3::hash(bytemuck::cast_slice(facts));
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"))
 }
 
 /// What it is wrapped in.
@@ -36,29 +60,42 @@ pub(super) enum Wrapping {
     Zstd,
 }
 
-/// Format and wrapping of a file, by its ending.
+/// Compressions that others use and that are not read here.
+const OTHER_WRAPPINGS: [&str; 6] = ["bz2", "xz", "lzma", "lz4", "br", "zip"];
+
+/// Format and wrapping of a file: by its ending, the format by `said` where it is.
 ///
 /// # Errors
 /// `Request` for an ending that is none of ours.
-pub(super) fn kind_of(path: &Path) -> Result<(Format, Wrapping)> {
+pub(super) fn kind_of(path: &Path, said: Option<Format>) -> Result<(Format, Wrapping)> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
     let (stem, wrapping) = match name.rsplit_once('.') {
-        Some((stem, "gz")) => (stem, Wrapping::Gzip),
-        Some((stem, "zst")) => (stem, Wrapping::Zstd),
+        Some((stem, "gz" | "gzip")) => (stem, Wrapping::Gzip),
+        Some((stem, "zst" | "zstd")) => (stem, Wrapping::Zstd),
         _ => (name.as_str(), Wrapping::Plain),
     };
-    let format = match stem.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("jsonl" | "ndjson") => Format::Jsonl,
-        Some("txt") => Format::Text,
-        Some("parquet") => Format::Parquet,
-        Some("bin") => Format::Bin,
-        _ => {
-            return Err(Error::request(format!(
-                "the corpus file {} has an ending that says nothing; expected .jsonl, .ndjson, .txt, .parquet or .bin, \
-                 the others than .parquet also with .gz or .zst behind",
-                path.display()
-            )));
-        }
+    let ending = stem.rsplit_once('.').map(|(_, ending)| ending);
+    if let Some(other) = ending.filter(|e| OTHER_WRAPPINGS.contains(e)) {
+        return Err(Error::request(format!(
+            "the corpus file {} is compressed as .{other}, which is not read; expected .gz or .zst: unpack it, or compress it anew \
+             with zstd",
+            path.display()
+        )));
+    }
+    let by_ending = match ending {
+        Some("jsonl" | "ndjson" | "json") => Some(Format::Jsonl),
+        Some("txt") => Some(Format::Text),
+        Some("parquet") => Some(Format::Parquet),
+        Some("bin") => Some(Format::Bin),
+        _ => None,
+    };
+    let Some(format) = said.or(by_ending) else {
+        return Err(Error::request(format!(
+            "the corpus file {} has an ending that says nothing; expected .jsonl, .ndjson or .json, .txt, .parquet or .bin, the \
+             others than .parquet also with .gz or .zst behind, or say what the files are by [corpus] format = \"jsonl\", \"text\", \
+             \"parquet\" or \"bin\"",
+            path.display()
+        )));
     };
     if format == Format::Parquet && wrapping != Wrapping::Plain {
         return Err(Error::request(format!(
@@ -73,9 +110,8 @@ pub(super) fn kind_of(path: &Path) -> Result<(Format, Wrapping)> {
 /// All files of the patterns.
 ///
 /// # Errors
-/// `Request` naming a pattern that is malformed or matches no file, a folder, an unknown ending, or a file named twice;
-/// `Input` naming a file that is a Git LFS pointer.
-pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
+/// `Request` naming a pattern that is malformed or matches no file, a folder, an unknown ending, or a file named twice.
+pub(super) fn list(patterns: &[String], said: Option<Format>) -> Result<Vec<CorpusFile>> {
     if patterns.is_empty() {
         return Err(Error::request("[corpus] files is empty; name at least one file or pattern"));
     }
@@ -83,7 +119,7 @@ pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
     let mut named: BTreeMap<PathBuf, &String> = BTreeMap::new();
     for pattern in patterns {
         for path in matches(pattern)? {
-            kind_of(&path)?;
+            kind_of(&path, said)?;
             let real = path.canonicalize().map_err(|e| Error::io("look at the corpus file", &path, &e))?;
             if let Some(before) = named.insert(real, pattern) {
                 return Err(Error::request(format!(
@@ -91,13 +127,7 @@ pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
                     path.display()
                 )));
             }
-            let size_bytes =
-                std::fs::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?.len();
-            if size_bytes <= POINTER_BYTES as u64 {
-                let whole = std::fs::read(&path).map_err(|e| Error::io("read the corpus file", &path, &e))?;
-                refuse_pointer(&path, &whole)?;
-            }
-            files.push(CorpusFile { path, size_bytes });
+            files.push(CorpusFile::look(path)?);
         }
     }
     Ok(files)
@@ -107,14 +137,14 @@ pub(super) fn list(patterns: &[String]) -> Result<Vec<CorpusFile>> {
 ///
 /// # Errors
 /// As [`list`], but for patterns that match nothing.
-pub(super) fn list_here(patterns: &[String]) -> Result<(Vec<CorpusFile>, Vec<String>)> {
+pub(super) fn list_here(patterns: &[String], said: Option<Format>) -> Result<(Vec<CorpusFile>, Vec<String>)> {
     let nothing = |p: &&String| !Path::new(p).exists() && glob::glob(p).is_ok_and(|mut found| found.next().is_none());
     let missing: Vec<String> = patterns.iter().filter(nothing).cloned().collect();
     for pattern in &missing {
-        kind_of(Path::new(pattern))?;
+        kind_of(Path::new(pattern), said)?;
     }
     let here: Vec<String> = patterns.iter().filter(|p| !missing.contains(p)).cloned().collect();
-    Ok((if here.is_empty() && !missing.is_empty() { Vec::new() } else { list(&here)? }, missing))
+    Ok((if here.is_empty() && !missing.is_empty() { Vec::new() } else { list(&here, said)? }, missing))
 }
 
 /// The files of one pattern, sorted. A path that exists is itself, whatever marks of a pattern its name holds.
@@ -152,16 +182,31 @@ mod tests {
 
     #[test]
     fn kinds_follow_the_ending_and_unknown_ones_are_named() {
-        let kind = |name: &str| kind_of(Path::new(name));
+        let kind = |name: &str| kind_of(Path::new(name), None);
         assert_eq!(kind("a/b.jsonl").unwrap(), (Format::Jsonl, Wrapping::Plain));
         assert_eq!(kind("b.NDJSON.GZ").unwrap(), (Format::Jsonl, Wrapping::Gzip));
         assert_eq!(kind("b.x.txt.zst").unwrap(), (Format::Text, Wrapping::Zstd));
         assert_eq!(kind("b.bin.zst").unwrap(), (Format::Bin, Wrapping::Zstd));
         assert_eq!(kind("b.parquet").unwrap(), (Format::Parquet, Wrapping::Plain));
+        assert_eq!(kind("c4-train.00000-of-01024.json.gz").unwrap(), (Format::Jsonl, Wrapping::Gzip));
+        assert_eq!(kind("b.JSON").unwrap(), (Format::Jsonl, Wrapping::Plain));
+        assert_eq!(kind("b.jsonl.zstd").unwrap(), (Format::Jsonl, Wrapping::Zstd));
+        assert_eq!(kind("b.txt.gzip").unwrap(), (Format::Text, Wrapping::Gzip));
+        // said is said, whatever the ending
+        let said = |name: &str, format| kind_of(Path::new(name), Some(format));
+        assert_eq!(said("part-0001", Format::Jsonl).unwrap(), (Format::Jsonl, Wrapping::Plain));
+        assert_eq!(said("b.txt.gz", Format::Jsonl).unwrap(), (Format::Jsonl, Wrapping::Gzip));
+        assert!(said("b.gz", Format::Parquet).is_err());
+        for other in ["b.jsonl.bz2", "b.txt.xz"] {
+            let error = kind(other).unwrap_err().to_string();
+            assert!(error.contains(other) && error.contains("compress it anew with zstd"), "{error}");
+            assert!(said(other, Format::Text).is_err());
+        }
         for bad in ["b.csv", "jsonl", "b.gz", "b.parquet.zst", "b"] {
             let error = kind(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Request);
             assert!(error.to_string().contains(bad), "{error}");
+            assert!(bad.contains("parquet") || error.to_string().contains("format = \"jsonl\""), "{error}");
         }
     }
 
@@ -173,7 +218,7 @@ mod tests {
         }
         let at = |name: &str| folder.path().join(name).display().to_string();
         let names = |patterns: &[String]| -> Vec<String> {
-            let found = list(patterns).unwrap();
+            let found = list(patterns, None).unwrap();
             found.iter().map(|f| f.path.file_name().unwrap().to_str().unwrap().to_string()).collect()
         };
         assert_eq!(names(&[at("z.jsonl"), at("?.txt"), at("a[1].txt")]), ["z.jsonl", "a.txt", "b.txt", "a[1].txt"]);
@@ -181,13 +226,13 @@ mod tests {
         let other = folder.path().join("link.txt");
         std::os::unix::fs::symlink(folder.path().join("b.txt"), &other).unwrap();
         for twice in [[at("a.txt"), at("?.txt")], [at("z.jsonl"), at("./z.jsonl")], [at("b.txt"), at("link.txt")]] {
-            let error = list(&twice).unwrap_err().to_string();
+            let error = list(&twice, None).unwrap_err().to_string();
             assert!(error.contains("twice, by"), "{twice:?}: {error}");
         }
-        let error = list(&[at("a.txt"), at("no*.txt")]).unwrap_err();
+        let error = list(&[at("a.txt"), at("no*.txt")], None).unwrap_err();
         assert!(error.kind() == ErrorKind::Request && error.to_string().contains("no*.txt"), "{error}");
-        assert_eq!(list(&[folder.path().display().to_string()]).unwrap_err().kind(), ErrorKind::Request);
-        assert_eq!(list(&[at("*")]).unwrap_err().kind(), ErrorKind::Request);
-        assert_eq!(list(&[]).unwrap_err().kind(), ErrorKind::Request);
+        assert_eq!(list(&[folder.path().display().to_string()], None).unwrap_err().kind(), ErrorKind::Request);
+        assert_eq!(list(&[at("*")], None).unwrap_err().kind(), ErrorKind::Request);
+        assert_eq!(list(&[], None).unwrap_err().kind(), ErrorKind::Request);
     }
 }

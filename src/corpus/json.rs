@@ -1,25 +1,39 @@
-//! Opening and text of one line of JSON: only the fields asked for are kept, the others are passed over.
+//! Opening and text of one line of JSON: only the fields asked for are kept, the others are passed over, whatever they hold.
 
+use super::lenient::mended;
 use super::options::CorpusOptions;
 use super::record::Opening;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Opening and text of a line of JSON.
-pub(super) fn json(line: &[u8], name: &str, number: u64, options: &CorpusOptions) -> Result<(Opening, String), String> {
+/// A record as read.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) opening: Opening,
+    pub(super) text: String,
+    /// Halves of surrogate pairs in the line that became U+FFFD.
+    pub(super) surrogates: u64,
+}
+
+/// Opening and text of a line of JSON. `NaN` and `Infinity` are read as null, half of a surrogate pair alone as U+FFFD.
+pub(super) fn json(line: &[u8], name: &str, number: u64, options: &CorpusOptions) -> Result<Record, String> {
     if let Some(at) = line.iter().position(|&b| b == 0) {
         return Err(format!("a NUL byte at byte {}; expected JSON (was the file cut off by a crash?)", at + 1));
     }
     let line = std::str::from_utf8(line)
         .map_err(|e| format!("byte {} is not UTF-8; expected JSON in UTF-8", e.valid_up_to() + 1))?;
-    let mut parser = serde_json::Deserializer::from_str(line);
-    let fields = RecordSeed(options)
-        .deserialize(&mut parser)
-        .and_then(|fields| parser.end().map(|()| fields))
-        // A line is parsed alone, so serde's own "at line 1" would mislead.
-        .map_err(|e| format!("not a JSON record ({})", e.to_string().replace(" at line 1 column ", " at column ")))?;
+    let (fields, mended) = match fields_of(line, options) {
+        Ok(fields) => (fields, None),
+        Err(e) => match mended(line) {
+            Some(mended) => (fields_of(&mended.line, options).map_err(|e| not_json(&e))?, Some(mended)),
+            None => return Err(not_json(&e)),
+        },
+    };
     let text = match fields.text {
         Some(Field::Text(text)) => text,
+        Some(Field::Null) if mended.as_ref().is_some_and(|m| m.numbers > 0) => {
+            return Err(format!("field {:?} is null or NaN; expected a text", options.text));
+        }
         Some(other) => return Err(format!("field {:?} is {}; expected a text", options.text, other.kind())),
         None => {
             let have = if fields.others.is_empty() { "no field".to_string() } else { fields.others.join(", ") };
@@ -43,7 +57,25 @@ pub(super) fn json(line: &[u8], name: &str, number: u64, options: &CorpusOptions
         Some(Field::Text(id) | Field::Scalar(id)) if !id.is_empty() => id,
         _ => format!("{name}:{number}"),
     };
-    Ok((Opening { name, labels }, text))
+    let surrogates = mended.map_or(0, |m| m.surrogates);
+    Ok(Record { opening: Opening { name, labels }, text, surrogates })
+}
+
+fn fields_of(line: &str, options: &CorpusOptions) -> Result<Fields, serde_json::Error> {
+    let mut parser = serde_json::Deserializer::from_str(line);
+    let fields = RecordSeed(options).deserialize(&mut parser)?;
+    parser.end().map(|()| fields)
+}
+
+/// What is wrong with a line. It is parsed alone, so serde's own "at line 1" would mislead.
+fn not_json(e: &serde_json::Error) -> String {
+    let what = e.to_string().replace(" at line 1 column ", " at column ");
+    let hint = if e.is_eof() {
+        "; a record is one line: where it is written over several, jq -c . FILE > LINES.jsonl makes lines"
+    } else {
+        ""
+    };
+    format!("not a JSON record ({what}){hint}")
 }
 
 /// The value of a field that was asked for.

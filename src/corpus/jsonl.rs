@@ -1,20 +1,29 @@
-//! Lines of a .jsonl file: one record each, blank ones passed over, an endless one never held whole.
+//! Lines of a .jsonl file: one record each, blank ones passed over. A long one is never held whole: its text is read in pieces
+//! (`long`), once it is known that the line is a good record.
 
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;
-use super::record::{Limits, Place, Raw, RawBody};
+use super::json::{Record, json};
+use super::long::{decode, number_of, skeleton};
+use super::options::{CorpusOptions, OnBadRecord};
+use super::pieces::{boundary, first_piece, margin_before};
+use super::record::{Limits, Opening, Place, Raw, RawBody};
 use super::window::Window;
 use crate::error::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a text in a long line up to which it is held.
+const HOLD: usize = 4096;
 
 /// Reads lines from a place on.
 pub(super) struct JsonlReader {
     name: String,
+    path: PathBuf,
+    wrapping: Wrapping,
+    options: CorpusOptions,
     window: Option<Window>,
     place: Place,
     limits: Limits,
-    /// Whether an oversized line is to be passed over; else reading ends at it.
-    skip_long: bool,
     broken: Option<Broken>,
 }
 
@@ -26,14 +35,14 @@ impl JsonlReader {
     pub(super) fn open(
         path: &Path,
         wrapping: Wrapping,
+        options: &CorpusOptions,
         place: Place,
         limits: Limits,
-        skip_long: bool,
     ) -> Result<JsonlReader> {
-        let mut reader =
-            JsonlReader { name: path.display().to_string(), window: None, place, limits, skip_long, broken: None };
+        let (name, path, options) = (path.display().to_string(), path.to_path_buf(), options.clone());
+        let mut reader = JsonlReader { name, path, wrapping, options, window: None, place, limits, broken: None };
         if !place.is_end() {
-            match Window::open(path, wrapping, BytePlace { frame: place.frame, skip: place.skip })? {
+            match reader.window_here()? {
                 Ok(window) => reader.window = Some(window),
                 Err(broken) => reader.broken = Some(broken),
             }
@@ -41,10 +50,18 @@ impl JsonlReader {
         Ok(reader)
     }
 
+    /// The file from the place on.
+    fn window_here(&self) -> Result<Result<Window, Broken>> {
+        Window::open(&self.path, self.wrapping, BytePlace { frame: self.place.frame, skip: self.place.skip })
+    }
+
     /// The next line that is not blank; `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Raw>> {
         if let Some(broken) = self.broken.take() {
             return self.end_broken(broken).map(Some);
+        }
+        if self.place.inside {
+            return self.piece(None, 0).map(Some);
         }
         loop {
             let Some(window) = &mut self.window else { return Ok(None) };
@@ -55,8 +72,8 @@ impl JsonlReader {
                     break Some(searched + at);
                 }
                 searched = unread.len();
-                if searched > self.limits.record_bytes {
-                    return self.pass_long_line().map(Some);
+                if searched > self.limits.line_bytes {
+                    return self.long_line().map(Some);
                 }
                 match window.grow() {
                     Ok(true) => {}
@@ -65,8 +82,8 @@ impl JsonlReader {
                 }
             };
             let length = line_end.unwrap_or(searched);
-            if length > self.limits.record_bytes {
-                return self.pass_long_line().map(Some);
+            if length > self.limits.line_bytes {
+                return self.long_line().map(Some);
             }
             if line_end.is_none() && length == 0 {
                 self.window = None;
@@ -86,48 +103,167 @@ impl JsonlReader {
         }
     }
 
-    /// A line longer than a record may be: used up unread when it is to be skipped.
-    fn pass_long_line(&mut self) -> Result<Raw> {
-        let name = &self.name;
-        let (number, limit) = (self.place.line + 1, self.limits.record_bytes);
-        let window = self.window.as_mut().expect("a long line was met in an open window");
-        let message = format!(
-            "{name}:{number}: the line is longer than {limit} bytes; expected one JSON record a line (a JSON array over many \
-             lines is not .jsonl)"
-        );
-        if !self.skip_long {
-            let file_bytes = window.file_bytes();
-            self.window = None;
-            self.place = self.place.end();
-            return Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad(message) });
+    /// A line that is not held whole: gone through, then its text piece by piece.
+    fn long_line(&mut self) -> Result<Raw> {
+        let mut ahead = match self.window_here()? {
+            Ok(window) => window,
+            Err(broken) => return self.end_broken(broken),
+        };
+        let mut mark = 0;
+        if self.place.line == 0 && ahead.unread().is_empty() {
+            drop(ahead.grow());
         }
+        if self.place.line == 0 && ahead.unread().starts_with(b"\xEF\xBB\xBF") {
+            ahead.consume(3);
+            mark = 3;
+        }
+        let Limits { line_bytes, record_bytes, .. } = self.limits;
+        let number = self.place.line + 1;
+        let hold = HOLD.min(line_bytes / 4);
+        let read = match skeleton(&mut ahead, hold, line_bytes, record_bytes as u64) {
+            Err(broken) => return self.end_broken(broken),
+            Ok(read) => read.and_then(|skeleton| {
+                let record = json(&skeleton.line, &self.name, number, &self.options)?;
+                let shown = record.opening.labels.iter().flatten().chain([&record.opening.name]);
+                if let Some(k) = shown.into_iter().find_map(|value| number_of(value)) {
+                    return Err(format!("a label or the name, text {k} of the record, is longer than {hold} bytes"));
+                }
+                Ok((record, skeleton.long))
+            }),
+        };
+        drop(ahead);
+        let (record, long) = match read {
+            Ok(read) => read,
+            Err(what) => return self.pass_long_line(format!("{}:{number}: {what}", self.name)),
+        };
+        match number_of(&record.text).and_then(|k| long.get(k)) {
+            Some(text) => {
+                self.advance(mark + text.offset)?;
+                self.place.record = number;
+                self.piece(Some(record.opening), record.surrogates + text.surrogates)
+            }
+            // the text itself is short
+            None => {
+                self.pass_line();
+                let piece = 0..record.text.len();
+                let Record { opening, text, surrogates } = record;
+                self.step_over_line();
+                Ok(self.raw(RawBody::Long { opening: Some(opening), text, piece, surrogates, closes: true }))
+            }
+        }
+    }
+
+    /// The next piece of a text that the window stands in; `opening` where it is the first.
+    fn piece(&mut self, opening: Option<Opening>, surrogates: u64) -> Result<Raw> {
+        let Limits { piece_bytes, margin_bytes, .. } = self.limits;
+        let (name, number, lead) = (&self.name, self.place.line + 1, self.place.lead as usize);
+        let window = self.window.as_mut().expect("a long text was met in an open window");
+        let wanted = lead + piece_bytes + margin_bytes + 8;
+        let found = loop {
+            let found = decode(window.unread(), wanted);
+            if found.ends || found.text.len() >= wanted {
+                break found;
+            }
+            match window.grow() {
+                Ok(true) => {}
+                Ok(false) => {
+                    let what = "the file ends inside a text".to_string();
+                    return self.end_broken(Broken::Content(what));
+                }
+                Err(broken) => return self.end_broken(broken),
+            }
+        };
+        // a character may be cut at the end of what was wanted
+        let whole = match std::str::from_utf8(&found.text) {
+            Ok(_) => found.text.len(),
+            Err(e) => e.valid_up_to(),
+        };
+        let text = &found.text[..whole];
+        if lead > whole || (found.ends && whole < found.text.len()) {
+            let what = format!("{name}:{number}: its text is not what it was when it was begun; expected UTF-8");
+            return self.pass_long_line(what);
+        }
+        let rest = &text[lead..];
+        let closes = found.ends && rest.len() <= piece_bytes;
+        let end = lead + if closes { rest.len() } else { first_piece(rest, piece_bytes) };
+        let to = if closes { end } else { boundary(text, end + margin_bytes) };
+        let next_lead = if closes { 0 } else { margin_before(text, end, margin_bytes) };
+        let text = String::from_utf8_lossy(&text[..to]).into_owned();
+        let used = if closes { found.used } else { decode(window.unread(), end - next_lead).used };
+        window.consume(used);
+        if closes {
+            self.pass_line();
+            self.step_over_line();
+        } else {
+            let at = window.place();
+            let lead = next_lead as u32;
+            self.place = Place { frame: at.frame, skip: at.skip, record: number, inside: true, lead, ..self.place };
+        }
+        Ok(self.raw(RawBody::Long { opening, text, piece: lead..end, surrogates, closes }))
+    }
+
+    /// Uses up `n` bytes of the line.
+    fn advance(&mut self, mut n: u64) -> Result<()> {
+        let window = self.window.as_mut().expect("a long line was met in an open window");
+        loop {
+            let now = n.min(window.unread().len() as u64);
+            window.consume(now as usize);
+            n -= now;
+            if n == 0 {
+                return Ok(());
+            }
+            match window.grow() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Broken::Machine(e)) => return Err(e),
+                Err(broken) => {
+                    self.broken = Some(broken);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Uses up the rest of a line, unread.
+    fn pass_line(&mut self) {
+        let window = self.window.as_mut().expect("a long line was met in an open window");
         loop {
             let unread = window.unread();
             match unread.iter().position(|&b| b == b'\n') {
-                Some(at) => {
-                    window.consume(at + 1);
-                    break;
-                }
+                Some(at) => return window.consume(at + 1),
                 None => window.consume(unread.len()),
             }
             match window.grow() {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => return,
                 Err(broken) => {
                     self.broken = Some(broken);
-                    break;
+                    return;
                 }
             }
         }
-        self.step_over_line();
-        Ok(self.raw(RawBody::Bad(message)))
+    }
+
+    /// A long line that is no good record: used up where such are left out, else reading ends at it.
+    fn pass_long_line(&mut self, what: String) -> Result<Raw> {
+        if self.options.on_bad_record == OnBadRecord::Skip {
+            self.pass_line();
+            self.step_over_line();
+        } else {
+            self.place = self.place.end();
+        }
+        let raw = self.raw(RawBody::Bad { what, records: 1 });
+        if self.place.is_end() {
+            self.window = None;
+        }
+        Ok(raw)
     }
 
     /// Moves the place behind the line just used up; its number, from 1.
     fn step_over_line(&mut self) -> u64 {
         let at = self.window.as_ref().expect("a line was used up of an open window").place();
         let number = self.place.line + 1;
-        self.place = Place { frame: at.frame, skip: at.skip, record: number, line: number, inside: false };
+        self.place = Place { frame: at.frame, skip: at.skip, record: number, line: number, inside: false, lead: 0 };
         number
     }
 
@@ -141,6 +277,6 @@ impl JsonlReader {
         let file_bytes = self.window.take().map_or(0, |window| window.file_bytes());
         let message = broken.after_line(&self.name, self.place.line)?;
         self.place = self.place.end();
-        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad(message) })
+        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: 1 } })
     }
 }

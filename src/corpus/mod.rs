@@ -8,8 +8,13 @@
 //! `parquet`, `bin`) finds records, `ahead` has them parsed and tokenized in parallel (`parse`), `cutter` makes contexts
 //! and `stream` batches.
 //!
-//! Known limits: a text over 4 MiB is tokenized in pieces, which may change the tokens beside each cut (such documents
-//! are counted); nothing but names and sizes tells that a file has changed between a stop and a restart.
+//! Which documents are kept is said by `sample`. What was read is remembered by `trail`, so that a run that is taken up again knows
+//! whether the files before its place are what they were.
+//!
+//! A text over 64 KiB is tokenized in pieces, whose tokens are those of the whole (`pieces`); the documents of which that cannot
+//! be told are counted. A line of JSON over 1 MiB and a file of text are never held whole (`long`, `text`).
+//!
+//! Known limits: a Parquet page, and with it a row's text, is held whole.
 
 mod ahead;
 mod batch;
@@ -18,31 +23,41 @@ mod bytes;
 mod check;
 mod columns;
 mod companions;
+mod count;
 mod cursor;
 mod cutter;
 mod facts;
 mod fields;
 mod files;
+mod frame;
 mod json;
 mod jsonl;
+mod lenient;
+mod long;
 mod options;
 mod parquet;
 mod parse;
 mod pieces;
 mod reader;
 mod record;
+mod sample;
+mod sniff;
 mod special;
 mod stream;
 mod text;
+mod texts;
 mod tokenizer;
+mod trail;
 mod vocab_files;
 mod window;
 
 pub use batch::{Context, Document, TokenBatch};
+pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
-pub use facts::{CorpusFacts, Progress};
+pub use facts::{CorpusFacts, Progress, tokenizing_bytes};
 pub use files::CorpusFile;
-pub use options::{BosRule, CorpusOptions, OnBadRecord, Remainder, TextUnit};
+pub use options::{BosRule, CorpusOptions, Format, OnBadRecord, Remainder, TextUnit};
+pub use sample::Sample;
 pub use stream::Corpus;
 pub use tokenizer::{Encoded, Tokenizer};
 

@@ -1,14 +1,22 @@
 //! The `[corpus]` table of a dataflow file.
 
+use super::count::deserialize_count;
+use super::sample::Sample;
 use serde::{Deserialize, Serialize};
 
 /// Everything about the corpus that changes a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusOptions {
-    /// Paths or globs, in the order given; matches of one glob in lexicographic order. By ending: .jsonl/.ndjson, .txt,
+    /// Paths or globs, in the order given; matches of one glob in lexicographic order. By ending: .jsonl/.ndjson/.json, .txt,
     /// .parquet, .bin, each but .parquet also .gz or .zst.
     pub files: Vec<String>,
+    /// What the files are, whatever their endings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Which documents are read; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     /// Field or column that holds the text.
     #[serde(default = "default_text")]
     pub text: String,
@@ -43,11 +51,14 @@ pub struct CorpusOptions {
     /// Whether contexts cross documents (joined with EOS).
     #[serde(default)]
     pub pack: bool,
+    /// Whether EOS ends a document where it is written in a text or stands in a .bin file; else it is a token like any other.
+    #[serde(default = "yes")]
+    pub split_at_eos: bool,
     /// Contexts in a batch.
     #[serde(default = "default_batch_contexts")]
     pub batch_contexts: usize,
     /// Stop after the batch in which this many counted rows are reached; 0 = the whole corpus.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_count")]
     pub max_tokens: u64,
     /// What becomes of a malformed record.
     #[serde(default)]
@@ -59,6 +70,8 @@ impl CorpusOptions {
     pub fn of_files(files: Vec<String>, context_length: usize) -> CorpusOptions {
         CorpusOptions {
             files,
+            format: None,
+            sample: None,
             text: default_text(),
             id: default_id(),
             labels: Vec::new(),
@@ -70,6 +83,7 @@ impl CorpusOptions {
             count_special: false,
             remainder: Remainder::default(),
             pack: false,
+            split_at_eos: true,
             batch_contexts: default_batch_contexts(),
             max_tokens: 0,
             on_bad_record: OnBadRecord::default(),
@@ -77,11 +91,28 @@ impl CorpusOptions {
     }
 }
 
+/// What is inside a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON record a line.
+    Jsonl,
+    /// Plain text.
+    Text,
+    /// Parquet.
+    Parquet,
+    /// Token ids.
+    Bin,
+}
+
 fn default_text() -> String {
     "text".into()
 }
-fn default_id() -> String {
+pub(super) fn default_id() -> String {
     "id".into()
+}
+fn yes() -> bool {
+    true
 }
 fn default_bin_bytes() -> u8 {
     2

@@ -1,7 +1,8 @@
 //! Rows of a .parquet file, row group by row group: a text or a list of ready-made ids, with name and labels.
 //!
-//! Only the columns asked for are read, some rows at a time, so a row group may be larger than memory. Reading from a
-//! row on passes over the pages before it in its row group alone.
+//! Only the columns asked for are read, some rows at a time, so a row group may be larger than memory; a page is decoded whole.
+//! Reading from a row on passes over the pages before it in its row group alone. Damage, a type and a compression that are not
+//! read are three things: rows that cannot be decoded are lost one page at a time and counted, the others refuse the file.
 
 use super::columns::{Columns, Rows, ids_at, text_at};
 use super::options::CorpusOptions;
@@ -12,12 +13,39 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Compression;
 use std::fs::File;
 use std::path::Path;
 
-/// Rows decoded at once, few because a text may be long. Reading begins at a multiple of it in each row group, so that damage is met at the same row
-/// wherever reading began.
+/// Rows decoded at once, few because a text may be long. Reading begins at a multiple of it in each row group, so that damage is
+/// met at the same row wherever reading began.
 const STEP: u64 = 16;
+/// Bytes of a row's columns, on average, from which on rows are decoded one by one.
+const LONG_ROW: u64 = 64 << 10;
+
+/// Why rows were not decoded.
+enum Fault {
+    /// Their pages are damaged: what, in a few words.
+    Damage(String),
+    /// They are whole, but not read here.
+    Unsupported(String),
+    /// The machine failed to read.
+    Machine(String),
+}
+
+impl Fault {
+    /// What the library says; it tells kinds by words alone.
+    fn of(what: String) -> Fault {
+        let not_read = ["NYI", "not yet implemented", "not supported", "Disabled feature"];
+        if what.contains("(os error ") {
+            Fault::Machine(what)
+        } else if not_read.iter().any(|words| what.contains(words)) {
+            Fault::Unsupported(what)
+        } else {
+            Fault::Damage(what)
+        }
+    }
+}
 
 /// Reads rows from a place on.
 pub(super) struct ParquetReader {
@@ -37,15 +65,11 @@ impl ParquetReader {
     /// Opens `path` at `place` (a row group and a row in it).
     ///
     /// # Errors
-    /// `Request` when the file or a column asked for is not there or of another type; a damaged file comes as a bad record.
+    /// `Request` when the file or a column asked for is not there, of another type or compressed in a way that is not read; a
+    /// damaged file comes as a bad record.
     pub(super) fn open(path: &Path, options: &CorpusOptions, place: Place, limits: Limits) -> Result<ParquetReader> {
         let file = File::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
-        let columns = Columns {
-            content: options.ids.clone().unwrap_or_else(|| options.text.clone()),
-            ready_made: options.ids.is_some(),
-            id: options.id.clone(),
-            labels: options.labels.clone(),
-        };
+        let mut columns = Columns::new(options);
         let name = path.display().to_string();
         let (meta, bad) = match ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) {
             Ok(meta) => (Some(meta), None),
@@ -53,6 +77,8 @@ impl ParquetReader {
         };
         if let Some(meta) = &meta {
             columns.check(&name, meta.schema())?;
+            columns.note_uuids(meta.parquet_schema());
+            check_codecs(&name, &columns, meta)?;
         }
         let bad = bad.filter(|_| !place.is_end());
         let path = path.to_path_buf();
@@ -68,7 +94,11 @@ impl ParquetReader {
     pub(super) fn next(&mut self) -> Result<Option<Raw>> {
         if let Some(message) = self.bad.take() {
             self.place = self.place.end();
-            return Ok(Some(Raw { after: self.place, file_bytes: 0, body: RawBody::Bad(message) }));
+            return Ok(Some(Raw {
+                after: self.place,
+                file_bytes: 0,
+                body: RawBody::Bad { what: message, records: 1 },
+            }));
         }
         let Some(meta) = self.meta.clone() else { return Ok(None) };
         while self.place.frame < meta.metadata().num_row_groups() as u64 {
@@ -80,61 +110,137 @@ impl ParquetReader {
                 }
                 self.rows = None;
             }
-            // a damaged length inside a page makes the library panic, which is damage too
-            let decoded = caught(|| self.decode(&meta));
-            match decoded.unwrap_or_else(|| Err("a page does not hold what it says".into())) {
+            match self.decode(&meta, self.first(&meta), true) {
                 Ok(Some(rows)) => self.rows = Some(rows),
                 Ok(None) => {
                     self.group = None;
                     self.place = Place { frame: self.place.frame + 1, skip: 0, ..self.place };
                 }
-                Err(what) => {
-                    let (group, left) = (self.place.frame, self.rows_of(&meta).saturating_sub(self.place.skip));
-                    let message = format!(
-                        "{}: row group {group} is damaged behind row {} ({what}); its other {left} rows are lost",
-                        self.name, self.place.record
-                    );
-                    self.group = None;
-                    let record = self.place.record + left;
-                    self.place = Place { frame: group + 1, skip: 0, record, ..self.place };
-                    return Ok(Some(Raw {
-                        after: self.place,
-                        file_bytes: self.file_bytes(&meta),
-                        body: RawBody::Bad(message),
-                    }));
+                Err(Fault::Machine(what)) => {
+                    return Err(Error::machine(format!("read the corpus file {}: {what}", self.name)));
+                }
+                Err(Fault::Unsupported(what)) => {
+                    return Err(Error::request(format!(
+                        "read the corpus file {}: {what}; write the file anew, for example by pandas or DuckDB with zstd",
+                        self.name
+                    )));
+                }
+                Err(Fault::Damage(what)) => {
+                    if let Some(raw) = self.pass_damage(&meta, &what) {
+                        return Ok(Some(raw));
+                    }
                 }
             }
         }
         Ok(None)
     }
 
-    /// Decodes the next rows of the row group; `None` at its end, the damage in words.
-    fn decode(&mut self, meta: &ArrowReaderMetadata) -> Result<Option<Rows>, String> {
-        let (group, first) = (self.place.frame as usize, self.place.skip / STEP * STEP);
-        let reader = match &mut self.group {
+    /// Rows of the row group before those decoded next.
+    fn first(&self, meta: &ArrowReaderMetadata) -> u64 {
+        self.place.skip / self.step(meta) * self.step(meta)
+    }
+
+    /// Rows decoded at once in the row group: fewer where they are long.
+    fn step(&self, meta: &ArrowReaderMetadata) -> u64 {
+        let group = meta.metadata().row_group(self.place.frame as usize);
+        let size = u64::try_from(group.total_byte_size()).unwrap_or(0);
+        if size / self.rows_of(meta).max(1) >= LONG_ROW { 1 } else { STEP }
+    }
+
+    /// Decodes the next rows of the row group, from row `first` of it on; `None` at its end. `named`: with their names.
+    fn decode(&mut self, meta: &ArrowReaderMetadata, first: u64, named: bool) -> Result<Option<Rows>, Fault> {
+        let group = self.group.take();
+        // a damaged length inside a page makes the library panic, which is damage too
+        let decoded = caught(|| self.decoded(meta, group, first, named));
+        let (group, rows) =
+            decoded.unwrap_or_else(|| Err(Fault::Damage("a page does not hold what it says".into())))?;
+        self.group = Some(group);
+        Ok(rows)
+    }
+
+    fn decoded(
+        &self,
+        meta: &ArrowReaderMetadata,
+        group: Option<ParquetRecordBatchReader>,
+        first: u64,
+        named: bool,
+    ) -> Result<(ParquetRecordBatchReader, Option<Rows>), Fault> {
+        let mut reader = match group {
             Some(reader) => reader,
             None => {
-                let file = File::open(&self.path).map_err(|e| e.to_string())?;
-                let wanted = self.columns.roots(meta.schema());
-                let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, meta.clone())
+                let file = File::open(&self.path).map_err(|e| Fault::of(e.to_string()))?;
+                let wanted = self.columns.roots(meta.schema(), named);
+                ParquetRecordBatchReaderBuilder::new_with_metadata(file, meta.clone())
                     .with_projection(ProjectionMask::roots(meta.parquet_schema(), wanted))
-                    .with_row_groups(vec![group])
+                    .with_row_groups(vec![self.place.frame as usize])
                     .with_offset(first as usize)
-                    .with_batch_size(STEP as usize)
+                    .with_batch_size(self.step(meta) as usize)
                     .build()
-                    .map_err(|e| e.to_string())?;
-                self.group.insert(reader)
+                    .map_err(|e| Fault::of(e.to_string()))?
             }
         };
         match reader.next() {
-            None => Ok(None),
-            Some(Err(e)) => Err(e.to_string()),
+            None => Ok((reader, None)),
+            Some(Err(e)) => Err(Fault::of(e.to_string())),
             Some(Ok(batch)) => {
-                let mut rows = self.columns.rows(&batch).map_err(|e| e.to_string())?;
-                rows.next = (self.place.skip - first) as usize;
-                Ok(Some(rows))
+                // what has no text form was refused on opening
+                let rows = self.columns.rows(&batch, named).map_err(|e| Fault::Unsupported(e.to_string()))?;
+                Ok((reader, Some(Rows { next: self.place.skip.saturating_sub(first) as usize, ..rows })))
             }
         }
+    }
+
+    /// The rows at the place cannot be decoded: without their names if that helps, else they are lost, up to the next that can.
+    fn pass_damage(&mut self, meta: &ArrowReaderMetadata, what: &str) -> Option<Raw> {
+        let (first, step, n_rows) = (self.first(meta), self.step(meta), self.rows_of(meta));
+        if let Ok(Some(rows)) = self.decode(meta, first, false) {
+            self.rows = Some(rows);
+            // names are tried again behind these
+            self.group = None;
+            return None;
+        }
+        let good = self.next_good(meta, first, step, n_rows);
+        let lost = good.saturating_sub(self.place.skip);
+        let message = format!(
+            "{}: row group {} is damaged behind row {} ({what}); {lost} row{} lost",
+            self.name,
+            self.place.frame,
+            self.place.record,
+            if lost == 1 { " is" } else { "s are" }
+        );
+        self.group = None;
+        let record = self.place.record + lost;
+        self.place = match good < n_rows {
+            true => Place { skip: good, record, ..self.place },
+            false => Place { frame: self.place.frame + 1, skip: 0, record, ..self.place },
+        };
+        let file_bytes = self.file_bytes(meta);
+        Some(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: lost.max(1) } })
+    }
+
+    /// The next rows behind `bad` that can be decoded: sought in strides that double, then between the last two. The end of the row
+    /// group where there are none. A damaged page ends where the next one begins, which no index need say.
+    fn next_good(&mut self, meta: &ArrowReaderMetadata, mut bad: u64, step: u64, n_rows: u64) -> u64 {
+        let is_good = |reader: &mut Self, at: u64| {
+            reader.group = None;
+            matches!(reader.decode(meta, at, false), Ok(Some(_)))
+        };
+        let mut stride = step;
+        let mut good = loop {
+            let at = bad + stride;
+            if at >= n_rows {
+                break n_rows.next_multiple_of(step);
+            }
+            if is_good(self, at) {
+                break at;
+            }
+            (bad, stride) = (at, 2 * stride);
+        };
+        while good - bad > step {
+            let at = bad + (good - bad) / step / 2 * step;
+            if at < n_rows && is_good(self, at) { good = at } else { bad = at }
+        }
+        good.min(n_rows)
     }
 
     /// Row `at` of the decoded ones.
@@ -160,7 +266,7 @@ impl ParquetReader {
                 Err(what) => Err(what),
             }
         };
-        let body = content.unwrap_or_else(|what| RawBody::Bad(format!("{here} {what}")));
+        let body = content.unwrap_or_else(|what| RawBody::Bad { what: format!("{here} {what}"), records: 1 });
         Ok(Raw { after: self.place, file_bytes: self.file_bytes(meta), body })
     }
 
@@ -179,4 +285,23 @@ impl ParquetReader {
         });
         before.saturating_add(inside)
     }
+}
+
+/// Refuses columns whose compression is not read.
+fn check_codecs(name: &str, columns: &Columns, meta: &ArrowReaderMetadata) -> Result<()> {
+    let wanted = columns.roots(meta.schema(), true);
+    let mask = ProjectionMask::roots(meta.parquet_schema(), wanted);
+    for (k, group) in meta.metadata().row_groups().iter().enumerate() {
+        for (leaf, column) in group.columns().iter().enumerate() {
+            if mask.leaf_included(leaf) && matches!(column.compression(), Compression::LZO | Compression::BROTLI(_)) {
+                return Err(Error::request(format!(
+                    "the corpus file {name}: column {} is compressed by {} in row group {k}, which is not read; write the file anew, \
+                     for example with zstd",
+                    column.column_path(),
+                    column.compression()
+                )));
+            }
+        }
+    }
+    Ok(())
 }

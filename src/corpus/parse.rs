@@ -2,11 +2,12 @@
 //!
 //! Everything here is a pure function of one record, so records are parsed and tokenized in parallel.
 
-use super::json::json;
+use super::json::{Record, json};
 use super::options::{BosRule, CorpusOptions, TextUnit};
-use super::pieces::pieces;
+use super::pieces::{Windowed, boundary, ids_of, pieces, windowed};
 use super::record::{Limits, Opening, Place, Raw, RawBody};
 use super::tokenizer::Tokenizer;
+use super::trail::{Digest, digest_of};
 
 /// A record or a piece of one, ready to be cut into contexts.
 pub(super) struct Unit {
@@ -14,8 +15,18 @@ pub(super) struct Unit {
     pub(super) after: Place,
     /// Bytes of the file behind it.
     pub(super) file_bytes: u64,
+    /// Digest of what was read.
+    pub(super) digest: Digest,
+    /// Key of its file.
+    pub(super) key: u64,
     /// What is in it, or what is wrong with it.
-    pub(super) body: Result<Piece, String>,
+    pub(super) body: Result<Piece, Bad>,
+}
+
+/// What is wrong with a record, and how many are lost by it.
+pub(super) struct Bad {
+    pub(super) what: String,
+    pub(super) records: u64,
 }
 
 /// Ids of a document, or of a piece of one.
@@ -27,33 +38,98 @@ pub(super) struct Piece {
     pub(super) ready_made: bool,
     /// Whether the document ends behind it.
     pub(super) closes: bool,
-    /// Whether a text had to be cut to be tokenized, counted where the document begins.
+    /// Whether tokens beside a cut may be others than those of the whole text.
     pub(super) split: bool,
+    /// Halves of surrogate pairs in the record that became U+FFFD, and what to say of them.
+    pub(super) surrogates: Option<(u64, String)>,
 }
 
-/// Parses and tokenizes one record of the file `name`.
-pub(super) fn parse(raw: Raw, name: &str, options: &CorpusOptions, tokenizer: &Tokenizer, limits: &Limits) -> Unit {
+impl Piece {
+    /// A piece of a text that was neither cut nor mended.
+    fn text(opening: Option<Opening>, ids: Vec<u32>, closes: bool) -> Piece {
+        Piece { opening, ids, ready_made: false, closes, split: false, surrogates: None }
+    }
+}
+
+/// What a record is parsed by.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Name of its file, and its key.
+    pub(super) name: &'a str,
+    pub(super) key: u64,
+    pub(super) options: &'a CorpusOptions,
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) limits: &'a Limits,
+}
+
+impl Asked<'_> {
+    /// Whether a record gives nothing, so that it need not be tokenized: its one document is not of the sample.
+    fn leaves_out(&self, record: u64, text: &str) -> bool {
+        let Some(sample) = self.options.sample else { return false };
+        let eos = self.tokenizer.eos_id().filter(|_| self.options.split_at_eos).map(|id| self.tokenizer.token_text(id));
+        !sample.keeps(self.key, record, 0) && !eos.is_some_and(|eos| text.contains(&eos))
+    }
+}
+
+/// Parses and tokenizes one record.
+pub(super) fn parse(raw: Raw, asked: &Asked<'_>) -> Unit {
+    let Asked { name, key, options, tokenizer, limits } = *asked;
+    let record = match &raw.body {
+        RawBody::Json { line, number } => Some(json(line, name, *number, options)),
+        _ => None,
+    };
+    let digest = digest_of(&raw, record.as_ref());
     let Raw { after, file_bytes, body } = raw;
     let body = match body {
-        RawBody::Bad(message) => Err(message),
-        RawBody::Json { line, number } => json(&line, name, number, options)
-            .and_then(|(opening, text)| whole(opening, &text, tokenizer, limits))
+        RawBody::Bad { what, records } => {
+            return Unit { after, file_bytes, digest, key, body: Err(Bad { what, records }) };
+        }
+        RawBody::Json { number, .. } => (record.expect("it was parsed above"))
+            .and_then(|Record { opening, text, surrogates }| {
+                let piece = whole(opening, &text, after.record, asked)?;
+                let surrogates = (surrogates > 0).then(|| (surrogates, format!("{name}:{number}")));
+                Ok(Piece { surrogates, ..piece })
+            })
             .map_err(|what| format!("{name}:{number}: {what}")),
         RawBody::Row { opening, text } => {
             let row = after.record;
-            whole(opening, &text, tokenizer, limits).map_err(|what| format!("{name}:{row}: {what}"))
+            whole(opening, &text, row, asked).map_err(|what| format!("{name}:{row}: {what}"))
         }
-        RawBody::Text { bytes, record, line, opens, closes } => {
+        RawBody::Text { bytes, piece, record, line, opens, closes } => {
             let opening =
                 opens.then(|| Opening { name: format!("{name}:{record}"), labels: vec![None; options.labels.len()] });
             let tail = closes && options.text_unit != TextUnit::File;
-            plain(&bytes, tail)
+            // margins are other pieces' text: what is wrong in them is named there
+            let lossy = |part: &[u8]| String::from_utf8_lossy(part).replace("\r\n", "\n");
+            let margins = [lossy(&bytes[..piece.start]), lossy(&bytes[piece.end..])];
+            // the margins inside the piece are measured in bytes of the file, as its neighbours' are
+            let margin = limits.margin_bytes;
+            let behind_first = boundary(&bytes, piece.start + margin).max(piece.start);
+            let before_last = boundary(&bytes, piece.end.saturating_sub(margin)).min(piece.end);
+            let inner = [lossy(&bytes[piece.start..behind_first]).len(), lossy(&bytes[before_last..piece.end]).len()];
+            plain(&bytes[piece], tail)
                 .map_err(|(at, what)| (line + at, what))
                 .and_then(|text| {
-                    let ids = tokenizer.encode(&text).map_err(|e| (line, e.to_string()))?;
-                    Ok(Piece { split: opens && !closes, opening, ids, ready_made: false, closes })
+                    let [before, behind] = margins;
+                    let range = before.len()..before.len() + text.len();
+                    let [begins, ends] = [before.is_empty(), behind.is_empty()];
+                    let all = if begins && ends { text } else { [before, text, behind].concat() };
+                    let windowed = Windowed {
+                        text: &all,
+                        piece: range.clone(),
+                        behind_first: (!begins).then_some(range.start + inner[0]),
+                        before_last: (!ends).then_some(range.end - inner[1]),
+                    };
+                    one_piece(&windowed, opening, closes, asked).map_err(|what| (line, what))
                 })
                 .map_err(|(line, what)| format!("{name}:{line}: {what}"))
+        }
+        RawBody::Long { opening, text, piece, surrogates, closes } => {
+            let row = after.record;
+            let surrogates = (surrogates > 0).then(|| (surrogates, format!("{name}:{row}")));
+            one_piece(&windowed(&text, piece, limits.margin_bytes), opening, closes, asked)
+                .map(|piece| Piece { surrogates, ..piece })
+                .map_err(|what| format!("{name}:{row}: {what}"))
         }
         RawBody::Ids { opening, ids, closes } => {
             let record = after.record;
@@ -61,18 +137,32 @@ pub(super) fn parse(raw: Raw, name: &str, options: &CorpusOptions, tokenizer: &T
                 .map_err(|what| format!("{name}: document {record}: {what}"))
         }
     };
-    Unit { after, file_bytes, body }
+    Unit { after, file_bytes, digest, key, body: body.map_err(|what| Bad { what, records: 1 }) }
 }
 
 /// A whole text, tokenized in pieces where it is long.
-fn whole(opening: Opening, text: &str, tokenizer: &Tokenizer, limits: &Limits) -> Result<Piece, String> {
-    let split = text.len() > limits.piece_bytes;
-    let mut ids = Vec::new();
-    for piece in pieces(text, limits.piece_bytes) {
-        let more = tokenizer.encode(piece).map_err(|e| e.to_string())?;
-        if ids.is_empty() { ids = more } else { ids.extend(more) }
+fn whole(opening: Opening, text: &str, record: u64, asked: &Asked<'_>) -> Result<Piece, String> {
+    let Limits { piece_bytes, margin_bytes, .. } = *asked.limits;
+    let (mut ids, mut split) = (Vec::new(), false);
+    if asked.leaves_out(record, text) {
+        return Ok(Piece::text(Some(opening), ids, true));
     }
-    Ok(Piece { opening: Some(opening), ids, ready_made: false, closes: true, split })
+    for piece in pieces(text, piece_bytes, margin_bytes) {
+        let (more, agrees) = ids_of(&piece, margin_bytes, asked.tokenizer).map_err(|e| e.to_string())?;
+        if ids.is_empty() {
+            ids = more
+        } else {
+            ids.extend(more)
+        }
+        split |= !agrees;
+    }
+    Ok(Piece { split, ..Piece::text(Some(opening), ids, true) })
+}
+
+/// A piece of a text, tokenized with its margins.
+fn one_piece(piece: &Windowed<'_>, opening: Option<Opening>, closes: bool, asked: &Asked<'_>) -> Result<Piece, String> {
+    let (ids, agrees) = ids_of(piece, asked.limits.margin_bytes, asked.tokenizer).map_err(|e| e.to_string())?;
+    Ok(Piece { split: !agrees, ..Piece::text(opening, ids, closes) })
 }
 
 /// The text of bytes of a .txt file, line ends as `\n`; `tail`: without a `\r` left from the line end behind it.
@@ -115,5 +205,5 @@ fn ready_made(
     if opening.is_some() && options.bos != BosRule::None && bos.is_some() && ids.first().copied() == bos {
         ids.remove(0);
     }
-    Ok(Piece { opening, ids, ready_made: true, closes, split: false })
+    Ok(Piece { ready_made: true, ..Piece::text(opening, ids, closes) })
 }

@@ -1,9 +1,9 @@
 //! One file as a stream of records, whatever its kind.
 
 use super::bin::BinReader;
-use super::files::{Format, kind_of};
+use super::files::kind_of;
 use super::jsonl::JsonlReader;
-use super::options::{CorpusOptions, OnBadRecord};
+use super::options::{CorpusOptions, Format};
 use super::parquet::ParquetReader;
 use super::record::{Limits, Place, Raw};
 use super::text::TextReader;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Reads the records of one file in order.
 pub(super) enum Reader {
-    Jsonl(JsonlReader),
+    Jsonl(Box<JsonlReader>),
     Text(TextReader),
     Parquet(Box<ParquetReader>),
     Bin(BinReader),
@@ -30,12 +30,9 @@ impl Reader {
         place: Place,
         limits: Limits,
     ) -> Result<Reader> {
-        let (format, wrapping) = kind_of(path)?;
+        let (format, wrapping) = kind_of(path, options.format)?;
         Ok(match format {
-            Format::Jsonl => {
-                let skip_long = options.on_bad_record == OnBadRecord::Skip;
-                Reader::Jsonl(JsonlReader::open(path, wrapping, place, limits, skip_long)?)
-            }
+            Format::Jsonl => Reader::Jsonl(Box::new(JsonlReader::open(path, wrapping, options, place, limits)?)),
             Format::Text => Reader::Text(TextReader::open(path, wrapping, options.text_unit, place, limits)?),
             Format::Parquet => Reader::Parquet(Box::new(ParquetReader::open(path, options, place, limits)?)),
             Format::Bin => {

@@ -1,6 +1,7 @@
 //! What the readers hand to the tokenizing stage: a record, a piece of one, or the news that one is bad.
 
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Where reading stands inside one file: between two records, or inside a text too long to be one piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,12 +16,15 @@ pub(super) struct Place {
     pub(super) line: u64,
     /// Whether the document begun last goes on here.
     pub(super) inside: bool,
+    /// Unwrapped bytes before the rest of that document that were handed on with its last piece, and are read again as the margin of
+    /// the next; of a text in JSON, once decoded.
+    pub(super) lead: u32,
 }
 
 impl Place {
     /// The end of the file, wherever its content breaks off.
     pub(super) fn end(self) -> Place {
-        Place { frame: u64::MAX, skip: 0, inside: false, ..self }
+        Place { frame: u64::MAX, skip: 0, inside: false, lead: 0, ..self }
     }
 
     /// Whether this is [`Place::end`].
@@ -42,14 +46,16 @@ pub(super) struct Raw {
 pub(super) enum RawBody {
     /// A line of JSON, without its end.
     Json { line: Vec<u8>, number: u64 },
-    /// A text or a piece of one, from a .txt file. `line` is the number of its first line.
-    Text { bytes: Vec<u8>, record: u64, line: u64, opens: bool, closes: bool },
+    /// A text or a piece of one, from a .txt file, with its margins: `piece` of the bytes. `line` is the number of its first line.
+    Text { bytes: Vec<u8>, piece: Range<usize>, record: u64, line: u64, opens: bool, closes: bool },
+    /// A piece of a text that is too long to be held whole, with its margins; `opening` where the document begins.
+    Long { opening: Option<Opening>, text: String, piece: Range<usize>, surrogates: u64, closes: bool },
     /// A row with a text.
     Row { opening: Opening, text: String },
     /// Ready-made ids or a piece of them; `opening` where a document begins.
     Ids { opening: Option<Opening>, ids: Vec<u32>, closes: bool },
-    /// What is wrong, with file and line or row.
-    Bad(String),
+    /// What is wrong, with file and line or row, and how many records are lost by it.
+    Bad { what: String, records: u64 },
 }
 
 /// What a document says of itself, before its text.
@@ -65,9 +71,9 @@ impl RawBody {
         64 + match self {
             RawBody::Json { line, .. } => line.len(),
             RawBody::Text { bytes, .. } => bytes.len(),
-            RawBody::Row { text, .. } => text.len(),
+            RawBody::Row { text, .. } | RawBody::Long { text, .. } => text.len(),
             RawBody::Ids { ids, .. } => 4 * ids.len(),
-            RawBody::Bad(message) => message.len(),
+            RawBody::Bad { what, .. } => what.len(),
         }
     }
 }
@@ -75,11 +81,15 @@ impl RawBody {
 /// Bounds of what is held at once. They are constants of the program; tests make them small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// The longest record; a longer one is bad and is never held whole.
+    /// The longest record; a longer one is bad.
     pub(super) record_bytes: usize,
+    /// The longest line of JSON that is held whole; the text of a longer one is read in pieces.
+    pub(super) line_bytes: usize,
     /// The longest text that goes through the tokenizer in one piece. The tokenizers library holds some 130 times a
-    /// text's size while it works (2.1 GB for 16 MiB, measured), and most books are shorter than 4 MiB.
+    /// text's size while it works (2.1 GB for 16 MiB, measured).
     pub(super) piece_bytes: usize,
+    /// What is tokenized with a piece beyond its cuts.
+    pub(super) margin_bytes: usize,
     /// Ids of one piece of a .bin document.
     pub(super) piece_ids: usize,
     /// Text in the air between reading and cutting.
@@ -88,6 +98,13 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { record_bytes: 256 << 20, piece_bytes: 1 << 20, piece_ids: 1 << 20, look_ahead_bytes: 1 << 20 }
+        Limits {
+            record_bytes: 4 << 30,
+            line_bytes: 1 << 20,
+            piece_bytes: 64 << 10,
+            margin_bytes: 1 << 10,
+            piece_ids: 1 << 20,
+            look_ahead_bytes: 1 << 20,
+        }
     }
 }

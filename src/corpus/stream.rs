@@ -3,14 +3,16 @@
 use super::ahead::Ahead;
 use super::batch::{Context, Document, TokenBatch};
 use super::check::{check_files, check_keys};
-use super::cursor::{Cursor, Standing};
+use super::cursor::{Again, Cursor, Standing};
 use super::cutter::{Cut, Cutter};
 use super::facts::{CorpusFacts, Progress};
 use super::files::{CorpusFile, list, list_here};
 use super::options::{CorpusOptions, OnBadRecord};
-use super::parse::Unit;
+use super::parse::{Bad, Unit};
+use super::reader::Reader;
 use super::record::{Limits, Place};
 use super::tokenizer::Tokenizer;
+use super::trail::{Chain, digest_of_raw};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub struct Corpus {
     tokenizer: Arc<Tokenizer>,
     limits: Limits,
     files: Vec<CorpusFile>,
+    /// What unpacking one of them takes at most.
+    window_bytes: u64,
     ahead: Ahead,
     cutter: Cutter,
     /// Number and first row of the next batch.
@@ -38,6 +42,8 @@ pub struct Corpus {
     waiting: VecDeque<Cut>,
     /// Position of the next batch, as of the last whole one.
     cursor: Cursor,
+    /// What an earlier pass over the corpus read.
+    earlier: Option<Box<Cursor>>,
     failed: Option<Error>,
 }
 
@@ -56,7 +62,7 @@ impl Corpus {
     /// # Errors
     /// `Request` for a pattern that is malformed or an ending that says nothing.
     pub fn list(options: &CorpusOptions) -> Result<(Vec<CorpusFile>, Vec<String>)> {
-        list_here(&options.files)
+        list_here(&options.files, options.format)
     }
 
     /// The same within other bounds of memory.
@@ -70,11 +76,12 @@ impl Corpus {
                 options.bin_token_bytes
             )));
         }
+        options.sample.map_or(Ok(()), |sample| sample.check())?;
         let cutter = Cutter::new(&options, &tokenizer)?;
-        let files = list(&options.files)?;
-        check_files(&files, &options, limits)?;
+        let files = list(&options.files, options.format)?;
+        let window_bytes = check_files(&files, &options, limits)?;
         let mut corpus = Corpus {
-            ahead: Ahead::new(0, Place::default(), limits),
+            ahead: Ahead::new(0, Place::default(), None, limits),
             cutter,
             batch: 0,
             rows: 0,
@@ -83,11 +90,13 @@ impl Corpus {
             handed_out: 0,
             waiting: VecDeque::new(),
             cursor: Cursor::default(),
+            earlier: None,
             failed: None,
             options,
             tokenizer,
             limits,
             files,
+            window_bytes,
         };
         corpus.cursor = corpus.position();
         Ok(corpus)
@@ -133,44 +142,67 @@ impl Corpus {
     }
 
     /// Goes to a position that [`Corpus::cursor`] gave, of this corpus or of one opened with the same options on the
-    /// same files. Of what is behind, at most the compressed member or frame, or the pages of the row group, is read.
+    /// same files. Of what is behind, at most the compressed member or frame, or the pages of the row group, is read; files that
+    /// were touched since are read up to the position, to see that they are what they were. What lies behind it may have been mended.
     ///
     /// # Errors
     /// `State` naming a file that is not what it was; `Request` or `Machine` when a file cannot be read.
     pub fn seek(&mut self, cursor: &Cursor) -> Result<()> {
-        for file in &self.files {
-            let found =
-                std::fs::metadata(&file.path).map_err(|e| Error::io("look at the corpus file", &file.path, &e))?;
-            if found.len() != file.size_bytes {
-                return Err(Error::state(format!(
-                    "the corpus file {} has {} bytes and had {} when the run was planned; restore it, or start afresh",
-                    file.path.display(),
-                    found.len(),
-                    file.size_bytes
-                )));
-            }
+        for file in &mut self.files {
+            *file = CorpusFile::look(file.path.clone())?;
         }
-        cursor.check(&self.files)?;
-        self.ahead = Ahead::new(cursor.standing.file, cursor.standing.place, self.limits);
-        self.cutter.carry = cursor.standing.carry.clone();
+        if let Some(earlier) = &cursor.earlier {
+            self.find(earlier)?;
+        }
+        let place = self.find(cursor)?;
+        let standing = Standing { place, ..cursor.standing.clone() };
+        self.ahead = Ahead::new(standing.file, place, standing.key, self.limits);
+        self.cutter.carry = standing.carry.clone();
         (self.batch, self.rows) = (cursor.batch, cursor.rows);
-        (self.before, self.after) = (cursor.standing.clone(), cursor.standing.clone());
+        (self.before, self.after) = (standing.clone(), standing);
         self.handed_out = 0;
         self.waiting.clear();
         self.failed = None;
-        self.cursor = cursor.clone();
+        self.earlier = cursor.earlier.clone();
         if cursor.handed_out > 0 {
             self.cut_next()?;
-            if (self.waiting.len() as u64) < cursor.handed_out {
+            if (self.waiting.len() as u64) < cursor.handed_out || self.after.trail.here != cursor.with_record {
                 return Err(Error::state(format!(
-                    "the corpus file {} has another content than when the run was stopped; restore it, or start afresh",
-                    self.files[cursor.standing.file.min(self.files.len() - 1)].path.display()
+                    "the corpus file {} is not what it was in record {}, where the run stands; restore it, or start afresh: only \
+                     what lies behind may be mended",
+                    self.files[cursor.standing.file.min(self.files.len() - 1)].path.display(),
+                    self.after.place.record
                 )));
             }
             self.waiting.drain(..cursor.handed_out as usize);
             self.handed_out = cursor.handed_out;
         }
+        self.cursor = self.position();
         Ok(())
+    }
+
+    /// Remembers what another pass over the same files read, so that this one, taken up again, is over the same.
+    pub fn follow(&mut self, earlier: Cursor) {
+        self.earlier = Some(Box::new(earlier));
+        self.cursor = self.position();
+    }
+
+    /// Where the place of a cursor lies now.
+    fn find(&self, cursor: &Cursor) -> Result<Place> {
+        let (options, tokenizer) = (&self.options, &self.tokenizer);
+        cursor.find(&self.files, &mut |file, steps| {
+            let eos = tokenizer.eos_id().filter(|_| options.split_at_eos);
+            let name = self.files[file].path.display().to_string();
+            let mut reader = Reader::open(&self.files[file].path, options, eos, Place::default(), self.limits)?;
+            let mut again = Again { chain: Chain::default(), place: Place::default(), at_end: false };
+            while again.chain.steps < steps {
+                let Some(raw) = reader.next()? else { break };
+                again.chain.add(digest_of_raw(&raw, &name, options));
+                again.place = raw.after;
+            }
+            again.at_end = reader.next()?.is_none();
+            Ok(again)
+        })
     }
 
     /// How far the batches handed out have come.
@@ -182,11 +214,14 @@ impl Corpus {
         Progress {
             bytes_done: before + inside,
             bytes_total,
-            documents: self.after.documents,
+            documents: self.after.counts.documents,
+            left_out_documents: self.after.counts.left_out,
             skipped_records: self.after.skipped_records,
             split_documents: self.after.split_documents,
             labelled: self.after.labelled.clone(),
             first_skips: self.after.first_skips.clone(),
+            replaced_surrogates: self.after.replaced_surrogates,
+            first_surrogate: self.after.first_surrogate.clone(),
         }
     }
 
@@ -211,6 +246,7 @@ impl Corpus {
         CorpusFacts {
             n_files: self.files.len(),
             size_bytes: self.files.iter().map(|f| f.size_bytes).sum(),
+            window_bytes: self.window_bytes,
             vocab_size: self.tokenizer.vocab_size(),
             bos: self.cutter.bos_id().map(read),
             eos: self.cutter.eos_id().map(read),
@@ -241,32 +277,41 @@ impl Corpus {
         self.handed_out = 0;
         let mut cuts = Vec::new();
         match self.ahead.next(&self.files, &self.options, &self.tokenizer)? {
-            Some((file, Unit { after, file_bytes, body })) => {
+            Some((file, Unit { after, file_bytes, digest, key, body })) => {
                 let now = &mut self.after;
-                (now.file, now.place, now.file_bytes) = (file, after, file_bytes);
+                (now.file, now.place, now.file_bytes, now.key) = (file, after, file_bytes, Some(key));
+                now.trail.reach(file, &self.files);
+                now.trail.here.add(digest);
                 match body {
                     Ok(piece) => {
                         if let Some(opening) = &piece.opening {
-                            let number = now.documents;
-                            now.documents += 1;
-                            now.split_documents += u64::from(piece.split);
                             now.labelled.resize(opening.labels.len(), 0);
                             for (n, value) in now.labelled.iter_mut().zip(&opening.labels) {
                                 *n += u64::from(value.is_some());
                             }
                             let (name, labels) = (opening.name.as_str().into(), opening.labels.clone());
-                            let (file, record) = (file as u32, after.record);
-                            self.cutter.open(Document { number, file, record, name, labels });
+                            let document =
+                                Document { file: key, record: after.record, name, labels, ..Document::default() };
+                            self.cutter.open(document, &mut now.counts);
                         }
-                        self.cutter.push(&piece, &mut cuts);
+                        // counted once, at the first cut where it shows
+                        now.split_here &= piece.opening.is_none();
+                        now.split_documents += u64::from(piece.split && !now.split_here);
+                        now.split_here |= piece.split;
+                        if let Some((halves, place)) = &piece.surrogates {
+                            now.replaced_surrogates += halves;
+                            now.first_surrogate.get_or_insert_with(|| place.clone());
+                        }
+                        self.cutter.push(&piece, &mut now.counts, &mut cuts);
                     }
-                    Err(what) if self.options.on_bad_record == OnBadRecord::Error => {
+                    Err(Bad { what, .. }) if self.options.on_bad_record == OnBadRecord::Error => {
                         return Err(Error::input(format!(
-                            "read the corpus: {what}; mend it, or leave such records out with on_bad_record = \"skip\""
+                            "read the corpus: {what}; mend it, or leave such records out with on_bad_record = \"skip\", then run \
+                             the same command again"
                         )));
                     }
-                    Err(what) => {
-                        now.skipped_records += 1;
+                    Err(Bad { what, records }) => {
+                        now.skipped_records += records;
                         if now.first_skips.len() < FIRST_SKIPS {
                             now.first_skips.push(what.chars().take(400).collect());
                         }
@@ -277,7 +322,9 @@ impl Corpus {
             None => {
                 self.cutter.finish(&mut cuts);
                 self.after.file = self.files.len();
+                self.after.trail.reach(self.files.len(), &self.files);
                 self.after.place = Place::default();
+                self.after.key = None;
                 self.after.file_bytes = 0;
                 self.after.is_through = true;
             }
@@ -292,11 +339,21 @@ impl Corpus {
         let whole = self.waiting.is_empty();
         let standing = if whole { &self.after } else { &self.before };
         let handed_out = if whole { 0 } else { self.handed_out };
-        Cursor::new(self.batch, self.rows, handed_out, standing.clone(), &self.files)
+        let counts = [self.batch, self.rows, handed_out];
+        Cursor::new(counts, standing.clone(), self.after.trail.here, &self.files, self.earlier.clone())
     }
 
     fn nothing_there(&self) -> Error {
-        let (documents, skipped) = (self.after.documents, self.after.skipped_records);
+        if let (Some(sample), 1.., 0) = (self.options.sample, self.after.counts.left_out, self.after.counts.documents) {
+            return Error::input(format!(
+                "[corpus] sample with fraction = {} and seed = {} keeps none of the {} documents of the corpus ({}); keep more",
+                sample.fraction,
+                sample.seed,
+                self.after.counts.left_out,
+                self.options.files.join(", ")
+            ));
+        }
+        let (documents, skipped) = (self.after.counts.documents, self.after.skipped_records);
         let files = self.options.files.join(", ");
         Error::input(match (documents, self.after.first_skips.first()) {
             (0, None) => format!("the corpus ({files}) holds no document; check [corpus] files"),

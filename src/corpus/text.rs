@@ -3,14 +3,14 @@
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;
 use super::options::TextUnit;
-use super::pieces::first_piece;
+use super::pieces::{boundary, first_piece, margin_before};
 use super::record::{Limits, Place, Raw, RawBody};
 use super::window::Window;
 use crate::error::Result;
 use std::path::Path;
 
 /// Bytes looked at behind the longest piece before a text is called too long: whether it is cut then depends on the
-/// text alone, not on how many bytes happened to be there.
+/// text alone, not on how many bytes happened to be there. At least a margin.
 const SLACK: usize = 4096;
 
 /// Reads documents from a place on.
@@ -73,30 +73,39 @@ impl TextReader {
         if let Some(broken) = self.broken.take() {
             return self.end_broken(broken).map(Some);
         }
-        let (limit, unit) = (self.limits.piece_bytes, self.unit);
+        let (limit, margin, unit) = (self.limits.piece_bytes, self.limits.margin_bytes, self.unit);
         loop {
             let Some(window) = &mut self.window else { return Ok(None) };
+            // what was handed on before, as the margin of what comes now
+            let lead = self.place.lead as usize;
+            while window.unread().len() < lead {
+                match window.grow() {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(broken) => return self.end_broken(broken).map(Some),
+                }
+            }
             let mut searched = 0;
-            let end = loop {
-                if let Some(end) = find_end(unit, window.unread(), &mut searched, false) {
+            let found = loop {
+                if let Some(end) = find_end(unit, &window.unread()[lead..], &mut searched, false) {
                     break Some(end);
                 }
-                if window.unread().len() >= limit + SLACK {
+                if window.unread().len() - lead >= limit + SLACK {
                     break None;
                 }
                 match window.grow() {
                     Ok(true) => {}
-                    Ok(false) => break find_end(unit, window.unread(), &mut searched, true),
+                    Ok(false) => break find_end(unit, &window.unread()[lead..], &mut searched, true),
                     Err(broken) => return self.end_broken(broken).map(Some),
                 }
             };
-            let end = end.filter(|end| end.text <= limit);
-            let unread = window.unread();
+            let end = found.as_ref().filter(|end| end.text <= limit);
+            let unread = &window.unread()[lead..];
             if unread.is_empty() && !self.place.inside {
                 self.window = None;
                 return Ok(None);
             }
-            let (text, used) = match &end {
+            let (text, used) = match end {
                 Some(end) => (end.text, end.used),
                 None => {
                     let n = first_piece(unread, limit);
@@ -105,10 +114,15 @@ impl TextReader {
             };
             let opens = !self.place.inside;
             let closes = end.is_some();
-            let blank = unit != TextUnit::File && unread[..text].trim_ascii().is_empty();
-            let bytes = if blank { Vec::new() } else { unread[..text].to_vec() };
+            let blank = unit != TextUnit::File && opens && closes && unread[..text].trim_ascii().is_empty();
             let lines = unread[..used].iter().filter(|&&b| b == b'\n').count() as u64;
-            window.consume(used);
+            let all = window.unread();
+            let (piece, next_lead) =
+                (lead..lead + text, if closes { 0 } else { margin_before(all, lead + text, margin) });
+            let behind = found.as_ref().map_or(all.len(), |end| lead + end.text);
+            let to = if closes { piece.end } else { boundary(&all[..behind], piece.end + margin) };
+            let (bytes, piece) = if blank { (Vec::new(), 0..0) } else { (all[..to].to_vec(), piece) };
+            window.consume(lead + used - next_lead);
             let (at, line) = (window.place(), self.place.line + 1);
             let dropped = blank && opens && closes;
             // A line's number in its file is its record number; paragraphs are counted, and blank ones are none.
@@ -117,8 +131,9 @@ impl TextReader {
                 TextUnit::File | TextUnit::Paragraph if opens && !dropped => self.place.record + 1,
                 _ => self.place.record,
             };
-            self.place =
-                Place { frame: at.frame, skip: at.skip, record, line: self.place.line + lines, inside: !closes };
+            let line_before = self.place.line + lines;
+            let lead = next_lead as u32;
+            self.place = Place { frame: at.frame, skip: at.skip, record, line: line_before, inside: !closes, lead };
             if dropped {
                 continue;
             }
@@ -126,7 +141,7 @@ impl TextReader {
             return Ok(Some(Raw {
                 after: self.place,
                 file_bytes,
-                body: RawBody::Text { bytes, record, line, opens, closes },
+                body: RawBody::Text { bytes, piece, record, line, opens, closes },
             }));
         }
     }
@@ -136,7 +151,7 @@ impl TextReader {
         let file_bytes = self.window.take().map_or(0, |window| window.file_bytes());
         let message = broken.after_line(&self.name, self.place.line)?;
         self.place = self.place.end();
-        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad(message) })
+        Ok(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: 1 } })
     }
 }
 

@@ -205,6 +205,20 @@ impl Tokenizer {
         }
     }
 
+    /// Ids of `text`, each with the byte at which its token begins.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(super) fn encode_with_starts(&self, text: &str) -> Result<Vec<(u32, usize)>> {
+        match in_library(|| self.inner.encode(text, false)) {
+            Ok(encoding) => {
+                let starts = encoding.get_offsets().iter().map(|(start, _)| *start);
+                Ok(encoding.get_ids().iter().copied().zip(starts).collect())
+            }
+            Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
+        }
+    }
+
     /// Text of a run of ids, special tokens written out; ids without a token are left out.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ impl Fold {
         let sketches = (plan.spaces.iter().enumerate())
             .map(|(k, s)| plan.has_sketch(k).then(|| Sketch::new(s.width, width)))
             .collect();
-        let row_hash = RowHash::new(plan.spec.seed, width, plan.corpus_names());
+        let row_hash = RowHash::new(plan.spec.seed, width);
         let documents = DocumentRows::default();
         Fold {
             plan,

@@ -67,10 +67,14 @@ pub struct Shared {
     pub skipped_records: AtomicU64,
     /// The first few of them, described.
     pub first_skips: Mutex<Vec<String>>,
+    /// Halves of surrogate pairs that became U+FFFD, and where the first stood.
+    pub surrogates: Mutex<Option<(u64, String)>>,
     /// Documents read.
     pub documents: AtomicU64,
     /// Of each label field, documents that have a value of it.
     pub labelled: Mutex<Vec<u64>>,
+    /// Documents that are not of the sample.
+    pub left_out_documents: AtomicU64,
     /// Largest number of batches in the air at once.
     pub in_flight: AtomicU64,
 }

@@ -51,8 +51,13 @@ fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, shared: &Shar
         shared.skipped_records.store(progress.skipped_records, Relaxed);
         shared.documents.store(progress.documents, Relaxed);
         *shared.labelled.lock().unwrap_or_else(|e| e.into_inner()) = progress.labelled;
+        shared.left_out_documents.store(progress.left_out_documents, Relaxed);
         if progress.skipped_records > 0 {
             *shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
+        }
+        if let Some(first) = progress.first_surrogate {
+            let found = (progress.replaced_surrogates, first);
+            *shared.surrogates.lock().unwrap_or_else(|e| e.into_inner()) = Some(found);
         }
         if sender.send(Ok(Fed { tokens, cursor, last: next.is_none() })).is_err() {
             return Ok(()); // the run has ended
@@ -105,7 +110,7 @@ impl SourceParts {
         debug_assert_eq!(fed.tokens.index + before, t, "batches come in order");
         let (mut control, ends) = self.control(t, &fed, shared.settled(), stop);
         if ends && !control.last {
-            control.cursor = Some(self.begin_again(shared, control.snapshot.unwrap_or(0))?);
+            control.cursor = Some(self.begin_again(shared, control.snapshot.unwrap_or(0), &fed.cursor)?);
         }
         let is_last = control.last || stop;
         Ok(Read::Batch { work: Work { control, tokens: Arc::new(fed.tokens) }, is_last })
@@ -138,10 +143,11 @@ impl SourceParts {
         (control, ends)
     }
 
-    /// Goes back to the corpus' first batch; gives where it stands there.
-    fn begin_again(&mut self, shared: &Arc<Shared>, snapshots: u32) -> Result<String> {
+    /// Goes back to the corpus' first batch, `end` being where the first pass came to; gives where it stands there.
+    fn begin_again(&mut self, shared: &Arc<Shared>, snapshots: u32, end: &str) -> Result<String> {
         let reopen = self.reopen.as_ref().expect("asked for where the corpus is read twice");
-        let corpus = reopen()?;
+        let mut corpus = reopen()?;
+        corpus.follow(serde_json::from_str(end).expect("the cursor of a batch is plain data"));
         let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
         self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, shared.clone());
         self.schedule = second_schedule(self.checkpoint_every, 0, snapshots);

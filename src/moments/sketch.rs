@@ -3,8 +3,8 @@
 //! whatever space and model, then estimates Σxy, with an error of about √(Σx² Σy² / width); so one pass and memory linear in
 //! the spaces serve every pair of them.
 //!
-//! A row's bucket is a hash of the run's seed and of the token's place: its file (name and size, and how often it was named
-//! before), its document in the file, its number among the document's counted rows. It does not depend on where in the
+//! A row's bucket is a hash of the run's seed and of the token's place: its file (name, first record, and how many
+//! of that name came before), its document in the file, its number among the document's counted rows. It does not depend on where in the
 //! corpus the file stands, so sketches of shards add up to the sketch of the whole, and rows of different shards meet only by
 //! chance. (With the row's number in place of that, row r of one shard would always meet row r of the other, and a merge would
 //! count their products.)
@@ -16,7 +16,6 @@ use crate::corpus::TokenBatch;
 use crate::linalg::Stream;
 use crate::moments::ByLatent;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
 
 /// Bucket and sign of each counted row of a batch: `bucket << 1 | negative`.
 pub type Buckets = Vec<u32>;
@@ -25,24 +24,16 @@ pub type Buckets = Vec<u32>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowHash {
     width: u32,
-    /// A key for each corpus file.
-    files: Vec<u64>,
+    seed: u64,
     /// The document of the last row, and its counted rows so far.
     document: u64,
     rows: u64,
 }
 
 impl RowHash {
-    /// For a corpus of files with these names and sizes, before its first row.
-    pub fn new(seed: u64, width: usize, files: impl Iterator<Item = (String, u64)>) -> Self {
-        let mut named: BTreeMap<(String, u64), u64> = BTreeMap::new();
-        let keys = files.map(|(name, size)| {
-            let stream = format!("sketch of {name}, {size} bytes");
-            let times = named.entry((name, size)).or_default();
-            *times += 1;
-            Stream::new(seed, &stream, *times - 1).next_u64()
-        });
-        RowHash { width: width as u32, files: keys.collect(), document: u64::MAX, rows: 0 }
+    /// Before the first row of a run with this seed.
+    pub fn new(seed: u64, width: usize) -> Self {
+        RowHash { width: width as u32, seed: Stream::new(seed, "sketch", 0).next_u64(), document: u64::MAX, rows: 0 }
     }
 
     /// Where it stands: number of the document, counted rows of it.
@@ -63,8 +54,8 @@ impl RowHash {
             if document.number != self.document {
                 (self.document, self.rows) = (document.number, 0);
             }
-            let file = self.files[document.file as usize];
-            let h = mixed(mixed(file.wrapping_add(document.record)).wrapping_add(self.rows));
+            let record = mixed((self.seed ^ document.file).wrapping_add(document.record));
+            let h = mixed(mixed(record.wrapping_add(u64::from(document.part))).wrapping_add(self.rows));
             let bucket = (((h >> 32) * u64::from(self.width)) >> 32) as u32;
             out.push(bucket << 1 | (h & 1) as u32);
             self.rows += 1;
@@ -163,22 +154,21 @@ mod tests {
     use std::sync::Arc;
 
     /// `n` counted rows of document `record` of file `file`, after one that is not counted.
-    fn batch(number: u64, file: u32, record: u64, n: usize) -> TokenBatch {
+    fn batch(number: u64, file: u64, record: u64, n: usize) -> TokenBatch {
         TokenBatch {
             contexts: vec![Context {
                 ids: vec![0; n + 1],
                 counted: std::iter::once(false).chain(vec![true; n]).collect(),
                 documents: vec![(0, 0)],
             }],
-            documents: vec![Document { number, file, record, name: Arc::from("d"), labels: vec![] }],
+            documents: vec![Document { number, file, record, name: Arc::from("d"), ..Document::default() }],
             ..TokenBatch::default()
         }
     }
 
     #[test]
     fn a_rows_bucket_depends_on_its_place_in_its_file_and_on_nothing_else() {
-        let files = || [("a", 5u64), ("b", 7), ("a", 5)].into_iter().map(|(name, size)| (name.to_string(), size));
-        let hash = || RowHash::new(3, 64, files());
+        let hash = || RowHash::new(3, 64);
         let whole = hash().next(&batch(0, 1, 4, 40));
         // in two batches, and taken up in the middle by another
         let mut first = hash();
@@ -188,23 +178,23 @@ mod tests {
         let rest = second.next(&batch(0, 1, 4, 25));
         assert_eq!([begun, rest].concat(), whole);
         // alone, with another number over the corpus
-        let mut alone = RowHash::new(3, 64, files().skip(1).take(1));
-        assert_eq!(alone.next(&batch(9, 0, 4, 40)), whole);
-        // a document, a file, a file named again, a seed: other buckets
+        assert_eq!(hash().next(&batch(9, 1, 4, 40)), whole);
+        // a record, a part of it, a file, a seed: other buckets
+        let mut part = batch(0, 1, 4, 40);
+        part.documents[0].part = 1;
         for other in [
             hash().next(&batch(0, 1, 5, 40)),
+            hash().next(&part),
             hash().next(&batch(0, 0, 4, 40)),
-            hash().next(&batch(0, 2, 4, 40)),
-            RowHash::new(4, 64, files()).next(&batch(0, 1, 4, 40)),
+            RowHash::new(4, 64).next(&batch(0, 1, 4, 40)),
         ] {
             assert!(other.iter().zip(&whole).filter(|(a, b)| a == b).count() < 10);
         }
-        assert_ne!(hash().next(&batch(0, 0, 4, 40)), hash().next(&batch(0, 2, 4, 40)));
     }
 
     #[test]
     fn buckets_and_signs_are_even() {
-        let places = RowHash::new(1, 100, [("a".to_string(), 5u64)].into_iter()).next(&batch(0, 0, 1, 100_000));
+        let places = RowHash::new(1, 100).next(&batch(0, 0, 1, 100_000));
         let mut counts = [0u32; 200];
         places.iter().for_each(|&p| counts[p as usize] += 1);
         // 500 ± 22.4 each; five standard deviations
@@ -228,7 +218,7 @@ mod tests {
         let (mut total, mut squares) = (0.0, 0.0);
         let seeds = 2000;
         for seed in 0..seeds {
-            let places = RowHash::new(seed, 16, [("a".to_string(), 5u64)].into_iter()).next(&batch(0, 0, 1, n));
+            let places = RowHash::new(seed, 16).next(&batch(0, 0, 1, n));
             let mut sketch = Sketch::new(3, 16);
             sketch.fold(&ByLatent::new(&latents), &places);
             let mut plain = vec![0.0f32; 16];

@@ -1,5 +1,6 @@
 //! What is held, in bytes: the parts of a plan, their sum, and what to do when it is over the limit.
 
+use crate::corpus::tokenizing_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
 use crate::moments::SEEN_BYTES;
@@ -67,12 +68,12 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
 impl Plan {
     /// Bytes of memory at most.
     pub fn memory_bytes(&self) -> u64 {
-        self.costs.iter().map(|c| c.memory_bytes).sum()
+        self.costs.iter().fold(0, |sum: u64, c| sum.saturating_add(c.memory_bytes))
     }
 
     /// Bytes on disk at most: two checkpoints and the tables.
     pub fn disk_bytes(&self) -> u64 {
-        2 * self.costs.iter().map(|c| c.disk_bytes).sum::<u64>()
+        self.costs.iter().fold(0, |sum: u64, c| sum.saturating_add(c.disk_bytes)).saturating_mul(2)
     }
 
     /// Bytes of memory of each kind of thing, largest first, with what it is: one thing by its name, several by their number.
@@ -143,6 +144,8 @@ const BATCHES_IN_THE_AIR: u64 = 3;
 
 /// What the process holds before it holds anything of the run's (measured: 48 MiB), and some room.
 const PROGRAM_BYTES: u64 = 64 << 20;
+/// Of that room, what reading and tokenizing may take.
+const ROOM_BYTES: u64 = 8 << 20;
 
 /// What scoring the matched rows of a pair holds, if all latents of the narrower side are matched.
 fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
@@ -261,7 +264,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
         let largest = plan.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
         out.push(cost("transport of one pool", String::new(), 2 * 8 * largest, 0));
     }
-    let rows = (spec.corpus.batch_contexts * spec.corpus.context_length) as u64;
+    let rows = (spec.corpus.batch_contexts as u64).saturating_mul(spec.corpus.context_length as u64);
     let contexts: u64 = (plan.models.iter())
         .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, &m.hookpoints))
         .max()
@@ -269,15 +272,23 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     let activations: u64 = plan.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
     let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
-    let encoded = rows * 2 * latents + moments;
+    let encoded = rows.saturating_mul(2 * latents).saturating_add(moments);
     let encoding: u64 = (plan.spaces.iter().filter_map(|s| s.sae.as_ref()))
         .map(|sae| sae.shape.encoding_bytes(sae.encode))
         .max()
         .unwrap_or(0);
     // a thread keeps what its contexts were computed in while it encodes
     let at_work = threads * (contexts + encoding);
-    out.push(streaming("one batch in its forward and encode", String::new(), rows * activations + at_work));
-    out.push(streaming("encoded batches in the air", String::new(), BATCHES_IN_THE_AIR * encoded));
+    out.push(streaming(
+        "one batch in its forward and encode",
+        String::new(),
+        rows.saturating_mul(activations).saturating_add(at_work),
+    ));
+    out.push(streaming("encoded batches in the air", String::new(), encoded.saturating_mul(BATCHES_IN_THE_AIR)));
+    out.push(streaming("tokenizing", String::new(), tokenizing_bytes(threads).saturating_sub(ROOM_BYTES)));
+    if plan.corpus_window_bytes > 0 {
+        out.push(streaming("window of a zstd file", String::new(), plan.corpus_window_bytes));
+    }
     // the check is over before any of that is held
     let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
     if check_bytes(plan) > instead {

@@ -24,7 +24,7 @@ pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 }
 
 /// The parts that stand in the dataflow file: one per key, by its path. What says only how long to read
-/// (`corpus.max_tokens`, `estimate.stop_when`), when to save (`checkpoint`), what is tried before (`check`), what the run is
+/// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), what the run is
 /// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
 pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
@@ -41,6 +41,7 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
         let left_out = [
             "name",
             "corpus.max_tokens",
+            "corpus.on_bad_record",
             "estimate.stop_when",
             "checkpoint.",
             "check.",

@@ -37,6 +37,7 @@ impl Plan {
         let corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
         corpus.check_keys()?;
         plan.corpus_files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
+        plan.count_windows(corpus.facts().window_bytes);
         Ok(plan)
     }
 
@@ -74,6 +75,7 @@ impl Plan {
             Some(tokenizer) if missing.is_empty() => {
                 let corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
                 corpus.check_keys()?;
+                plan.count_windows(corpus.facts().window_bytes);
                 corpus.files().to_vec()
             }
             _ => here,
@@ -82,7 +84,14 @@ impl Plan {
             plan.assumptions.push(format!("the corpus is not here, or not all of it: {}", missing.join(", ")));
         }
         plan.corpus_files = files.into_iter().map(|f| (f.path, f.size_bytes)).collect();
+        plan.corpus_missing = missing;
         Ok(plan)
+    }
+
+    /// Counts what unpacking corpus files takes.
+    fn count_windows(&mut self, bytes: u64) {
+        self.corpus_window_bytes = bytes;
+        self.costs = costs(self);
     }
 
     fn think(spec: DataflowSpec, outline: bool) -> Result<Plan> {
@@ -124,6 +133,8 @@ impl Plan {
             costs: Vec::new(),
             screens: false,
             corpus_files: Vec::new(),
+            corpus_missing: Vec::new(),
+            corpus_window_bytes: 0,
             assumptions,
             contradictions,
             warnings,
@@ -172,8 +183,8 @@ impl Plan {
         if self.screens && sae.encode == crate::sae::Encode::Sparse { sae.shape.screen_bytes() } else { 0 }
     }
 
-    /// Reads every artifact once to take its digest; fills [`Plan::fingerprint_parts`]. Corpus files enter by name, size
-    /// and order.
+    /// Reads every artifact once to take its digest; fills [`Plan::fingerprint_parts`]. Corpus files enter by name
+    /// and order; what was read of them is in the corpus' cursor.
     ///
     /// # Errors
     /// Those of reading.
@@ -189,9 +200,9 @@ impl Plan {
             parts.extend(sae_parts(&space.site, &sae.path, sae.reading.format)?);
             parts.extend(settled_parts(&space.site, &sae.reading));
         }
-        for (k, (path, size)) in self.corpus_files.iter().enumerate() {
+        for (k, (path, _)) in self.corpus_files.iter().enumerate() {
             let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
-            parts.insert(format!("corpus file {k:06}"), format!("{name} {size} bytes"));
+            parts.insert(format!("corpus file {k:06}"), name);
         }
         self.fingerprint_parts = parts;
         Ok(())

@@ -55,6 +55,10 @@ pub struct Plan {
     pub screens: bool,
     /// Corpus files and their sizes.
     pub corpus_files: Vec<(PathBuf, u64)>,
+    /// Patterns of corpus files for which there is none here; only of an outline.
+    pub corpus_missing: Vec<String>,
+    /// Memory that unpacking a corpus file takes beside what every file takes.
+    pub corpus_window_bytes: u64,
     /// What an outline took at its word, a sentence each; a plan that can be run has none.
     pub assumptions: Vec<String>,
     /// Where an SAE's own files contradict the dataflow file, with its site; only a plan for the doctor has any.
@@ -258,12 +262,6 @@ impl Plan {
     pub fn top_options(&self) -> TopOptions {
         let [before, after] = self.spec.estimate.top_context;
         TopOptions { keep: self.spec.estimate.top_tokens, before, after }
-    }
-
-    /// Names and sizes of the corpus files.
-    pub fn corpus_names(&self) -> impl Iterator<Item = (String, u64)> {
-        let name = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-        self.corpus_files.iter().map(move |(path, size)| (name(path), *size))
     }
 
     /// Name of tile `k` in state files: a function of what it is, not of who holds it.

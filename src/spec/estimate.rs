@@ -1,6 +1,7 @@
 //! What is computed from the sums, and when? `[estimate]`.
 
 use super::names;
+use crate::corpus::deserialize_count;
 use crate::matching::{Categories, Filters, Rules};
 use crate::similarity::{Measure, RsaRule, SvccaRule};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct EstimateSpec {
     /// Tokens between snapshots.
+    #[serde(deserialize_with = "deserialize_count")]
     pub snapshot_every: u64,
     /// Partners kept per latent and direction.
     pub best: usize,

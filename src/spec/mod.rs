@@ -11,7 +11,7 @@ mod places;
 mod refuse;
 mod set;
 
-use crate::corpus::CorpusOptions;
+use crate::corpus::{CorpusOptions, deserialize_count};
 use crate::error::{Error, Result};
 use crate::ids::{Site, SiteName};
 use crate::matching::{Categories, Rules};
@@ -156,6 +156,7 @@ pub struct SaeSizes {
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointSpec {
     /// Tokens between checkpoints.
+    #[serde(deserialize_with = "deserialize_count")]
     pub every: u64,
 }
 
@@ -166,6 +167,7 @@ pub struct CheckSpec {
     /// What becomes of an SAE that clearly reads better at a neighbouring hookpoint, or with its bias the other way.
     pub doctor: DoctorRule,
     /// Counted tokens that are tried.
+    #[serde(deserialize_with = "deserialize_count")]
     pub tokens: u64,
 }
 

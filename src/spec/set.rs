@@ -1,6 +1,7 @@
 //! A dataflow file with some keys set anew, as `cognate score --set` does.
 
 use super::DataflowSpec;
+use crate::corpus::parse_count;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -26,11 +27,16 @@ impl DataflowSpec {
     }
 }
 
+/// A value as in TOML; where it is none, or a float without a point, a whole number as people write it (50k, 1e6); else a text.
 fn read_value(text: &str) -> toml::Value {
     let table: std::result::Result<toml::Table, _> = toml::from_str(&format!("value = {text}"));
-    match table {
-        Ok(mut table) if table.len() == 1 => table.remove("value").expect("the one key"),
-        _ => toml::Value::String(text.to_string()),
+    let value = table.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    let count = || parse_count(text).ok().and_then(|n| i64::try_from(n).ok()).map(toml::Value::Integer);
+    match value {
+        // a key that takes any number takes whole ones
+        Some(toml::Value::Float(float)) if !text.contains('.') => count().unwrap_or(toml::Value::Float(float)),
+        Some(value) => value,
+        None => count().unwrap_or_else(|| toml::Value::String(text.to_string())),
     }
 }
 
@@ -44,4 +50,30 @@ fn put(file: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
     }
     at.insert(last.to_string(), value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_toml_and_numbers_as_people_write_them() {
+        use toml::Value::{Boolean, Float, Integer, String};
+        for (text, value) in [
+            ("12", Integer(12)),
+            ("50_000", Integer(50_000)),
+            ("1e6", Integer(1_000_000)),
+            ("50k", Integer(50_000)),
+            ("2.5M", Integer(2_500_000)),
+            ("1e-3", Float(1e-3)),
+            ("0.5", Float(0.5)),
+            ("1.0", Float(1.0)),
+            ("true", Boolean(true)),
+            ("hungarian", String("hungarian".into())),
+            ("\"50k\"", String("50k".into())),
+            ("", String("".into())),
+        ] {
+            assert_eq!(read_value(text), value, "{text}");
+        }
+    }
 }

@@ -54,6 +54,37 @@ fn memory_does_not_grow_with_the_corpus() {
     panic!("the corpus four times over takes {:.1} % more", (four / once - 1.0) * 100.0);
 }
 
+/// One line of 100 MB, of which a run needs the beginning: it is looked through, and its text read piece by piece.
+#[test]
+fn one_document_of_100_mb_stays_within_the_plan() {
+    if !cfg!(target_os = "linux") {
+        return println!("skipped: peak memory is read where Linux keeps it");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("corpus.jsonl");
+    let demo = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    let of =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_string();
+    let part = serde_json::to_string(&demo.lines().map(of).collect::<Vec<_>>().join("\n")).unwrap();
+    let part = &part[1..part.len() - 1];
+    let line = format!("{{\"text\": \"{}\", \"lang\": \"en\"}}\n", part.repeat(100_000_000 / part.len()));
+    assert!(line.len() > 90_000_000);
+    std::fs::write(&text, line).unwrap();
+    let changes = [("data/demo/corpus.jsonl", text.to_str().unwrap()), ("max_tokens = 12_000", "max_tokens = 4_000")];
+    let flow = small_demo(folder.path(), &changes);
+    let plan = cognate().args(["plan", "--json"]).arg(&flow).output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let output = run(&flow, &folder.path().join("run"), &["--json"]);
+    let summary: serde_json::Value = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|l| serde_json::from_str(l).ok())
+        .find(|v: &serde_json::Value| v["event"] == "summary")
+        .expect("a summary is printed");
+    let (promised, peak) = (plan["memory_bytes"].as_f64().unwrap(), summary["speed"]["peak_bytes"].as_f64().unwrap());
+    println!("peak memory {:.1} MB, {:.1} MB promised", peak / 1e6, promised / 1e6);
+    assert!(summary["tokens"].as_f64().unwrap() >= 4_000.0 && peak <= promised, "{peak} bytes, {promised} promised");
+}
+
 #[test]
 fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Wrong requests are refused in one line that says what was found and what to do.
 
-use crate::bench_rig::{cognate, project, run, small_demo};
+use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
 use std::path::Path;
 
 /// Runs what must fail; gives (exit code, first line of standard error that is an error).
@@ -127,6 +127,54 @@ fn a_malformed_record_names_file_and_line_and_may_be_skipped() {
     let output = run(&flow, &folder.path().join("skipped"), &[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("1 record was left out") && said.contains("bad.jsonl"), "{said}");
+}
+
+#[test]
+fn both_remedies_of_a_bad_record_go_on_from_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    let good: Vec<&str> = whole.lines().take(120).collect();
+    let corpus = folder.path().join("corpus.jsonl");
+    let write = |line: &str| {
+        let mut lines = good.clone();
+        lines[100] = line;
+        std::fs::write(&corpus, lines.join("\n")).unwrap();
+    };
+    let paths = [("data/demo/corpus.jsonl", corpus.to_str().unwrap()), ("max_tokens = 12_000", "max_tokens = 0")];
+    let flow = small_demo(folder.path(), &paths);
+    let (mended, skipped) = (folder.path().join("mended"), folder.path().join("skipped"));
+    write("{broken");
+    for out in [&mended, &skipped] {
+        let (code, line) = refused(&flow, out, &[]);
+        assert!(
+            code == 3 && line.contains("corpus.jsonl:101") && line.contains("run the same command again"),
+            "{line}"
+        );
+    }
+    let afresh = |flow: &std::path::Path| {
+        let out = folder.path().join("afresh");
+        run(flow, &out, &["--fresh", "--quiet"]);
+        tables(&out)
+    };
+    let goes_on = |flow: &std::path::Path, out: &std::path::Path| {
+        let said = String::from_utf8_lossy(&run(flow, out, &[]).stderr).into_owned();
+        assert!(said.contains("going on after"), "{said}");
+    };
+    let skip = small_demo(
+        folder.path(),
+        &[paths[0], paths[1], ("batch_contexts = 8", "batch_contexts = 8\non_bad_record = \"skip\"")],
+    );
+    goes_on(&skip, &skipped);
+    same_tables(&afresh(&skip), &skipped, "with the bad record left out");
+    // another length than it had
+    write("{\"text\": \"This record was broken, and is mended now.\", \"lang\": \"en\"}");
+    let flow = small_demo(folder.path(), &paths);
+    goes_on(&flow, &mended);
+    same_tables(&afresh(&flow), &mended, "with the bad record mended");
+    // what was read is what it must be
+    std::fs::write(&corpus, whole.lines().skip(1).take(120).collect::<Vec<_>>().join("\n")).unwrap();
+    let (code, line) = refused(&flow, &mended, &[]);
+    assert!(code == 4 && line.contains("corpus.jsonl is not what it was"), "{line}");
 }
 
 #[test]

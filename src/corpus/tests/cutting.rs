@@ -183,3 +183,74 @@ fn options_that_leave_no_room_or_need_a_missing_token_are_refused() {
     assert_eq!((unsaid.bos_id(), unsaid.bos_or_convention()), (None, Some(0)));
     assert_eq!(Corpus::open(rules, unsaid).unwrap().facts().bos, Some((0, "<|endoftext|>".to_string())));
 }
+
+#[test]
+fn an_eos_written_in_a_text_ends_the_document_as_in_a_file_of_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    // BOS 0, EOS 1; byte b is id b + 3
+    let text = "</s>one</s></s>two two</s>three";
+    let paths = ["t.txt", "t.jsonl", "t.bin"].map(|name| folder.path().join(name));
+    std::fs::write(&paths[0], text).unwrap();
+    std::fs::write(&paths[1], serde_json::json!({ "text": text, "id": "x" }).to_string()).unwrap();
+    let ids: Vec<u8> =
+        byte_tokenizer().encode(text).unwrap().iter().flat_map(|id| (*id as u16).to_le_bytes()).collect();
+    std::fs::write(&paths[2], ids).unwrap();
+    let contexts = |path: &std::path::Path, pack, split_at_eos| {
+        let options = CorpusOptions { pack, split_at_eos, ..options(&[path.display().to_string()], 8) };
+        let mut corpus = Corpus::open(options, byte_tokenizer()).unwrap();
+        let mut found = Vec::new();
+        while let Some(batch) = corpus.next_batch().unwrap() {
+            let of = |c: &crate::corpus::Context| (c.ids.clone(), c.counted.clone(), c.documents.len());
+            found.extend(batch.contexts.iter().map(of));
+        }
+        (found, corpus.progress().documents)
+    };
+    for pack in [false, true] {
+        let [plain, line, bin] = [0, 1, 2].map(|k| contexts(&paths[k], pack, true));
+        assert_eq!(plain.1, 3);
+        assert_eq!((&plain, &plain), (&line, &bin), "pack = {pack}");
+        if !pack {
+            let starts: Vec<u32> = plain.0.iter().map(|(ids, ..)| ids[1]).collect();
+            assert_eq!(starts, [b'o', b't', b't'].map(|b| u32::from(b) + 3), "{plain:?}");
+            assert!(plain.0.iter().all(|(ids, ..)| !ids.contains(&1)));
+        }
+    }
+    // not split, it is a token like any other
+    let [whole, _, _] = [0, 1, 2].map(|k| contexts(&paths[k], false, false));
+    assert_eq!(whole.1, 1);
+    assert_eq!(whole.0[0].0[..2], [0, 1]);
+    assert!(whole.0[0].1[1], "it is counted");
+    let options = CorpusOptions { context_length: 16, ..options(&[paths[1].display().to_string()], 16) };
+    let batch = Corpus::open(options, byte_tokenizer()).unwrap().next_batch().unwrap().unwrap();
+    let names: Vec<(&str, u32)> = batch.documents.iter().map(|d| (&*d.name, d.part)).collect();
+    assert_eq!(names, [("x", 0), ("x#2", 1), ("x#3", 2)]);
+}
+
+#[test]
+fn a_sample_holds_the_same_documents_whatever_lies_before_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = |name: &str| -> Vec<String> { (0..200).map(|i| format!("{name} number {i}")).collect() };
+    let [a, b] = ["a", "b"].map(|name| {
+        let sub = folder.path().join(name);
+        std::fs::create_dir(&sub).unwrap();
+        std::fs::rename(jsonl(&sub, &documents(name)), folder.path().join(format!("{name}.jsonl"))).unwrap();
+        folder.path().join(format!("{name}.jsonl")).display().to_string()
+    });
+    let texts = |files: &[String], fraction, seed| -> Vec<String> {
+        let sample = Some(crate::corpus::Sample { fraction, seed });
+        let (batches, progress) = read(CorpusOptions { sample, ..options(files, 32) }, Limits::default()).unwrap();
+        assert_eq!(progress.documents + progress.left_out_documents, 200 * files.len() as u64);
+        let numbers: Vec<u64> = batches.iter().flat_map(|b| b.documents.iter().map(|d| d.number)).collect();
+        assert_eq!(numbers, (0..progress.documents).collect::<Vec<_>>(), "kept documents are numbered on end");
+        batches.iter().flat_map(|b| b.contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap())).collect()
+    };
+    let both = texts(&[a.clone(), b.clone()], 0.2, 7);
+    assert!((50..110).contains(&both.len()), "{}", both.len());
+    assert!(both.iter().filter(|t| t.starts_with('b')).count() > 20);
+    assert_eq!(both, [texts(std::slice::from_ref(&a), 0.2, 7), texts(&[b], 0.2, 7)].concat());
+    assert_ne!(texts(std::slice::from_ref(&a), 0.2, 8), texts(std::slice::from_ref(&a), 0.2, 7));
+    assert_eq!(texts(std::slice::from_ref(&a), 1.0, 7), documents("a"));
+    let none = CorpusOptions { sample: Some(crate::corpus::Sample { fraction: 1e-9, seed: 0 }), ..options(&[a], 32) };
+    let error = read(none, Limits::default()).unwrap_err().to_string();
+    assert!(error.contains("keeps none of the 200 documents"), "{error}");
+}

@@ -57,7 +57,9 @@ fn malformed_lines_of_json() {
         (b"{\"text\": null}", &["field \"text\" is null"]),
         (b"{\"text\": [\"a\"]}", &["field \"text\" is a list"]),
         (b"{\"text\": \"a\xFFb\"}", &["byte 12 is not UTF-8"]),
-        (b"{\"text\": \"\\ud800\"}", &["not a JSON record"]),
+        (b"{\"text\": \"\\ud80\"}", &["not a JSON record"]),
+        (b"{\"text\": NaN}", &["field \"text\" is null or NaN"]),
+        (b"{\"text\": nan}", &["not a JSON record"]),
         (b"\0\0\0\0", &["NUL byte"]),
         (b"{\"text\": \"a\", \"lang\": {}}", &["label field \"lang\" is an object"]),
     ] {
@@ -96,7 +98,7 @@ fn bad_bytes_in_texts() {
     let long = [&b"good line\n".repeat(9)[..], b"\xFE\n", &b"good line\n".repeat(9)].concat();
     let (_, progress) =
         read(CorpusOptions { on_bad_record: OnBadRecord::Skip, ..put(folder.path(), "f.txt", &long) }, TIGHT).unwrap();
-    assert_eq!((progress.documents, progress.skipped_records, progress.split_documents), (1, 1, 1));
+    assert_eq!((progress.documents, progress.skipped_records), (1, 1));
 }
 
 #[test]
@@ -145,7 +147,7 @@ fn parquet_that_is_damaged_or_lacks_a_column() {
         Limits::default(),
         &["odd.parquet: row group 0", "5 rows are lost"],
         18,
-        1,
+        5,
     );
 
     let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
@@ -184,6 +186,8 @@ fn parquet_that_is_damaged_or_lacks_a_column() {
         (CorpusOptions { ids: Some("text".into()), ..base.clone() }, "a list of integers"),
         (CorpusOptions { labels: vec!["lang".into()], ..base.clone() }, "no column \"lang\""),
         (CorpusOptions { labels: vec!["ids".into()], ..base.clone() }, "label column \"ids\""),
+        (CorpusOptions { id: "ids".into(), ..base.clone() }, "id column \"ids\""),
+        (CorpusOptions { id: "url".into(), ..base.clone() }, "no column \"url\" ([corpus] id)"),
     ] {
         let error = Corpus::open(bad, tokenizer()).err().unwrap();
         assert!(error.kind() == ErrorKind::Request && error.to_string().contains(part), "{error}");
@@ -232,13 +236,234 @@ fn a_failure_comes_behind_the_good_batches_and_stays() {
     let error = corpus.next_batch().unwrap_err().to_string();
     assert!(error.contains("b.jsonl:31: "), "{error}");
     assert_eq!(corpus.next_batch().unwrap_err().to_string(), error);
-    // Mended in place, with the same size, the run goes on from the last whole batch.
+    // Mended in place, the run goes on from the last whole batch.
     lines[30] = "{\"text\":\"\"}".into();
     assert_eq!(corpus.cursor(), cursor);
-    std::fs::write(folder.path().join("b.jsonl"), lines.join("\n").replace("rubbish", "       ")).unwrap();
-    assert_eq!(corpus.seek(&cursor).unwrap_err().kind(), ErrorKind::State, "the size has changed");
-    lines[30] = " ".repeat("rubbish".len());
     std::fs::write(folder.path().join("b.jsonl"), lines.join("\n")).unwrap();
     corpus.seek(&cursor).unwrap();
     assert_eq!(corpus.next_batch().unwrap().unwrap().index, 7);
+    // what was read must be what it was
+    lines[27] = "{\"text\": \"another\"}".into();
+    std::fs::write(folder.path().join("b.jsonl"), lines.join("\n")).unwrap();
+    let error = corpus.seek(&cursor).unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::State && error.to_string().contains("b.jsonl is not what it was up to record 28"),
+        "{error}"
+    );
+}
+
+/// Writes a Parquet file of one row group whose texts lie in pages of 40 rows.
+fn in_pages(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_data_page_row_count_limit(40)
+        .set_write_batch_size(8)
+        .set_dictionary_enabled(false)
+        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// Damages the bytes of the page that holds row `row` of column `column` behind its header.
+fn hurt_page(path: &Path, column: usize, row: i64) {
+    use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+    let file = std::fs::File::open(path).unwrap();
+    let meta =
+        ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required).parse_and_finish(&file).unwrap();
+    let index = meta.page_index_for_row_group(0);
+    let pages = index.page_locations(column).unwrap();
+    let page = pages.iter().rev().find(|p| p.first_row_index <= row).unwrap();
+    let (start, size) = (page.offset as usize, page.compressed_page_size as usize);
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[start + size / 2..start + size].fill(0xAA);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_page_of_parquet_costs_its_rows_and_a_damaged_name_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.parquet");
+    let texts: Vec<String> = (0..400).map(|i| format!("document {i} {}", i * 7919 % 1000)).collect();
+    let names: Vec<String> = (0..400).map(|i| format!("name {i} {}", i * 104_729 % 1000)).collect();
+    let columns = || -> Vec<(&str, ArrayRef)> {
+        vec![("text", Arc::new(StringArray::from(texts.clone()))), ("id", Arc::new(StringArray::from(names.clone())))]
+    };
+    let options = options(&[path.display().to_string()], 16);
+    // rows 120 to 159 lie in one page, which the steps of 16 rows from 112 to 159 touch
+    in_pages(&path, columns());
+    hurt_page(&path, 0, 130);
+    check(options.clone(), Limits::default(), &["row group 0", "behind row 112", "48 rows are lost"], 352, 48);
+    // two pages, one after the other and apart
+    in_pages(&path, columns());
+    hurt_page(&path, 0, 0);
+    hurt_page(&path, 0, 50);
+    hurt_page(&path, 0, 399);
+    check(options.clone(), Limits::default(), &["row group 0", "80 rows are lost"], 272, 128);
+    in_pages(&path, columns());
+    hurt_page(&path, 1, 130);
+    let (batches, progress) = read(options, Limits::default()).unwrap();
+    assert_eq!((progress.documents, progress.skipped_records), (400, 0));
+    let of =
+        |k: usize| batches.iter().flat_map(|b| &b.documents).find(|d| d.number == k as u64).unwrap().name.to_string();
+    assert_eq!([of(100), of(170)], [names[100].clone(), names[170].clone()]);
+    assert!(of(130).ends_with("p.parquet:131"));
+}
+
+#[test]
+fn parquet_types_and_compressions_that_are_not_read_are_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.parquet");
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let batch = arrow::array::RecordBatch::try_from_iter(vec![("text", texts)]).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::SNAPPY)
+        .build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    // in the footer the codec stands behind the column's name: 1 (Snappy, written as 2) becomes 3, LZO
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(6).rposition(|w| w == b"text\x15\x02").unwrap();
+    bytes[at + 5] = 6;
+    std::fs::write(&path, bytes).unwrap();
+    for on_bad_record in [OnBadRecord::Error, OnBadRecord::Skip] {
+        let options = CorpusOptions { on_bad_record, ..options(&[path.display().to_string()], 8) };
+        let error = Corpus::open(options, tokenizer()).err().unwrap();
+        let said = error.to_string();
+        assert!(error.kind() == ErrorKind::Request && said.contains("l.parquet") && said.contains("LZO"), "{said}");
+        assert!(said.contains("row group 0") && said.contains("zstd") && !said.contains("damage"), "{said}");
+    }
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_replaced_and_counted_and_numbers_that_are_none_matter_to_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines =
+        b"{\"text\": \"a\\ud83db\", \"score\": NaN}\n{\"score\": -Infinity, \"lang\": NaN, \"text\": \"plain\"}\n\
+                  {\"text\": \"\\udc00\\ud83d\\ude00\\ud800\"}\n";
+    for on_bad_record in [OnBadRecord::Error, OnBadRecord::Skip] {
+        let options = CorpusOptions {
+            on_bad_record,
+            labels: vec!["lang".into()],
+            context_length: 32,
+            ..put(folder.path(), "s.jsonl", lines)
+        };
+        let (batches, progress) = read(options, Limits::default()).unwrap();
+        assert_eq!((progress.documents, progress.skipped_records, progress.replaced_surrogates), (3, 0, 3));
+        assert!(progress.first_surrogate.unwrap().ends_with("s.jsonl:1"));
+        let text = |c: usize| tokenizer().decode(&batches[0].contexts[c].ids[1..]).unwrap();
+        assert_eq!([text(0), text(1), text(2)], ["a\u{FFFD}b", "plain", "\u{FFFD}\u{1F600}\u{FFFD}"]);
+        assert!(batches[0].documents.iter().all(|d| d.labels == [None]));
+    }
+}
+
+#[test]
+fn files_that_are_no_lines_of_utf8_are_named_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let utf16 = |text: &str| text.encode_utf16().flat_map(|u| u.to_le_bytes()).collect::<Vec<u8>>();
+    let line = "{\"text\": \"a record\"}\n";
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4711\n";
+    let array = b"\n  [{\"text\": \"a\"},\n {\"text\": \"b\"}]\n";
+    for (name, bytes, parts) in [
+        ("a.jsonl", array.to_vec(), &["a JSON array, not lines", "jq -c '.[]'", "a.jsonl"][..]),
+        ("a.json", b"[]".to_vec(), &["a JSON array, not lines"]),
+        ("a.json.gz", wrapped(array, ".gz", 1 << 20), &["a JSON array, not lines", "gzip -dc"]),
+        ("a.jsonl.zst", wrapped(array, ".zst", 1 << 20), &["a JSON array, not lines", "zstd -dc"]),
+        ("u.jsonl", utf16(&format!("\u{FEFF}{line}")), &["UTF-16LE, expected UTF-8", "iconv -f UTF-16LE"]),
+        ("u.txt", utf16("plain text in two bytes"), &["UTF-16LE, expected UTF-8"]),
+        ("u.txt.gz", wrapped(&utf16("plain text in two bytes"), ".gz", 1 << 20), &["UTF-16LE", "once it is unpacked"]),
+        ("p.jsonl", pointer.to_vec(), &["a Git LFS pointer", "4711 bytes", "git lfs pull"]),
+        ("p.parquet", pointer.to_vec(), &["a Git LFS pointer", "git lfs pull"]),
+        ("p.bin.zst", pointer.to_vec(), &["a Git LFS pointer"]),
+        ("g.jsonl", wrapped(line.as_bytes(), ".gz", 1 << 20), &["gzip data", "should end in .gz"]),
+        ("z.txt", wrapped(line.as_bytes(), ".zst", 1 << 20), &["zstd data"]),
+        ("h.jsonl", b"<!DOCTYPE html><html>".to_vec(), &["a page of a web server"]),
+    ] {
+        for on_bad_record in [OnBadRecord::Error, OnBadRecord::Skip] {
+            let options = CorpusOptions { on_bad_record, ..put(folder.path(), name, &bytes) };
+            let error = Corpus::open(options, tokenizer()).err().unwrap_or_else(|| panic!("{name} was taken"));
+            let said = error.to_string();
+            assert!(error.kind() == ErrorKind::Input && parts.iter().all(|p| said.contains(p)), "{name}: {said}");
+        }
+    }
+    // a list further down is a bad line; ids may be any bytes
+    let good = put(folder.path(), "l.bin", b"\x1f\x8b\x01\0");
+    assert!(Corpus::open(good, tokenizer()).is_ok());
+    // over several lines: said, with what makes one of them
+    let pretty = put(folder.path(), "o.json", b"{\n  \"text\": \"a\"\n}\n");
+    let said = read(pretty, Limits::default()).unwrap_err().to_string();
+    assert!(said.contains("o.json:1") && said.contains("jq -c ."), "{said}");
+}
+
+#[test]
+fn a_frame_that_looks_back_further_than_the_plan_counts_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |n: usize| format!("{{\"text\": \"document {n}\"}}\n");
+    let frame = |window_log: u32, text: &str| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    // as Reddit's dumps are made: longer than the 128 MiB that a decoder takes by itself
+    let long = put(folder.path(), "long.jsonl.zst", &[frame(31, &line(1)), frame(27, &line(2))].concat());
+    assert_eq!(read(long.clone(), Limits::default()).unwrap().1.documents, 2);
+    assert_eq!(Corpus::open(long, tokenizer()).unwrap().facts().window_bytes, (1 << 31) + (1 << 20));
+    let mixed = put(folder.path(), "mixed.jsonl.zst", &[frame(20, &line(1)), frame(28, &line(2))].concat());
+    check(mixed, Limits::default(), &["mixed.jsonl.zst", "looks back further than 8 MiB", "behind line 1"], 1, 1);
+}
+
+#[test]
+fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let tight = Limits { record_bytes: 1 << 20, ..TIGHT };
+    let long: String = (0..90).map(|i| format!("word{i} 🙂é\\n\\u00e9\\ud83d\\ude00 ")).collect();
+    let plain: String = serde_json::from_str(&format!("\"{long}\"")).unwrap();
+    let around = |line: &str| format!("{{\"text\": \"first\"}}\n{line}\n{{\"text\": \"last\"}}\n").into_bytes();
+    // the text may stand before or behind the other fields, some of them long
+    let good = around(&format!(
+        "{{\"meta\": {{\"text\": \"{long}\"}}, \"lang\": \"de\", \"text\": \"{long}\", \"id\": \"x\", \"more\": [\"{long}\"]}}"
+    ));
+    for wrap in ["", ".gz", ".zst"] {
+        let bytes = wrapped(&good, wrap, 700);
+        let put = put(folder.path(), &format!("g.jsonl{wrap}"), &bytes);
+        let options = CorpusOptions { labels: vec!["lang".into()], context_length: 4096, ..put };
+        let (batches, progress) = read(options, tight).unwrap();
+        assert_eq!(progress.documents, 3);
+        let texts: Vec<String> = batches[0].contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap()).collect();
+        if progress.split_documents == 0 {
+            assert_eq!(texts, ["first".to_string(), plain.clone(), "last".to_string()]);
+        }
+        let named = &batches[0].documents[1];
+        assert_eq!((&*named.name, named.record, named.labels.clone()), ("x", 2, vec![Some("de".to_string())]));
+    }
+    // the same ids as whole, where margins are what they are in a run
+    let (path, limits) =
+        (folder.path().join("w.jsonl"), Limits { line_bytes: 400, piece_bytes: 600, margin_bytes: 200, ..tight });
+    std::fs::write(&path, serde_json::json!({ "text": plain }).to_string()).unwrap();
+    let options = CorpusOptions { context_length: 8192, ..options(&[path.display().to_string()], 8) };
+    let (batches, progress) = read(options, limits).unwrap();
+    assert_eq!(progress.split_documents, 0);
+    assert_eq!(batches[0].contexts[0].ids[1..], tokenizer().encode(&plain).unwrap());
+    for (line, parts) in [
+        (format!("{{\"text\": \"{long}"), &["EOF while parsing a string"][..]),
+        (format!("{{\"text\": \"{long}\", }}"), &["not a JSON record"]),
+        (format!("{{\"body\": \"{long}\"}}"), &["no field \"text\""]),
+        (format!("{{\"text\": [\"{long}\"]}}"), &["field \"text\" is a list"]),
+        (format!("{{\"text\": \"{long}\\x\"}}"), &["invalid escape"]),
+        (format!("{{\"text\": \"{long}\", \"lang\": \"{long}\"}}"), &["longer than 50 bytes"]),
+        (format!("{{\"text\": \"{long}\u{1}\"}}"), &["control character"]),
+        (format!("{{\"text\": \"{long}\0\"}}"), &["a NUL byte"]),
+    ] {
+        let options = CorpusOptions { labels: vec!["lang".into()], ..put(folder.path(), "l.jsonl", &around(&line)) };
+        let parts: Vec<&str> = parts.iter().copied().chain(["l.jsonl:2: "]).collect();
+        check(options, tight, &parts, 2, 1);
+    }
+    let mut bytes = around(&format!("{{\"text\": \"{long}\"}}"));
+    bytes[3000] = 0xFF;
+    check(put(folder.path(), "u.jsonl", &bytes), tight, &["u.jsonl:2: ", "is not UTF-8"], 2, 1);
 }

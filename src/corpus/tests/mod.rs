@@ -59,7 +59,14 @@ pub(super) fn options(files: &[String], context_length: usize) -> CorpusOptions 
 }
 
 /// Bounds so small that every way out of them is taken.
-pub(super) const TIGHT: Limits = Limits { record_bytes: 4096, piece_bytes: 48, piece_ids: 16, look_ahead_bytes: 300 };
+pub(super) const TIGHT: Limits = Limits {
+    record_bytes: 4096,
+    line_bytes: 200,
+    piece_bytes: 48,
+    margin_bytes: 16,
+    piece_ids: 16,
+    look_ahead_bytes: 300,
+};
 
 /// All batches to the end, and how far it came.
 pub(super) fn read(options: CorpusOptions, limits: Limits) -> Result<(Vec<TokenBatch>, Progress)> {

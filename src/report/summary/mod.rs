@@ -33,6 +33,8 @@ pub struct Summary {
     repeated: Option<String>,
     /// Why it ended before its corpus did.
     ending: Option<String>,
+    /// Which share of the documents was read, where not all were.
+    sample: Option<String>,
     speed: Option<Speed>,
     report: Option<PathBuf>,
 }
@@ -91,7 +93,24 @@ impl Summary {
             }
         }
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
-        Ok(Summary { tables, tokens, documents, snapshots, pairs, repeated, ending: None, speed, report: None })
+        Ok(Summary {
+            tables,
+            tokens,
+            documents,
+            snapshots,
+            pairs,
+            repeated,
+            ending: None,
+            sample: None,
+            speed,
+            report: None,
+        })
+    }
+
+    /// The same with the share of the documents that was read, in words.
+    #[must_use]
+    pub fn with_sample(self, sample: Option<String>) -> Summary {
+        Summary { sample, ..self }
     }
 
     /// The same with the reason why the run ended before its corpus did.
@@ -114,7 +133,8 @@ impl Summary {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let ending = self.ending.as_ref().map_or(String::new(), |why| format!("; {why}"));
+        let said = self.sample.iter().chain(&self.ending);
+        let ending = said.map(|what| format!("; {what}")).collect::<String>();
         writeln!(
             out,
             "\n{} of {}, {}{ending}",
@@ -192,6 +212,7 @@ impl Summary {
             "snapshots": self.snapshots,
             "repeated_contexts": self.repeated,
             "ending": self.ending,
+            "sample": self.sample,
             "tables": self.tables,
             "report": self.report,
             "pairs": self.pairs.iter().map(PairSummary::as_json).collect::<Vec<_>>(),

@@ -86,6 +86,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
         pairs: rows.into_iter().map(of).collect(),
         repeated: None,
         ending: None,
+        sample: None,
         speed: None,
         report: None,
     }
