@@ -50,6 +50,31 @@ def scores(page):
         page.click("#pair-before" if page.ask("document.querySelector('#pair-after').disabled") else "#pair-after")
 
 
+def beside(page):
+    """A control beside: by its distance from its own null, in the colours of this run's; its score alone is nowhere."""
+    titles = page.ask("[...document.querySelectorAll('#heats h3')].map(h => h.firstChild.textContent)")
+    name = page.ask("data.beside.name")
+    check(titles[-2:] == ["Above the null", "Above its null: " + name], f"the control is shown as {titles[-2:]}")
+    scales = page.ask("[...document.querySelectorAll('#heats .scale')].slice(-2).map(s => s.textContent)")
+    check(scales[0] == scales[1], f"two runs have two scales: {scales}")
+    shown = page.ask("[...document.querySelectorAll('#heats .heat-box:last-child .cell')].map(c => c.textContent)")
+    expected = page.ask("data.pairs.map((_, p) => signed(excessOf(besideOf(scoreOf(p, state.score))), 3))")
+    check(shown == expected, f"the control's cells are {shown}, expected {expected}")
+    found = page.ask("document.querySelector('.findings').textContent")
+    check("above chance" in found and "from its null" in found, "the findings do not hold the control against its own chance level")
+
+
+def counts(page):
+    """No count without its chance."""
+    for place in ["#matches-explained", "#forward-caption", "#backward-caption"]:
+        check("(chance " in page.ask(f"document.querySelector('{place}').textContent"), f"{place} has a figure without its chance")
+    words = page.ask("document.querySelector('.findings').textContent")
+    check("mutual matches (chance " in words, "the findings count mutual matches without their chance")
+    check(page.ask("document.querySelectorAll('#history-charts path.by-chance').length") >= 3, "convergence is drawn without chance levels")
+    few = page.ask("data.scores.filter(s => s.null_runs > 0 && s.null_runs < data.least_runs).length")
+    check(few > 0 and page.ask("data.scores.every(s => s.null_runs >= data.least_runs || zOf(s) === null)"), "a spread of few runs is shown")
+
+
 def matches(page):
     r = column(page, "r")
     check(r == sorted(r, reverse=True) and len(r) == 25, "matches do not begin with the strongest")
@@ -192,7 +217,10 @@ def main():
         page.open(report.as_uri())
         opened = time.monotonic() - started
         whole(page)
+        counts(page)
         scores(page)
+        if page.ask("data.beside !== null"):
+            beside(page)
         matches(page)
         plane(page)
         keyboard(page)

@@ -23,5 +23,8 @@ fi
 
 mkdir -p "$run"
 "$target/release/cognate" run dataflows/demo.toml --out "$run/demo" --max-tokens 110000 --fresh --quiet
+"$target/release/cognate" run dataflows/demo-random.toml --out "$run/random" --max-tokens 20000 --fresh --quiet
 "$target/release/cognate" report "$run/demo"
+"$target/release/cognate" report "$run/demo" --beside "$run/random" --out "$run/beside.html"
 python3 tests/browser/check.py "$run/demo/report.html" ${BROWSER_PICTURES:+"$BROWSER_PICTURES"}
+python3 tests/browser/check.py "$run/beside.html" ${BROWSER_PICTURES:+"$BROWSER_PICTURES/beside"}

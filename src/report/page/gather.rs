@@ -177,6 +177,8 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
         put("n_mutual_above_chance", n(row.counts.n_mutual_above_chance));
         put("n_mutual_above_chance_null", n(row.counts.n_mutual_above_chance_null));
         put("n_kept", Some(row.counts.n_kept as f64));
+        put("n_kept_null", n(row.counts.n_kept_null));
+        put("n_kept_backward_null", n(row.counts.n_kept_backward_null));
         for (name, value) in measures.iter().zip(&row.measures) {
             put(&format!("score.{name}"), *value);
         }

@@ -34,8 +34,10 @@ impl PairSummary {
     /// `rule` says why this pair is the one that is shown.
     pub(super) fn write(&self, rule: Option<&str>, out: &mut String) -> std::fmt::Result {
         let (row, c) = (&self.row, &self.row.counts);
-        let why = rule.map_or(String::new(), |rule| format!("   closest: {rule}"));
-        writeln!(out, "\n{} x {}{why}", row.pair.source, row.pair.target)?;
+        writeln!(out, "\n{} x {}", row.pair.source, row.pair.target)?;
+        if let Some(rule) = rule {
+            writeln!(out, "  closest       {rule}")?;
+        }
         writeln!(
             out,
             "  alive         {} of {} and {} of {} latents",

@@ -158,7 +158,8 @@ fn the_pair_in_full_is_the_one_farthest_above_its_chance() {
     let both = summary(vec![high, far]);
     assert_eq!(both.shown_in_full().unwrap().0.row.pair.target.to_string(), "b/final_norm");
     assert!(
-        both.as_text().contains("a/embed x b/final_norm   closest: highest mean best r above chance"),
+        both.as_text()
+            .contains("a/embed x b/final_norm\n  closest       highest mean best r above chance, both directions\n"),
         "{}",
         both.as_text()
     );

@@ -10,7 +10,8 @@ function drawSingle() {
   const beside = data.beside && data.beside.matches[state.pair];
   [["forward", forward, a, b], ["backward", backward, b, a]].forEach(([name, m, from, to], k) => {
     const words = [el("strong", null, siteName(from)), " looks for a partner in ", el("strong", null, siteName(to)), `: mean ${fixed(m.mean, 3)}`];
-    words.push(known(m.null_mean) ? ` (chance ${fixed(m.null_mean, 3)})` : " (chance unknown)");
+    const why = data.facts[state.pair].no_chance;
+    words.push(known(m.null_mean) ? ` (chance ${fixed(m.null_mean, 3)})` : ` (chance unknown${why ? ": " + why : ""})`);
     if (known(m.significant)) words.push(`; ${thousands(m.significant)} of ${thousands(m.matched)} have q ≤ 0.05`);
     if (beside && known(beside.mean[k])) words.push(`; in ${data.beside.name} ${fixed(beside.mean[k], 3)} (chance ${known(beside.null_mean[k]) ? fixed(beside.null_mean[k], 3) : "unknown"})`);
     put(name + "-caption", words);

@@ -43,7 +43,9 @@ function anew() {
   if (state.verdict === "kept" && !shown((k) => m.dropped[k] < 0)) state.verdict = "";
   options(byId("verdict"), list, state.verdict);
   const dropped = Object.entries(m.verdicts).filter(([name]) => name !== "kept").sort((x, y) => y[1] - x[1]).map(([name, n]) => `${thousands(n)} (${reason(name)})`);
-  const verdicts = [`${thousands(m.verdicts.kept || 0)} matches are kept`, ...(dropped.length ? ["dropped are " + dropped.join(", ")] : [])];
+  const byChance = (data.history.series[state.direction ? "n_kept_backward_null" : "n_kept_null"] || [])[state.pair];
+  const kept = byChance ? byChance[byChance.length - 1] : null;
+  const verdicts = [`${thousands(m.verdicts.kept || 0)} matches are kept (${known(kept) ? "chance " + thousands(kept) : "chance unknown"})`, ...(dropped.length ? ["dropped are " + dropped.join(", ")] : [])];
   const cut = m.source.length < m.matched ? ` The ${thousands(m.source.length)} strongest are listed here, all of them are in the run’s matches.parquet.` : "";
   put("matches-explained", `Of ${thousands(m.total)} latents of ${siteName(state.direction ? b : a)}: ${verdicts.join("; ")}.${cut} A row opens to the strongest tokens of both sides in their contexts.`);
   drawMatches();
