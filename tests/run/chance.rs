@@ -25,7 +25,8 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn pairs_are_counted_as_their_matches_are() {
     let folder = tempfile::tempdir().unwrap();
-    let flow = small_demo(folder.path(), &[]);
+    // batches that hold several documents each, so that rows lie beside other ones
+    let flow = small_demo(folder.path(), &[("batch_contexts = 8", "batch_contexts = 64")]);
     let out = folder.path().join("run");
     let said = String::from_utf8_lossy(&run(&flow, &out, &[]).stdout).into_owned();
     let (matches, latents) = (matches(&out), latents(&out));
@@ -78,6 +79,22 @@ fn pairs_are_counted_as_their_matches_are() {
     let last = history.iter().filter(|h| Some(h.snapshot) == history.last().map(|h| h.snapshot));
     for (h, row) in last.zip(&found) {
         assert_eq!((&h.pair, &h.counts), (&row.pair, &row.counts), "the last snapshot is the state");
+    }
+}
+
+#[test]
+fn rows_beside_their_own_document_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // 512 tokens a batch, some 700 a document
+    let flow = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 3_000")]);
+    let out = folder.path().join("run");
+    let said = String::from_utf8_lossy(&run(&flow, &out, &[]).stdout).into_owned();
+    for row in pairs(&out) {
+        let share = row.own_document_share.unwrap();
+        assert!(share > 0.5 && share < 1.0 && row.documents > 1, "{row:?}");
+        let expected = format!("{:.0} % of the rotated rows lie beside their own document", 100.0 * share);
+        assert!(row.too_few.as_ref().unwrap().starts_with(&expected) && said.contains(&expected), "{row:?} {said}");
+        assert!(row.no_chance.is_none() && row.counts.n_mutual_null.is_some(), "a level that is too high is one");
     }
 }
 
