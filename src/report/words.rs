@@ -41,6 +41,27 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Text in lines of at most `width` characters, broken at spaces; lines but the first begin with `indent` spaces. A word that is longer
+/// has a line of its own.
+pub fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let mut out = String::new();
+    let mut length = 0;
+    for (k, word) in text.split(' ').enumerate() {
+        let n = word.chars().count();
+        if k > 0 && length + 1 + n > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            length = indent;
+        } else if k > 0 {
+            out.push(' ');
+            length += 1;
+        }
+        out.push_str(word);
+        length += n;
+    }
+    out
+}
+
 /// A token as it is printed between quotes: control characters spelt out, long ones cut.
 pub fn shown_token(token: &str) -> String {
     let spelt: String =
@@ -68,5 +89,8 @@ mod tests {
         assert_eq!(duration(250.0), "4 min 10 s");
         assert_eq!(duration(11_520.0), "3 h 12 min");
         assert_eq!(shown_token(" a\n"), "\" a\\n\"");
+        assert_eq!(wrapped("ab cd e", 2, 5), "ab cd\n  e");
+        assert_eq!(wrapped("head  abc abcdefgh x", 1, 9), "head  abc\n abcdefgh\n x", "spaces inside stay");
+        assert_eq!(wrapped("", 2, 5), "");
     }
 }

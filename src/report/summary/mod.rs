@@ -7,7 +7,7 @@ mod speed;
 
 use crate::error::Result;
 use crate::matching::Direction;
-use crate::report::{Closeness, closest, repeated_words, thousands};
+use crate::report::{Closeness, closest, repeated_words, thousands, wrapped};
 use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
 use pair::{BestPair, PairSummary};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 pub use speed::Speed;
 
+/// Columns of a terminal that lines should fit in.
+const WIDTH: usize = 100;
 /// Best pairs shown.
 const BEST_SHOWN: usize = 10;
 
@@ -191,7 +193,7 @@ impl Summary {
                 }
             }
         }
-        said.iter().try_for_each(|caution| writeln!(out, "caution: {caution}"))
+        said.iter().try_for_each(|caution| writeln!(out, "{}", wrapped(&format!("caution: {caution}"), 9, WIDTH)))
     }
 
     /// Cautions and one line a pair, whatever their number.

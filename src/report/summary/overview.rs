@@ -1,12 +1,10 @@
 //! One line a pair, however many: counts beside their chance, then scores beside their null. Lines stay within [`WIDTH`] where names and
 //! measures let them.
 
+use super::WIDTH;
 use super::pair::PairSummary;
 use crate::report::thousands;
 use std::fmt::Write;
-
-/// Columns of a terminal that lines should fit in.
-const WIDTH: usize = 100;
 
 /// A table of texts: the first column to the left, the others to the right.
 struct Grid {

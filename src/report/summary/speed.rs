@@ -1,6 +1,7 @@
 //! How fast was a run? Tokens, seconds, memory, and where the time went.
 
-use crate::report::{duration, human_bytes, thousands};
+use super::WIDTH;
+use crate::report::{duration, human_bytes, thousands, wrapped};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -25,19 +26,19 @@ pub struct Speed {
 impl Speed {
     pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
         let tokens = self.tokens.max(1) as f64;
-        writeln!(
-            out,
-            "\nspeed     {} tokens/s; {} by the clock, {:.1} CPU seconds ({:.1} a million tokens){}",
+        let speed = format!(
+            "speed     {} tokens/s; {} by the clock, {:.1} CPU seconds ({:.1} a million tokens){}",
             thousands((tokens / self.wall_seconds.max(1e-9)) as u64),
             duration(self.wall_seconds),
             self.cpu_seconds,
             self.cpu_seconds / tokens * 1e6,
             self.peak_bytes.map_or(String::new(), |b| format!("; peak memory {}", human_bytes(b)))
-        )?;
+        );
+        writeln!(out, "\n{}", wrapped(&speed, 10, WIDTH))?;
         let total: f64 = self.stages.iter().map(|s| s.1).sum();
         let shares: Vec<String> =
             self.stages.iter().map(|(name, s)| format!("{name} {:.1} %", 100.0 * s / total.max(1e-9))).collect();
-        writeln!(out, "stages    {}", shares.join(", "))?;
+        writeln!(out, "{}", wrapped(&format!("stages    {}", shares.join(", ")), 10, WIDTH))?;
         if let Some(told) = self.screened() {
             writeln!(out, "screened  {told}")?;
         }
