@@ -90,7 +90,11 @@ fn overall(found: &[Diagnosis]) -> String {
         (count(|v| matches!(v, Verdict::WorseThanMean)), "worse than the mean, as the dataflow file insists"),
         (count(|v| matches!(v, Verdict::NotChecked | Verdict::NoVariance)), "not checked"),
     ];
-    let parts: Vec<String> = parts.iter().filter(|p| p.0 > 0).map(|(n, what)| format!("{} {what}", saes(*n))).collect();
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|p| p.0 > 0)
+        .map(|(n, what)| format!("{} {what}", saes(*n)).replacen("1 SAE read ", "1 SAE reads ", usize::from(*n == 1)))
+        .collect();
     if parts.is_empty() { "there is no SAE to try".into() } else { parts.join(", ") }
 }
 

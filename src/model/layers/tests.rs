@@ -199,6 +199,12 @@ fn two_scalings_depend_on_the_length_of_the_context_and_on_nothing_else() {
             let turned = |rotary: &Rotary| rotary.apply(random(&[n, 2, 64], 5, 1.0)).unwrap().to_vec3::<f32>().unwrap();
             assert_eq!(turned(&kept), turned(&Rotary::new(&rope)), "{n} tokens");
         }
+        // The same rows turn otherwise where more follow them than the model was trained on.
+        let last_of = |n: usize| {
+            let x = random(&[24, 2, 64], 5, 1.0).narrow(0, 0, n).unwrap().force_contiguous().unwrap();
+            Rotary::new(&rope).apply(x).unwrap().to_vec3::<f32>().unwrap()[15].clone()
+        };
+        assert!(last_of(16) != last_of(24));
     }
 }
 
