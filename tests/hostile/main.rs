@@ -17,14 +17,19 @@ use peak_alloc::PeakAlloc;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// One format at a time: the allocator counts for all threads.
+/// One test at a time, what it prepares included: the allocator counts for all threads.
 static TURN: Mutex<()> = Mutex::new(());
+
+/// To be held by a test from its first line to its last.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(|e| e.into_inner())
+}
 
 /// Memory that any reading may take beside what its file accounts for: buffers of readers and writers, tables of libraries.
 const FIXED: usize = 4 << 20;
@@ -53,7 +58,6 @@ fn own(path: &str) -> PathBuf {
 
 /// Opens every mutation of the format's files and judges what comes of it.
 fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
-    let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let path = folder.join(format.file);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let place = path.to_str().unwrap();
@@ -119,7 +123,6 @@ fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
     );
     let some: Vec<String> =
         faults.iter().take(12).map(|(what, (n, seed))| format!("{n} times, first with seed {seed}: {what}")).collect();
-    drop(turn);
     assert!(faults.is_empty(), "{}: {} kinds of fault\n{}", format.name, faults.len(), some.join("\n"));
 }
 
@@ -183,6 +186,7 @@ fn safetensors_structure(bytes: &[u8]) -> Vec<(usize, usize)> {
 
 #[test]
 fn safetensors_of_a_model() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let (config, weights) = tiny_model();
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
@@ -199,6 +203,7 @@ fn safetensors_of_a_model() {
 
 #[test]
 fn safetensors_of_saes() {
+    let _turn = turn();
     for (name, file) in [("sparsify/topk/layers.1", "sae.safetensors"), ("sae_lens/gated", "sae_weights.safetensors")] {
         let folder = tempfile::tempdir().unwrap();
         let from = own("saes").join(name);
@@ -212,6 +217,7 @@ fn safetensors_of_saes() {
 
 #[test]
 fn gguf() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(own("qwen2_f16.gguf")).unwrap();
     // metadata with the tokenizer, then what describes the tensors
@@ -228,6 +234,7 @@ fn gguf() {
 
 #[test]
 fn gguf_of_every_type() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(own("dequant_all_types.gguf")).unwrap();
     let format = Format {
@@ -249,6 +256,7 @@ fn gguf_of_every_type() {
 
 #[test]
 fn npz() {
+    let _turn = turn();
     let inside = "layer_2/width_65k/average_l0_9/params.npz";
     let folder = tempfile::tempdir().unwrap();
     let bytes = std::fs::read(own("saes/gemma_scope_compressed_npz").join(inside)).unwrap();
@@ -308,6 +316,7 @@ fn stored_zip(arrays: &[(&str, &[usize])]) -> Vec<u8> {
 
 #[test]
 fn pickle_of_a_model() {
+    let _turn = turn();
     let models = own("models/torch_files");
     for kind in ["zip", "legacy"] {
         let folder = tempfile::tempdir().unwrap();
@@ -325,6 +334,7 @@ fn pickle_of_a_model() {
 
 #[test]
 fn pickle() {
+    let _turn = turn();
     for (name, kept) in [("ae.pt", "ae.pt"), ("ae_legacy_container.pt", "ae.pt")] {
         let folder = tempfile::tempdir().unwrap();
         let from = own("saes/dictionary_learning/jumprelu");
@@ -381,6 +391,7 @@ fn gguf_array(kind: u32, n: usize, values: &[u8]) -> Vec<u8> {
 /// Few bytes that ask for many: names copied for each entry, small values in large words, shapes copied for each tensor.
 #[test]
 fn no_header_takes_more_than_four_times_its_file_and_16_mib() {
+    let _turn = turn();
     const N: usize = 1_000_000;
     let name = [pickled(&"n".repeat(100_000)), b"q\x00".to_vec()].concat();
     let pairs = |pair: &[u8], n: usize| [b"}(".as_slice(), &name, b"N", &pair.repeat(n), b"u"].concat();
@@ -433,7 +444,6 @@ fn no_header_takes_more_than_four_times_its_file_and_16_mib() {
         let text = format!("{{{}}}", text.trim_end_matches(','));
         [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
     };
-    let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
     std::fs::write(place.join("config.json"), tiny_model().0.to_string()).unwrap();
@@ -468,7 +478,6 @@ fn no_header_takes_more_than_four_times_its_file_and_16_mib() {
     for n in [4_000, 60_000] {
         measure("safetensors: tensors", "model.safetensors", &header(n), &of_folder);
     }
-    drop(turn);
 }
 
 fn use_tokenizer(tokenizer: &Tokenizer) {
@@ -481,6 +490,7 @@ fn use_tokenizer(tokenizer: &Tokenizer) {
 
 #[test]
 fn tokenizer_json() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let names = ["gpt2_bpe", "llama_sp", "gemma_sp", "qwen_bpe"];
     let read = |name: &&str| std::fs::read(own("tokenizers").join(name).join("tokenizer.json")).unwrap();
@@ -497,6 +507,7 @@ fn tokenizer_json() {
 
 #[test]
 fn config_json() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut whole: Vec<(Vec<u8>, Vec<(usize, usize)>)> = Vec::new();
     for entry in std::fs::read_dir(own("configs")).unwrap() {
@@ -510,7 +521,7 @@ fn config_json() {
 /// What many inputs found once, by the file itself.
 #[test]
 fn what_damage_has_found() {
-    let turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let _turn = turn();
     // the library's Strip takes from a token that holds nothing
     let mut file: serde_json::Value =
         serde_json::from_slice(&std::fs::read(own("tokenizers/llama_sp/tokenizer.json")).unwrap()).unwrap();
@@ -530,11 +541,11 @@ fn what_damage_has_found() {
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     let error = cognate::model::described(folder.path()).unwrap_err().to_string();
     assert!(error.contains("2097152 dimensions") && error.contains("config.json"), "{error}");
-    drop(turn);
 }
 
 #[test]
 fn corpora() {
+    let _turn = turn();
     let text: String =
         (0..40).map(|i| format!("{{\"id\": \"{i}\", \"text\": \"line {i} of a corpus, a little text\"}}\n")).collect();
     let tokenizer = Arc::new(Tokenizer::from_file(&own("tokenizers/gpt2_bpe/tokenizer.json")).unwrap());

@@ -70,7 +70,8 @@ fn neurons_are_compared_as_they_are() {
         .map(|(place, m, l)| format!("[saes.\"{m}/{place}\"]\npath = \"data/demo/saes/{m}/{l}\"\n"))
         .collect();
     replace.extend(tables.iter().map(|t| (t.as_str(), "")));
-    replace.push(("measures = [\"svcca_k10\", \"cka\"]\npairings", "pairings"));
+    let rows = "measures = [\"svcca_k10\", \"cka\"]\npairings = [\"forward\", \"backward\", \"mutual\"]";
+    replace.push((rows, "measures = []"));
     let flow = small_demo(folder.path(), &replace);
     let out = folder.path().join("run");
     run(&flow, &out, &["--quiet"]);
