@@ -72,6 +72,7 @@ fn neurons_are_compared_as_they_are() {
     replace.extend(tables.iter().map(|t| (t.as_str(), "")));
     let rows = "measures = [\"svcca_k10\", \"cka\"]\npairings = [\"forward\", \"backward\", \"mutual\"]";
     replace.push((rows, "measures = []"));
+    replace.push(("permutations = 20, ", ""));
     let flow = small_demo(folder.path(), &replace);
     let out = folder.path().join("run");
     run(&flow, &out, &["--quiet"]);
