@@ -224,7 +224,10 @@ fn beside(data: &PageData) -> Option<Finding> {
         };
         let s = scores.iter().find(is_first)?;
         let (value, null) = (s.value?, s.null_mean?);
-        Some((s.measure.clone(), format!("{:+.3} from its null ({value:.3}, null {null:.3})", excess(s))))
+        Some((
+            s.measure.clone(),
+            format!("{:+.3} from its null ({value:.3}, null {null:.3})", excess(s)).replace('-', "−"),
+        ))
     };
     if let (Some((measure, there)), Some((_, here))) = (shown(&theirs.scores), shown(&data.scores)) {
         text += &format!(". There {measure} is {there}, here {here}");
@@ -329,17 +332,24 @@ fn converged(data: &PageData) -> Option<Finding> {
         100.0 * now
     );
     text += &match since {
+        Some(k) if k + 1 == n => format!(" It is the first time that it is {:.0} % or less.", 100.0 * CONVERGED),
         Some(k) => {
             format!(" It has been {:.0} % or less since {} tokens.", 100.0 * CONVERGED, count(data.history.tokens[k]))
         }
         None => format!(" That is more than {:.0} %: more tokens would still move the matches.", 100.0 * CONVERGED),
     };
-    Some(Finding { lead: if since.is_some() { "Converged." } else { "Not converged yet." }, text })
+    let lead = match since {
+        Some(k) if k + 1 == n => "Nearly converged.",
+        Some(_) => "Converged.",
+        None => "Not converged yet.",
+    };
+    Some(Finding { lead, text })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::page::data::HistoryData;
 
     fn score(measure: &str, subset: &str, p: f64, no_power: bool) -> ScoreData {
         ScoreData {
@@ -357,6 +367,21 @@ mod tests {
             no_power,
             one_decoder: false,
         }
+    }
+
+    #[test]
+    fn one_quiet_snapshot_is_not_yet_converged() {
+        let found = |churn: &[Option<f64>]| {
+            let tokens = (1..=churn.len() as u64).map(|k| 1000 * k).collect();
+            let series = [("churn".to_owned(), vec![churn.to_vec()])].into();
+            converged(&PageData { history: HistoryData { tokens, series }, ..PageData::default() })
+        };
+        let lead = |churn: &[Option<f64>]| found(churn).map(|f| f.lead);
+        assert_eq!(lead(&[None, Some(0.2), Some(0.06)]), Some("Not converged yet."));
+        assert_eq!(lead(&[None, Some(0.2), Some(0.05)]), Some("Nearly converged."));
+        assert_eq!(lead(&[None, Some(0.2), Some(0.05), Some(0.04)]), Some("Converged."));
+        assert_eq!(lead(&[None]), None);
+        assert!(found(&[None, Some(0.04), Some(0.04)]).unwrap().text.contains("since 2\u{202f}000 tokens"));
     }
 
     #[test]
