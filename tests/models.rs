@@ -507,7 +507,12 @@ fn sizes_and_files_are_known_from_the_header() {
     let shape = model::header(&demo("small-b")).unwrap();
     assert_eq!((shape.n_layers, shape.d_model, shape.d_attn, shape.n_vocab), (6, 160, 160, 4096));
     assert_eq!(shape.max_context, Some(256));
-    assert!(model::memory_bytes(&shape) < 4 * shape.n_parameters);
+    // query, key and value, output, MLP up and down, two norms
+    let block = (3 + 1) * 160 * 160 + 2 * 160 * 320 + (3 + 1 + 1) * 160 + 320 + 2 * 2 * 160;
+    assert_eq!(shape.n_block_parameters, block);
+    for n in [0, 2, 6] {
+        assert_eq!(model::memory_bytes(&shape, n), 4 * (n as u64 * block + 2 * 160));
+    }
     assert!(model::context_bytes(&shape, 128, &[Hookpoint::ResidPost(0), Hookpoint::ResidPost(1)]) > 128 * 160 * 4 * 4);
     let names: Vec<String> = model::files(&demo("small-b"))
         .unwrap()

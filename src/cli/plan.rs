@@ -70,16 +70,18 @@ pub fn as_text(plan: &Plan) -> String {
     if let Some(sample) = sample_in_words(spec.corpus.sample) {
         line(format!("  sample    {sample}"));
     }
-    for m in &plan.models {
+    for (k, m) in plan.models.iter().enumerate() {
         line(format!(
-            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}",
+            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
             m.name,
             m.shape.family,
             m.shape.n_layers,
             m.shape.d_model,
             m.shape.n_parameters as f64 / 1e6,
             m.random_weights.map_or(String::new(), |seed| format!(" drawn at random (seed {seed})")),
-            in_short(&m.hookpoints)
+            in_short(&m.hookpoints),
+            plan.blocks_loaded(k),
+            m.shape.n_layers
         ));
     }
     let spaces = plan.spaces.iter().map(|s| {
@@ -185,8 +187,9 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
         "corpus": plan.corpus_files.iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
         "corpus_missing": plan.corpus_missing,
         "sample": plan.spec.corpus.sample,
-        "models": plan.models.iter().map(|m| json!({
+        "models": plan.models.iter().enumerate().map(|(k, m)| json!({
             "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
+            "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),

@@ -18,10 +18,10 @@ use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
-use crate::model::{Model, ModelShape};
+use crate::model::Model;
 use crate::plan::{Plan, PlannedSae, Space, is_written};
 use crate::sae::Sae;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use trial::{Trial, estimated_scale, searched_scale};
 
@@ -74,7 +74,7 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
     let mut found = BTreeMap::new();
     for (k, planned) in plan.models.iter().enumerate() {
         let within = |e: Error| e.within(format!("model {:?}", planned.name));
-        let wanted = wanted(plan, k);
+        let wanted = plan.tried(k);
         if wanted.is_empty() {
             continue;
         }
@@ -94,40 +94,8 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
     Ok(found.into_values().collect())
 }
 
-/// Every hookpoint that some SAE of model `k` is tried at, ascending.
-fn wanted(plan: &Plan, k: usize) -> Vec<Hookpoint> {
-    let spaces = plan.spaces.iter().filter(|s| s.model == k && !s.is_raw());
-    let all: BTreeSet<Hookpoint> =
-        spaces.flat_map(|s| places(plan, s)).flat_map(|(input, target)| [input, target]).collect();
-    all.into_iter().collect()
-}
-
 fn planned(space: &Space) -> &PlannedSae {
     space.sae.as_ref().expect("raw spaces are left out")
-}
-
-/// Where an SAE is tried: what it reads, what it predicts. The declared place first, where that can be tried.
-fn places(plan: &Plan, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
-    let (shape, sae) = (&plan.models[space.model].shape, planned(space));
-    let fits = |&target: &Hookpoint| shape.width(target).is_ok_and(|w| w == sae.shape.d_out);
-    let declared = space.site.hookpoint;
-    let target = |input: Hookpoint| match sae.output {
-        _ if !sae.shape.transcoder => Some(input),
-        // as far from its input as the files have it
-        Some(output) => match (input.layer(), declared.layer()) {
-            (Some(l), Some(from)) => output.shifted(l as isize - from as isize),
-            _ => (input == declared).then_some(output),
-        },
-        None => predicted(input, shape),
-    };
-    let inputs = std::iter::once(declared).chain(neighbours(declared, shape)).chain(declared.twin());
-    let inputs = inputs.filter(|&h| shape.width(h).is_ok_and(|w| w == sae.shape.d_in));
-    let mut places: Vec<_> = inputs.filter_map(|input| Some((input, target(input).filter(fits)?))).collect();
-    // without the declared reading there is nothing to compare with
-    if places.first().is_none_or(|p| p.0 != declared) {
-        places.clear();
-    }
-    places
 }
 
 /// All readings of one SAE over what the hookpoints held.
@@ -143,7 +111,7 @@ fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> 
         contradictions: contradictions.collect(),
         readings: Vec::new(),
     };
-    let places = places(plan, space);
+    let places = plan.places(space);
     let Some(&(input, target)) = places.first() else { return Ok(diagnosis) };
     let own = planned.scale();
     let declared = Reading {
@@ -195,28 +163,4 @@ fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> 
         }
     }
     Ok(diagnosis)
-}
-
-/// A hookpoint one block before and one after, as far as the model has them. Before the first block's output stands what enters
-/// it.
-fn neighbours(hookpoint: Hookpoint, shape: &ModelShape) -> impl Iterator<Item = Hookpoint> {
-    let before = match hookpoint {
-        Hookpoint::ResidPost(0) => Some(Hookpoint::ResidPre(0)),
-        other => other.shifted(-1),
-    };
-    let after = match hookpoint {
-        Hookpoint::Embed => Some(Hookpoint::ResidPost(0)),
-        Hookpoint::ResidPre(l) if l + 1 == shape.n_layers => Some(Hookpoint::ResidPost(l)),
-        other => other.shifted(1),
-    };
-    [before, after].into_iter().flatten()
-}
-
-/// What a transcoder at `input` predicts whose files do not say it; `None` where that is not known.
-fn predicted(input: Hookpoint, shape: &ModelShape) -> Option<Hookpoint> {
-    match input {
-        Hookpoint::MlpIn(l) if shape.block.has_post_norms() => Some(Hookpoint::MlpOutNormed(l)),
-        Hookpoint::MlpIn(l) => Some(Hookpoint::MlpOut(l)),
-        _ => None,
-    }
 }

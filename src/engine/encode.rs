@@ -17,14 +17,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Opens what the plan names.
+    /// Opens what the plan names: of a model only the blocks up to the last hookpoint that is read, or tried by the doctor.
     ///
     /// # Errors
-    /// Those of [`crate::model::open_redrawn`] and [`Plan::open_saes`].
+    /// Those of [`crate::model::open_for`] and [`Plan::open_saes`].
     pub fn open(plan: &Plan) -> Result<Loaded> {
-        let models = (plan.models.iter())
-            .map(|m| {
-                crate::model::open_redrawn(&m.path, m.random_weights)
+        let models = (plan.models.iter().enumerate())
+            .map(|(k, m)| {
+                crate::model::open_for(&m.path, m.random_weights, &plan.read_at(k))
                     .map_err(|e| e.within(format!("model {:?}", m.name)))
             })
             .collect::<Result<_>>()?;

@@ -25,8 +25,10 @@ pub struct Loader {
     n_blocks: usize,
     /// Seed of the random weights that stand for the checkpoint's.
     redraw: Option<u64>,
-    /// Values asked for so far, where there is no checkpoint and every tensor is taken to be there.
-    described: Option<Arc<AtomicU64>>,
+    /// Whether there is no checkpoint and every tensor is taken to be there.
+    described: bool,
+    /// Values asked for so far: in all, and in the last block.
+    asked: Arc<[AtomicU64; 2]>,
 }
 
 /// Names of output heads, `[n_vocab, d_model]`.
@@ -68,7 +70,8 @@ impl Loader {
             device: n_blocks.map(|_| Device::Cpu),
             n_blocks: n_blocks.unwrap_or(0),
             redraw: None,
-            described: None,
+            described: false,
+            asked: Arc::default(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Loader {
 
     /// Over no checkpoint: every tensor a family asks for is taken to be there in the shape asked for, and counted.
     pub fn described() -> Self {
-        Loader { described: Some(Arc::default()), ..Loader::new(Arc::new(Nothing), None) }
+        Loader { described: true, ..Loader::new(Arc::new(Nothing), None) }
     }
 
     /// The same with the first of `prefixes` under which the token table `table` is found, or blocks where that is not in
@@ -112,7 +115,9 @@ impl Loader {
         for l in 0..n_layers {
             let load = l < self.n_blocks;
             let loader = Loader { device: self.device.clone().filter(|_| load), ..self.clone() };
+            let before = self.asked[0].load(Relaxed);
             let made = block(&loader, l)?;
+            self.asked[1].store(self.asked[0].load(Relaxed) - before, Relaxed);
             if load {
                 kept.push(made);
             }
@@ -143,8 +148,8 @@ impl Loader {
     /// Checks that a tensor is there and has this shape.
     fn checked(&self, name: &str, shape: &[usize]) -> Result<String> {
         let name = self.full(name);
-        if let Some(count) = &self.described {
-            count.fetch_add(shape.iter().map(|&n| n as u64).product(), Relaxed);
+        self.asked[0].fetch_add(shape.iter().map(|&n| n as u64).product(), Relaxed);
+        if self.described {
             return Ok(name);
         }
         let place = self.source.place(&name);
@@ -185,7 +190,7 @@ impl Loader {
     fn tensor(&self, name: &str, shape: &[usize], change: impl FnOnce(&mut [f32])) -> Result<Tensor> {
         let name = self.checked(name, shape)?;
         let mut values = vec![0.0; if self.device.is_some() { shape.iter().product() } else { 0 }];
-        if self.described.is_none() {
+        if !self.described {
             // With no device this still refuses a type that cannot be read.
             self.source.read(&name, 0, &mut values)?;
         }
@@ -283,7 +288,7 @@ impl Loader {
     /// The table `NAME.weight: [n, d]`, which stays in the checkpoint.
     pub fn embedding(&self, name: &str, n: usize, d: usize) -> Result<Embedding> {
         let name = self.checked(&format!("{name}.weight"), &[n, d])?;
-        if self.described.is_none() {
+        if !self.described {
             self.source.read(&name, 0, &mut [])?;
         }
         Ok(Embedding::new(self.source.clone(), name, d))
@@ -291,7 +296,12 @@ impl Loader {
 
     /// Number of values in the checkpoint; of one that is only described, those asked for so far.
     pub fn n_parameters(&self) -> u64 {
-        self.described.as_ref().map_or_else(|| self.source.n_parameters(), |count| count.load(Relaxed))
+        if self.described { self.asked[0].load(Relaxed) } else { self.source.n_parameters() }
+    }
+
+    /// Number of values of the last block that was asked for.
+    pub fn n_block_parameters(&self) -> u64 {
+        self.asked[1].load(Relaxed)
     }
 }
 

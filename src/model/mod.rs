@@ -17,6 +17,7 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+pub use decoder::blocks_needed;
 pub use families::knows_key;
 pub use forward::{forward, lay_aside};
 pub use gguf::tokenizer_json;
@@ -61,6 +62,8 @@ pub struct ModelShape {
     pub max_context: Option<usize>,
     /// Parameters in the file.
     pub n_parameters: u64,
+    /// Parameters of one block.
+    pub n_block_parameters: u64,
     /// Where the norms of a block stand and what is added to what.
     pub block: BlockKind,
     /// Whether the MLP has a gate (`mlp_up`, `mlp_gate_act` exist).

@@ -110,10 +110,12 @@ pub fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() { Tokenizer::files(path) } else { Vec::new() }
 }
 
-/// Bytes that an opened model holds: its parameters in f32, less the token table, which stays mapped. An upper bound
-/// where the checkpoint also holds an output head or buffers.
-pub fn memory_bytes(shape: &ModelShape) -> u64 {
-    4 * shape.n_parameters.saturating_sub(shape.n_vocab as u64 * shape.d_model as u64)
+/// Bytes that a model holds of which `n_blocks` blocks were loaded: theirs, the final norm and a projection behind the token
+/// table, in f32. Tables of tokens and positions stay mapped.
+pub fn memory_bytes(shape: &ModelShape, n_blocks: usize) -> u64 {
+    let (d_model, d_token) = (shape.d_model as u64, shape.d_token as u64);
+    let project = if d_token == d_model { 0 } else { d_token * d_model };
+    4 * (n_blocks as u64 * shape.n_block_parameters + project + 2 * d_model)
 }
 
 /// Bytes that one context of `n_tokens` holds while it runs, the activations read at `hookpoints` included; as many

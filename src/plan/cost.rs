@@ -193,8 +193,8 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     let mut out = Vec::new();
     let threads = rayon::current_num_threads() as u64;
     let mut largest_target = 0;
-    for m in &plan.models {
-        out.push(streaming("model", m.name.clone(), crate::model::memory_bytes(&m.shape)));
+    for (k, m) in plan.models.iter().enumerate() {
+        out.push(streaming("model", m.name.clone(), crate::model::memory_bytes(&m.shape, plan.blocks_loaded(k))));
     }
     for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
         out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));

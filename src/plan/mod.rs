@@ -9,6 +9,7 @@ mod fingerprint;
 mod made_of;
 mod make;
 mod one_decoder;
+mod places;
 mod sizes;
 mod used;
 

@@ -187,3 +187,25 @@ fn half_precision_is_refused_with_its_reason() {
         );
     }
 }
+
+#[test]
+fn only_blocks_that_are_read_or_tried_are_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    // places of small-a: resid_post.1 and resid_post.2 of 4 blocks; of small-b: resid_post.3 of 6
+    let off = ("[checkpoint]", "[check]\ndoctor = \"off\"\n[checkpoint]");
+    for (changes, loaded) in [(&[][..], [4, 5]), (&[off][..], [3, 4])] {
+        let flow = small_demo(folder.path(), changes);
+        let (code, text, said) = plan(&flow, &[]);
+        assert_eq!(code, 0, "{said}");
+        let json: Value = serde_json::from_str(&plan(&flow, &["--json"]).1).unwrap();
+        for (k, all) in [4, 6].into_iter().enumerate() {
+            assert!(text.contains(&format!("; {} of {all} blocks loaded", loaded[k])), "{text}");
+            assert_eq!(json["models"][k]["n_layers_loaded"], loaded[k]);
+            let name = format!("model {}", json["models"][k]["name"].as_str().unwrap());
+            let costs = json["costs"].as_array().unwrap();
+            let bytes = costs.iter().find(|c| c["what"] == name.as_str()).unwrap()["memory_bytes"].as_u64().unwrap();
+            let shape = cognate::model::header(&project().join(format!("data/demo/models/{}", &name[6..]))).unwrap();
+            assert_eq!(bytes, cognate::model::memory_bytes(&shape, loaded[k]));
+        }
+    }
+}

@@ -133,6 +133,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_vocab,
             max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
             n_parameters: loader.n_parameters(),
+            n_block_parameters: loader.n_block_parameters(),
             block,
             gated: false,
             layer_norm: true,

@@ -201,6 +201,7 @@ impl Line {
                 n_vocab: self.n_vocab,
                 max_context: config.optional_size("max_position_embeddings")?.map(|n| self.rope.longest(n)),
                 n_parameters: loader.n_parameters(),
+                n_block_parameters: loader.n_block_parameters(),
                 block: self.norms.block(),
                 gated: true,
                 layer_norm: false,

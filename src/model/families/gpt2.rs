@@ -114,6 +114,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_vocab,
             max_context: Some(n_positions),
             n_parameters: loader.n_parameters(),
+            n_block_parameters: loader.n_block_parameters(),
             block: BlockKind::Sequential,
             gated: false,
             layer_norm: true,

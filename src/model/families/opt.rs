@@ -105,6 +105,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
             n_vocab,
             max_context: Some(n_positions),
             n_parameters: loader.n_parameters(),
+            n_block_parameters: loader.n_block_parameters(),
             block: if norms_first { BlockKind::Sequential } else { BlockKind::After },
             gated: false,
             // norms behind the sums see the mean of what was added

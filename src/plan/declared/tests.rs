@@ -31,6 +31,7 @@ fn model(family: &str, layer_norm: bool) -> ModelShape {
         n_vocab: 10,
         max_context: None,
         n_parameters: 0,
+        n_block_parameters: 0,
         block: crate::ids::BlockKind::Sequential,
         gated: false,
         layer_norm,

@@ -1,0 +1,83 @@
+//! At which hookpoints of a model is something read? Where its SAEs and raw activations are, and where the doctor tries an SAE
+//! besides: a block before and after, the normed twin. From there follows how many blocks are loaded.
+
+use crate::ids::Hookpoint;
+use crate::model::{ModelShape, blocks_needed};
+use crate::plan::{Plan, PlannedSae, Space};
+use crate::spec::DoctorRule;
+use std::collections::BTreeSet;
+
+impl Plan {
+    /// Where an SAE is tried: what it reads, what it predicts. The declared place first; none where that cannot be tried, or
+    /// the space is raw.
+    pub fn places(&self, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
+        let Some(sae) = &space.sae else { return Vec::new() };
+        places(&self.models[space.model].shape, space.site.hookpoint, sae)
+    }
+
+    /// Every hookpoint that some SAE of model `k` is tried at, ascending.
+    pub fn tried(&self, k: usize) -> Vec<Hookpoint> {
+        let spaces = self.spaces.iter().filter(|s| s.model == k);
+        let all: BTreeSet<Hookpoint> =
+            spaces.flat_map(|s| self.places(s)).flat_map(|(input, target)| [input, target]).collect();
+        all.into_iter().collect()
+    }
+
+    /// Every hookpoint that a run reads of model `k`: its own and, where the doctor checks the SAEs first, those it tries.
+    pub fn read_at(&self, k: usize) -> Vec<Hookpoint> {
+        let mut all = self.models[k].hookpoints.clone();
+        if self.spec.check.doctor != DoctorRule::Off {
+            all.extend(self.tried(k));
+        }
+        all
+    }
+
+    /// Number of blocks of model `k` that a run loads: those up to the last of [`Plan::read_at`].
+    pub fn blocks_loaded(&self, k: usize) -> usize {
+        blocks_needed(&self.models[k].shape, &self.read_at(k))
+    }
+}
+
+fn places(shape: &ModelShape, declared: Hookpoint, sae: &PlannedSae) -> Vec<(Hookpoint, Hookpoint)> {
+    let fits = |&target: &Hookpoint| shape.width(target).is_ok_and(|w| w == sae.shape.d_out);
+    let target = |input: Hookpoint| match sae.output {
+        _ if !sae.shape.transcoder => Some(input),
+        // as far from its input as the files have it
+        Some(output) => match (input.layer(), declared.layer()) {
+            (Some(l), Some(from)) => output.shifted(l as isize - from as isize),
+            _ => (input == declared).then_some(output),
+        },
+        None => predicted(input, shape),
+    };
+    let inputs = std::iter::once(declared).chain(neighbours(declared, shape)).chain(declared.twin());
+    let inputs = inputs.filter(|&h| shape.width(h).is_ok_and(|w| w == sae.shape.d_in));
+    let mut places: Vec<_> = inputs.filter_map(|input| Some((input, target(input).filter(fits)?))).collect();
+    // without the declared reading there is nothing to compare with
+    if places.first().is_none_or(|p| p.0 != declared) {
+        places.clear();
+    }
+    places
+}
+
+/// A hookpoint one block before and one after, as far as the model has them. Before the first block's output is what enters it.
+fn neighbours(hookpoint: Hookpoint, shape: &ModelShape) -> impl Iterator<Item = Hookpoint> {
+    let before = match hookpoint {
+        Hookpoint::ResidPost(0) => Some(Hookpoint::ResidPre(0)),
+        other => other.shifted(-1),
+    };
+    let after = match hookpoint {
+        Hookpoint::Embed => Some(Hookpoint::ResidPost(0)),
+        Hookpoint::ResidPre(l) if l + 1 == shape.n_layers => Some(Hookpoint::ResidPost(l)),
+        other => other.shifted(1),
+    };
+    [before, after].into_iter().flatten()
+}
+
+/// What a transcoder at `input` predicts whose files do not say it; `None` where that is not known.
+fn predicted(input: Hookpoint, shape: &ModelShape) -> Option<Hookpoint> {
+    match input {
+        Hookpoint::MlpIn(l) if shape.block.has_post_norms() => Some(Hookpoint::MlpOutNormed(l)),
+        Hookpoint::MlpIn(l) => Some(Hookpoint::MlpOut(l)),
+        _ => None,
+    }
+}
