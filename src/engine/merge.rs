@@ -5,11 +5,10 @@
 //! bit. The runs are added from left to right, so merging a merge gives the bits of merging all at once.
 
 use crate::engine::encode::Loaded;
-use crate::engine::fold::Fold;
+use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::message::Control;
-use crate::engine::publish::{Due, Publisher};
-use crate::engine::views::settled_views;
-use crate::engine::{Shared, state};
+use crate::engine::results::{Due, Publisher, settled_views};
+use crate::engine::shared::Shared;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::store::{Manifest, RunDir};
@@ -36,12 +35,12 @@ pub fn merge(
     let mut fold = Fold::new(plan.clone(), 0, 1);
     let (mut rows, mut batches) = (0, 0);
     for part in parts {
-        state::add(&mut fold, &part.run, &part.manifest, rows, |k| plan.tile_name(k))?;
+        checkpoint::add(&mut fold, &part.run, &part.manifest, rows, |k| plan.tile_name(k))?;
         rows += part.manifest.rows;
         batches += part.manifest.next_batch;
     }
     // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
-    let saved = state::save(&fold, out, batches, |k| plan.tile_name(k))?;
+    let saved = checkpoint::save(&fold, out, batches, |k| plan.tile_name(k))?;
     let deltas = settled_views(fold.snapshot(true), plan);
     let mut due = Due { deltas, saved, ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));

@@ -8,7 +8,9 @@ use crate::ids::BatchIndex;
 use crate::matching::{BestPartners, Correlation, Direction};
 use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Repeated, TopToken};
 use crate::sae::LatentBatch;
+use crate::store::Manifest;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is to be done at the end of a batch; decided by the source alone, so that every worker does the same.
@@ -47,6 +49,11 @@ pub struct SecondPass {
     pub counted: u64,
     /// Whether the first pass ended by the stop rule.
     pub settled: bool,
+}
+
+/// The second pass over the corpus that a checkpoint stands in, or has behind it.
+pub fn second_pass(manifest: &Manifest) -> Option<SecondPass> {
+    serde_json::from_value(manifest.extra["second_pass"].clone()).ok()
 }
 
 /// A batch on its way to its forward.
@@ -135,6 +142,16 @@ pub struct ChanceSnapshot {
     pub forward: Vec<(u32, BestPartners)>,
     /// Best of the sources at hand for each target latent; `[d_target]`.
     pub backward: Vec<BestPartners>,
+}
+
+/// Every space as a snapshot tells it, by its index in the plan.
+pub type Spaces = BTreeMap<usize, Arc<SpaceSnapshot>>;
+
+/// The co-moments of raw activations that a snapshot tells, by their index in the plan.
+#[derive(Default)]
+pub struct RawMoments {
+    pub own: BTreeMap<usize, Arc<CoMoment>>,
+    pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
 }
 
 /// A row that the views are maintained from.

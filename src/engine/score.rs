@@ -2,13 +2,10 @@
 
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
-use crate::engine::fold::Fold;
-use crate::engine::publish::{Due, Publisher};
-use crate::engine::results::Results;
-use crate::engine::subset::SavedTiles;
-use crate::engine::tables::{make_tables, origin};
-use crate::engine::views::settled_views;
-use crate::engine::{Shared, second_pass, state};
+use crate::engine::fold::{Fold, checkpoint};
+use crate::engine::message::second_pass;
+use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, settled_views};
+use crate::engine::shared::Shared;
 use crate::error::Result;
 use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
@@ -77,7 +74,7 @@ pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &M
 /// What a snapshot of the sums that a checkpoint holds tells.
 fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
-    state::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
+    checkpoint::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
     // a merge keeps what all its parts count, and chooses its candidates from there
     let of_merge = !manifest.extra["merged"].is_null();
     let mut due = Due { deltas: settled_views(fold.snapshot(of_merge), plan), ..Due::default() };

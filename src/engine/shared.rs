@@ -1,7 +1,7 @@
 //! What the threads of one process share beside the dataflow: the wish to stop, the first failure, figures for the person
 //! who watches.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -106,6 +106,11 @@ impl Shared {
         let mut first = self.error.lock().unwrap_or_else(|e| e.into_inner());
         first.get_or_insert(error);
         self.failed.store(true, Relaxed);
+    }
+
+    /// The value; a failure is noted and gives `None`.
+    pub fn keep<T>(&self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.fail(error)).ok()
     }
 
     /// Whether anything failed.

@@ -1,6 +1,7 @@
 //! The views against a plain scan, through changes and over several workers.
 
 use super::*;
+use crate::engine::results::scan::scan;
 use crate::matching::{BestPartners, Partner};
 use proptest::prelude::*;
 use std::collections::BTreeSet;

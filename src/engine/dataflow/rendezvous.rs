@@ -4,7 +4,7 @@
 //! Every call begins with a greeting both ways: who calls, and how the run is divided. So whoever else calls is hung up on, and
 //! processes that were started for different runs say so instead of waiting for ever.
 
-use crate::engine::Cluster;
+use crate::engine::dataflow::Cluster;
 use crate::error::{Error, Result};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};

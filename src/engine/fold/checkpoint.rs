@@ -2,7 +2,7 @@
 //!
 //! A file is written by whoever owns the thing and read by whoever owns it next; sums are read by every worker.
 
-use crate::engine::fold::{Fold, Held};
+use crate::engine::fold::held::{Fold, Held};
 use crate::engine::message::SavedFile;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;

@@ -1,7 +1,7 @@
 //! What the filters need to know of latents: counts from sums, strings from strongest tokens.
 
 use crate::corpus::Tokenizer;
-use crate::engine::results::Spaces;
+use crate::engine::message::{SpaceSnapshot, Spaces};
 use crate::matching::{AROUND, Categories, Correlation, Filters, LatentFacts, Lexicon, Shown, TOP_STRINGS};
 use crate::moments::TopToken;
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Facts of every latent of every space. Strings are numbered once for all spaces, so that two sides can be compared.
 pub fn facts_of(spaces: &Spaces, filters: &Filters, tokenizer: &Tokenizer) -> BTreeMap<usize, Vec<LatentFacts>> {
     let mut strings = Strings { tokenizer, filters, by_token: BTreeMap::new(), numbers: BTreeMap::new() };
-    let mut facts = |known: &crate::engine::message::SpaceSnapshot, i: usize| {
+    let mut facts = |known: &SpaceSnapshot, i: usize| {
         let sums = &known.sums;
         let tokens: Vec<Token> = if filters.reads_tokens() { strings.strongest(&known.top[i]) } else { Vec::new() };
         let mut top: Vec<u32> = tokens.iter().map(|t| t.number).collect();
@@ -37,7 +37,7 @@ pub fn members_of(spaces: &Spaces, lists: &Categories, tokenizer: &Tokenizer) ->
         let around = at.saturating_sub(AROUND[0])..(at + 1 + AROUND[1]).min(t.context.len());
         Shown { token: tokenizer.token_text(t.token()), around: text(&t.context[around]) }
     };
-    let members = |known: &crate::engine::message::SpaceSnapshot| {
+    let members = |known: &SpaceSnapshot| {
         let of: Vec<Vec<usize>> = (known.top.par_iter())
             .map(|top| lexicon.categories_of(&top.iter().take(TOP_STRINGS).map(shown).collect::<Vec<_>>()))
             .collect();

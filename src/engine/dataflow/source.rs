@@ -3,9 +3,8 @@
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 
 use crate::corpus::{Corpus, TokenBatch};
-use crate::engine::keep_or_fail;
+use crate::engine::dataflow::schedule::Schedule;
 use crate::engine::message::{Control, SecondPass, Work};
-use crate::engine::schedule::Schedule;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
@@ -186,7 +185,7 @@ pub fn batches<'scope>(
                     return activator.activate_after(again);
                 }
                 held_until = None;
-                match keep_or_fail(&shared, parts.read(next, &shared)) {
+                match shared.keep(parts.read(next, &shared)) {
                     None | Some(Read::End) => state = None,
                     Some(Read::NotYet) => return activator.activate_after(again),
                     Some(Read::Batch { work, is_last }) => {

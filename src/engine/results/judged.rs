@@ -1,21 +1,17 @@
-//! What is known of matches at a snapshot, made into rows of tables: judged by the filters, held against chance. `similarities` scores
-//! what is kept. Views, sums and notes come in from a run as it goes on, or from saved sums; no dataflow here, and nothing is written.
+//! What is known of matches at a snapshot: the views, judged by the filters and compared with chance.
 
 use crate::corpus::Tokenizer;
-use crate::engine::facts::{facts_of, members_of};
-use crate::engine::message::{ChanceSnapshot, SpaceSnapshot, ViewRow};
-use crate::engine::pairs::BesideChance;
+use crate::engine::message::{ChanceSnapshot, Spaces, ViewRow};
+use crate::engine::results::latent_facts::{facts_of, members_of};
 use crate::error::Result;
-use crate::ids::Site;
 use crate::matching::{
-    BestPartners, Chance, Direction, LatentFacts, MIN_DOCUMENTS, Partner, Side, Standardised, Verdict, chances,
-    count_matches, judge, kept, standard_error,
+    BestPartners, Chance, Direction, LatentFacts, MIN_DOCUMENTS, MatchCounts, Partner, Side, Standardised, Verdict,
+    chances, count_matches, judge, kept, standard_error,
 };
-use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelKey};
+use crate::moments::{Candidates, DocumentRows};
 use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::Pairing;
-use crate::table::{LabelColumn, LabelSum, LatentRow, MatchRow, TopToken};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,19 +22,9 @@ pub struct View {
     /// `[n_latents][rank]`
     pub best: Vec<Vec<Option<Partner>>>,
     /// On each listed partner, `[n_latents][rank]`; one where there is no partner.
-    verdicts: Vec<Vec<Verdict>>,
+    pub(super) verdicts: Vec<Vec<Verdict>>,
     /// `[n_latents]`
-    chance: Vec<Chance>,
-}
-
-/// Every space as a snapshot tells it, by its index in the plan.
-pub type Spaces = BTreeMap<usize, Arc<SpaceSnapshot>>;
-
-/// The co-moments of raw activations that a snapshot tells, by their index in the plan.
-#[derive(Default)]
-pub struct RawMoments {
-    pub own: BTreeMap<usize, Arc<CoMoment>>,
-    pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
+    pub(super) chance: Vec<Chance>,
 }
 
 /// What the views are judged by.
@@ -59,13 +45,13 @@ pub struct Results {
     pub(super) plan: Arc<Plan>,
     /// One per space, `None` for a raw one.
     pub(super) saes: Vec<Option<Arc<Sae>>>,
-    tokenizer: Arc<Tokenizer>,
+    pub(super) tokenizer: Arc<Tokenizer>,
     /// `[n_pairs]`, for each direction.
     pub views: Vec<[View; 2]>,
     /// Mutual best: `[n_pairs][source] -> target`.
     pub mutual: Vec<BTreeMap<u32, u32>>,
     /// How well the correlations of each pair are known, `[n_pairs]`.
-    known: Vec<Known>,
+    pub(super) known: Vec<Known>,
     /// Counts of each pair's matches beside those of chance, `[n_pairs]`.
     pub(super) counts: Vec<BesideChance>,
     /// How many documents the rows are of.
@@ -74,8 +60,19 @@ pub struct Results {
     pub(super) members: BTreeMap<usize, Vec<Vec<u32>>>,
 }
 
+/// Counts of a pair's matches, and the same of the rotated tiles; `None` where there are none.
+#[derive(Clone, Debug, Default)]
+pub struct BesideChance {
+    pub matches: MatchCounts,
+    pub by_chance: Option<MatchCounts>,
+    /// Kept matches in which the source picks, and in which the target does.
+    pub n_kept: [u64; 2],
+    /// Those that the same filters keep of the rotated tiles.
+    pub n_kept_null: Option<[u64; 2]>,
+}
+
 /// How well the correlations of a pair are known.
-struct Known {
+pub(super) struct Known {
     n_rows: u64,
     /// Where Σxy is sketched its candidates, and the sums of both sides.
     counted: Option<(Arc<Candidates>, [Standardised; 2])>,
@@ -83,7 +80,7 @@ struct Known {
 
 impl Known {
     /// Tokens whose products of these two latents were counted, and the standard error that the others leave.
-    fn how_well(&self, latents: Option<(u32, u32)>) -> (u64, Option<f64>) {
+    pub(super) fn how_well(&self, latents: Option<(u32, u32)>) -> (u64, Option<f64>) {
         let Some((source, target)) = latents else { return (self.n_rows, None) };
         let Some((candidates, [of_source, of_target])) = &self.counted else { return (self.n_rows, Some(0.0)) };
         let entry = candidates.find(source, target).expect("partners are candidates");
@@ -91,8 +88,6 @@ impl Known {
         (self.n_rows - candidates.sketched_rows[entry], error)
     }
 }
-
-const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Backward];
 
 impl Results {
     /// Nothing is known yet.
@@ -214,7 +209,7 @@ impl Results {
         Ok(())
     }
 
-    fn is_mutual(&self, pair: usize, direction: Direction, latent: u32, partner: u32) -> bool {
+    pub(super) fn is_mutual(&self, pair: usize, direction: Direction, latent: u32, partner: u32) -> bool {
         let (source, target) = match direction {
             Direction::Forward => (latent, partner),
             Direction::Backward => (partner, latent),
@@ -222,106 +217,10 @@ impl Results {
         self.mutual[pair].get(&source) == Some(&target)
     }
 
-    /// Rows of `latents`.
-    pub fn latent_rows<'a>(&'a self, spaces: &'a Spaces) -> impl Iterator<Item = LatentRow> + 'a {
-        let columns = label_columns(&self.plan, spaces);
-        let fields = &self.plan.spec.corpus.labels;
-        let keys: Vec<LabelKey> = (columns.iter())
-            .map(|c| (fields.iter().position(|f| *f == c.field).expect("a column of a field"), c.value.clone()))
-            .collect();
-        spaces.iter().flat_map(move |(s, known)| {
-            let site = Arc::new(self.plan.spaces[*s].site.clone());
-            let keys = keys.clone();
-            let n = known.sums.d_sae();
-            // decoding the contexts is most of the work, so a stretch of latents is done by all threads at once
-            (0..n).step_by(LATENTS_AT_ONCE).flat_map(move |from| {
-                let stretch = from..(from + LATENTS_AT_ONCE).min(n);
-                stretch.into_par_iter().map(|i| self.latent_row(*s, &site, known, i, &keys)).collect::<Vec<LatentRow>>()
-            })
-        })
-    }
-
-    fn latent_row(
-        &self,
-        s: usize,
-        site: &Arc<Site>,
-        known: &SpaceSnapshot,
-        i: usize,
-        labels: &[LabelKey],
-    ) -> LatentRow {
-        let sums = &known.sums;
-        let categories = self.plan.spec.estimate.lists.as_ref().zip(self.members.get(&s)).map(|(lists, members)| {
-            let of = lists.categories.keys().zip(members);
-            of.filter(|(_, members)| members.binary_search(&(i as u32)).is_ok()).map(|(name, _)| name.clone()).collect()
-        });
-        let top = |t: &crate::moments::TopToken| TopToken {
-            token: self.tokenizer.token_text(t.token()),
-            value: t.value,
-            context: self.tokenizer.decode(&t.context).unwrap_or_default(),
-            document: t.document.to_string(),
-        };
-        let label = |key| known.labels.get(key).map(|c| LabelSum { n_active: c.n_active[i], sum: c.sum[i] });
-        LatentRow {
-            site: site.clone(),
-            latent: i as u32,
-            n_active: sums.n_active[i],
-            frequency: sums.n_active[i] as f64 / sums.n_rows.max(1) as f64,
-            mean: sums.mean(i).unwrap_or(0.0),
-            std: sums.std(i).unwrap_or(0.0),
-            max: sums.is_alive(i).then(|| sums.max[i]),
-            alive: sums.is_alive(i),
-            top: known.top[i].iter().map(top).collect(),
-            categories,
-            labels: labels.iter().map(label).collect(),
-        }
-    }
-
-    /// Rows of `matches`.
-    pub fn match_rows(&self) -> impl Iterator<Item = MatchRow> + '_ {
-        (0..self.plan.pairs.len()).flat_map(move |p| {
-            let pair = Arc::new(self.table_pair(p));
-            DIRECTIONS.into_iter().flat_map(move |direction| {
-                let pair = pair.clone();
-                let n = self.views[p][side(direction)].best.len() as u32;
-                (0..n).flat_map(move |latent| self.matches_of(&pair, p, direction, latent))
-            })
-        })
-    }
-
     /// A pair as tables name it.
     pub fn table_pair(&self, p: usize) -> crate::table::Pair {
         let (source, target) = self.plan.pair_sites(p);
         crate::table::Pair { source: source.clone(), target: target.clone() }
-    }
-
-    /// The rows of one picking latent.
-    fn matches_of(&self, pair: &Arc<crate::table::Pair>, p: usize, direction: Direction, latent: u32) -> Vec<MatchRow> {
-        let view = &self.views[p][side(direction)];
-        let partners = &view.best[latent as usize];
-        let row = |(rank, &verdict): (usize, &Verdict)| {
-            let partner = partners[rank];
-            let other = partner.map(|p| p.latent);
-            let (source_latent, target_latent) = match direction {
-                Direction::Forward => (Some(latent), other),
-                Direction::Backward => (other, Some(latent)),
-            };
-            let (exact_tokens, standard_error) = self.known[p].how_well(source_latent.zip(target_latent));
-            MatchRow {
-                pair: pair.clone(),
-                source_latent,
-                target_latent,
-                exact_tokens,
-                standard_error,
-                correlation: partner.map(|p| p.correlation.value()),
-                chance: if rank == 0 { view.chance[latent as usize] } else { Chance::default() },
-                rank: rank as u32 + 1,
-                direction,
-                mutual: rank == 0 && other.is_some_and(|o| self.is_mutual(p, direction, latent, o)),
-                kept: verdict == Verdict::Kept,
-                dropped_by: verdict.dropped_by().map(str::to_string),
-            }
-        };
-        view.verdicts[latent as usize].iter().enumerate().map(row).collect()
     }
 
     /// Kept matches of a pair as (source, target), in order of the picking latent.
@@ -339,9 +238,6 @@ impl Results {
             .collect()
     }
 }
-
-/// Latents whose rows are made together.
-const LATENTS_AT_ONCE: usize = 4096;
 
 /// Index of a direction.
 pub fn side(direction: Direction) -> usize {
@@ -388,13 +284,4 @@ fn values(best: &[Option<Partner>]) -> Vec<Option<f64>> {
 /// Latents of which a listed partner is kept.
 fn n_kept(verdicts: &[Vec<Verdict>]) -> u64 {
     verdicts.iter().filter(|v| v.contains(&Verdict::Kept)).count() as u64
-}
-
-/// Every (field, value) seen in any space, in order of field as listed and value.
-pub fn label_columns(plan: &Plan, spaces: &Spaces) -> Vec<LabelColumn> {
-    let keys: std::collections::BTreeSet<_> =
-        spaces.values().flat_map(|s| s.labels.labels().map(|(k, _)| k.clone())).collect();
-    keys.into_iter()
-        .map(|(field, value)| LabelColumn { field: plan.spec.corpus.labels[field].clone(), value })
-        .collect()
 }

@@ -3,9 +3,10 @@
 //! tables by what the set names.
 
 use crate::engine::memory;
-use crate::engine::publish::Due;
-use crate::engine::results::{Results, label_columns};
-use crate::engine::subset::SavedTiles;
+use crate::engine::results::due::Due;
+use crate::engine::results::judged::Results;
+use crate::engine::results::rows::label_columns;
+use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
 use crate::moments::Repeated;
 use crate::plan::Plan;

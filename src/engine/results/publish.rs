@@ -2,15 +2,16 @@
 
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
-use crate::engine::message::{ChanceSnapshot, Control, Note, SavedFile, ViewRow};
-use crate::engine::results::{Facts, RawMoments, Results, Spaces, View};
+use crate::engine::event::{Event, Observer, SnapshotFacts};
+use crate::engine::message::{Control, SavedFile, Spaces};
+use crate::engine::results::due::Due;
+use crate::engine::results::judged::{Results, View};
+use crate::engine::results::saved_tiles::SavedTiles;
+use crate::engine::results::tables::{make_tables, origin};
 use crate::engine::shared::{Shared, Stage};
-use crate::engine::subset::SavedTiles;
-use crate::engine::tables::{make_tables, origin};
-use crate::engine::{Event, Observer, SnapshotFacts};
 use crate::error::Result;
 use crate::ids::BatchIndex;
-use crate::moments::{Candidates, DocumentRows, Repeated};
+use crate::moments::Repeated;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{Environment, FileRecord, Manifest, RunDir, SetRecord, StateFile, StateLayout};
@@ -32,53 +33,6 @@ pub struct Publisher {
     parts: (String, BTreeMap<String, String>),
     /// What the manifest says beside.
     extra: serde_json::Value,
-}
-
-/// What arrived for one batch that has something due.
-#[derive(Default)]
-pub struct Due {
-    pub control: Option<Control>,
-    pub deltas: Vec<(ViewRow, isize)>,
-    pub spaces: Spaces,
-    pub raw: RawMoments,
-    pub chance: Vec<Arc<ChanceSnapshot>>,
-    pub documents: DocumentRows,
-    /// How well the candidates of a pair are known; none where Σxy is exact.
-    pub candidates: BTreeMap<usize, Arc<Candidates>>,
-    /// How many of the contexts were seen before; `None` without contexts.
-    pub contexts: Option<Repeated>,
-    pub saved: Vec<SavedFile>,
-}
-
-impl Due {
-    /// Takes a note in.
-    pub fn note(&mut self, note: Note) {
-        match note {
-            Note::Due(control) => self.control = Some(control),
-            Note::Space(s) => {
-                self.spaces.insert(s.space, s);
-            }
-            Note::Moments(k, m) => {
-                self.raw.own.insert(k, m);
-            }
-            Note::CrossMoments(k, m) => {
-                self.raw.cross.insert(k, m);
-            }
-            Note::Chance(c) => self.chance.push(c),
-            Note::Documents(d) => self.documents = d,
-            Note::Candidates(pair, candidates) => {
-                self.candidates.insert(pair, candidates);
-            }
-            Note::Contexts(repeated) => self.contexts = Some(repeated),
-            Note::Saved(file) => self.saved.push(file),
-        }
-    }
-
-    /// What the views are judged by.
-    pub fn facts(&self) -> Facts<'_> {
-        let Due { spaces, chance, candidates, documents, .. } = self;
-        Facts { spaces, chance, candidates, documents }
-    }
 }
 
 impl Publisher {

@@ -1,21 +1,11 @@
 //! What is said of a pair as a whole: its counts beside those of chance, and whether there is enough text to tell. Judged matches in,
 //! counts for `pairs` and `history` out.
 
-use crate::engine::results::{Results, Spaces};
-use crate::matching::{MIN_DOCUMENTS, MatchCounts, NoChance, too_few};
+use crate::engine::message::Spaces;
+use crate::engine::results::judged::{BesideChance, Results};
+use crate::matching::{MIN_DOCUMENTS, NoChance, too_few};
 use crate::table::{PairCounts, PairRow};
 use std::sync::Arc;
-
-/// Counts of a pair's matches, and the same of the rotated tiles; `None` where there are none.
-#[derive(Clone, Debug, Default)]
-pub struct BesideChance {
-    pub matches: MatchCounts,
-    pub by_chance: Option<MatchCounts>,
-    /// Kept matches in which the source picks, and in which the target does.
-    pub n_kept: [u64; 2],
-    /// Those that the same filters keep of the rotated tiles.
-    pub n_kept_null: Option<[u64; 2]>,
-}
 
 impl Results {
     /// The counts of pair `p`, to be asked for when its matches are judged.

@@ -1,11 +1,13 @@
 //! The workers and processes that a run's dataflow runs in: how they start, agree on where they stand, and end.
 
 use crate::corpus::Corpus;
-use crate::engine::dataflow::build;
-use crate::engine::meeting::{Meeting, Peers};
-use crate::engine::schedule::Schedule;
-use crate::engine::source::{SourceParts, feed, second_schedule};
-use crate::engine::{Job, keep_or_fail, second_pass};
+use crate::engine::dataflow::cluster::Cluster;
+use crate::engine::dataflow::graph::build;
+use crate::engine::dataflow::rendezvous::{Meeting, Peers};
+use crate::engine::dataflow::schedule::Schedule;
+use crate::engine::dataflow::source::{SourceParts, feed, second_schedule};
+use crate::engine::job::Job;
+use crate::engine::message::second_pass;
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
@@ -23,50 +25,6 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::vec::{Broadcast, ToStream};
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::worker::Worker;
-
-/// Workers and processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// Worker threads in each process.
-    pub workers: usize,
-    /// This process.
-    pub process: usize,
-    /// `HOST:PORT` of every process, in order; empty for one process.
-    pub hosts: Vec<String>,
-}
-
-impl Cluster {
-    /// One process of `workers` workers.
-    pub fn local(workers: usize) -> Self {
-        Cluster { workers, process: 0, hosts: Vec::new() }
-    }
-
-    /// Batches that may be unfinished at once where nobody says: one in the hands of each worker, and two more that are read or
-    /// folded; with several workers one more for each, so that none waits for the one that reads.
-    pub fn in_flight(&self) -> u64 {
-        let n = (self.workers * self.hosts.len().max(1)) as u64;
-        if n == 1 { 3 } else { 2 + 2 * n }
-    }
-
-    /// What timely's workers of this process are made of: threads alone, or threads and the connections to all `peers`.
-    fn workers(&self, peers: Peers) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
-        let n = self.workers.max(1);
-        let connected = if peers.is_empty() {
-            let config = if n == 1 { Config::Thread } else { Config::Process(n) };
-            config.try_build()
-        } else {
-            let hooks = Hooks::default();
-            let threads = ProcessBuilder::new_typed_vector(n, hooks.refill.clone(), hooks.spill.clone());
-            initialize_networking_from_sockets(threads, peers, self.process, n, hooks)
-                .map(|(workers, guard)| {
-                    let workers = workers.into_iter().map(AllocatorBuilder::Tcp).collect();
-                    (workers, Box::new(guard) as Box<dyn Any + Send>)
-                })
-                .map_err(|e| e.to_string())
-        };
-        connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
-    }
-}
 
 /// A panic in one worker would leave the others waiting for ever, so it ends the process; peers see the closed socket and
 /// end too. State on disk is a committed checkpoint at every moment, so nothing is lost.
@@ -98,12 +56,12 @@ const IDLE_EFFORT: isize = 10_000;
 ///
 /// # Errors
 /// `Machine` when a worker cannot start or ends badly; those of the [`Meeting`].
-pub(super) fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
+pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
     let Some(peers) = meeting.wait()? else {
         job.shared.request_stop();
         return Ok(());
     };
-    let (workers, connections) = job.cluster.workers(peers)?;
+    let (workers, connections) = workers_of(&job.cluster, peers)?;
     let mut worker = timely::WorkerConfig::default();
     // arrangements are brought together between snapshots, so that what they hold does not grow with their number
     differential_dataflow::configure(
@@ -150,7 +108,7 @@ pub(super) fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Res
             stop_requested: Box::new(move || run.stop_requested()),
         });
         let probe = ProbeHandle::new();
-        let Some(resume) = keep_or_fail(&of_job.shared, agree(worker, &of_job)) else {
+        let Some(resume) = of_job.shared.keep(agree(worker, &of_job)) else {
             return;
         };
         build(worker, &of_job, resume, parts, &probe);
@@ -178,6 +136,25 @@ pub(super) fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Res
         result.map_err(|e| Error::machine(format!("a worker ended badly: {e}")))?;
     }
     Ok(())
+}
+
+/// What timely's workers of this process are made of: threads alone, or threads and the connections to all `peers`.
+fn workers_of(cluster: &Cluster, peers: Peers) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
+    let n = cluster.workers.max(1);
+    let connected = if peers.is_empty() {
+        let config = if n == 1 { Config::Thread } else { Config::Process(n) };
+        config.try_build()
+    } else {
+        let hooks = Hooks::default();
+        let threads = ProcessBuilder::new_typed_vector(n, hooks.refill.clone(), hooks.spill.clone());
+        initialize_networking_from_sockets(threads, peers, cluster.process, n, hooks)
+            .map(|(workers, guard)| {
+                let workers = workers.into_iter().map(AllocatorBuilder::Tcp).collect();
+                (workers, Box::new(guard) as Box<dyn Any + Send>)
+            })
+            .map_err(|e| e.to_string())
+    };
+    connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
 }
 
 /// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then tells the others,

@@ -1,8 +1,7 @@
 //! Correlations of a few latents with a few others, from the tiles that a checkpoint holds: what a category's own pairing
 //! needs, where each picks among the members alone.
 
-use crate::engine::message::SavedFile;
-use crate::engine::results::Spaces;
+use crate::engine::message::{SavedFile, Spaces};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;

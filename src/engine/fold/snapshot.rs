@@ -1,6 +1,6 @@
 //! What one worker says of its sums at a snapshot: which best partners changed, and what the tables need besides.
 
-use crate::engine::fold::{Fold, Held, OwnedCross, OwnedTile};
+use crate::engine::fold::held::{Fold, Held, OwnedCross, OwnedTile};
 use crate::engine::message::{ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{

@@ -1,7 +1,7 @@
 //! The match views, maintained by differential dataflow: best per source, best per target, mutual best.
 //!
 //! Only rows that changed since the last snapshot come in, so between snapshots the views cost what changed. The argmax of
-//! a source latent is already known in its tile; a target's is put together here from the workers' candidates. [`scan`]
+//! a source latent is already known in its tile; a target's is put together here from the workers' candidates. `results::scan`
 //! makes the same rows by looking at everything: for sums that are read back, and as the test's oracle.
 //!
 //! What the filters say is not maintained here: `matching::judge` looks at a whole pair at once, which the one-to-one rules
@@ -13,11 +13,9 @@
 use crate::engine::message::{Folded, ViewInput, ViewRow};
 use crate::ids::BatchIndex;
 use crate::matching::{Correlation, Direction};
-use crate::plan::Plan;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::{AsCollection, VecCollection};
-use std::collections::BTreeMap;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::vec::Map;
 
@@ -86,48 +84,6 @@ pub fn views<'scope>(
             correlation: Correlation::new(f64::from_bits(correlation)).expect("it was one"),
         })
         .concat(mutual)
-}
-
-/// The rows of the views that follow from what a fold that holds all of it says first.
-pub fn settled_views(said: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize)> {
-    let inputs = said.into_iter().filter_map(|folded| match folded {
-        Folded::Delta(row, _) => Some(row),
-        Folded::Note(_) => None,
-    });
-    scan(inputs, plan.spec.estimate.best).into_iter().map(|row| (row, 1)).collect()
-}
-
-/// All rows of the views, from all rows of all workers at once.
-fn scan(inputs: impl IntoIterator<Item = ViewInput>, best: usize) -> Vec<ViewRow> {
-    let mut out = Vec::new();
-    let mut candidates: BTreeMap<(u32, u32), Vec<(std::cmp::Reverse<Correlation>, u32)>> = BTreeMap::new();
-    // by pair and source
-    let mut first: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-    for input in inputs {
-        match input {
-            ViewInput::Forward { pair, source: latent, rank, target: partner, correlation } => {
-                if rank == 0 {
-                    first.insert((pair, latent), partner);
-                }
-                out.push(ViewRow::Best { direction: Direction::Forward, pair, latent, rank, partner, correlation });
-            }
-            ViewInput::Backward { pair, target, source, correlation }
-            | ViewInput::RankedBackward { pair, target, source, correlation, .. } => {
-                candidates.entry((pair, target)).or_default().push((std::cmp::Reverse(correlation), source));
-            }
-        }
-    }
-    for ((pair, target), mut sources) in candidates {
-        sources.sort_unstable();
-        for (rank, &(std::cmp::Reverse(correlation), source)) in sources.iter().take(best).enumerate() {
-            let (direction, rank) = (Direction::Backward, rank as u8);
-            out.push(ViewRow::Best { direction, pair, latent: target, rank, partner: source, correlation });
-        }
-        if first.get(&(pair, sources[0].1)) == Some(&target) {
-            out.push(ViewRow::Mutual { pair, source: sources[0].1, target });
-        }
-    }
-    out
 }
 
 const FORWARD: u32 = 0;

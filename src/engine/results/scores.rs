@@ -1,8 +1,9 @@
 //! How alike are the spaces at a snapshot? Kept matches' decoder rows and raw co-moments in, rows of `similarities` with their
 //! nulls out; no dataflow here, and nothing is written.
 
-use crate::engine::results::{RawMoments, Results, Spaces};
-use crate::engine::subset::SavedTiles;
+use crate::engine::message::{RawMoments, Spaces};
+use crate::engine::results::judged::Results;
+use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::matching::assignment::first_one_to_one;

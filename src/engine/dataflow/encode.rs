@@ -1,0 +1,54 @@
+//! The operator `Encode`: each batch is put through models and SAEs on one worker, and what it gives goes to all of them.
+
+use crate::engine::encode::encode_batch;
+use crate::engine::job::Job;
+use crate::engine::message::{Encoded, Work};
+use crate::ids::BatchIndex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::{Scope, Stream};
+
+/// What every batch gives, once for each of `peers` workers. Batch t is encoded on worker (t + 1) mod `peers`.
+pub fn encode<'scope>(
+    scope: Scope<'scope, BatchIndex>,
+    work: Stream<'scope, BatchIndex, Vec<Work>>,
+    job: Arc<Job>,
+    peers: usize,
+) -> Stream<'scope, BatchIndex, Vec<Encoded>> {
+    work.unary::<CapacityContainerBuilder<Vec<Encoded>>, _, _, _>(
+        // the worker that reads has the last of each round: the others have theirs before it begins
+        Exchange::new(|w: &Work| w.control.t + 1),
+        "Encode",
+        move |_, info| {
+            let activator = scope.activator_for(info.address);
+            let mut waiting: VecDeque<(Capability<BatchIndex>, Work)> = VecDeque::new();
+            move |input, output| {
+                input.for_each(|capability, data| {
+                    for work in data.drain(..) {
+                        if let Some(capability) = capability.retain_least(output.output_index()) {
+                            waiting.push_back((capability, work));
+                        }
+                    }
+                });
+                // one at a time: what comes after it, and letting others in, does not wait for all
+                let Some((capability, work)) = waiting.pop_front() else { return };
+                if !waiting.is_empty() {
+                    activator.activate();
+                }
+                if job.shared.failed() {
+                    return;
+                }
+                let batch = encode_batch(&job.plan, &job.loaded, &work.tokens, &job.shared, !work.control.again);
+                let Some(batch) = job.shared.keep(batch).map(Arc::new) else { return };
+                let mut session = output.session(&capability);
+                for to in 0..peers as u64 {
+                    session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });
+                }
+            }
+        },
+    )
+}

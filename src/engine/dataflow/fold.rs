@@ -1,0 +1,113 @@
+//! The operator `Fold`: each worker applies the batches in order of their number, and says what is due after them.
+
+use crate::engine::fold::{Fold, checkpoint};
+use crate::engine::job::Job;
+use crate::engine::memory;
+use crate::engine::message::{Encoded, Folded, Note};
+use crate::engine::shared::{Shared, Stage};
+use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
+use crate::store::Manifest;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map;
+
+/// Changed rows and notes, each with its batch, of worker `index` of `peers`, whose memory begins as the checkpoint `resume` has it.
+pub fn fold<'scope>(
+    encoded: Stream<'scope, BatchIndex, Vec<Encoded>>,
+    job: Arc<Job>,
+    resume: Option<Arc<Manifest>>,
+    index: usize,
+    peers: usize,
+) -> Stream<'scope, BatchIndex, Vec<(Folded, BatchIndex)>> {
+    encoded.unary_frontier::<CapacityContainerBuilder<Vec<(Folded, BatchIndex)>>, _, _, _>(
+        Exchange::new(|e: &Encoded| e.to),
+        "Fold",
+        move |_, _| {
+            let mut fold = Fold::new(job.plan.clone(), index, peers);
+            if let Some(manifest) = &resume {
+                job.shared.keep(checkpoint::add(&mut fold, &job.run, manifest, 0, |k| job.plan.tile_name(k)));
+            }
+            let mut expected = resume.as_ref().map_or(0, |m| m.next_batch);
+            let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, Encoded)> = BTreeMap::new();
+            move |(input, frontier), output| {
+                input.for_each(|capability, data| {
+                    for encoded in data.drain(..) {
+                        if let Some(capability) = capability.retain_least(output.output_index()) {
+                            waiting.insert(encoded.control.t, (capability, encoded));
+                        }
+                    }
+                });
+                job.shared.in_flight.fetch_max(waiting.len() as u64, Relaxed);
+                while let Some(first) = waiting.first_entry() {
+                    // more of t may come from elsewhere, or batches before it: wait, and apply in order
+                    if frontier.frontier().less_equal(first.key()) || job.shared.failed() {
+                        break;
+                    }
+                    let (t, (capability, encoded)) = first.remove_entry();
+                    if t != expected {
+                        job.shared.fail(Error::state(format!(
+                            "this process stands before batch {expected}, process 0 sent batch {t}; all processes must see \
+                             the same run directory: start all of them again"
+                        )));
+                        break;
+                    }
+                    expected += 1;
+                    let out = fold_one(&mut fold, &job, index, &encoded);
+                    if let Some(out) = job.shared.keep(out) {
+                        output.session(&capability).give_iterator(out.into_iter().map(|o| (o, t)));
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// The notes for the publisher among what was folded.
+pub fn notes_of<'scope>(
+    folded: Stream<'scope, BatchIndex, Vec<(Folded, BatchIndex)>>,
+) -> Stream<'scope, BatchIndex, Vec<(Note, BatchIndex)>> {
+    folded.flat_map(|(out, t)| match out {
+        Folded::Note(note) => Some((note, t)),
+        Folded::Delta(..) => None,
+    })
+}
+
+/// One batch into one worker's memory, and what is due after it.
+fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
+    let shared: &Shared = &job.shared;
+    let control = &encoded.control;
+    shared.timed(Stage::Fold, || fold.apply(&encoded.batch, control.again))?;
+    if index == 0 {
+        shared.rows.store(control.rows, Relaxed);
+    }
+    let mut out = Vec::new();
+    if control.snapshot.is_some() {
+        // what batches left free must not stand beside what a snapshot takes
+        memory::give_back();
+        shared.in_snapshot.fetch_add(1, Relaxed);
+        shared.timed(Stage::Snapshot, || {
+            out.extend(fold.snapshot(control.choose));
+            out.extend(fold.notes().into_iter().map(Folded::Note));
+        });
+        shared.in_snapshot.fetch_sub(1, Relaxed);
+    }
+    if control.checkpoint {
+        let saved = shared
+            .timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1, |k| job.plan.tile_name(k)))?;
+        out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
+    }
+    if index == 0 && (control.snapshot.is_some() || control.checkpoint) {
+        out.push(Folded::Note(Note::Due(control.clone())));
+    }
+    if control.snapshot.is_some() || control.checkpoint {
+        memory::give_back();
+    }
+    Ok(out)
+}

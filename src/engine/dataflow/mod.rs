@@ -1,0 +1,20 @@
+//! The dataflow of a run: its workers, its graph, and the operators in it.
+//!
+//! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`). Each
+//! operator is one file: `source` lets batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions
+//! of `engine` that know of no dataflow, `views` maintains the matches.
+
+mod cluster;
+mod encode;
+mod fold;
+mod graph;
+mod publish;
+mod rendezvous;
+mod schedule;
+mod source;
+mod views;
+mod workers;
+
+pub use cluster::Cluster;
+pub use rendezvous::Meeting;
+pub use workers::{abort_on_panic, execute};

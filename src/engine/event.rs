@@ -1,0 +1,32 @@
+//! What happens in a run, as its observers hear of it.
+
+use crate::table::HistoryRow;
+use std::sync::Arc;
+
+/// What happened, for observers of a run.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Tables were published.
+    Snapshot(SnapshotFacts),
+    /// State was committed.
+    Checkpoint {
+        /// Counted rows.
+        tokens: u64,
+        /// Whether the run is finished with it.
+        finished: bool,
+    },
+}
+
+/// A snapshot in figures.
+#[derive(Clone, Debug)]
+pub struct SnapshotFacts {
+    /// Its number, from 1.
+    pub snapshot: u32,
+    /// Counted rows.
+    pub tokens: u64,
+    /// One row per pair.
+    pub pairs: Vec<HistoryRow>,
+}
+
+/// Called with every event, on a worker's thread.
+pub type Observer = Arc<dyn Fn(Event) + Send + Sync>;

@@ -1,0 +1,7 @@
+//! The sums that one worker holds: folded (`held`), looked at (`snapshot`), saved and added up (`checkpoint`). No dataflow here.
+
+pub mod checkpoint;
+mod held;
+mod snapshot;
+
+pub use held::Fold;

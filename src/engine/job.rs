@@ -1,0 +1,43 @@
+//! What does a run need, and how did it end?
+
+use crate::corpus::Tokenizer;
+use crate::engine::dataflow::Cluster;
+use crate::engine::encode::Loaded;
+use crate::engine::event::Observer;
+use crate::engine::shared::Shared;
+use crate::plan::Plan;
+use crate::store::{Manifest, RunDir};
+use std::sync::Arc;
+
+/// Everything a run needs.
+pub struct Job {
+    /// The resolved dataflow file.
+    pub plan: Arc<Plan>,
+    /// Models and SAEs.
+    pub loaded: Arc<Loaded>,
+    /// The models' tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The run directory.
+    pub run: Arc<RunDir>,
+    /// The checkpoint to resume from, on process 0; it tells the others.
+    pub resume: Option<Manifest>,
+    /// Workers and processes.
+    pub cluster: Cluster,
+    /// Batches that may be unfinished at once.
+    pub in_flight: u64,
+    /// Status of this process.
+    pub shared: Arc<Shared>,
+    /// Called with every event.
+    pub observer: Observer,
+    /// What the manifest is to say beside.
+    pub extra: serde_json::Value,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The corpus was read to its end, or the stop rule was met.
+    Finished,
+    /// A stop was asked for; the run can be resumed.
+    Stopped,
+}

@@ -1,0 +1,54 @@
+//! What arrived for one batch that has something due: views, sums and state files, from all workers.
+
+use crate::engine::message::{ChanceSnapshot, Control, Note, RawMoments, SavedFile, Spaces, ViewRow};
+use crate::engine::results::judged::Facts;
+use crate::moments::{Candidates, DocumentRows, Repeated};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What arrived for one batch that has something due.
+#[derive(Default)]
+pub struct Due {
+    pub control: Option<Control>,
+    pub deltas: Vec<(ViewRow, isize)>,
+    pub spaces: Spaces,
+    pub raw: RawMoments,
+    pub chance: Vec<Arc<ChanceSnapshot>>,
+    pub documents: DocumentRows,
+    /// How well the candidates of a pair are known; none where Σxy is exact.
+    pub candidates: BTreeMap<usize, Arc<Candidates>>,
+    /// How many of the contexts were seen before; `None` without contexts.
+    pub contexts: Option<Repeated>,
+    pub saved: Vec<SavedFile>,
+}
+
+impl Due {
+    /// Takes a note in.
+    pub fn note(&mut self, note: Note) {
+        match note {
+            Note::Due(control) => self.control = Some(control),
+            Note::Space(s) => {
+                self.spaces.insert(s.space, s);
+            }
+            Note::Moments(k, m) => {
+                self.raw.own.insert(k, m);
+            }
+            Note::CrossMoments(k, m) => {
+                self.raw.cross.insert(k, m);
+            }
+            Note::Chance(c) => self.chance.push(c),
+            Note::Documents(d) => self.documents = d,
+            Note::Candidates(pair, candidates) => {
+                self.candidates.insert(pair, candidates);
+            }
+            Note::Contexts(repeated) => self.contexts = Some(repeated),
+            Note::Saved(file) => self.saved.push(file),
+        }
+    }
+
+    /// What the views are judged by.
+    pub fn facts(&self) -> Facts<'_> {
+        let Due { spaces, chance, candidates, documents, .. } = self;
+        Facts { spaces, chance, candidates, documents }
+    }
+}

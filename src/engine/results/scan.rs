@@ -1,0 +1,49 @@
+//! The rows of the match views from all of their input at once: for sums that are read back, and the oracle of the views that a
+//! dataflow maintains.
+
+use crate::engine::message::{Folded, ViewInput, ViewRow};
+use crate::matching::{Correlation, Direction};
+use crate::plan::Plan;
+use std::collections::BTreeMap;
+
+/// The rows of the views that follow from what a fold that holds all of it says first.
+pub fn settled_views(said: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize)> {
+    let inputs = said.into_iter().filter_map(|folded| match folded {
+        Folded::Delta(row, _) => Some(row),
+        Folded::Note(_) => None,
+    });
+    scan(inputs, plan.spec.estimate.best).into_iter().map(|row| (row, 1)).collect()
+}
+
+/// All rows of the views, from all rows of all workers at once.
+pub fn scan(inputs: impl IntoIterator<Item = ViewInput>, best: usize) -> Vec<ViewRow> {
+    let mut out = Vec::new();
+    let mut candidates: BTreeMap<(u32, u32), Vec<(std::cmp::Reverse<Correlation>, u32)>> = BTreeMap::new();
+    // by pair and source
+    let mut first: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+    for input in inputs {
+        match input {
+            ViewInput::Forward { pair, source: latent, rank, target: partner, correlation } => {
+                if rank == 0 {
+                    first.insert((pair, latent), partner);
+                }
+                out.push(ViewRow::Best { direction: Direction::Forward, pair, latent, rank, partner, correlation });
+            }
+            ViewInput::Backward { pair, target, source, correlation }
+            | ViewInput::RankedBackward { pair, target, source, correlation, .. } => {
+                candidates.entry((pair, target)).or_default().push((std::cmp::Reverse(correlation), source));
+            }
+        }
+    }
+    for ((pair, target), mut sources) in candidates {
+        sources.sort_unstable();
+        for (rank, &(std::cmp::Reverse(correlation), source)) in sources.iter().take(best).enumerate() {
+            let (direction, rank) = (Direction::Backward, rank as u8);
+            out.push(ViewRow::Best { direction, pair, latent: target, rank, partner: source, correlation });
+        }
+        if first.get(&(pair, sources[0].1)) == Some(&target) {
+            out.push(ViewRow::Mutual { pair, source: sources[0].1, target });
+        }
+    }
+    out
+}
