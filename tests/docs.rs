@@ -118,7 +118,7 @@ fn defaults_in_the_document_are_the_programs() {
 }
 
 #[test]
-fn every_command_in_the_readme_is_in_the_help() {
+fn every_command_in_the_documents_is_in_the_help() {
     let root = help(&[]);
     let commands: BTreeMap<String, String> = subcommands(&root)
         .into_iter()
@@ -130,22 +130,27 @@ fn every_command_in_the_readme_is_in_the_help() {
     assert!(commands.contains_key("run") && commands.contains_key("plan"), "{root}");
     let readme = read("README.md");
     let not_there = between(&readme, "## Not there yet", "\n## ");
-    let mut seen = 0;
-    for line in command_lines(&readme.replace(not_there, "")) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(text) = commands.get(words[1]) else { panic!("README: {line:?}: no command {}", words[1]) };
-        for flag in words[2..].iter().filter(|w| w.starts_with("--")) {
-            let flag = flag.trim_end_matches([',', '.', ';']);
-            assert!(has_flag(text, flag), "README: {line:?}: cognate {} has no {flag}", words[1]);
+    let mut shown = BTreeSet::new();
+    for (name, text) in guides() {
+        let document = text.replace(not_there, "");
+        for line in command_lines(&document) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let Some(text) = commands.get(words[1]) else { panic!("{name}: {line:?}: no command {}", words[1]) };
+            for flag in words[2..].iter().filter(|w| w.starts_with("--")) {
+                let flag = flag.trim_end_matches([',', '.', ';']);
+                assert!(has_flag(text, flag), "{name}: {line:?}: cognate {} has no {flag}", words[1]);
+            }
+            shown.insert(words[1].to_owned());
         }
-        seen += 1;
+        // flags that stand alone in the text belong to some command
+        for word in in_code(&document).filter(|w| w.starts_with("--")) {
+            let flag = word.split_whitespace().next().expect("it is not empty");
+            let cargo = flag == "--no-default-features";
+            assert!(cargo || commands.values().any(|text| has_flag(text, flag)), "{name}: no command has {flag}");
+        }
     }
-    assert!(seen >= 5, "README shows no commands");
-    // flags that stand alone in the text belong to some command
-    for word in in_code(&readme).filter(|w| w.starts_with("--")) {
-        let flag = word.split_whitespace().next().expect("it is not empty");
-        assert!(commands.values().any(|text| has_flag(text, flag)), "README: no command has {flag}");
-    }
+    let hidden: Vec<&String> = commands.keys().filter(|c| !shown.contains(*c)).collect();
+    assert!(hidden.is_empty(), "no document shows {hidden:?}");
 }
 
 #[test]
@@ -161,8 +166,7 @@ fn what_is_said_to_be_missing_is_missing() {
 #[test]
 fn examples_are_right_dataflow_files() {
     let mut examples = 0;
-    for name in ["README.md", "dataflows/README.md"] {
-        let text = read(name);
+    for (name, text) in guides() {
         for block in text.split("```toml\n").skip(1) {
             let block = block.split("```").next().expect("split gives a first part");
             DataflowSpec::parse(block, Path::new("example.toml")).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -189,14 +193,28 @@ fn the_readmes_two_commands_are_those_that_are_checked() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "dataflows/README.md"] {
-        let text = read(name);
-        let home = Path::new(name).parent().expect("a file has a folder");
+    let others = ["ARCHITECTURE.md", "CHANGELOG.md"].map(|name| (name.to_owned(), read(name)));
+    for (name, text) in guides().into_iter().chain(others) {
+        let home = Path::new(&name).parent().expect("a file has a folder");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().expect("split gives a first part");
             assert!(link.starts_with("http") || home.join(file).exists(), "{name}: {link} leads nowhere");
         }
     }
+}
+
+/// The documents for users, with their paths.
+fn guides() -> Vec<(String, String)> {
+    let mut names = vec!["README.md".to_owned(), "dataflows/README.md".to_owned()];
+    for entry in std::fs::read_dir("docs").expect("the folder is there") {
+        let name = entry.expect("it can be listed").file_name().into_string().expect("names are text");
+        if name.ends_with(".md") {
+            names.push(format!("docs/{name}"));
+        }
+    }
+    names.sort();
+    assert!(names.len() > 5, "{names:?}");
+    names.into_iter().map(|name| (name.clone(), read(&name))).collect()
 }
 
 fn read(path: &str) -> String {

@@ -1,4 +1,4 @@
-//! Correlations from streamed sums against numpy's two-pass ones (`fixtures/matching`) and METHOD's check vectors.
+//! Correlations from streamed sums against numpy's two-pass ones (`fixtures/matching`) and check vectors of the published method.
 
 use cognate::linalg::Matrix;
 use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
@@ -449,7 +449,7 @@ fn how_long_a_whole_dictionary_takes() {
     }
 }
 
-/// The generator of METHOD §15.
+/// The generator of the check vectors.
 struct SplitMix(u64);
 
 impl SplitMix {
@@ -484,7 +484,7 @@ fn check_vector_v2() {
         row[2] += a0;
         row[3] = 0.0;
     }
-    // the formula of METHOD §4.1 from sums: Pearson times (T-1)/T times s²/(s+1e-8)² a side; f64 sums of f64 values, since
+    // the published formula (docs/method.md) from sums: Pearson times (T-1)/T times s²/(s+1e-8)² a side; f64 sums of f64 values, since
     // the vectors are f64 and a latent's stream is f32
     let sums = |x: &Matrix<f64>, i: usize| {
         (0..50).fold((0.0, 0.0), |(s, q), t| (s + x.row(t)[i], q + x.row(t)[i] * x.row(t)[i]))

@@ -28,9 +28,9 @@ pub struct Category {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CategoryRule {
-    /// METHOD §8.1: one of its strongest tokens is the word, and the word stands by itself in the text around it.
+    /// `word` of docs/method.md: one of its strongest tokens is the word, and the word stands by itself in the text around it.
     Word,
-    /// METHOD §8.4: its label holds the word anywhere.
+    /// `substring` of docs/method.md: its label holds the word anywhere.
     Substring,
 }
 

@@ -1,4 +1,4 @@
-//! Which tokens stand for no concept? The published lists by name (METHOD §5.2), and classes of tokens.
+//! Which tokens stand for no concept? The published lists by name, and classes of tokens.
 
 use serde::{Deserialize, Serialize};
 

@@ -43,7 +43,7 @@ impl Default for Filters {
 pub const TOP_STRINGS: usize = 5;
 
 impl Filters {
-    /// What the paper's one-to-one runs filter by (METHOD §5): the Pythia list, a shared string, the lowest index, then
+    /// What the paper's one-to-one runs filter by (docs/method.md): the Pythia list, a shared string, the lowest index, then
     /// r > 0.1.
     pub fn as_published() -> Filters {
         Filters {
@@ -70,11 +70,11 @@ pub enum OneToOne {
     Off,
     /// Once, by the highest correlation; ties go to the lower latent.
     Best,
-    /// Once, by the lowest latent that passes the filters before, whatever the correlations (METHOD §5.3).
+    /// Once, by the lowest latent that passes the filters before, whatever the correlations (docs/method.md).
     AsPublished,
     /// Once, so that the sum of correlations over all listed partners is largest; a latent may get its second choice.
     Hungarian,
-    /// Whom entropic optimal transport gives most of a latent to (METHOD §9); it may be given to several.
+    /// The partner that receives most of a latent in entropic optimal transport (docs/method.md); several latents may share it.
     Transport,
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::linalg::Matrix;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Latents a side that entropic transport takes, those with the largest maxima (METHOD §9: the pool).
+/// Latents per side that entropic transport takes, those with the largest maxima (docs/method.md).
 pub const TRANSPORT_POOL: usize = 3000;
 
 /// One direction of a pair.

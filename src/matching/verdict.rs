@@ -30,7 +30,7 @@ pub enum Rules {
     /// What was meant: Pearson's r, undefined without variance; p-values that count the observed pairing.
     #[default]
     Meant,
-    /// What the authors' code computes (METHOD §4 to §7): r times (N − 1)/N with 1e-8 added to each standard deviation, 0
+    /// What the authors' code computes (docs/method.md, "published"): r times (N − 1)/N with 1e-8 added to each standard deviation, 0
     /// without variance, so that a dead latent's partner is latent 0; p-values that may be 0.
     AsPublished,
 }

@@ -115,7 +115,7 @@ fn keys_that_change_sums_are_refused_by_name_and_changed_saes_too() {
     );
 }
 
-/// METHOD §8.2 by hand: dense latents of every row, the members' correlations by plain two-pass sums, each target picks among
+/// The published pairs within a category, by hand: dense latents of every row, the members' correlations by plain two-pass sums, each target picks among
 /// the members, the lowest target of each source stays.
 #[test]
 fn a_categorys_published_pairs_are_those_of_plain_sums() {

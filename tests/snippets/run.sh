@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the snippets of README.md that read tables (SQL by DuckDB, pandas, Polars) on a short run of the demo. The packages come
+# Runs the snippets of docs/tables.md that read tables (SQL by DuckDB, pandas, Polars) on a short run of the demo. The packages come
 # into an environment under target/; where there is no Python, or no package index, the test is skipped, and says so.
 # SNIPPETS_PYTHON=PYTHON takes a Python that has them.
 set -euo pipefail
@@ -22,4 +22,4 @@ if ! complete; then
 fi
 
 "$target/release/cognate" run dataflows/demo.toml --out "$work/runs/demo" --max-tokens 20000 --fresh --quiet
-"$python" tests/snippets/check.py README.md "$work"
+"$python" tests/snippets/check.py docs/tables.md "$work"

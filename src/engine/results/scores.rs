@@ -82,7 +82,7 @@ impl Results {
         Ok(out)
     }
 
-    /// The pairs of a pair of SAEs inside category `k`: kept matches with both latents in it. As published (METHOD §8.2), but
+    /// The pairs of a pair of SAEs inside category `k`: kept matches with both latents in it. As published (docs/method.md), but
     /// for `mutual`: each member picks among the members of the other side, the lowest picker of each keeps it, and no other
     /// filter is asked; `None` until the sums are saved, at the end.
     fn pairs_within(

@@ -21,7 +21,7 @@ fn first_verdicts(
     judge(filters, side).unwrap().iter().map(|v| v[0]).collect()
 }
 
-/// METHOD §15 V3: what the keyword filter passes, the published walk, then r > 0.1.
+/// What the keyword filter passes, the published walk, then r > 0.1.
 #[test]
 fn check_vector_v3() {
     let best = [3, 3, 0, 0, 5, 7, 7, 7, 2];
