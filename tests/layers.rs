@@ -41,8 +41,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("gemm", &["linalg"]),
     // loops in the machine's vectors, each next to the numbers that it is for
     ("pulp", &["linalg", "model"]),
-    ("half", &["weights", "model"]),
-    ("memmap2", &["linalg", "weights", "model"]),
+    ("half", &["weights"]),
+    ("memmap2", &["linalg", "weights"]),
     // a container of tensors: weights, latents, state, and what the command line hands over
     ("safetensors", &["store", "weights", "cli"]),
     ("tokenizers", &["corpus"]),

@@ -1,11 +1,11 @@
 //! Which weights does a family need? One description per family, run twice: once over headers alone, where every
 //! tensor's presence and shape is checked, once to load.
 
-use super::checkpoint::Source;
 use super::layers::linear::Order;
 use super::layers::{Embedding, Linear, Norm, device_error};
 use crate::error::{Error, Result};
 use crate::linalg::Stream;
+use crate::weights::Source;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -3,7 +3,6 @@
 //! A family is one file over shared layers, written once in candle tensors; the hot operations are candle custom ops with
 //! our CPU kernels inside. One context is one product's rows: what a context gives does not depend on its batch.
 
-mod checkpoint;
 mod config;
 mod decoder;
 mod families;

@@ -1,6 +1,5 @@
 //! How is a model found and opened, and what does it cost?
 
-use super::checkpoint::{Checkpoint, Source, weight_files};
 use super::config::Config;
 use super::decoder::{Decoder, blocks_needed};
 use super::families;
@@ -10,6 +9,7 @@ use super::{Model, ModelShape};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
+use crate::weights::{Checkpoint, Source, weight_files};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! What does an SAE say its output is? Latents back to activations.
 
-use super::LatentBatch;
-use super::autoencoder::{Normalise, Sae};
+use super::autoencoder::Sae;
 use super::encode::BLOCK_ROWS;
+use super::latents::LatentBatch;
+use super::rule::Normalise;
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
 use crate::linalg::gemm::gemm_f32;

@@ -6,11 +6,12 @@
 //! `AutoEncoderNew` take nothing from the input. Without a configuration the class follows from the tensors' names, but
 //! for TopK and BatchTopK, which store the same ones.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::weights::StateDict;

@@ -5,10 +5,11 @@
 //! product's bits depend on its row and its latent alone (`linalg/panels.rs`): not on the other rows, nor on the row's
 //! place among them, nor on the number of threads.
 
-use super::autoencoder::{Rule, Sae};
+use super::autoencoder::{Sae, SaeShape};
 use super::candidates::{Key, RowPick};
+use super::latents::{Encode, LatentBatch};
+use super::rule::Rule;
 use super::screen::{Screen, Way, Work};
-use super::{Encode, LatentBatch, SaeShape};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};

@@ -5,11 +5,12 @@
 //! multiplied by `√d`; what enters block 0 is after it, so their encoder is divided and their decoder multiplied by it.
 //! Crosscoders and cross-layer transcoders (a decoder of three dimensions) are not read.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::Result;
 use crate::ids::Hookpoint;
 use crate::weights::Tensors;

@@ -6,11 +6,12 @@
 //! `θ`. Which is meant is an open question upstream (Llamascopium#128); the threshold was chosen to let 50 latents
 //! through, so the L0 that `cognate doctor` measures decides.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
 use serde::Deserialize;

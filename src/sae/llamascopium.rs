@@ -4,11 +4,12 @@
 //! behind a ReLU; thresholds stored as logarithms. Written after the authors' description; no file of theirs was at hand
 //! to compare with, so `cognate doctor` should look at such an SAE first.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
 use serde::Deserialize;

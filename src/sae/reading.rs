@@ -1,9 +1,10 @@
 //! How is an SAE to be read, beside what its files say? The keys of a dataflow file and the facts of a registry.
 
-use super::Format;
-use super::autoencoder::{Normalise, Sae};
+use super::autoencoder::Sae;
 use super::declared::Scale;
+use super::format::Format;
 use super::recipe::{Fold, Recipe};
+use super::rule::Normalise;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 

@@ -3,7 +3,8 @@
 //! A format's file fills a [`Recipe`] from headers; [`Recipe::check`] compares every shape before any value is read, and
 //! [`Recipe::build`] reads each tensor once, folds factors in, and refuses values that are not finite.
 
-use super::autoencoder::{Activation, Normalise, Rule, Sae, SaeShape};
+use super::autoencoder::{Sae, SaeShape};
+use super::rule::{Activation, Normalise, Rule};
 use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
@@ -252,20 +253,6 @@ impl Recipe {
             skip,
             screen: None,
         })
-    }
-}
-
-impl Rule {
-    /// Multiplies what is added to the products. Gated rules are never rescaled by a format.
-    fn scale_bias(&mut self, by: &[f32]) {
-        match self {
-            Rule::Above { bias, .. }
-            | Rule::TopK { bias, .. }
-            | Rule::GroupMax { bias, .. }
-            | Rule::Gated { bias, .. } => {
-                bias.iter_mut().zip(by).for_each(|(bias, by)| *bias *= by);
-            }
-        }
     }
 }
 

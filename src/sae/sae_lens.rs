@@ -7,11 +7,12 @@
 //! file: without it the input is taken as it is, as SAELens does, and [`Scale::Missing`] says so. BatchTopK is saved as
 //! jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale, positions};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
 use serde::Deserialize;

@@ -7,8 +7,8 @@
 //! for bit. Whether that is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
 //! faster way stays.
 
-use super::autoencoder::{Activation, Rule};
 use super::candidates::RowPick;
+use super::rule::{Activation, Rule};
 use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, UNDERFLOW, multiply_bytes};
 use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};

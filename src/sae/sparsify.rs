@@ -3,11 +3,12 @@
 //! `u = x - b_dec` (a transcoder: `u = x`), ReLU before the selection, `W_dec` as stored (`normalize_decoder` matters in
 //! training only), `W_skip` on the raw input. `signed` of the first releases: the k largest magnitudes, without ReLU.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::HookName;
 use crate::weights::safetensors;

@@ -8,11 +8,12 @@
 //!
 //! Written after the authors' loaders; no file of theirs was at hand to compare with.
 
-use super::autoencoder::{Activation, Normalise, SaeShape};
+use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
 use super::recipe::{Gate, Recipe, Stored};
+use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::weights::StateDict;

@@ -1,7 +1,8 @@
 //! Encoding against plain loops in f64, and the laws: a row's latents are its own.
 
-use super::autoencoder::{Normalise, Rule, Sae, SaeShape};
+use super::autoencoder::{Sae, SaeShape};
 use super::declared::Declared;
+use super::rule::{Normalise, Rule};
 use super::screen::Screen;
 use super::{Activation, Encode, Format, LatentBatch};
 use crate::linalg::Matrix;

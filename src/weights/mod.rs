@@ -1,22 +1,25 @@
-//! Which tensors does a weight file hold, and what are their values? Files of safetensors, torch and numpy, for whoever
-//! knows what the tensors mean: `model/` and `sae/`.
+//! Which tensors does a weight file hold, and what are their values? Files of safetensors, torch, numpy and GGUF, for
+//! rooms that know what the tensors mean: `model/` and `sae/`.
 //!
 //! Headers are read first and checked against the length of their file; values are read later, in pieces. No header makes
 //! this room take more than four times the file's length and 16 MiB (`budget.rs`).
 
 mod budget;
+mod checkpoint;
 mod convert;
-mod map;
+mod file;
+pub mod gguf;
 mod names;
 pub mod npz;
 mod pickle;
 pub mod safetensors;
+mod source;
 mod tensors;
 pub mod torch;
 mod zip;
 
-pub use convert::{Dtype, widen};
-pub use map::map;
-pub use names::plain;
-pub use tensors::{Entry, Layout, Place, Tensors, open};
+pub use checkpoint::{Checkpoint, weight_files};
+pub use file::open;
+pub use source::Source;
+pub use tensors::{Layout, Tensors};
 pub use torch::StateDict;

@@ -5,7 +5,8 @@
 
 use super::budget::Budget;
 use super::convert::Dtype;
-use super::tensors::{Entry, Place, Tensors, count, length, open};
+use super::file::{length, open};
+use super::tensors::{Entry, Place, Tensors, count};
 use super::zip::{Member, members, read_member};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;

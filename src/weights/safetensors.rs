@@ -1,7 +1,7 @@
 //! Which tensors does a safetensors file hold? Its header, checked against the length of the file; no values.
 
 use super::convert::Dtype;
-use super::map;
+use super::file::map;
 use super::names::Plain;
 use super::tensors::{Entry, Place, Tensors};
 use crate::error::{Error, Result};

@@ -6,11 +6,11 @@
 //! Every length in a header is checked against the file before anything is allocated.
 
 use super::convert::{Dtype, widen};
+use super::file::open;
+use super::zip::inflated;
 use crate::error::{Error, Result};
-use crate::hub::{POINTER_BYTES, refuse_pointer};
 use crate::linalg::Matrix;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -284,9 +284,7 @@ impl Tensors {
                 file.seek(SeekFrom::Start(offset)).map_err(failed)?;
                 Box::new(file)
             }
-            Place::Deflated { offset, compressed, skip } => {
-                super::zip::inflated(file, offset, compressed, skip).map_err(failed)?
-            }
+            Place::Deflated { offset, compressed, skip } => inflated(file, offset, compressed, skip).map_err(failed)?,
         };
         let piece = ((PIECE_BYTES / dtype.size() / row.max(1)).max(16) * row.max(1)).min(total.max(1));
         let (mut bytes, mut values) = (vec![0u8; piece * dtype.size()], vec![0f32; piece]);
@@ -309,22 +307,4 @@ impl Tensors {
 /// Number of elements; `None` when it overflows.
 pub fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))
-}
-
-/// Opens a file for reading.
-///
-/// # Errors
-/// As [`Error::io`], with its name; `Input` when it is a Git LFS pointer.
-pub fn open(path: &Path) -> Result<File> {
-    let mut file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-    let mut head = Vec::with_capacity(POINTER_BYTES);
-    let read = (&mut file).take(POINTER_BYTES as u64).read_to_end(&mut head).and_then(|_| file.rewind());
-    read.map_err(|e| Error::io("read", path, &e))?;
-    refuse_pointer(path, &head)?;
-    Ok(file)
-}
-
-/// Bytes in an open file.
-pub fn length(file: &File, path: &Path) -> Result<u64> {
-    Ok(file.metadata().map_err(|e| Error::io("read", path, &e))?.len())
 }

@@ -5,9 +5,10 @@
 
 use super::budget::Budget;
 use super::convert::Dtype;
+use super::file::{length, open};
 use super::names::{Plain, plain};
 use super::pickle::{Unpickled, Value, View, unpickle};
-use super::tensors::{Entry, Place, Tensors, count, length, open};
+use super::tensors::{Entry, Place, Tensors, count};
 use super::zip::{Member, members, read_member};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;

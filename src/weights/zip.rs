@@ -4,7 +4,7 @@
 //! `npz` may be deflated and is streamed. Zip64 is understood, encryption and other compressions are refused. Layout:
 //! PKWARE's APPNOTE, sections 4.3.7 to 4.3.16.
 
-use super::tensors::{length, open};
+use super::file::{length, open};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -4,21 +4,16 @@
 //! What llama.cpp's converter changed is changed back here: rows of query and key of the `llama` architecture (stored for
 //! interleaved rotary pairs), Gemma's norm weights (stored with the 1 added).
 
-mod array;
-mod file;
-mod quant;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod tokenizer;
 
 pub use tokenizer::{tokenizer, tokenizer_json};
 
-use self::file::{GgufFile, Tensor};
 use self::settings::Settings;
 use crate::error::{Error, Result};
-use crate::model::checkpoint::Source;
 use crate::model::config::Config;
+use crate::weights::Source;
+use crate::weights::gguf::{GgufFile, Tensor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

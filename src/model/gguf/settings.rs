@@ -1,9 +1,9 @@
 //! What do the settings of a GGUF file say? Metadata under the architecture's prefix becomes a configuration in Hugging
 //! Face's keys; what is absent has the default of llama.cpp; what is not known is refused by name.
 
-use super::file::{GgufFile, Value};
 use crate::error::{Error, Result};
 use crate::model::config::Config;
+use crate::weights::gguf::{GgufFile, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// Architectures that are read: name in the file, `model_type`.

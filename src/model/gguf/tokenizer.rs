@@ -6,9 +6,9 @@
 //! Known limitation: where two cuts of one piece compete, SentencePiece takes the leftmost and the rebuilt merges the one
 //! with the longer left part; the piece that comes out is the same.
 
-use super::file::{GgufFile, Value};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
+use crate::weights::gguf::{GgufFile, Value};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;

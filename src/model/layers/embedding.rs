@@ -4,7 +4,7 @@
 use super::device_error;
 use super::kept::buffer;
 use crate::error::Result;
-use crate::model::checkpoint::Source;
+use crate::weights::Source;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 

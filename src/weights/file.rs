@@ -1,9 +1,10 @@
-//! A file's bytes without reading them all: a read-only memory map.
+//! How is a weight file opened? For reading, or mapped read-only; a Git LFS pointer is refused.
 
 use crate::error::{Error, Result};
 use crate::hub::{POINTER_BYTES, refuse_pointer};
 use memmap2::Mmap;
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 /// Maps `path` for reading.
@@ -21,4 +22,25 @@ pub fn map(what: &str, path: &Path) -> Result<Mmap> {
     let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(what, path, &e))?;
     refuse_pointer(path, &bytes[..bytes.len().min(POINTER_BYTES)])?;
     Ok(bytes)
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// As [`Error::io`], with its name; `Input` when it is a Git LFS pointer.
+pub fn open(path: &Path) -> Result<File> {
+    let mut file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let mut head = Vec::with_capacity(POINTER_BYTES);
+    let read = (&mut file).take(POINTER_BYTES as u64).read_to_end(&mut head).and_then(|_| file.rewind());
+    read.map_err(|e| Error::io("read", path, &e))?;
+    refuse_pointer(path, &head)?;
+    Ok(file)
+}
+
+/// Bytes in an open file.
+///
+/// # Errors
+/// As [`Error::io`].
+pub fn length(file: &File, path: &Path) -> Result<u64> {
+    Ok(file.metadata().map_err(|e| Error::io("read", path, &e))?.len())
 }

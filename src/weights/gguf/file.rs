@@ -6,10 +6,11 @@
 //! than four times its file and 16 MiB.
 
 use super::array::Array;
+use super::cursor::Cursor;
 use super::quant::{Kind, MAX_BLOCK};
 use crate::error::{Error, Result};
 use crate::hub::split_names;
-use crate::weights::map;
+use crate::weights::file::map;
 use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -226,7 +227,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     for _ in 0..n_values {
         let key = cursor.text()?.to_string();
         let kind = cursor.u32()?;
-        let value = cursor.value(kind).map_err(|e| e.within(format!("metadata {key:?}")))?;
+        let value = value(cursor, kind).map_err(|e| e.within(format!("metadata {key:?}")))?;
         metadata.insert(key, value);
     }
     let mut tensors = BTreeMap::new();
@@ -279,60 +280,22 @@ fn described(cursor: &mut Cursor) -> Result<Tensor> {
     Ok(Tensor { shape, kind, part: 0, start: usize::try_from(start).unwrap_or(usize::MAX) })
 }
 
-/// A place in the header; also how arrays are walked.
-pub(super) struct Cursor<'a> {
-    pub bytes: &'a [u8],
-    pub at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let left = &self.bytes[self.at..];
-        let taken = left.get(..n).ok_or_else(|| {
-            Error::input(format!(
-                "the header asks for {n} bytes at byte {}, {} are left; it is damaged or cut short",
-                self.at,
-                left.len()
-            ))
-        })?;
-        self.at += n;
-        Ok(taken)
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        Ok(self.take(N)?.try_into().expect("as many bytes as were taken"))
-    }
-
-    pub fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    pub fn u64(&mut self) -> Result<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    pub fn text(&mut self) -> Result<&'a str> {
-        let n = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
-        let text = self.take(n)?;
-        std::str::from_utf8(text).map_err(|_| Error::input(format!("a text of {n} bytes is not UTF-8; it is damaged")))
-    }
-
-    fn value(&mut self, kind: u32) -> Result<Value> {
-        Ok(match kind {
-            0 => Value::Whole(self.array::<1>()?[0].into()),
-            1 => Value::Whole(i8::from_le_bytes(self.array()?).into()),
-            2 => Value::Whole(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Whole(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Whole(self.u32()?.into()),
-            5 => Value::Whole(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Real(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Flag(self.array::<1>()?[0] != 0),
-            8 => Value::Text(self.text()?.to_string()),
-            9 => Value::List(Array::read(self)?),
-            10 => Value::Whole(self.u64()?.into()),
-            11 => Value::Whole(i64::from_le_bytes(self.array()?).into()),
-            12 => Value::Real(f64::from_le_bytes(self.array()?)),
-            other => return Err(Error::input(format!("value type {other} is not known; it is damaged"))),
-        })
-    }
+/// A value of the metadata, of this type.
+fn value(cursor: &mut Cursor, kind: u32) -> Result<Value> {
+    Ok(match kind {
+        0 => Value::Whole(cursor.array::<1>()?[0].into()),
+        1 => Value::Whole(i8::from_le_bytes(cursor.array()?).into()),
+        2 => Value::Whole(u16::from_le_bytes(cursor.array()?).into()),
+        3 => Value::Whole(i16::from_le_bytes(cursor.array()?).into()),
+        4 => Value::Whole(cursor.u32()?.into()),
+        5 => Value::Whole(i32::from_le_bytes(cursor.array()?).into()),
+        6 => Value::Real(f32::from_le_bytes(cursor.array()?).into()),
+        7 => Value::Flag(cursor.array::<1>()?[0] != 0),
+        8 => Value::Text(cursor.text()?.to_string()),
+        9 => Value::List(Array::read(cursor)?),
+        10 => Value::Whole(cursor.u64()?.into()),
+        11 => Value::Whole(i64::from_le_bytes(cursor.array()?).into()),
+        12 => Value::Real(f64::from_le_bytes(cursor.array()?)),
+        other => return Err(Error::input(format!("value type {other} is not known; it is damaged"))),
+    })
 }

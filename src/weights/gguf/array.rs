@@ -1,7 +1,7 @@
 //! What does an array of the metadata hold? It is walked once when the header is read, and read again when asked for:
 //! kept as values, an array of bytes would take 32 times its length.
 
-use super::file::Cursor;
+use super::cursor::Cursor;
 use crate::error::{Error, Result};
 
 /// An array by its place in the file; its values have been walked once.
@@ -34,7 +34,7 @@ impl Array {
     ///
     /// # Errors
     /// `Input` when it reaches past the end, holds a text that is not UTF-8, or arrays too deep inside each other.
-    pub(super) fn read(cursor: &mut Cursor) -> Result<Array> {
+    pub fn read(cursor: &mut Cursor) -> Result<Array> {
         let (kind, n) = (cursor.u32()?, cursor.u64()?);
         let array = Array { kind, n, start: cursor.at };
         walk(cursor, kind, n, 0)?;

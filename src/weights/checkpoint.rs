@@ -5,34 +5,18 @@
 //! else `pytorch_model.bin`, else the shards of `pytorch_model.bin.index.json`. Names lose what training wrappers put into
 //! them (`weights/names.rs`). Every tensor's place has been checked against its file's length before a value is read.
 
+use super::convert::{Dtype, widen};
+use super::file::map;
+use super::names::plain;
+use super::source::Source;
+use super::tensors::{Entry, Place};
+use super::{safetensors, torch};
 use crate::error::{Error, Result};
 use crate::hub::{CHECKPOINTS, refuse_pointer};
-use crate::weights::{Dtype, Entry, Place, map, safetensors, torch, widen};
 use memmap2::Mmap;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Where weights come from, whatever the format.
-pub trait Source: Send + Sync {
-    /// Shape of a tensor; `None` when there is none of that name.
-    fn shape(&self, name: &str) -> Option<&[usize]>;
-
-    /// Values `first..first + out.len()` of a tensor, row-major, widened to f32.
-    ///
-    /// # Errors
-    /// `Input` when the tensor's type is not one that is read.
-    fn read(&self, name: &str, first: usize, out: &mut [f32]) -> Result<()>;
-
-    /// Number of values in all floating-point tensors.
-    fn n_parameters(&self) -> u64;
-
-    /// Name of the file that holds `name`, or of the checkpoint as a whole, for messages.
-    fn place(&self, name: &str) -> String;
-
-    /// The tensors' names, in lexicographic order.
-    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
-}
 
 /// A checkpoint of safetensors or torch files.
 pub struct Checkpoint {
@@ -143,7 +127,7 @@ impl Checkpoint {
     /// Whether every tensor is in the shard that the index says.
     fn check(&self, index: &Index) -> Result<()> {
         for (name, file) in &index.weight_map {
-            let held = self.tensors.get(&*crate::weights::plain(name)).map(|stored| &self.shards[stored.shard].path);
+            let held = self.tensors.get(&*plain(name)).map(|stored| &self.shards[stored.shard].path);
             if held.is_none_or(|path| !path.ends_with(file)) {
                 return Err(Error::input(format!(
                     "checkpoint {}: the index places tensor {name:?} in {file}, which does not hold it; download both again",
