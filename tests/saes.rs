@@ -58,7 +58,7 @@ fn compare(what: &str, found: &[f32], expected: &[f32], same_support: bool) -> R
 fn check(sae: &Path, reference: &Path, features: &str, format: Option<Format>, ties: bool) -> Result<String, String> {
     let out = tempfile::tempdir().unwrap();
     let out = out.path().join("z.safetensors");
-    encode(sae, reference, "x", &out, true, format).map_err(|e| e.to_string())?;
+    encode(sae, reference, Some("x"), &out, true, format).map_err(|e| e.to_string())?;
     let (shape, latents) = tensor(&out, "latents").unwrap();
     let (expected_shape, expected) = tensor(reference, features).unwrap();
     if shape != expected_shape {
@@ -335,11 +335,11 @@ fn llama_scope_with_decoder_norms_follows_the_authors() {
     config["sparsity_include_decoder_norm"] = true.into();
     std::fs::write(place.path().join("hyperparams.json"), config.to_string()).unwrap();
     let sae = sae::open(place.path(), None).unwrap();
-    let (_, x) = sae::read_activations(&from.join("reference.safetensors"), "x").unwrap();
+    let (_, x) = sae::read_activations(&from.join("reference.safetensors"), Some("x")).unwrap();
     let found = sae.encode(&x, sae::Encode::Sparse).unwrap();
     let decoded = sae.decode(&found, &x).unwrap();
 
-    let read = |name: &str| sae::read_activations(&place.path().join(weights), name).unwrap().1;
+    let read = |name: &str| sae::read_activations(&place.path().join(weights), Some(name)).unwrap().1;
     let (w, d) = (read("encoder.weight"), read("decoder.weight"));
     let bytes = std::fs::read(place.path().join(weights)).unwrap();
     let vector = |name: &str| -> Vec<f64> {
@@ -380,7 +380,7 @@ fn a_scale_outside_the_file_and_centred_rows_as_sae_lens_computes_them() {
     for name in ["standard", "gated", "jumprelu", "topk", "topk_by_decoder_norm", "skip_transcoder"] {
         let (folder, reference) = (place.join(name), place.join(name).join("reference.safetensors"));
         assert_eq!(sae::header(&folder, None).unwrap().declared.scale, sae::Scale::Missing, "{name}");
-        let (_, x) = sae::read_activations(&reference, "x").unwrap();
+        let (_, x) = sae::read_activations(&reference, Some("x")).unwrap();
         for center in [false, true] {
             let reading = sae::Reading { scale: Some(2.37), center, ..sae::Reading::default() };
             let sae = sae::open_as(&folder, &reading).unwrap();

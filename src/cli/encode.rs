@@ -15,7 +15,7 @@ use std::path::Path;
 /// Rows encoded before their dense form is written, so that `[n, d_sae]` is never in memory.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Encodes tensor `tensor` of `input` with the SAE at `sae` and writes `out`, beside first and then renamed. An SAE in the cache
+/// Encodes tensor `tensor` of `input` (the only one where it is `None`) with the SAE at `sae` and writes `out`, beside first and then renamed. An SAE in the cache
 /// is read with the scale of SAELens' registry; a word is given back where a factor is missing and the input is taken as it is.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ const ROWS_AT_ONCE: usize = 1024;
 pub fn encode(
     sae: &Path,
     input: &Path,
-    tensor: &str,
+    tensor: Option<&str>,
     out: &Path,
     decode: bool,
     format: Option<Format>,
@@ -53,7 +53,13 @@ pub fn encode(
         let rows = first..x.n_rows().min(first + ROWS_AT_ONCE);
         let part = x.as_slice()[rows.start * x.n_cols()..rows.end * x.n_cols()].to_vec();
         let part = Matrix::from_vec(rows.len(), x.n_cols(), part);
-        let told = |e: Error| e.within(format!("{}: tensor {tensor:?}, from row {first} on", input.display()));
+        let told = |e: Error| {
+            e.within(format!(
+                "{}: tensor {:?}, from row {first} on",
+                input.display(),
+                tensor.unwrap_or("of activations")
+            ))
+        };
         let latents: LatentBatch = sae.encode(&part, Encode::Sparse).map_err(told)?;
         for r in 0..latents.n_rows() {
             dense.fill(0.0);

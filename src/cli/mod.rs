@@ -182,12 +182,12 @@ enum Command {
         /// SAE folder or file, hf:owner/name[@revision]/folder, or sae_lens:RELEASE/SAE_ID
         #[arg(long)]
         sae: String,
-        /// Safetensors file with the activations, [n, d_in]
+        /// Safetensors file with the activations, [n, d_in] or [..., d_in]
         #[arg(long)]
         input: PathBuf,
-        /// Name of the tensor in it
-        #[arg(long, default_value = "x")]
-        tensor: String,
+        /// Name of the tensor in it; may be left out where there is only one
+        #[arg(long)]
+        tensor: Option<String>,
         /// Safetensors file to write: latents [n, d_sae]
         #[arg(long)]
         out: PathBuf,
@@ -291,7 +291,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Encode { sae, input, tensor, out, decode, format } => {
             let voice = Voice::new(false, false);
             let sae = fetch::fetch(&sae, Want::Sae, voice)?;
-            if let Some(warning) = encode::encode(&sae, &input, &tensor, &out, decode, format)? {
+            if let Some(warning) = encode::encode(&sae, &input, tensor.as_deref(), &out, decode, format)? {
                 voice.warn(&warning);
             }
             Ok(ExitCode::SUCCESS)

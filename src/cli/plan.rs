@@ -116,11 +116,15 @@ pub fn as_text(plan: &Plan) -> String {
         let n = in_number(sources.len() * targets.len(), "pairs");
         line(format!("  match     {source}/{} x {target}/{}{n}: {what}", in_short(&sources), in_short(&targets)));
     }
-    let rows: Vec<String> = spec.estimate.measures.iter().map(ToString::to_string).collect();
-    let raw: Vec<String> = spec.estimate.activation_measures.iter().map(|m| format!("{m} of activations")).collect();
-    let all: Vec<String> = rows.into_iter().chain(raw).collect();
-    if !all.is_empty() {
-        line(format!("  score     {}; null of {} permutations", all.join(", "), spec.estimate.null.permutations));
+    let (rows, raw) = (&spec.estimate.measures, &spec.estimate.activation_measures);
+    let null = &spec.estimate.null;
+    for (measures, of, runs) in
+        [(rows, "decoder rows", null.permutations), (raw, "activations", null.activation_permutations)]
+    {
+        if !measures.is_empty() {
+            let names: Vec<String> = measures.iter().map(ToString::to_string).collect();
+            line(format!("  score     {} of {of}; null of {runs} permutations", names.join(", ")));
+        }
     }
     line(format!(
         "  publish   every {} tokens; checkpoint every {} tokens",

@@ -167,9 +167,9 @@ fn watch(
         let speed = format!("{} tokens/s", thousands(rate as u64));
         let doing = match left {
             _ if shared.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
-            _ if share >= 1.0 => "finishing: scores, tables, page".into(),
+            _ if share >= 1.0 => format!("{speed}, corpus read: the last batches, then scores, tables and page"),
+            None => "starting".into(),
             Some(s) => format!("{speed}, {} left", duration(s)),
-            None => speed,
         };
         let message = format!("{} tokens, {doing}{settled}", thousands(rows));
         bar.set_position((share * 1000.0) as u64);
@@ -199,22 +199,25 @@ impl Teller {
                     self.settled.store((1.0 - churn).to_bits(), Relaxed);
                 }
                 let kept: u64 = facts.pairs.iter().map(|p| p.counts.n_kept).sum();
+                let kept_by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_kept_null).sum();
+                let chance = |n: Option<u64>| n.map_or("unknown".into(), thousands);
                 let mutual: u64 = facts.pairs.iter().map(|p| p.counts.n_mutual).sum();
                 let by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_mutual_null).sum();
                 match self.voice {
                     Voice::Plain => eprintln!(
-                        "snapshot {:>3} at {} tokens: {} kept matches, {} mutual (chance {}){}",
+                        "snapshot {:>3} at {} tokens: {} matches kept (chance {}), {} mutual (chance {}){}",
                         facts.snapshot,
                         thousands(facts.tokens),
                         thousands(kept),
+                        chance(kept_by_chance),
                         thousands(mutual),
-                        by_chance.map_or("unknown".into(), thousands),
+                        chance(by_chance),
                         churn.map_or(String::new(), |c| format!(", {:.1} % changed since the last", 100.0 * c)),
                     ),
                     Voice::Json => println!(
                         "{}",
                         json!({ "event": "snapshot", "snapshot": facts.snapshot, "tokens": facts.tokens, "n_kept": kept,
-                                "n_mutual": mutual, "n_mutual_null": by_chance, "churn": churn })
+                                "n_kept_null": kept_by_chance, "n_mutual": mutual, "n_mutual_null": by_chance, "churn": churn })
                     ),
                     Voice::Terminal | Voice::Quiet => {}
                 }

@@ -7,7 +7,7 @@ use crate::cli::kept::dataflow_of;
 use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text, limit, sample_in_words};
 use crate::cli::progress::{Voice, Watch};
-use crate::cli::{machine, merge, report};
+use crate::cli::{machine, merge, report, score};
 use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
 use crate::engine::{
@@ -18,10 +18,12 @@ use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary, thousands};
 use crate::spec::{CheckSpec, Cross, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
-    Decision, Environment, Manifest, RunDir, Wanted, decide, digest_of_text, inspect, read_tables, write_atomic,
+    Decision, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text, inspect,
+    read_tables, write_atomic,
 };
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -223,6 +225,23 @@ fn checked(found: &[Diagnosis]) -> String {
     }
 }
 
+/// The refusal of another run's directory; where it differs in nothing but what saved sums can be scored with, with that way.
+fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
+    let FoundManifest::Read { manifest, .. } = &found.current else { return error };
+    let (there, here) = (&manifest.parts, &wanted.parts);
+    let differing: BTreeSet<&String> =
+        there.keys().chain(here.keys()).filter(|k| there.get(*k) != here.get(*k)).collect();
+    if differing.is_empty() || !differing.iter().all(|key| score::is_free(key)) {
+        return error;
+    }
+    let keys: Vec<String> = differing.iter().map(|key| format!("--set {key}=VALUE")).collect();
+    Error::state(format!(
+        "{error}; or score the saved sums with it: cognate score {} {}",
+        found.root.display(),
+        keys.join(" ")
+    ))
+}
+
 /// Says which records and documents were left out, and what was read as something else.
 fn warn_of_skips(shared: &Shared, voice: Voice) {
     let n = shared.skipped_records.load(Ordering::Relaxed);
@@ -365,10 +384,11 @@ fn open_run(
         parts: plan.fingerprint_parts.clone(),
         environment: Environment::here(),
     };
-    let decision = decide(&inspect(&run)?, &wanted);
+    let found = inspect(&run)?;
+    let decision = decide(&found, &wanted);
     run.settle(&decision)?;
     match decision {
-        Decision::Refuse(error) => Err(error),
+        Decision::Refuse(error) => Err(with_score(error, &found, &wanted)),
         Decision::Fresh => Ok((run, None)),
         Decision::Resume { manifest, warnings } => {
             for warning in warnings {

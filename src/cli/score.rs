@@ -7,7 +7,7 @@ use crate::engine::Part;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::thousands;
-use crate::spec::DataflowSpec;
+use crate::spec::{DataflowSpec, nearest_key};
 use crate::store::{RunDir, digest_of_text, write_atomic};
 use crate::table::SimilarityRow;
 use std::io::Write;
@@ -28,6 +28,36 @@ const FREE: [&str; 9] = [
     "estimate.null.documents",
 ];
 
+/// Whether saved sums can be scored again with another value of `key` (dots between its parts).
+pub fn is_free(key: &str) -> bool {
+    key == "seed"
+        || FREE.iter().any(|f| key.strip_prefix(f).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// Why `key` cannot be set: it changes sums, or there is no such key; then with the one that may be meant.
+fn refused(key: &str, spec: &DataflowSpec) -> Error {
+    let mut known = Vec::new();
+    paths(&serde_json::to_value(spec).expect("a spec is plain data"), "", &mut known);
+    let free = format!("{}, seed", FREE.join(", "));
+    if known.iter().any(|k| k == key) {
+        return Error::request(format!(
+            "--set {key}: that key changes the sums, which are as saved; make another run for it; keys that can be set: {free}"
+        ));
+    }
+    known.retain(|k| is_free(k));
+    let meant = nearest_key(key, &known).map_or(String::new(), |k| format!(" (did you mean {k}?)"));
+    Error::request(format!("--set {key}: there is no such key{meant}; keys that can be set: {free}"))
+}
+
+/// The dotted paths of all keys of `value`.
+fn paths(value: &serde_json::Value, at: &str, out: &mut Vec<String>) {
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        paths(inner, &path, out);
+        out.push(path);
+    }
+}
+
 /// Scores the run in `run` again with `settings`, into `out` (default: a folder in the run, named by the settings).
 ///
 /// # Errors
@@ -35,18 +65,13 @@ const FREE: [&str; 9] = [
 /// not what they were.
 pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: Option<&str>) -> Result<ExitCode> {
     let Part { run, manifest } = merge::open(run)?;
+    let Kept { spec: was, text } = Kept::of_run(&run, &manifest)?;
     for setting in settings {
         let key = setting.split('=').next().unwrap_or_default().trim();
-        let free = |f: &str| key == f || key.strip_prefix(f).is_some_and(|rest| rest.starts_with('.'));
-        if setting.contains('=') && !FREE.iter().any(|f| free(f)) && key != "seed" {
-            return Err(Error::request(format!(
-                "--set {key}: that key changes the sums, which are as saved; keys that can be set: {}, seed; for others make \
-                 another run",
-                FREE.join(", ")
-            )));
+        if setting.contains('=') && !is_free(key) {
+            return Err(refused(key, &was));
         }
     }
-    let Kept { spec: was, text } = Kept::of_run(&run, &manifest)?;
     // the file is a copy: paths that are relative to it are relative to where it was
     let home = manifest.extra["flow"].as_str().map_or_else(|| run.dataflow(), PathBuf::from);
     let (spec, text) = DataflowSpec::with_settings(&text, &home, settings)?;

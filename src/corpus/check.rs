@@ -87,13 +87,24 @@ pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: 
         return Err(Error::request(format!("[corpus] {key} changes nothing here: it {why}; take it out")));
     }
     // a Parquet file without the column was refused already
-    if options.labels.is_empty() || any(Format::Parquet) || !any(Format::Jsonl) {
+    if any(Format::Parquet) || !any(Format::Jsonl) {
         return Ok(());
     }
     let first = first_records(files, options, limits)?;
+    let records = if first.n == 1 { "the one record".to_string() } else { format!("the first {} records", first.n) };
+    if first.n > 0 && !first.has_text {
+        let names = if first.names.is_empty() {
+            "no field".to_string()
+        } else {
+            format!("the fields {}", first.names.join(", "))
+        };
+        return Err(Error::request(format!(
+            "no field {:?} ([corpus] text) in {records} of the corpus; they have {names}; set [corpus] text to the field that \
+             holds the text",
+            options.text
+        )));
+    }
     if let Some(k) = first.has.iter().position(|has| !has).filter(|_| first.n > 0) {
-        let records =
-            if first.n == 1 { "the one record".to_string() } else { format!("the first {} records", first.n) };
         return Err(Error::request(format!(
             "no field {:?} ([corpus] labels) in {records} of the corpus; they have {}",
             options.labels[k],

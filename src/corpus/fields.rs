@@ -22,18 +22,21 @@ const NAMES: usize = 24;
 pub(super) struct FirstRecords {
     /// Records that were looked at; those that are no JSON objects are left out.
     pub(super) n: usize,
-    /// Of each field asked for, whether any of them has it.
+    /// Whether any of them has the field of the text.
+    pub(super) has_text: bool,
+    /// Of each label asked for, whether any of them has it.
     pub(super) has: Vec<bool>,
     /// Names of their fields, in order of first appearance, the first [`NAMES`].
     pub(super) names: Vec<String>,
 }
 
-/// Looks for the labels of `options` in the first records of the .jsonl files.
+/// Looks for the text and the labels of `options` in the first records of the .jsonl files.
 ///
 /// # Errors
 /// `Request` or `Machine` when a file cannot be opened or read.
 pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<FirstRecords> {
     let wanted = &options.labels;
+    let text = options.text.as_str();
     let lenient = CorpusOptions { on_bad_record: OnBadRecord::Skip, ..options.clone() };
     let mut found = FirstRecords { has: vec![false; wanted.len()], ..FirstRecords::default() };
     let mut bytes = 0;
@@ -48,6 +51,7 @@ pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limit
                     bytes += text.len();
                     if let Some(opening) = opening {
                         found.n += 1;
+                        found.has_text = true;
                         found.has.iter_mut().zip(&opening.labels).for_each(|(has, value)| *has |= value.is_some());
                     }
                     continue;
@@ -58,6 +62,7 @@ pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limit
             let Some(keys) = keys_of(&line) else { continue };
             found.n += 1;
             for key in keys {
+                found.has_text |= key == text;
                 found.has.iter_mut().zip(wanted).for_each(|(has, name)| *has |= *name == key);
                 if found.names.len() < NAMES && !found.names.contains(&key) {
                     found.names.push(key);

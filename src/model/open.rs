@@ -152,7 +152,7 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
     let what = if path.exists() {
         "is a file; expected a folder in Hugging Face layout or a .gguf file"
     } else {
-        "does not exist; check the path"
+        "does not exist; check the path (one without ./ or ../ before it is relative to the working directory)"
     };
     Err(Error::request(format!("model {} {what}", path.display())))
 }

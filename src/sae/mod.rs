@@ -46,6 +46,6 @@ use std::path::Path;
 ///
 /// # Errors
 /// `Request` when file or tensor is missing, `Input` when the file is damaged or the tensor is no float matrix.
-pub fn read_activations(path: &Path, name: &str) -> Result<(Vec<usize>, Matrix<f32>)> {
+pub fn read_activations(path: &Path, name: Option<&str>) -> Result<(Vec<usize>, Matrix<f32>)> {
     safetensors::tensors(path)?.activations(name)
 }

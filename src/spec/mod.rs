@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use compare::{Align, AllPairs, CompareSpec, Cross, PairsSpec, Refine};
 pub use estimate::{EstimateSpec, NullAt, NullSpec, Pairing, StopRule};
 pub use path::resolve;
+pub use set::nearest_key;
 
 /// Format number of dataflow files this version reads.
 pub const FORMAT: u32 = 1;

@@ -23,9 +23,28 @@ impl DataflowSpec {
             put(&mut file, key.trim(), read_value(value.trim()))?;
         }
         let text = toml::to_string(&file).map_err(|e| wrong(e.to_string()))?;
-        Ok((Self::parse(&text, path)?, text))
+        // the file was read before: what is wrong now, a setting made so, and its lines are not the file's
+        let spec = Self::parse(&text, path).map_err(|e| {
+            let what = e.to_string();
+            let prefix = format!("dataflow file {}", path.display());
+            let rest = what.strip_prefix(&prefix).unwrap_or(&what);
+            let rest = rest.strip_prefix(" line ").map_or(rest, |r| r.trim_start_matches(|c: char| c.is_ascii_digit()));
+            Error::request(format!("--set {}: {}", settings.join(" --set "), rest.trim_start_matches([':', ' '])))
+        })?;
+        Ok((spec, text))
     }
 }
+
+/// The dotted key of `known` that is meant by a misspelt one, or by one that lacks the tables before it.
+pub fn nearest_key<'a>(key: &str, known: &'a [String]) -> Option<&'a String> {
+    let leaf = |k: &str| k.rsplit('.').next().unwrap_or(k).to_owned();
+    let likeness = |k: &str| strsim::jaro_winkler(k, key).max(strsim::jaro_winkler(&leaf(k), &leaf(key)));
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(nearest) >= MISSPELT_KEY).then_some(nearest)
+}
+
+/// Likeness (Jaro-Winkler) above which a dotted key is taken for a misspelt other.
+const MISSPELT_KEY: f64 = 0.85;
 
 /// A value as in TOML; where it is none, or a float without a point, a whole number as people write it (50k, 1e6); else a text.
 fn read_value(text: &str) -> toml::Value {

@@ -228,15 +228,17 @@ impl Tensors {
         Ok(number)
     }
 
-    /// Activations `[…, width]` of any float type: their shape, and all rows as `[n_rows, width]`. Values are not looked
+    /// Activations `[…, width]` of any float type, of the tensor `name` (`None`: the only one): their shape, and all rows as `[n_rows, width]`. Values are not looked
     /// at; whoever takes the rows names the one that is not finite.
     ///
     /// # Errors
     /// `Request` when there is no tensor of that name, `Input` when it is no float matrix.
-    pub fn activations(&self, name: &str) -> Result<(Vec<usize>, Matrix<f32>)> {
-        let Some(entry) = self.entries.get(name) else {
+    pub fn activations(&self, name: Option<&str>) -> Result<(Vec<usize>, Matrix<f32>)> {
+        let only = self.entries.keys().next().filter(|_| self.entries.len() == 1).map(String::as_str);
+        let Some((name, entry)) = name.or(only).and_then(|name| Some((name, self.entries.get(name)?))) else {
+            let missing = name.map_or("several tensors".to_string(), |name| format!("no tensor is named {name:?}"));
             return Err(Error::request(format!(
-                "{}: no tensor is named {name:?}; the file holds {}; name one with --tensor",
+                "{}: {missing}; the file holds {}; name one with --tensor",
                 self.path.display(),
                 self.entries.keys().map(String::as_str).take(24).collect::<Vec<_>>().join(", ")
             )));

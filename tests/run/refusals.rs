@@ -227,6 +227,38 @@ fn a_corpus_file_named_twice() {
 }
 
 #[test]
+fn a_text_field_that_no_record_has_with_the_fields_that_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[("labels = [\"lang\"]", "text = \"txt\"")]);
+    let words = ["no field \"txt\" ([corpus] text) in the first 681 records", "lang", "text", "set [corpus] text"];
+    check(&[("labels = [\"lang\"]", "text = \"txt\"")], 2, &words);
+    // before anything starts: the plan says it too
+    let said = cognate().arg("plan").arg(&flow).output().unwrap();
+    assert_eq!(said.status.code(), Some(2), "{}", String::from_utf8_lossy(&said.stderr));
+    // a field that some records lack is no such slip
+    let some = folder.path().join("some.jsonl");
+    std::fs::write(&some, "{\"other\": 1}\n{\"text\": \"a few words of text\"}\n").unwrap();
+    let files = format!("files = [{:?}]\non_bad_record = \"skip\"", some.to_str().unwrap());
+    let flow =
+        small_demo(folder.path(), &[("files = [\"data/demo/corpus.jsonl\"]", &files), ("labels = [\"lang\"]", "")]);
+    let said = cognate().arg("plan").arg(&flow).output().unwrap();
+    assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn a_directory_that_differs_in_measures_alone_can_be_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    run(&small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 2_000")]), &out, &["--quiet"]);
+    let other = [("max_tokens = 12_000", "max_tokens = 2_000"), ("min_correlation = 0.1", "min_correlation = 0.2")];
+    let (code, line) = refused(&small_demo(folder.path(), &other), &out, &[]);
+    assert!(code == 4 && line.contains("cognate score") && line.contains("--set estimate.filters"), "{line}");
+    let more = [other[0], other[1], ("context_length = 64", "context_length = 32")];
+    let (code, line) = refused(&small_demo(folder.path(), &more), &out, &[]);
+    assert!(code == 4 && !line.contains("cognate score"), "{line}");
+}
+
+#[test]
 fn a_label_that_no_record_has_with_the_fields_that_are_there() {
     let words = ["no field \"language\" ([corpus] labels) in the first 681 records", "lang", "text"];
     check(&[("labels = [\"lang\"]", "labels = [\"language\"]")], 2, &words);

@@ -97,9 +97,14 @@ fn keys_that_change_sums_are_refused_by_name_and_changed_saes_too() {
         ("seed=9", 2, "seed"),
         ("estimate.filters.min_corelation=0.2", 2, "min_corelation"),
         ("estimate.best", 2, "key=value"),
+        ("min_active=5", 2, "--set min_active: there is no such key (did you mean estimate.filters.min_active?)"),
+        ("foo=1", 2, "--set foo: there is no such key; keys that can be set: estimate.filters, "),
+        ("corpus.context_length=64", 2, "that key changes the sums"),
+        ("estimate.filters.one_to_one=hungry", 2, "--set estimate.filters.one_to_one=hungry: one_to_one is \"hungry\""),
     ] {
         let said = score(&out, &[setting], &folder.path().join("x"));
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!text.contains(" line "), "the file's lines are not to blame: {text}");
         assert!(said.status.code() == Some(code) && text.contains(word), "{setting}: {text}");
     }
     assert!(!folder.path().join("x").exists(), "nothing is written for a wrong request");

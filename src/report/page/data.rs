@@ -23,6 +23,8 @@ pub(super) struct PageData {
     /// A run that is shown beside this one.
     pub beside: Option<BesideData>,
     pub facts: Vec<PairFacts>,
+    /// Models whose weights were drawn at random, with their seeds.
+    pub control: Option<String>,
     /// What is to be said of the text itself: contexts that were seen before, too little of it.
     pub warnings: Vec<String>,
     /// Null runs from which their standard deviation is shown.
@@ -111,6 +113,10 @@ pub(super) struct ScoreData {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct BesideData {
     pub name: String,
+    /// Tokens of its newest snapshot.
+    pub tokens: Option<u64>,
+    /// Whether a model of it has weights drawn at random.
+    pub random_weights: bool,
     pub matches: Vec<Option<BesideMatches>>,
     pub scores: Vec<ScoreData>,
 }

@@ -21,6 +21,7 @@ pub(super) struct Finding {
 pub(super) fn findings(data: &PageData) -> Vec<Finding> {
     let spoilt = data.warnings.iter().map(|text| Finding { lead: "Look at the text first.", text: text.clone() });
     let said = [
+        control(data),
         one_decoder(data),
         closest(data),
         single_matches(data),
@@ -58,6 +59,16 @@ fn with_chance(value: String, chance: Option<String>) -> String {
 
 fn mean_r(m: &MatchesData) -> Option<String> {
     Some(with_chance(format!("{:.3}", m.mean?), m.null_mean.map(|r| format!("{r:.3}"))))
+}
+
+/// Models of random weights: nothing here is due to training.
+fn control(data: &PageData) -> Option<Finding> {
+    let models = data.control.as_ref()?;
+    let text = format!(
+        "The weights of these models were drawn at random ({models}). What agrees here is not due to training; it is what to compare a \
+         run of the trained models with."
+    );
+    Some(Finding { lead: "A control.", text })
 }
 
 /// Pairs whose two sides are read through one SAE.
@@ -131,7 +142,8 @@ fn single_matches(data: &PageData) -> Option<Finding> {
     let forward = &data.matches.get(data.first_pair)?[0];
     let n = forward.significant?;
     let text = format!(
-        "There {} of {} best matches have q ≤ {LEVEL} (false discovery rate). {CAVEAT}",
+        "Between {}, {} of {} best matches have q ≤ {LEVEL} (false discovery rate). {CAVEAT}",
+        pair_name(data, data.first_pair),
         count(n),
         count(forward.matched),
     );
@@ -176,9 +188,10 @@ fn beyond_chance(data: &PageData) -> Option<Finding> {
             (1.0 / LEVEL) as u32 - 1
         );
     }
+    // the value itself is counted in, so this is the p-value of one above every run
+    let highest = |s: &&&ScoreData| s.p.is_some_and(|p| p < 1.5 / (f64::from(s.null_runs) + 1.0));
     if let Some(runs) = few.iter().map(|s| s.null_runs).max() {
-        // the value itself is counted in, so this is the p-value of one above every run
-        let n = few.iter().filter(|s| s.p.is_some_and(|p| p < 1.5 / (f64::from(s.null_runs) + 1.0))).count();
+        let n = few.iter().filter(highest).count();
         text += &format!(
             " {n} of {} scores that were held against {runs} runs only lie above every one of them, which is p = {:.1} and no less.",
             few.len(),
@@ -191,7 +204,9 @@ fn beyond_chance(data: &PageData) -> Option<Finding> {
             if powerless == 1 { " says" } else { "s say" }
         );
     }
-    (!text.is_empty()).then(|| Finding { lead: "Beyond chance.", text: text.trim_start().to_string() })
+    let beyond = if tested.is_empty() { few.iter().any(|s| highest(&s)) } else { tested.iter().any(|s| above(s)) };
+    let lead = if beyond { "Beyond chance." } else { "Not beyond chance." };
+    (!text.is_empty()).then(|| Finding { lead, text: text.trim_start().to_string() })
 }
 
 /// The same pair in the run beside, each as its distance from its own chance level.
@@ -206,8 +221,9 @@ fn beside(data: &PageData) -> Option<Finding> {
         _ => None,
     };
     let mut text = format!(
-        "Between the same hookpoints the best partner of a latent correlates in “{}” at {}, here at {}",
+        "Between the same hookpoints the best partner of a latent correlates in “{}”{} at {}, here at {}",
         theirs.name,
+        if theirs.random_weights { " (random weights)" } else { "" },
         distance(matches.mean[0], matches.null_mean[0])?,
         distance(forward.mean, forward.null_mean)?,
     );
@@ -215,7 +231,7 @@ fn beside(data: &PageData) -> Option<Finding> {
     let here = |name: &str| [last(data, name, p), last(data, &format!("{name}_null"), p)];
     let above = [counts(matches.n_mutual_above_chance), counts(here("n_mutual_above_chance"))];
     if let [Some(there), Some(here)] = above {
-        text += &format!("; {there} mutual matches are above both chance points there, {here} here");
+        text += &format!("; {there} mutual matches are above both chance points in “{}”, {here} here", theirs.name);
     }
     let first = data.first_score.as_ref();
     let shown = |scores: &[ScoreData]| {
@@ -230,7 +246,18 @@ fn beside(data: &PageData) -> Option<Finding> {
         ))
     };
     if let (Some((measure, there)), Some((_, here))) = (shown(&theirs.scores), shown(&data.scores)) {
-        text += &format!(". There {measure} is {there}, here {here}");
+        text += &format!(". {measure} is {there} in “{}”, here {here}", theirs.name);
+    }
+    let tokens = data.history.tokens.last().copied();
+    if let (Some(there), Some(here)) = (theirs.tokens, tokens)
+        && there != here
+    {
+        text += &format!(
+            ". “{}” has {} tokens, this run {}: the fewer tokens, the higher chance, so compare runs of the same length",
+            theirs.name,
+            count(there),
+            count(here)
+        );
     }
     Some(Finding { lead: "Beside another run.", text: text + "." })
 }
@@ -263,7 +290,7 @@ fn labels(data: &PageData) -> Option<Finding> {
     (n > 0).then(|| Finding {
         lead: "Same contexts.",
         text: format!(
-            "Of the {} mutual matches kept there, {} ({}) fire most often on the same “{}” on both sides (chance {}: partners drawn at \
+            "Of the {} mutual matches kept in that pair, {} ({}) fire most often on the same “{}” on both sides (chance {}: partners drawn at \
              random).",
             count(n),
             count(agree),
@@ -293,7 +320,7 @@ fn categories(data: &PageData) -> Option<Finding> {
     (n > 0).then(|| Finding {
         lead: "Categories.",
         text: format!(
-            "{} of {n} semantic categories are above their null there ({measure}){}{}.",
+            "{} of {n} semantic categories of that pair are above their null ({measure}){}{}.",
             beyond.len(),
             best.map_or(String::new(), |s| format!(
                 ", most of all {} ({:.3}, null {:.3}, {} pairs)",
@@ -370,6 +397,21 @@ mod tests {
     }
 
     #[test]
+    fn a_control_is_named_first_and_scores_at_their_null_are_not_beyond_it() {
+        let scores = vec![score("svcca_k20", "all", 0.9, false)];
+        let first_score = Some(["svcca_k20", "mutual", "all"].map(String::from));
+        let data = PageData { scores, first_score, control: Some("a seed 1".into()), ..PageData::default() };
+        assert!(control(&data).unwrap().text.contains("drawn at random (a seed 1)"));
+        assert!(control(&PageData { control: None, ..data.clone() }).is_none());
+        // a score below chance, or one that is not above it, is not beyond it; one far above is
+        let lead = |p: f64| {
+            let scores = vec![ScoreData { pair: 1, ..score("svcca_k20", "all", p, false) }];
+            beyond_chance(&PageData { scores, ..data.clone() }).unwrap().lead
+        };
+        assert_eq!([lead(0.9), lead(0.01)], ["Not beyond chance.", "Beyond chance."]);
+    }
+
+    #[test]
     fn one_quiet_snapshot_is_not_yet_converged() {
         let found = |churn: &[Option<f64>]| {
             let tokens = (1..=churn.len() as u64).map(|k| 1000 * k).collect();
@@ -396,7 +438,7 @@ mod tests {
         let data = PageData { scores, first_score, ..PageData::default() };
         assert_eq!(
             categories(&data).unwrap().text,
-            "1 of 3 semantic categories are above their null there (cka), most of all time (0.500, null 0.100, 9 pairs); \
+            "1 of 3 semantic categories of that pair are above their null (cka), most of all time (0.500, null 0.100, 9 pairs); \
              1 with too few pairs to tell."
         );
         // where both can tell, by the measure that the page shows first

@@ -106,7 +106,13 @@ pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<(
     read_matches(&beside.tables.join("matches.parquet"), &pairs, &mut theirs)?;
     let names = pairs.iter().map(|p| [p.source.to_string(), p.target.to_string()]);
     let place: BTreeMap<[String; 2], usize> = names.enumerate().map(|(k, n)| (n, k)).collect();
-    let mut out = BesideData { name: beside.name.to_string(), ..BesideData::default() };
+    let tokens = theirs.history.tokens.last().copied();
+    let mut out = BesideData {
+        name: beside.name.to_string(),
+        tokens,
+        random_weights: theirs.control.is_some(),
+        ..BesideData::default()
+    };
     for (p, sites) in data.pairs.iter().enumerate() {
         let name = sites.map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
         let Some(&k) = place.get(&name) else {
@@ -150,6 +156,7 @@ fn points(alive: &[u32], wanted: &BTreeMap<u32, f64>, n_points: usize) -> Vec<u3
 fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
     let reader: TableReader<HistoryRow> = TableReader::open(path)?;
     let measures = reader.shape().clone();
+    data.control = reader.origin().get("random_weights").cloned();
     let rows = reader.read_all()?;
     let last = rows.last().map_or(0, |r| r.snapshot);
     let pairs: Vec<Arc<Pair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();

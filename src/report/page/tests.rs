@@ -264,7 +264,7 @@ fn findings_say_what_the_figures_say() {
     let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
     for expected in [
         "the best partner of one of the 19 living latents of the first correlates at 0.891 (chance 0.120) on average",
-        "There 5 of 19 best matches have q ≤ 0.05",
+        "5 of 19 best matches have q ≤ 0.05",
         "not that training made them so",
         "agree at 0.500 (svcca_k3), where shuffled matches reach 0.250 ± 0.050",
         "1 of 1 scores with a null of 19 runs or more lie above it (q ≤ 0.05)",
@@ -319,7 +319,7 @@ fn a_run_beside_is_told_with_its_own_figures() {
     // each run by its distance from its own chance level, never by its score alone
     for said in [
         "the best partner of a latent correlates in “control &lt;b&gt;” at 0.773 above chance (0.893, chance 0.120), here at 0.771 above",
-        "There svcca_k3 is +0.250 from its null (0.500, null 0.250), here +0.250 from its null",
+        "svcca_k3 is +0.250 from its null (0.500, null 0.250) in “control &lt;b&gt;”, here +0.250 from its null",
     ] {
         assert!(page.contains(said), "{said:?} is not in {}", page.split("<ul class=\"findings\">").nth(1).unwrap());
     }

@@ -31,6 +31,8 @@ pub struct Summary {
     documents: u64,
     snapshots: u32,
     pairs: Vec<PairSummary>,
+    /// Models whose weights were drawn at random, with their seeds.
+    control: Option<String>,
     /// What is to be said of contexts that were seen before.
     repeated: Option<String>,
     /// Why it ended before its corpus did.
@@ -52,7 +54,9 @@ impl Summary {
         let repeated = history.last().and_then(|h| repeated_words(h.repeated_contexts?, h.repeated_contexts_error?));
         let churn: BTreeMap<Arc<Pair>, Option<f64>> =
             history.into_iter().filter(|h| h.snapshot == snapshots).map(|h| (h.pair, h.churn)).collect();
-        let rows: Vec<PairRow> = TableReader::open(&tables.join("pairs.parquet"))?.read_all()?;
+        let reader = TableReader::open(&tables.join("pairs.parquet"))?;
+        let control = reader.origin().get("random_weights").cloned();
+        let rows: Vec<PairRow> = reader.read_all()?;
         let (tokens, documents) = rows.first().map_or((0, 0), |row| (row.tokens, row.documents));
         let summary = |row: PairRow| {
             let churn = churn.get(&row.pair).copied().flatten();
@@ -73,25 +77,25 @@ impl Summary {
                 }
             }
         }
-        let mut wanted: BTreeMap<(String, u32), Vec<TopToken>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(String, u32), (u64, Vec<TopToken>)> = BTreeMap::new();
         for (pair, summary) in &pairs {
             for b in &summary.best {
-                wanted.insert((pair.source.to_string(), b.source), Vec::new());
-                wanted.insert((pair.target.to_string(), b.target), Vec::new());
+                wanted.insert((pair.source.to_string(), b.source), (0, Vec::new()));
+                wanted.insert((pair.target.to_string(), b.target), (0, Vec::new()));
             }
         }
         let mut latents: TableReader<LatentRow> = TableReader::open(&tables.join("latents.parquet"))?;
         while let Some(rows) = latents.next_rows()? {
             for row in rows {
-                if let Some(top) = wanted.get_mut(&(row.site.to_string(), row.latent)) {
-                    *top = row.top;
+                if let Some(latent) = wanted.get_mut(&(row.site.to_string(), row.latent)) {
+                    *latent = (row.n_active, row.top);
                 }
             }
         }
         for (pair, summary) in &mut pairs {
             for b in &mut summary.best {
-                b.source_top = wanted[&(pair.source.to_string(), b.source)].clone();
-                b.target_top = wanted[&(pair.target.to_string(), b.target)].clone();
+                (b.n_active[0], b.source_top) = wanted[&(pair.source.to_string(), b.source)].clone();
+                (b.n_active[1], b.target_top) = wanted[&(pair.target.to_string(), b.target)].clone();
             }
         }
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
@@ -101,6 +105,7 @@ impl Summary {
             documents,
             snapshots,
             pairs,
+            control,
             repeated,
             ending: None,
             sample: None,
@@ -151,6 +156,7 @@ impl Summary {
         let shown = self.shown_in_full();
         if let Some((pair, rule)) = shown {
             pair.write(Some(rule).filter(|_| self.pairs.len() > 1), out)?;
+            pair.write_caveat(self.control.is_some(), out)?;
         }
         if let Some(speed) = &self.speed {
             speed.write(out)?;
@@ -193,6 +199,11 @@ impl Summary {
                 }
             }
         }
+        if let Some(models) = &self.control {
+            let control =
+                format!("control: weights drawn at random ({models}); what agrees here, training did not make");
+            writeln!(out, "{}", wrapped(&control, 9, WIDTH))?;
+        }
         said.iter().try_for_each(|caution| writeln!(out, "{}", wrapped(&format!("caution: {caution}"), 9, WIDTH)))
     }
 
@@ -212,6 +223,7 @@ impl Summary {
             "tokens": self.tokens,
             "documents": self.documents,
             "snapshots": self.snapshots,
+            "random_weights": self.control,
             "repeated_contexts": self.repeated,
             "ending": self.ending,
             "sample": self.sample,
@@ -235,10 +247,8 @@ fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
     let at = best.partition_point(|b| b.correlation >= correlation);
     if at < BEST_SHOWN {
         let point = row.chance.point;
-        best.insert(
-            at,
-            BestPair { source, target, correlation, point, source_top: Vec::new(), target_top: Vec::new() },
-        );
+        let (source_top, target_top) = (Vec::new(), Vec::new());
+        best.insert(at, BestPair { source, target, correlation, point, n_active: [0; 2], source_top, target_top });
         best.truncate(BEST_SHOWN);
     }
 }

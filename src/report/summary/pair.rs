@@ -26,6 +26,8 @@ pub(super) struct BestPair {
     pub correlation: f64,
     /// Chance point of the source latent.
     pub point: Option<f64>,
+    /// Tokens on which the source latent fired, and the target latent.
+    pub n_active: [u64; 2],
     pub source_top: Vec<TopToken>,
     pub target_top: Vec<TopToken>,
 }
@@ -106,21 +108,32 @@ impl PairSummary {
         if self.best.is_empty() {
             return Ok(());
         }
-        writeln!(out, "  {:>17}   {:<24}   top tokens", "mutual matches", "r (95 % chance point)")?;
+        writeln!(
+            out,
+            "  {:>15}   {:<21}   {:<15}   top tokens",
+            "mutual matches", "r (95 % chance point)", "tokens fired on"
+        )?;
         for b in &self.best {
             let ids = format!("{} ~ {}", b.source, b.target);
             let point = b.point.map_or("(?)".into(), |p| format!("({p:.3})"));
+            let fired = b.n_active.map(thousands).join(" ~ ");
             let tokens = [shown_tokens(&b.source_top), shown_tokens(&b.target_top)].join("  ~  ");
-            writeln!(out, "  {ids:>17}   {:.4} {point:<17}   {tokens}", b.correlation)?;
+            writeln!(out, "  {ids:>15}   {:.4} {point:<14}   {fired:<15}   {tokens}", b.correlation)?;
         }
-        if c.n_mutual_above_chance.is_none() {
+        Ok(())
+    }
+
+    /// What "above chance" does not say; `control`: the weights are random.
+    pub(super) fn write_caveat(&self, control: bool, out: &mut String) -> std::fmt::Result {
+        if self.best.is_empty() || self.row.counts.n_mutual_above_chance.is_none() {
             return Ok(());
         }
-        writeln!(
-            out,
-            "  Above chance means that two latents go together on this text. Whether training made them so, a\n  \
-             control with random_weights tells."
-        )
+        let rest = if control {
+            "Training did not\n  make them do so here: the weights are random."
+        } else {
+            "Whether training\n  made them do so, a control with random_weights shows."
+        };
+        writeln!(out, "  Above chance means that two latents fire together on this text. {rest}")
     }
 
     pub(super) fn as_json(&self) -> Value {

@@ -74,6 +74,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
             target: 387,
             correlation: 0.9818,
             point: Some(0.061),
+            n_active: [1_203, 7],
             source_top: vec![],
             target_top: vec![],
         }],
@@ -84,6 +85,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
         documents: 681,
         snapshots: 1,
         pairs: rows.into_iter().map(of).collect(),
+        control: None,
         repeated: None,
         ending: None,
         sample: None,
@@ -105,6 +107,7 @@ fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
         "partners      700 (chance 600) targets, 710 (chance 610) sources are somebody's best",
         "kept          520 (chance 4) forward, 510 (chance 5) backward",
         "0.9818 (0.061)",
+        "1 203 ~ 7",
         "cka*",
         "random_weights",
     ] {
@@ -114,6 +117,19 @@ fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
     assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
     // two groups of models, each with its head; five measures in one table where they fit
     assert_eq!(text.matches("\na x b ").count() + text.matches("\na x c ").count(), 4, "{text}");
+}
+
+#[test]
+fn a_run_of_random_weights_says_that_it_is_a_control() {
+    let trained = summary(vec![pair_row("a/embed", "b/embed", counts())]);
+    let control = Summary { control: Some("a seed 42, b seed 32".into()), ..trained.clone() };
+    let said = "\ncontrol: weights drawn at random (a seed 42, b seed 32)";
+    let [trained, control] = [trained, control].map(|s| (s.as_text(), s.as_json()["random_weights"].clone()));
+    assert!(control.0.contains(said) && control.0.contains("the weights are random"), "{}", control.0);
+    assert!(!control.0.contains("a control with random_weights shows"), "{}", control.0);
+    assert!(!trained.0.contains("control:") && trained.0.contains("a control with random_weights shows"));
+    assert_eq!((trained.1, control.1), (Value::Null, "a seed 42, b seed 32".into()));
+    assert!(control.0.lines().all(|l| l.chars().count() <= 100), "{}", control.0);
 }
 
 #[test]
