@@ -51,20 +51,33 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
         "in brackets: what chance gives, from rows of another document{}",
         if unknown { "; ?: chance unknown" } else { "" }
     )?;
-    writeln!(out, "above: mutual matches with r above the 95 % chance points of both latents; kept: the source picks")?;
+    writeln!(
+        out,
+        "above: mutual matches with r above the 95 % chance points of both latents; kept: picked by the source"
+    )?;
     for group in &groups {
         for grid in scores_of(group) {
             writeln!(out)?;
             grid.write(out)?;
         }
     }
-    if pairs.iter().any(|p| !p.scores.is_empty()) {
-        writeln!(
-            out,
-            "scores of matched decoder rows, * of the raw activations; in brackets: the mean of shuffled pairs"
-        )?;
-    }
-    Ok(())
+    let shown = || pairs.iter().flat_map(|p| &p.scores).filter(|s| is_shown(s.pairing.as_str()));
+    let has = |raw: bool| shown().any(|s| (s.pairing.as_str() == "activations") == raw);
+    let of = match (has(false), has(true)) {
+        (true, true) => "scores of matched decoder rows, * of the raw activations",
+        (true, false) => "scores of matched decoder rows",
+        (false, true) => "* scores of the raw activations",
+        (false, false) => return Ok(()),
+    };
+    // one SAE on both sides is no score to be judged, one without a value has nothing to compare
+    let pending = shown().any(|s| s.value.is_some() && s.null_mean.is_none() && !s.one_decoder);
+    let pending = if pending { "; ?: not drawn yet, or none asked for" } else { "" };
+    writeln!(out, "{of}; in brackets: the mean of shuffled pairs{pending}")
+}
+
+/// Pairings whose scores have a column.
+fn is_shown(pairing: &str) -> bool {
+    matches!(pairing, "mutual" | "activations")
 }
 
 fn head(group: &[PairSummary]) -> String {
@@ -105,7 +118,7 @@ fn scores_of(group: &[PairSummary]) -> Vec<Grid> {
     let mut measures: Vec<(&str, &'static str)> = Vec::new();
     for s in group.iter().flat_map(|p| &p.scores) {
         let column = (s.measure.as_str(), s.pairing.as_str());
-        if matches!(column.1, "mutual" | "activations") && !measures.contains(&column) {
+        if is_shown(column.1) && !measures.contains(&column) {
             measures.push(column);
         }
     }
@@ -120,7 +133,7 @@ fn scores_of(group: &[PairSummary]) -> Vec<Grid> {
                     // one SAE on both sides agrees with itself by construction
                     _ if score.is_some_and(|s| s.one_decoder) => "one decoder".into(),
                     Some((Some(v), Some(null))) => format!("{v:.3} ({null:.3})"),
-                    Some((Some(v), None)) => format!("{v:.3}"),
+                    Some((Some(v), None)) => format!("{v:.3} (?)"),
                     _ => "-".into(),
                 }
             };
