@@ -43,8 +43,8 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Which SAE latents of different language models correspond, and how similar their feature spaces are, counted while
-/// tokens stream past.
+/// Finds which SAE latents of different language models correspond, and how similar their feature spaces are, in one
+/// streaming pass over a corpus.
 #[derive(Debug, Parser)]
 #[command(name = "cognate", version, about, max_term_width = 110)]
 struct Cli {
@@ -54,15 +54,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a dataflow file, or go on with it where it stopped
+    /// Run a dataflow file, resuming from its last checkpoint
     ///
-    /// Results are Parquet tables in DIR/tables, all renewed together at every snapshot; lost or damaged ones are made
-    /// again. Ctrl-C saves the state and exits with 130; the same command goes on from there. A directory that holds another
-    /// run is refused.
+    /// Results are Parquet tables in DIR/tables, all replaced together at every snapshot. Lost or damaged tables are made
+    /// again. Ctrl-C saves the state and exits with code 130; the same command resumes. A directory that holds another run is
+    /// refused.
     Run(RunArgs),
-    /// Say what a dataflow file would do: steps, shapes, memory, disk; opens headers only
+    /// Show what a dataflow file would do: steps, shapes, memory, disk
     ///
-    /// With --measure one batch is run, and the time that the whole would take is estimated from it.
+    /// Opens headers only. With --measure one batch is run, and the time of the whole run is estimated from it.
     Plan {
         /// The dataflow file
         flow: PathBuf,
@@ -72,11 +72,11 @@ enum Command {
         /// Refuse a plan over this much memory, for example 16GiB
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
-        /// Load models and SAEs, run one batch, and say how long a run would take
+        /// Load models and SAEs, run one batch, and estimate how long a run would take
         #[arg(long)]
         measure: bool,
     },
-    /// Say how a run stands, from any terminal, while it goes on or after; nothing is written
+    /// Show the status of a run, running or finished; read-only
     Status {
         /// The run directory
         run: PathBuf,
@@ -84,7 +84,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one latent of a run: statistics, strongest tokens in context, partners
+    /// Show one latent of a run: statistics, top tokens in context, partners
     Show {
         /// The run directory
         run: PathBuf,
@@ -94,17 +94,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make matches and scores again from a run's saved sums, with other filters, measures, pairings, categories or nulls
+    /// Match and score again from a run's saved sums, with other filters, measures, pairings, categories or nulls
     ///
-    /// Nothing is streamed. The tables are those of a run that had these keys from its start, written elsewhere. Keys that
-    /// change sums are refused, and so is a run whose SAEs, tokenizer or kept dataflow file changed since.
+    /// Writes the tables that a run with these settings would have produced; nothing is streamed. Keys that change the sums
+    /// are refused, and so is a run whose SAEs, tokenizer or dataflow file have changed since.
     Score {
         /// The run directory
         run: PathBuf,
         /// A key of the dataflow file and its value, for example estimate.filters.one_to_one=hungarian; repeat for more
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
-        /// Folder for the tables [default: RUN/scores/NAME, which tells the settings]
+        /// Folder for the tables [default: RUN/scores/NAME, named after the settings]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Refuse a plan over this much memory [default: what the machine has free]
@@ -118,14 +118,15 @@ enum Command {
         /// File to write [default: RUN/report.html]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Another run of the same places, shown beside: a control with random weights, another seed
+        /// Another run of the same hookpoints, shown next to it: a control with random weights, another seed
         #[arg(long, value_name = "RUN")]
         beside: Option<PathBuf>,
     },
-    /// Try every SAE as declared and with one change at a time (exit code 1 when one is not read as trained)
+    /// Check that every SAE fits its hookpoint (exit code 1 if one does not)
     ///
-    /// Changes: one block before and after, the normed twin, the decoder bias, centring, the scale. Not read as trained: another
-    /// reading is clearly better, the FVU is 1 or more, or the SAE's own files contradict the dataflow file.
+    /// Tries each SAE as declared, then with one change at a time: one block earlier or later, the normed twin, the decoder
+    /// bias, centring, the scale. An SAE does not fit if another configuration is clearly better, if its FVU (fraction of
+    /// variance unexplained) is 1 or more, or if its own files contradict the dataflow file.
     Doctor {
         /// The dataflow file
         flow: PathBuf,
@@ -143,10 +144,10 @@ enum Command {
         /// Another
         b: PathBuf,
     },
-    /// Add runs over disjoint shards of a corpus up to one
+    /// Merge runs over disjoint shards of a corpus into one
     ///
-    /// The runs must have been asked for the same, but for the corpus files, and their SAEs be what they were. DIR gets sums, tables and nulls as of one run over
-    /// all shards; it can be shown, compared and merged again.
+    /// The runs must differ only in [corpus] files, and their SAEs must be unchanged. DIR gets the sums, tables and nulls of
+    /// one run over all shards. It can be shown, compared and merged again.
     Merge {
         /// Run directories, in the order of their shards
         #[arg(required = true, num_args = 2..)]
@@ -154,14 +155,14 @@ enum Command {
         /// Run directory to write; must not hold a run yet
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Refuse to need more than this much memory [default: what the machine has free]
+        /// Refuse a plan over this much memory [default: what the machine has free]
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Write what one model holds at hookpoints, for given token ids
+    /// Write a model's activations at hookpoints, for given token ids
     Activations {
         /// Model folder, a .gguf file, or hf:owner/name[@revision]
         #[arg(long)]
@@ -207,7 +208,7 @@ struct RunArgs {
     /// Run directory [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Worker threads of the dataflow in this process; products use all cores anyway [default: 1]
+    /// Workers of the dataflow in this process; matrix products use all cores anyway [default: 1]
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
     workers: usize,
     /// Number of processes of this run
@@ -216,7 +217,7 @@ struct RunArgs {
     /// Which of them this one is, from 0
     #[arg(long, value_name = "I", requires = "processes")]
     process: Option<usize>,
-    /// File with one HOST:PORT a line, one for each process in order
+    /// File with one HOST:PORT per line, one per process, in order
     #[arg(long, value_name = "FILE", requires = "processes")]
     hosts: Option<PathBuf>,
     /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6); a later run may go further
@@ -225,16 +226,16 @@ struct RunArgs {
     /// Refuse a plan over this much memory [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
     memory_limit: Option<String>,
-    /// Batches that may be unfinished at once [default: 3 with one worker, else 2 and two for each of all workers]
+    /// Batches that may be unfinished at once [default: 3 with one worker, else 2 plus 2 per worker of all processes]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     in_flight: Option<u64>,
-    /// Forget what DIR holds and begin anew
+    /// Delete the run in DIR and start again
     #[arg(long)]
     fresh: bool,
-    /// Print errors only
+    /// Print errors and warnings only
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
-    /// Print one JSON object a line: plan, snapshots, checkpoints, summary
+    /// Print one JSON object per line: plan, snapshots, checkpoints, summary
     #[arg(long)]
     json: bool,
 }
