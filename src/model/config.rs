@@ -39,6 +39,8 @@ pub enum Setting<'a> {
 
 /// No size in a configuration is larger (a product of three still fits 64 bits).
 const MAX_SIZE: u64 = 1 << 21;
+/// Most blocks of a model; the deepest that are known have some hundreds.
+const MAX_BLOCKS: usize = 4096;
 /// Largest width of a head: tables of angles grow with it.
 const MAX_HEAD: usize = 1 << 16;
 
@@ -177,6 +179,15 @@ impl Config {
     /// A size from 1 to 2^21 that must be there.
     pub fn size(&self, key: &str) -> Result<usize> {
         self.optional_size(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A number of blocks from 1 to 4096 that must be there.
+    pub fn n_blocks(&self, key: &str) -> Result<usize> {
+        let n = self.size(key)?;
+        if n > MAX_BLOCKS {
+            return Err(self.wrong(key, &Value::from(n), "a whole number from 1 to 4096"));
+        }
+        Ok(n)
     }
 
     /// A size with a default.

@@ -1,6 +1,7 @@
 //! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
 //! the way, nothing computed beyond the last one asked for, never logits.
 
+use super::architecture::Wiring;
 use super::layers::kept::values;
 use super::layers::{Attention, Embedding, Hidden, Kept, Linear, Mlp, Norm, device_error, side_by_side, sum};
 use super::{Model, ModelShape};
@@ -42,37 +43,7 @@ pub struct Block {
     /// The MLP.
     pub mlp: Mlp,
     /// Where the norms stand and what is added to what.
-    pub wiring: Wiring,
-}
-
-/// Where the norms of a block stand and what is added to what; a and m are attention and MLP.
-pub enum Wiring {
-    /// `x += a(n1(x)); x += m(n2(x))` (GPT-2, Llama …).
-    Sequential(Norm, Norm),
-    /// `x += a(n1(x)) + m(n2(x))` (GPT-NeoX).
-    Parallel(Norm, Norm),
-    /// `x += a(n(x)) + m(n(x))` (Phi).
-    ParallelShared(Norm),
-    /// `x += p1(a(n1(x))); x += p2(m(n2(x)))` (Gemma 2 and 3).
-    Sandwich {
-        /// n1.
-        before_attention: Norm,
-        /// p1.
-        after_attention: Norm,
-        /// n2.
-        before_mlp: Norm,
-        /// p2.
-        after_mlp: Norm,
-    },
-    /// `x += p1(a(x)); x += p2(m(x))` (OLMo 2).
-    PostNorms {
-        /// p1.
-        after_attention: Norm,
-        /// p2.
-        after_mlp: Norm,
-    },
-    /// `x = n1(x + a(x)); x = n2(x + m(x))` (OPT-350m).
-    After(Norm, Norm),
+    pub wiring: Wiring<Norm>,
 }
 
 /// Hookpoints asked for and what was read so far.

@@ -1,8 +1,10 @@
 //! What did the network hold there? Token ids in, [`ActivationBatch`]es out.
 //!
-//! A family is one file over shared layers, written once in candle tensors; the hot operations are candle custom ops with
+//! A family is one file that describes an architecture in plain data (`architecture.rs`): checked against headers, costed, or loaded
+//! (`load.rs`) over shared layers, written once in candle tensors; the hot operations are candle custom ops with
 //! our CPU kernels inside. One context is one product's rows: what a context gives does not depend on its batch.
 
+mod architecture;
 mod config;
 mod decoder;
 mod families;
@@ -10,7 +12,7 @@ mod forward;
 mod gguf;
 mod keys;
 mod layers;
-mod loader;
+mod load;
 mod open;
 mod rope;
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! How is a model found and opened, and what does it cost?
 
 use super::config::Config;
-use super::decoder::{Decoder, blocks_needed};
+use super::decoder::blocks_needed;
 use super::families;
 use super::gguf;
-use super::loader::Loader;
+use super::load::Checked;
 use super::{Model, ModelShape};
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// `Request` when there is no model or its architecture is not supported; `Input`, naming file and tensor, when the
 /// configuration or a checkpoint is damaged or they do not fit each other.
 pub fn header(path: &Path) -> Result<ModelShape> {
-    Ok(decoder(path, None, |_| None)?.shape)
+    Ok(checked(path)?.shape())
 }
 
 /// Sizes of the model that a configuration alone describes: `config.json` in the folder `path`, whose weights need not be
@@ -31,7 +31,7 @@ pub fn header(path: &Path) -> Result<ModelShape> {
 /// # Errors
 /// As [`header`], of the configuration.
 pub fn described(path: &Path) -> Result<ModelShape> {
-    Ok(families::build(&Config::read(path)?, Loader::described())?.shape)
+    Ok(families::describe(&Config::read(path)?)?.shape())
 }
 
 /// The same from keys of a `config.json` that stand elsewhere, in the file `place`.
@@ -39,7 +39,7 @@ pub fn described(path: &Path) -> Result<ModelShape> {
 /// # Errors
 /// As [`described`].
 pub fn described_by(keys: &Map<String, Value>, place: &Path) -> Result<ModelShape> {
-    Ok(families::build(&Config::from_values(place.to_path_buf(), keys.clone()), Loader::described())?.shape)
+    Ok(families::describe(&Config::from_values(place.to_path_buf(), keys.clone()))?.shape())
 }
 
 /// The name that the configuration of the model at `path` holds (`_name_or_path`); `None` where there is none.
@@ -63,7 +63,8 @@ pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
 /// # Errors
 /// As [`header`].
 pub fn open_redrawn(path: &Path, seed: Option<u64>) -> Result<Arc<dyn Model>> {
-    Ok(Arc::new(decoder(path, seed, |shape| Some(shape.n_layers))?))
+    let model = checked(path)?.redrawn(seed);
+    Ok(Arc::new(model.load(model.shape().n_layers, path.display().to_string())?))
 }
 
 /// The model at `path`, with random weights where a seed is given, with only the blocks that `hookpoints` need.
@@ -71,11 +72,12 @@ pub fn open_redrawn(path: &Path, seed: Option<u64>) -> Result<Arc<dyn Model>> {
 /// # Errors
 /// As [`header`]; `Request` when the model has not got one of the hookpoints.
 pub fn open_for(path: &Path, seed: Option<u64>, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
-    let shape = header(path)?;
+    let model = checked(path)?.redrawn(seed);
+    let shape = model.shape();
     for &hookpoint in hookpoints {
         shape.width(hookpoint).map_err(|e| e.within(format!("model {}", path.display())))?;
     }
-    Ok(Arc::new(decoder(path, seed, |shape| Some(blocks_needed(shape, hookpoints)))?))
+    Ok(Arc::new(model.load(blocks_needed(&shape, hookpoints), path.display().to_string())?))
 }
 
 /// Every file that decides what the model computes: configuration, index, weights. For digests; in a fixed order.
@@ -157,23 +159,15 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
     Err(Error::request(format!("model {} {what}", path.display())))
 }
 
-/// The decoder at `path`; `keep` says how many blocks are loaded (`None`: only headers are read), `seed` whether with
-/// random weights.
-fn decoder(path: &Path, seed: Option<u64>, keep: impl Fn(&ModelShape) -> Option<usize>) -> Result<Decoder> {
-    let (config, source) = match layout(path)? {
+/// The model at `path`, its configuration held against the headers of its weights.
+fn checked(path: &Path) -> Result<Checked> {
+    let (config, source): (Config, Arc<dyn Source>) = match layout(path)? {
         Layout::Folder(folder) => {
             // the configuration first: what it says of the weights explains more than what is found in them
             let config = Config::read(folder)?;
-            let source: Arc<dyn Source> = Arc::new(Checkpoint::open(folder)?);
-            (config, source)
+            (config, Arc::new(Checkpoint::open(folder)?))
         }
         Layout::Gguf(file) => gguf::open(file)?,
     };
-    let loader = |n_blocks| Ok::<_, Error>(Loader::new(source.clone(), n_blocks).tied(families::tied(&config)?));
-    let mut decoder = families::build(&config, loader(None)?)?;
-    if let Some(n_blocks) = keep(&decoder.shape) {
-        decoder = families::build(&config, loader(Some(n_blocks))?.redrawn(seed))?;
-    }
-    decoder.name = path.display().to_string();
-    Ok(decoder)
+    Checked::new(families::describe(&config)?, source)
 }

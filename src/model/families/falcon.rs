@@ -5,15 +5,13 @@
 
 use crate::error::{Error, Result};
 use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, Projections, RotarySpec, Scores,
+    Stored, Wiring, layer_norm, linear, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
-use crate::model::layers::attention::Scores;
-use crate::model::layers::{Attention, Linear, Mlp, Projections, Rotary};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
-use std::sync::Arc;
 
 /// Its keys.
 pub const KEYS: &[Key] = &[
@@ -43,13 +41,13 @@ pub const KEYS: &[Key] = &[
 const ROPE: RopeKeys = RopeKeys::whole(2048);
 
 /// From `config.json` of model_type `falcon`; the prefix `transformer.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let config = &match config.get("n_embed") {
         Some(width) => config.clone().with("hidden_size", width.clone()),
         None => config.clone(),
     };
     let d_model = config.size("hidden_size")?;
-    let n_layers = config.size("num_hidden_layers")?;
+    let n_layers = config.n_blocks("num_hidden_layers")?;
     let n_heads = config.size("num_attention_heads")?;
     let n_vocab = config.size("vocab_size")?;
     let d_mlp = config.size_or("ffn_hidden_size", 4 * d_model)?;
@@ -58,86 +56,65 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let bias = config.flag_or("bias", false)?;
     let activation = config.activation("activation", "gelu")?;
     let rope = config.rope(&ROPE, d_head)?;
-    let rotary = Arc::new(Rotary::new(&rope));
     let (stacking, n_kv_heads) = stacking(config, n_heads)?;
     let d_kv = n_kv_heads * d_head;
     let block = arrangement(config)?;
 
-    let loader = loader.under(&["transformer.", ""], "word_embeddings.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("h.{l}.{name}");
-        let norm = |name: &str| loader.layer_norm(&at(name), d_model, eps);
-        let n_out = d_model + 2 * d_kv;
-        let all = |row: &dyn Fn(usize) -> usize| -> Result<Linear> {
-            loader.linear_of_rows(&at("self_attention.query_key_value"), d_model, n_out, bias, row)
-        };
-        Ok(Block {
-            attention: Attention {
+    let norm = |name| layer_norm(name, d_model, eps);
+    let all = linear("self_attention.query_key_value", d_model, d_model + 2 * d_kv, bias);
+    let scores = Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None };
+    Ok(Architecture {
+        family: "falcon",
+        prefixes: &["transformer.", ""],
+        tied: false,
+        max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
+        input: InputSpec::plain(table("word_embeddings", n_vocab, d_model)),
+        blocks_under: "h.",
+        block: BlockSpec {
+            attention: AttentionSpec {
                 projections: match stacking {
-                    Stacking::Heads => Projections::PerHead(all(&|row| row)?),
-                    Stacking::Whole => Projections::Stacked(all(&|row| row)?),
-                    // Each group's queries, its key, its value: brought into the order queries, keys, values.
-                    Stacking::Groups => {
-                        let group = n_heads / n_kv_heads;
-                        Projections::Stacked(all(&|row| {
-                            let (head, feature) = (row / d_head, row % d_head);
-                            let stored = match head.checked_sub(n_heads) {
-                                None => head / group * (group + 2) + head % group,
-                                Some(kv) => kv % n_kv_heads * (group + 2) + group + kv / n_kv_heads,
-                            };
-                            stored * d_head + feature
-                        })?)
-                    }
+                    Stacking::Heads => Projections::PerHead(all),
+                    Stacking::Whole => Projections::Stacked(all),
+                    Stacking::Groups => Projections::Stacked(LinearSpec {
+                        stored: Stored::Rows(rows_of_groups(n_heads, n_kv_heads, d_head).collect()),
+                        ..all
+                    }),
                 },
                 n_heads,
                 n_kv_heads,
                 d_head,
                 qk_norms: None,
-                rotary: Some(rotary.clone()),
-                scores: Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None },
-                output: loader.linear(&at("self_attention.dense"), d_model, d_model, bias)?,
+                output: linear("self_attention.dense", d_model, d_model, bias),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.linear(&at("mlp.dense_h_to_4h"), d_model, d_mlp, bias)?,
+                up: linear("mlp.dense_h_to_4h", d_model, d_mlp, bias),
                 activation,
-                down: loader.linear(&at("mlp.dense_4h_to_h"), d_mlp, d_model, bias)?,
+                down: linear("mlp.dense_4h_to_h", d_mlp, d_model, bias),
             },
             wiring: match block {
-                BlockKind::Parallel => Wiring::Parallel(norm("ln_attn")?, norm("ln_mlp")?),
-                BlockKind::Sequential => {
-                    Wiring::Sequential(norm("input_layernorm")?, norm("post_attention_layernorm")?)
-                }
-                _ => Wiring::ParallelShared(norm("input_layernorm")?),
+                BlockKind::Parallel => Wiring::Parallel(norm("ln_attn"), norm("ln_mlp")),
+                BlockKind::Sequential => Wiring::Sequential(norm("input_layernorm"), norm("post_attention_layernorm")),
+                _ => Wiring::ParallelShared(norm("input_layernorm")),
             },
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("word_embeddings", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: None,
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
-        shape: ModelShape {
-            family: "falcon".into(),
-            n_layers,
-            d_model,
-            d_attn: d_model,
-            d_kv,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block,
-            gated: false,
-            layer_norm: true,
-        },
+        layers: vec![LayerSpec { scores, rotary: Some(0) }; n_layers],
+        rotations: vec![RotarySpec::of_halves(rope)],
+        final_norm: Some(norm("ln_f")),
+    })
+}
+
+/// Where each row of all queries, all keys, all values is stored that are stored group by group: a group's queries, its key,
+/// its value.
+fn rows_of_groups(n_heads: usize, n_kv_heads: usize, d_head: usize) -> impl Iterator<Item = usize> {
+    let group = n_heads / n_kv_heads;
+    (0..(n_heads + 2 * n_kv_heads) * d_head).map(move |row| {
+        let (head, feature) = (row / d_head, row % d_head);
+        let stored = match head.checked_sub(n_heads) {
+            None => head / group * (group + 2) + head % group,
+            Some(kv) => kv % n_kv_heads * (group + 2) + group + kv / n_kv_heads,
+        };
+        stored * d_head + feature
     })
 }
 
@@ -192,5 +169,21 @@ fn arrangement(config: &Config) -> Result<BlockKind> {
             config.path().display(),
             n_norms.map_or("null".to_string(), |n| n.to_string())
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_groups_are_each_read_once_and_a_groups_queries_lie_before_its_key() {
+        // 4 query heads, 2 key heads, 3 features: [q0 q1 k0 v0 q2 q3 k1 v1] to [q0 q1 q2 q3 k0 k1 v0 v1]
+        let rows: Vec<usize> = rows_of_groups(4, 2, 3).collect();
+        let heads: Vec<usize> = rows.iter().step_by(3).map(|row| row / 3).collect();
+        assert_eq!(heads, [0, 1, 4, 5, 2, 6, 3, 7]);
+        let mut sorted = rows.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..24).collect::<Vec<_>>());
     }
 }

@@ -2,16 +2,14 @@
 //! line is a [`Line`] that says where it differs.
 
 use crate::error::Result;
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, Projections,
+    RotarySpec, Scores, Stored, Wiring, linear, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::attention::Scores;
+use crate::model::layers::Activation;
 use crate::model::layers::rotary::Rope;
-use crate::model::layers::{Activation, Attention, Mlp, Projections, Rotary};
-use crate::model::loader::Loader;
-use std::sync::Arc;
 
 /// Keys of the whole line.
 pub const KEYS: &[Key] = &[
@@ -96,16 +94,6 @@ pub enum Norms {
     After,
 }
 
-impl Norms {
-    fn block(self) -> BlockKind {
-        match self {
-            Norms::Before => BlockKind::Sequential,
-            Norms::Around => BlockKind::Sandwich,
-            Norms::After => BlockKind::PostNorms,
-        }
-    }
-}
-
 impl Line {
     /// The family as it is most often: as many key heads as query heads, no biases, no head norms, no window, SiLU, scores
     /// over the root of the width. `hidden_act` is read where there is no activation of another name.
@@ -132,133 +120,99 @@ impl Line {
             activation: Activation::Silu,
             score_scale: 1.0 / (d_head as f32).sqrt(),
             soft_cap: None,
-            turned: vec![true; config.size("num_hidden_layers")?],
+            turned: vec![true; config.n_blocks("num_hidden_layers")?],
             window: None,
-            sliding: vec![false; config.size("num_hidden_layers")?],
+            sliding: vec![false; config.n_blocks("num_hidden_layers")?],
             sliding_rope: None,
             rope,
         })
     }
 
-    /// The decoder of this family; the prefix `model.` may be missing, `language_model.` may stand around it.
+    /// The architecture of this family; the prefix `model.` may be missing, `language_model.` may be around it.
     ///
     /// # Errors
-    /// `Input` when the checkpoint does not fit.
-    pub fn build(self, config: &Config, loader: Loader) -> Result<Decoder> {
+    /// `Input` when a size is missing or impossible.
+    pub fn describe(self, config: &Config) -> Result<Architecture> {
         let d_model = config.size("hidden_size")?;
         let d_mlp = config.size("intermediate_size")?;
         let eps = config.number_or("rms_norm_eps", self.default_eps)?;
-        let n_layers = self.sliding.len();
-        let prefixes = ["model.", "", "language_model.model.", "model.language_model."];
-        let loader = loader.under(&prefixes, "embed_tokens.weight");
-        let rotary = Arc::new(Rotary::new(&self.rope));
-        let sliding_rotary =
-            self.sliding_rope.as_ref().map_or_else(|| rotary.clone(), |rope| Arc::new(Rotary::new(rope)));
-        let blocks = loader.blocks(n_layers, |loader, l| {
-            let norm = |name: &str| loader.rms_norm(&format!("layers.{l}.{name}"), d_model, eps, self.norm_stored_less);
-            Ok(Block {
-                attention: self.attention(
-                    loader,
-                    l,
-                    d_model,
-                    eps,
-                    if self.sliding[l] { &sliding_rotary } else { &rotary },
-                )?,
-                mlp: self.mlp(loader, l, d_model, d_mlp)?,
+        let norm = |name| NormSpec::Rms { name, width: d_model, eps, stored_less: self.norm_stored_less };
+        let layer = |l: usize| LayerSpec {
+            scores: Scores {
+                scale: self.score_scale,
+                soft_cap: self.soft_cap,
+                window: self.window.filter(|_| self.sliding[l]),
+            },
+            rotary: self.turned[l].then_some(usize::from(self.sliding[l] && self.sliding_rope.is_some())),
+        };
+        Ok(Architecture {
+            family: self.family,
+            prefixes: &["model.", "", "language_model.model.", "model.language_model."],
+            tied: false,
+            max_context: config.optional_size("max_position_embeddings")?.map(|n| self.rope.longest(n)),
+            input: InputSpec {
+                scale: self.embed_scale,
+                ..InputSpec::plain(table("embed_tokens", self.n_vocab, d_model))
+            },
+            blocks_under: "layers.",
+            block: BlockSpec {
+                attention: self.attention(d_model, eps),
+                mlp: self.mlp(d_model, d_mlp),
                 wiring: match self.norms {
-                    Norms::Before => Wiring::Sequential(norm("input_layernorm")?, norm("post_attention_layernorm")?),
+                    Norms::Before => Wiring::Sequential(norm("input_layernorm"), norm("post_attention_layernorm")),
                     Norms::Around => Wiring::Sandwich {
-                        before_attention: norm("input_layernorm")?,
-                        after_attention: norm("post_attention_layernorm")?,
-                        before_mlp: norm("pre_feedforward_layernorm")?,
-                        after_mlp: norm("post_feedforward_layernorm")?,
+                        before_attention: norm("input_layernorm"),
+                        after_attention: norm("post_attention_layernorm"),
+                        before_mlp: norm("pre_feedforward_layernorm"),
+                        after_mlp: norm("post_feedforward_layernorm"),
                     },
                     Norms::After => Wiring::PostNorms {
-                        after_attention: norm("post_attention_layernorm")?,
-                        after_mlp: norm("post_feedforward_layernorm")?,
+                        after_attention: norm("post_attention_layernorm"),
+                        after_mlp: norm("post_feedforward_layernorm"),
                     },
                 },
-            })
-        })?;
-        Ok(Decoder {
-            name: String::new(),
-            input: Input {
-                tokens: loader.embedding("embed_tokens", self.n_vocab, d_model)?,
-                scale: self.embed_scale,
-                project: None,
-                positions: None,
             },
-            blocks,
-            final_norm: Some(loader.rms_norm("norm", d_model, eps, self.norm_stored_less)?),
-            shape: ModelShape {
-                family: self.family.into(),
-                n_layers,
-                d_model,
-                d_attn: self.n_heads * self.d_head,
-                d_kv: self.n_kv_heads * self.d_head,
-                d_mlp,
-                d_token: d_model,
-                n_vocab: self.n_vocab,
-                max_context: config.optional_size("max_position_embeddings")?.map(|n| self.rope.longest(n)),
-                n_parameters: loader.n_parameters(),
-                n_block_parameters: loader.n_block_parameters(),
-                block: self.norms.block(),
-                gated: true,
-                layer_norm: false,
-            },
+            layers: (0..self.sliding.len()).map(layer).collect(),
+            final_norm: Some(norm("norm")),
+            rotations: [self.rope].into_iter().chain(self.sliding_rope).map(RotarySpec::of_halves).collect(),
         })
     }
 
-    fn attention(
-        &self,
-        loader: &Loader,
-        l: usize,
-        d_model: usize,
-        eps: f64,
-        rotary: &Arc<Rotary>,
-    ) -> Result<Attention> {
-        let at = |name: &str| format!("layers.{l}.self_attn.{name}");
+    fn attention(&self, d_model: usize, eps: f64) -> AttentionSpec {
         let (d_query, d_key) = (self.n_heads * self.d_head, self.n_kv_heads * self.d_head);
-        let norm = |name: &str, width: usize| loader.rms_norm(&at(name), width, eps, self.norm_stored_less);
-        let qkv = |name: &str, n_out: usize| loader.linear(&at(name), d_model, n_out, self.qkv_bias);
-        Ok(Attention {
+        let norm = |name, width| NormSpec::Rms { name, width, eps, stored_less: self.norm_stored_less };
+        let qkv = |name, n_out| linear(name, d_model, n_out, self.qkv_bias);
+        AttentionSpec {
             projections: if self.fused {
-                Projections::Stacked(qkv("qkv_proj", d_query + 2 * d_key)?)
+                Projections::Stacked(qkv("self_attn.qkv_proj", d_query + 2 * d_key))
             } else {
-                let (query, key) = (qkv("q_proj", d_query)?, qkv("k_proj", d_key)?);
-                Projections::Separate { query, key, value: qkv("v_proj", d_key)? }
+                Projections::Separate {
+                    query: qkv("self_attn.q_proj", d_query),
+                    key: qkv("self_attn.k_proj", d_key),
+                    value: qkv("self_attn.v_proj", d_key),
+                }
             },
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
             d_head: self.d_head,
             qk_norms: match self.head_norms {
                 HeadNorms::Absent => None,
-                HeadNorms::Each => Some((norm("q_norm", self.d_head)?, norm("k_norm", self.d_head)?)),
-                HeadNorms::Together => Some((norm("q_norm", d_query)?, norm("k_norm", d_key)?)),
+                HeadNorms::Each => Some((norm("self_attn.q_norm", self.d_head), norm("self_attn.k_norm", self.d_head))),
+                HeadNorms::Together => Some((norm("self_attn.q_norm", d_query), norm("self_attn.k_norm", d_key))),
             },
-            rotary: self.turned[l].then(|| rotary.clone()),
-            scores: Scores {
-                scale: self.score_scale,
-                soft_cap: self.soft_cap,
-                window: self.window.filter(|_| self.sliding[l]),
-            },
-            output: loader.linear(&at("o_proj"), d_query, d_model, self.output_bias)?,
-        })
+            output: linear("self_attn.o_proj", d_query, d_model, self.output_bias),
+        }
     }
 
-    fn mlp(&self, loader: &Loader, l: usize, d_model: usize, d_mlp: usize) -> Result<Mlp> {
-        let at = |name: &str| format!("layers.{l}.mlp.{name}");
-        let [gate, up] = if self.fused {
-            loader.linears(&at("gate_up_proj"), d_model, [d_mlp; 2], self.mlp_bias)?
-        } else {
-            let one = |name: &str| loader.linear(&at(name), d_model, d_mlp, self.mlp_bias);
-            [one("gate_proj")?, one("up_proj")?]
-        };
-        Ok(Mlp {
+    fn mlp(&self, d_model: usize, d_mlp: usize) -> MlpSpec {
+        let one = |name| linear(name, d_model, d_mlp, self.mlp_bias);
+        let half = |first| LinearSpec { stored: Stored::Part { first, of: 2 * d_mlp }, ..one("mlp.gate_up_proj") };
+        let [gate, up] = if self.fused { [half(0), half(d_mlp)] } else { [one("mlp.gate_proj"), one("mlp.up_proj")] };
+        MlpSpec {
             gate: Some(gate),
             up,
             activation: self.activation,
-            down: loader.linear(&at("down_proj"), d_mlp, d_model, self.mlp_bias)?,
-        })
+            down: linear("mlp.down_proj", d_mlp, d_model, self.mlp_bias),
+        }
     }
 }

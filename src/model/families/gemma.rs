@@ -8,11 +8,10 @@
 
 use super::gated::{HeadNorms, Line, Norms};
 use crate::error::{Error, Result};
+use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
 use crate::model::layers::Activation;
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 use serde_json::{Value, json};
 
@@ -67,7 +66,7 @@ const ROPE: RopeKeys = RopeKeys::whole(8192);
 const ROPE_3: RopeKeys = RopeKeys { default_theta: 1_000_000.0, ..RopeKeys::whole(131_072) };
 
 /// From `config.json` of model_type `gemma`.
-pub fn gemma(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn gemma(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
     let line = common(Line::plain("gemma", config, d_head, config.rope(&ROPE, d_head)?)?, config, 16)?;
     let activation = match config.text("hidden_act")? {
@@ -82,11 +81,11 @@ pub fn gemma(config: &Config, loader: Loader) -> Result<Decoder> {
             config.path().display()
         )));
     }
-    Line { activation, ..line }.build(config, loader)
+    Line { activation, ..line }.describe(config)
 }
 
 /// From `config.json` of model_type `gemma2`: a soft cap of 50 where none is given, none where it is null.
-pub fn gemma2(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn gemma2(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
     let line = common(Line::plain("gemma2", config, d_head, config.rope(&ROPE, d_head)?)?, config, 4)?;
     let soft_cap = config.number_or_none("attn_logit_softcapping", Some(50.0))?.map(|cap| cap as f32);
@@ -96,11 +95,11 @@ pub fn gemma2(config: &Config, loader: Loader) -> Result<Decoder> {
             config.path().display()
         )));
     }
-    with_window(Line { soft_cap, ..line }, config, |l| l % 2 == 0)?.build(config, loader)
+    with_window(Line { soft_cap, ..line }, config, |l| l % 2 == 0)?.describe(config)
 }
 
 /// From `config.json` of model_type `gemma3_text`.
-pub fn gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn gemma3(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
     let (rope, sliding_rope) = config.rope_by_layer(&ROPE_3, d_head)?;
     let line = common(Line::plain("gemma3_text", config, d_head, rope)?, config, 4)?;
@@ -111,17 +110,17 @@ pub fn gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
         _ => config.size_or("sliding_window_pattern", 6)?,
     };
     let line = Line { head_norms: HeadNorms::Each, sliding_rope: Some(sliding_rope), ..line };
-    with_window(line, config, |l| (l + 1) % pattern != 0)?.build(config, loader)
+    with_window(line, config, |l| (l + 1) % pattern != 0)?.describe(config)
 }
 
-/// From `config.json` of model_type `gemma3`: the text model inside.
-pub fn text_of_gemma3(config: &Config, loader: Loader) -> Result<Decoder> {
+/// The configuration of the text model inside a `config.json` of model_type `gemma3`.
+pub fn text_of_gemma3(config: &Config) -> Result<Config> {
     let text = config.nested("text_config")?.ok_or_else(|| config.missing("text_config"))?;
     let text = SIZES.iter().fold(text, |text, (key, size)| match text.setting(key) {
         Setting::Absent => text.with(key, json!(size)),
         _ => text,
     });
-    super::build(&text.with("model_type", json!("gemma3_text")), loader)
+    Ok(text.with("model_type", json!("gemma3_text")))
 }
 
 fn common(line: Line, config: &Config, n_kv_heads: usize) -> Result<Line> {

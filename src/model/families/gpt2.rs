@@ -1,14 +1,12 @@
 //! GPT-2 (Radford et al. 2019): learned positions, stacked query, key and value, weights stored `[n_in, n_out]`.
 
 use crate::error::Result;
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, MlpSpec, Projections, Scores, Wiring, conv1d,
+    layer_norm, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
-use crate::model::layers::attention::Scores;
-use crate::model::layers::{Attention, Mlp, Projections};
-use crate::model::loader::Loader;
 
 /// Its keys; four of them have another name that is read too.
 pub const KEYS: &[Key] = &[
@@ -42,7 +40,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// From `config.json` of model_type `gpt2`; the prefix `transformer.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let config = &config.renamed(&[
         ("hidden_size", "n_embd"),
         ("num_hidden_layers", "n_layer"),
@@ -50,7 +48,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         ("max_position_embeddings", "n_positions"),
     ]);
     let d_model = config.size("n_embd")?;
-    let n_layers = config.size("n_layer")?;
+    let n_layers = config.n_blocks("n_layer")?;
     let n_heads = config.size("n_head")?;
     let n_vocab = config.size("vocab_size")?;
     let n_positions = config.size("n_positions")?;
@@ -62,62 +60,40 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let scaled = config.flag_or("scale_attn_weights", true)?;
     let by_layer = config.flag_or("scale_attn_by_inverse_layer_idx", false)?;
 
-    let loader = loader.under(&["transformer.", ""], "wte.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("h.{l}.{name}");
-        let scale = if scaled { 1.0 / (d_head as f32).sqrt() } else { 1.0 };
-        Ok(Block {
-            attention: Attention {
-                projections: Projections::Stacked(loader.conv1d(&at("attn.c_attn"), d_model, 3 * d_attn)?),
+    let scale = if scaled { 1.0 / (d_head as f32).sqrt() } else { 1.0 };
+    let layer = |l: usize| LayerSpec {
+        scores: Scores { scale: if by_layer { scale / (l + 1) as f32 } else { scale }, soft_cap: None, window: None },
+        rotary: None,
+    };
+    Ok(Architecture {
+        family: "gpt2",
+        prefixes: &["transformer.", ""],
+        tied: false,
+        max_context: Some(n_positions),
+        input: InputSpec {
+            positions: Some((table("wpe", n_positions, d_model), 0)),
+            ..InputSpec::plain(table("wte", n_vocab, d_model))
+        },
+        blocks_under: "h.",
+        block: BlockSpec {
+            attention: AttentionSpec {
+                projections: Projections::Stacked(conv1d("attn.c_attn", d_model, 3 * d_attn)),
                 n_heads,
                 n_kv_heads: n_heads,
                 d_head,
                 qk_norms: None,
-                rotary: None,
-                scores: Scores {
-                    scale: if by_layer { scale / (l + 1) as f32 } else { scale },
-                    soft_cap: None,
-                    window: None,
-                },
-                output: loader.conv1d(&at("attn.c_proj"), d_attn, d_model)?,
+                output: conv1d("attn.c_proj", d_attn, d_model),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.conv1d(&at("mlp.c_fc"), d_model, d_mlp)?,
+                up: conv1d("mlp.c_fc", d_model, d_mlp),
                 activation,
-                down: loader.conv1d(&at("mlp.c_proj"), d_mlp, d_model)?,
+                down: conv1d("mlp.c_proj", d_mlp, d_model),
             },
-            wiring: Wiring::Sequential(
-                loader.layer_norm(&at("ln_1"), d_model, eps)?,
-                loader.layer_norm(&at("ln_2"), d_model, eps)?,
-            ),
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("wte", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: Some((loader.embedding("wpe", n_positions, d_model)?, 0)),
+            wiring: Wiring::Sequential(layer_norm("ln_1", d_model, eps), layer_norm("ln_2", d_model, eps)),
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
-        shape: ModelShape {
-            family: "gpt2".into(),
-            n_layers,
-            d_model,
-            d_attn,
-            d_kv: d_attn,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: Some(n_positions),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block: BlockKind::Sequential,
-            gated: false,
-            layer_norm: true,
-        },
+        layers: (0..n_layers).map(layer).collect(),
+        rotations: Vec::new(),
+        final_norm: Some(layer_norm("ln_f", d_model, eps)),
     })
 }

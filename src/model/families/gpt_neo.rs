@@ -2,14 +2,12 @@
 //! local window.
 
 use crate::error::{Error, Result};
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, MlpSpec, Projections, Scores, Wiring, layer_norm,
+    linear, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::attention::Scores;
-use crate::model::layers::{Attention, Mlp, Projections};
-use crate::model::loader::Loader;
 use serde_json::Value;
 
 /// Its keys; two of them have another name that is read too.
@@ -32,10 +30,10 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// From `config.json` of model_type `gpt_neo`; the prefix `transformer.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let config = &config.renamed(&[("num_hidden_layers", "num_layers"), ("num_attention_heads", "num_heads")]);
     let d_model = config.size("hidden_size")?;
-    let n_layers = config.size("num_layers")?;
+    let n_layers = config.n_blocks("num_layers")?;
     let n_heads = config.size("num_heads")?;
     let n_vocab = config.size("vocab_size")?;
     let n_positions = config.size("max_position_embeddings")?;
@@ -47,62 +45,45 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let window = config.size_or("window_size", 256)?;
     let local = local_layers(config, n_layers)?;
 
-    let loader = loader.under(&["transformer.", ""], "wte.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("h.{l}.{name}");
-        Ok(Block {
-            attention: Attention {
+    let projection = |name| linear(name, d_model, d_attn, false);
+    let layer = |&local: &bool| LayerSpec {
+        scores: Scores { scale: 1.0, soft_cap: None, window: local.then_some(window) },
+        rotary: None,
+    };
+    Ok(Architecture {
+        family: "gpt_neo",
+        prefixes: &["transformer.", ""],
+        tied: false,
+        max_context: Some(n_positions),
+        input: InputSpec {
+            positions: Some((table("wpe", n_positions, d_model), 0)),
+            ..InputSpec::plain(table("wte", n_vocab, d_model))
+        },
+        blocks_under: "h.",
+        block: BlockSpec {
+            attention: AttentionSpec {
                 projections: Projections::Separate {
-                    query: loader.linear(&at("attn.attention.q_proj"), d_model, d_attn, false)?,
-                    key: loader.linear(&at("attn.attention.k_proj"), d_model, d_attn, false)?,
-                    value: loader.linear(&at("attn.attention.v_proj"), d_model, d_attn, false)?,
+                    query: projection("attn.attention.q_proj"),
+                    key: projection("attn.attention.k_proj"),
+                    value: projection("attn.attention.v_proj"),
                 },
                 n_heads,
                 n_kv_heads: n_heads,
                 d_head,
                 qk_norms: None,
-                rotary: None,
-                scores: Scores { scale: 1.0, soft_cap: None, window: local[l].then_some(window) },
-                output: loader.linear(&at("attn.attention.out_proj"), d_attn, d_model, true)?,
+                output: linear("attn.attention.out_proj", d_attn, d_model, true),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.linear(&at("mlp.c_fc"), d_model, d_mlp, true)?,
+                up: linear("mlp.c_fc", d_model, d_mlp, true),
                 activation,
-                down: loader.linear(&at("mlp.c_proj"), d_mlp, d_model, true)?,
+                down: linear("mlp.c_proj", d_mlp, d_model, true),
             },
-            wiring: Wiring::Sequential(
-                loader.layer_norm(&at("ln_1"), d_model, eps)?,
-                loader.layer_norm(&at("ln_2"), d_model, eps)?,
-            ),
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("wte", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: Some((loader.embedding("wpe", n_positions, d_model)?, 0)),
+            wiring: Wiring::Sequential(layer_norm("ln_1", d_model, eps), layer_norm("ln_2", d_model, eps)),
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
-        shape: ModelShape {
-            family: "gpt_neo".into(),
-            n_layers,
-            d_model,
-            d_attn,
-            d_kv: d_attn,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: Some(n_positions),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block: BlockKind::Sequential,
-            gated: false,
-            layer_norm: true,
-        },
+        layers: local.iter().map(layer).collect(),
+        rotations: Vec::new(),
+        final_norm: Some(layer_norm("ln_f", d_model, eps)),
     })
 }
 

@@ -2,16 +2,13 @@
 //! key and value, head by head.
 
 use crate::error::{Error, Result};
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, MlpSpec, Projections, RotarySpec, Scores, Wiring,
+    layer_norm, linear, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::attention::Scores;
-use crate::model::layers::{Attention, Mlp, Projections, Rotary};
-use crate::model::loader::Loader;
 use crate::model::rope::{Fraction, RopeKeys};
-use std::sync::Arc;
 
 /// Its keys.
 pub const KEYS: &[Key] = &[
@@ -39,9 +36,9 @@ const ROPE: RopeKeys = RopeKeys {
 };
 
 /// From `config.json` of model_type `gpt_neox`; the prefix `gpt_neox.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let d_model = config.size("hidden_size")?;
-    let n_layers = config.size("num_hidden_layers")?;
+    let n_layers = config.n_blocks("num_hidden_layers")?;
     let n_heads = config.size("num_attention_heads")?;
     let d_mlp = config.size_or("intermediate_size", 4 * d_model)?;
     let n_vocab = config.size("vocab_size")?;
@@ -59,65 +56,35 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let parallel = config.flag_or("use_parallel_residual", true)?;
     let activation = config.activation("hidden_act", "gelu")?;
     let rope = config.rope(&ROPE, d_head)?;
-    let rotary = Arc::new(Rotary::new(&rope));
 
-    let loader = loader.under(&["gpt_neox.", ""], "embed_in.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("layers.{l}.{name}");
-        let norms = (
-            loader.layer_norm(&at("input_layernorm"), d_model, eps)?,
-            loader.layer_norm(&at("post_attention_layernorm"), d_model, eps)?,
-        );
-        Ok(Block {
-            attention: Attention {
-                projections: Projections::PerHead(loader.linear(
-                    &at("attention.query_key_value"),
-                    d_model,
-                    3 * d_attn,
-                    bias,
-                )?),
+    let norms = (layer_norm("input_layernorm", d_model, eps), layer_norm("post_attention_layernorm", d_model, eps));
+    let scores = Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None };
+    Ok(Architecture {
+        family: "gpt_neox",
+        prefixes: &["gpt_neox.", ""],
+        tied: false,
+        max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
+        input: InputSpec::plain(table("embed_in", n_vocab, d_model)),
+        blocks_under: "layers.",
+        block: BlockSpec {
+            attention: AttentionSpec {
+                projections: Projections::PerHead(linear("attention.query_key_value", d_model, 3 * d_attn, bias)),
                 n_heads,
                 n_kv_heads: n_heads,
                 d_head,
                 qk_norms: None,
-                rotary: Some(rotary.clone()),
-                scores: Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None },
-                output: loader.linear(&at("attention.dense"), d_attn, d_model, bias)?,
+                output: linear("attention.dense", d_attn, d_model, bias),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.linear(&at("mlp.dense_h_to_4h"), d_model, d_mlp, true)?,
+                up: linear("mlp.dense_h_to_4h", d_model, d_mlp, true),
                 activation,
-                down: loader.linear(&at("mlp.dense_4h_to_h"), d_mlp, d_model, true)?,
+                down: linear("mlp.dense_4h_to_h", d_mlp, d_model, true),
             },
             wiring: if parallel { Wiring::Parallel(norms.0, norms.1) } else { Wiring::Sequential(norms.0, norms.1) },
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("embed_in", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: None,
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("final_layer_norm", d_model, eps)?),
-        shape: ModelShape {
-            family: "gpt_neox".into(),
-            n_layers,
-            d_model,
-            d_attn,
-            d_kv: d_attn,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block: if parallel { BlockKind::Parallel } else { BlockKind::Sequential },
-            gated: false,
-            layer_norm: true,
-        },
+        layers: vec![LayerSpec { scores, rotary: Some(0) }; n_layers],
+        rotations: vec![RotarySpec::of_halves(rope)],
+        final_norm: Some(layer_norm("final_layer_norm", d_model, eps)),
     })
 }

@@ -2,16 +2,13 @@
 //! rotated, neighbouring features together.
 
 use crate::error::{Error, Result};
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, MlpSpec, Projections, RotarySpec, Scores, Wiring,
+    layer_norm, linear, table,
+};
 use crate::model::config::{Config, Setting};
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::attention::Scores;
 use crate::model::layers::rotary::{Rope, Scaling};
-use crate::model::layers::{Attention, Mlp, Projections, Rotary};
-use crate::model::loader::Loader;
-use std::sync::Arc;
 
 /// Its keys; four of them have another name that is read too.
 pub const KEYS: &[Key] = &[
@@ -42,7 +39,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// From `config.json` of model_type `gptj`; the prefix `transformer.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let config = &config.renamed(&[
         ("hidden_size", "n_embd"),
         ("num_hidden_layers", "n_layer"),
@@ -50,7 +47,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         ("max_position_embeddings", "n_positions"),
     ]);
     let d_model = config.size("n_embd")?;
-    let n_layers = config.size("n_layer")?;
+    let n_layers = config.n_blocks("n_layer")?;
     let n_heads = config.size("n_head")?;
     let n_vocab = config.size("vocab_size")?;
     let n_positions = config.size_or("n_positions", 2048)?;
@@ -67,61 +64,39 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         )));
     }
     let rope = Rope { theta: 10_000.0, d_rotated, scaling: Scaling::None };
-    let rotary = Arc::new(Rotary::new(&rope).of_neighbours());
 
-    let loader = loader.under(&["transformer.", ""], "wte.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("h.{l}.{name}");
-        let projection = |name: &str| loader.linear(&at(name), d_model, d_model, false);
-        Ok(Block {
-            attention: Attention {
+    let projection = |name| linear(name, d_model, d_model, false);
+    let scores = Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None };
+    Ok(Architecture {
+        family: "gptj",
+        prefixes: &["transformer.", ""],
+        tied: false,
+        max_context: Some(n_positions),
+        input: InputSpec::plain(table("wte", n_vocab, d_model)),
+        blocks_under: "h.",
+        block: BlockSpec {
+            attention: AttentionSpec {
                 projections: Projections::Separate {
-                    query: projection("attn.q_proj")?,
-                    key: projection("attn.k_proj")?,
-                    value: projection("attn.v_proj")?,
+                    query: projection("attn.q_proj"),
+                    key: projection("attn.k_proj"),
+                    value: projection("attn.v_proj"),
                 },
                 n_heads,
                 n_kv_heads: n_heads,
                 d_head,
                 qk_norms: None,
-                rotary: Some(rotary.clone()),
-                scores: Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None },
-                output: projection("attn.out_proj")?,
+                output: projection("attn.out_proj"),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.linear(&at("mlp.fc_in"), d_model, d_mlp, true)?,
+                up: linear("mlp.fc_in", d_model, d_mlp, true),
                 activation,
-                down: loader.linear(&at("mlp.fc_out"), d_mlp, d_model, true)?,
+                down: linear("mlp.fc_out", d_mlp, d_model, true),
             },
-            wiring: Wiring::ParallelShared(loader.layer_norm(&at("ln_1"), d_model, eps)?),
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("wte", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: None,
+            wiring: Wiring::ParallelShared(layer_norm("ln_1", d_model, eps)),
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("ln_f", d_model, eps)?),
-        shape: ModelShape {
-            family: "gptj".into(),
-            n_layers,
-            d_model,
-            d_attn: d_model,
-            d_kv: d_model,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: Some(n_positions),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block: BlockKind::ParallelShared,
-            gated: false,
-            layer_norm: true,
-        },
+        layers: vec![LayerSpec { scores, rotary: Some(0) }; n_layers],
+        rotations: vec![RotarySpec { rope, neighbours: true }],
+        final_norm: Some(layer_norm("ln_f", d_model, eps)),
     })
 }

@@ -2,10 +2,9 @@
 
 use super::gated::Line;
 use crate::error::Result;
+use crate::model::architecture::Architecture;
 use crate::model::config::Config;
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, read, read_or_null};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 
 /// Keys beside those of the whole line.
@@ -20,7 +19,7 @@ pub const KEYS: &[Key] = &[
 const ROPE: RopeKeys = RopeKeys::whole(2048);
 
 /// From `config.json` of model_type `llama`.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let bias = config.flag_or("attention_bias", false)?;
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
@@ -32,5 +31,5 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         mlp_bias: config.flag_or("mlp_bias", false)?,
         ..Line::plain("llama", config, d_head, config.rope(&ROPE, d_head)?)?
     };
-    line.build(config, loader)
+    line.describe(config)
 }

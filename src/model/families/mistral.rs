@@ -3,10 +3,9 @@
 
 use super::gated::Line;
 use crate::error::Result;
+use crate::model::architecture::Architecture;
 use crate::model::config::Config;
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, read, read_or_null};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 
 /// Keys beside those of the whole line.
@@ -21,7 +20,7 @@ pub const KEYS: &[Key] = &[
 const ROPE: RopeKeys = RopeKeys::whole(131_072);
 
 /// From `config.json` of model_type `mistral`: a window of 4096 where none is given, none where `sliding_window` is null.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
     let line = Line::plain("mistral", config, d_head, config.rope(&ROPE, d_head)?)?;
@@ -34,5 +33,5 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         sliding,
         ..line
     };
-    line.build(config, loader)
+    line.describe(config)
 }

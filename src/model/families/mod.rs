@@ -1,6 +1,7 @@
-//! Which architecture is it? One file per family: configuration and tensor names in, shared layers out.
+//! Which architecture is it? One file per family: configuration in, an [`Architecture`] out.
 //!
-//! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), its builder.
+//! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), what its
+//! configuration says.
 
 mod falcon;
 mod gated;
@@ -19,10 +20,9 @@ mod qwen;
 mod smollm3;
 mod starcoder2;
 
+use super::architecture::Architecture;
 use super::config::Config;
-use super::decoder::Decoder;
 use super::keys::{self, Key};
-use super::loader::Loader;
 use crate::error::{Error, Result};
 
 /// A family that is read.
@@ -31,37 +31,47 @@ struct Family {
     name: &'static str,
     /// Tables of its keys, the first one that knows a key decides; those of all families follow by themselves.
     keys: &'static [&'static [Key]],
-    build: fn(&Config, Loader) -> Result<Decoder>,
+    says: Says,
 }
 
+/// What a configuration says.
+enum Says {
+    /// An architecture.
+    This(fn(&Config) -> Result<Architecture>),
+    /// Where the configuration of the model that is read is inside it.
+    Inside(fn(&Config) -> Result<Config>),
+}
+
+use Says::{Inside, This};
+
 const FAMILIES: &[Family] = &[
-    Family { name: "gpt_neox", keys: &[gpt_neox::KEYS, keys::ROTARY], build: gpt_neox::build },
-    Family { name: "gpt2", keys: &[gpt2::KEYS], build: gpt2::build },
-    Family { name: "gpt_neo", keys: &[gpt_neo::KEYS], build: gpt_neo::build },
-    Family { name: "opt", keys: &[opt::KEYS], build: opt::build },
-    Family { name: "llama", keys: &[llama::KEYS, gated::KEYS, keys::ROTARY], build: llama::build },
-    Family { name: "mistral", keys: &[mistral::KEYS, gated::KEYS, keys::ROTARY], build: mistral::build },
-    Family { name: "qwen2", keys: &[qwen::KEYS, gated::KEYS, keys::ROTARY], build: qwen::qwen2 },
-    Family { name: "qwen3", keys: &[qwen::KEYS_3, qwen::KEYS, gated::KEYS, keys::ROTARY], build: qwen::qwen3 },
-    Family { name: "gemma", keys: &[gemma::KEYS_1, gemma::KEYS, gated::KEYS, keys::ROTARY], build: gemma::gemma },
+    Family { name: "gpt_neox", keys: &[gpt_neox::KEYS, keys::ROTARY], says: This(gpt_neox::describe) },
+    Family { name: "gpt2", keys: &[gpt2::KEYS], says: This(gpt2::describe) },
+    Family { name: "gpt_neo", keys: &[gpt_neo::KEYS], says: This(gpt_neo::describe) },
+    Family { name: "opt", keys: &[opt::KEYS], says: This(opt::describe) },
+    Family { name: "llama", keys: &[llama::KEYS, gated::KEYS, keys::ROTARY], says: This(llama::describe) },
+    Family { name: "mistral", keys: &[mistral::KEYS, gated::KEYS, keys::ROTARY], says: This(mistral::describe) },
+    Family { name: "qwen2", keys: &[qwen::KEYS, gated::KEYS, keys::ROTARY], says: This(qwen::qwen2) },
+    Family { name: "qwen3", keys: &[qwen::KEYS_3, qwen::KEYS, gated::KEYS, keys::ROTARY], says: This(qwen::qwen3) },
+    Family { name: "gemma", keys: &[gemma::KEYS_1, gemma::KEYS, gated::KEYS, keys::ROTARY], says: This(gemma::gemma) },
     Family {
         name: "gemma2",
         keys: &[gemma::KEYS_2, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
-        build: gemma::gemma2,
+        says: This(gemma::gemma2),
     },
     Family {
         name: "gemma3_text",
         keys: &[gemma::KEYS_3, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
-        build: gemma::gemma3,
+        says: This(gemma::gemma3),
     },
-    Family { name: "gemma3", keys: &[gemma::KEYS_AROUND], build: gemma::text_of_gemma3 },
-    Family { name: "phi", keys: &[phi::KEYS, keys::ROTARY], build: phi::build },
-    Family { name: "phi3", keys: &[phi3::KEYS, gated::KEYS, keys::ROTARY], build: phi3::build },
-    Family { name: "olmo2", keys: &[olmo2::KEYS, gated::KEYS, keys::ROTARY], build: olmo2::build },
-    Family { name: "smollm3", keys: &[smollm3::KEYS, gated::KEYS, keys::ROTARY], build: smollm3::build },
-    Family { name: "starcoder2", keys: &[starcoder2::KEYS, keys::ROTARY], build: starcoder2::build },
-    Family { name: "gptj", keys: &[gptj::KEYS], build: gptj::build },
-    Family { name: "falcon", keys: &[falcon::KEYS, keys::ROTARY], build: falcon::build },
+    Family { name: "gemma3", keys: &[gemma::KEYS_AROUND], says: Inside(gemma::text_of_gemma3) },
+    Family { name: "phi", keys: &[phi::KEYS, keys::ROTARY], says: This(phi::describe) },
+    Family { name: "phi3", keys: &[phi3::KEYS, gated::KEYS, keys::ROTARY], says: This(phi3::describe) },
+    Family { name: "olmo2", keys: &[olmo2::KEYS, gated::KEYS, keys::ROTARY], says: This(olmo2::describe) },
+    Family { name: "smollm3", keys: &[smollm3::KEYS, gated::KEYS, keys::ROTARY], says: This(smollm3::describe) },
+    Family { name: "starcoder2", keys: &[starcoder2::KEYS, keys::ROTARY], says: This(starcoder2::describe) },
+    Family { name: "gptj", keys: &[gptj::KEYS], says: This(gptj::describe) },
+    Family { name: "falcon", keys: &[falcon::KEYS, keys::ROTARY], says: This(falcon::describe) },
 ];
 
 /// Families whose output head is a matrix of its own unless the configuration says otherwise.
@@ -71,7 +81,7 @@ const UNTIED: &[&str] = &["gpt_neox", "llama", "mistral", "qwen2", "qwen3", "phi
 ///
 /// # Errors
 /// `Input` when the key is neither true nor false.
-pub fn tied(config: &Config) -> Result<bool> {
+fn tied(config: &Config) -> Result<bool> {
     let family = config.text("model_type")?.unwrap_or("none");
     config.flag_or("tie_word_embeddings", !UNTIED.contains(&family))
 }
@@ -87,18 +97,23 @@ pub fn knows_key(name: &str, key: &str) -> bool {
     FAMILIES.iter().any(|family| family.name == name && keys::find(&family.tables(), key).is_some())
 }
 
-/// The decoder that `config` describes, from the tensors of `loader`.
+/// The architecture that `config` describes.
 ///
 /// # Errors
 /// `Request`, naming what is supported, for any other architecture or an option that is not implemented; `Input` for a
-/// malformed configuration or a checkpoint that does not fit it.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+/// malformed configuration.
+pub fn describe(config: &Config) -> Result<Architecture> {
+    let tied = tied(config)?;
     not_quantised(config)?;
     let name = config.text("model_type")?.unwrap_or("none");
     match FAMILIES.iter().find(|family| family.name == name) {
         Some(family) => {
             keys::check(config, &family.tables())?;
-            (family.build)(config, loader)
+            let architecture = match family.says {
+                This(describe) => describe(config)?,
+                Inside(text) => describe(&text(config)?)?,
+            };
+            Ok(Architecture { tied, ..architecture })
         }
         None => {
             let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
@@ -169,14 +184,12 @@ mod tests {
             "max_position_embeddings",
             "original_max_position_embeddings",
             "rotary_emb_base",
-            // Asked for before the builder runs.
-            "tie_word_embeddings",
             // The text model inside has its own (Gemma 3).
             "vocab_size",
         ];
         for family in FAMILIES {
             let config = smallest(family.name);
-            build(&config, Loader::described()).unwrap_or_else(|e| panic!("{e}"));
+            describe(&config).unwrap_or_else(|e| panic!("{e}"));
             let asked = config.asked();
             let tables = family.tables();
             for key in &asked {

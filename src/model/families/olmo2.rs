@@ -3,10 +3,9 @@
 
 use super::gated::{HeadNorms, Line, Norms};
 use crate::error::Result;
+use crate::model::architecture::Architecture;
 use crate::model::config::Config;
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, read, read_or_null};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 
 /// Keys beside those of the whole line.
@@ -16,7 +15,7 @@ pub const KEYS: &[Key] =
 const ROPE: RopeKeys = RopeKeys::whole(2048);
 
 /// From `config.json` of model_type `olmo2`.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
     let bias = config.flag_or("attention_bias", false)?;
@@ -30,5 +29,5 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         norms: Norms::After,
         ..Line::plain("olmo2", config, d_head, config.rope(&ROPE, d_head)?)?
     };
-    line.build(config, loader)
+    line.describe(config)
 }

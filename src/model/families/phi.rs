@@ -2,16 +2,13 @@
 //! head is rotated.
 
 use crate::error::Result;
-use crate::ids::BlockKind;
-use crate::model::ModelShape;
+use crate::model::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, MlpSpec, Projections, RotarySpec, Scores, Wiring,
+    layer_norm, linear, table,
+};
 use crate::model::config::Config;
-use crate::model::decoder::{Block, Decoder, Input, Wiring};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::attention::Scores;
-use crate::model::layers::{Attention, Mlp, Projections, Rotary};
-use crate::model::loader::Loader;
 use crate::model::rope::{Fraction, RopeKeys};
-use std::sync::Arc;
 
 /// Its keys.
 pub const KEYS: &[Key] = &[
@@ -37,9 +34,9 @@ const ROPE: RopeKeys = RopeKeys {
 };
 
 /// From `config.json` of model_type `phi`; the prefix `model.` may be missing.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let d_model = config.size("hidden_size")?;
-    let n_layers = config.size("num_hidden_layers")?;
+    let n_layers = config.n_blocks("num_hidden_layers")?;
     let n_heads = config.size("num_attention_heads")?;
     let n_kv_heads = config.kv_heads(n_heads, n_heads)?;
     let n_vocab = config.size("vocab_size")?;
@@ -50,65 +47,39 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
     let activation = config.activation("hidden_act", "gelu_new")?;
     let qk_norms = config.flag_or("qk_layernorm", false)?;
     let rope = config.rope(&ROPE, d_head)?;
-    let rotary = Arc::new(Rotary::new(&rope));
 
-    let loader = loader.under(&["model.", ""], "embed_tokens.weight");
-    let blocks = loader.blocks(n_layers, |loader, l| {
-        let at = |name: &str| format!("layers.{l}.{name}");
-        let head_norm = |name: &str| loader.layer_norm(&at(name), d_head, eps);
-        Ok(Block {
-            attention: Attention {
+    let head_norm = |name| layer_norm(name, d_head, eps);
+    let scores = Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None };
+    Ok(Architecture {
+        family: "phi",
+        prefixes: &["model.", ""],
+        tied: false,
+        max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
+        input: InputSpec::plain(table("embed_tokens", n_vocab, d_model)),
+        blocks_under: "layers.",
+        block: BlockSpec {
+            attention: AttentionSpec {
                 projections: Projections::Separate {
-                    query: loader.linear(&at("self_attn.q_proj"), d_model, d_attn, true)?,
-                    key: loader.linear(&at("self_attn.k_proj"), d_model, n_kv_heads * d_head, true)?,
-                    value: loader.linear(&at("self_attn.v_proj"), d_model, n_kv_heads * d_head, true)?,
+                    query: linear("self_attn.q_proj", d_model, d_attn, true),
+                    key: linear("self_attn.k_proj", d_model, n_kv_heads * d_head, true),
+                    value: linear("self_attn.v_proj", d_model, n_kv_heads * d_head, true),
                 },
                 n_heads,
                 n_kv_heads,
                 d_head,
-                qk_norms: if qk_norms {
-                    Some((head_norm("self_attn.q_layernorm")?, head_norm("self_attn.k_layernorm")?))
-                } else {
-                    None
-                },
-                rotary: Some(rotary.clone()),
-                scores: Scores { scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None, window: None },
-                output: loader.linear(&at("self_attn.dense"), d_attn, d_model, true)?,
+                qk_norms: qk_norms.then(|| (head_norm("self_attn.q_layernorm"), head_norm("self_attn.k_layernorm"))),
+                output: linear("self_attn.dense", d_attn, d_model, true),
             },
-            mlp: Mlp {
+            mlp: MlpSpec {
                 gate: None,
-                up: loader.linear(&at("mlp.fc1"), d_model, d_mlp, true)?,
+                up: linear("mlp.fc1", d_model, d_mlp, true),
                 activation,
-                down: loader.linear(&at("mlp.fc2"), d_mlp, d_model, true)?,
+                down: linear("mlp.fc2", d_mlp, d_model, true),
             },
-            wiring: Wiring::ParallelShared(loader.layer_norm(&at("input_layernorm"), d_model, eps)?),
-        })
-    })?;
-    Ok(Decoder {
-        name: String::new(),
-        input: Input {
-            tokens: loader.embedding("embed_tokens", n_vocab, d_model)?,
-            scale: None,
-            project: None,
-            positions: None,
+            wiring: Wiring::ParallelShared(layer_norm("input_layernorm", d_model, eps)),
         },
-        blocks,
-        final_norm: Some(loader.layer_norm("final_layernorm", d_model, eps)?),
-        shape: ModelShape {
-            family: "phi".into(),
-            n_layers,
-            d_model,
-            d_attn,
-            d_kv: n_kv_heads * d_head,
-            d_mlp,
-            d_token: d_model,
-            n_vocab,
-            max_context: config.optional_size("max_position_embeddings")?.map(|n| rope.longest(n)),
-            n_parameters: loader.n_parameters(),
-            n_block_parameters: loader.n_block_parameters(),
-            block: BlockKind::ParallelShared,
-            gated: false,
-            layer_norm: true,
-        },
+        layers: vec![LayerSpec { scores, rotary: Some(0) }; n_layers],
+        rotations: vec![RotarySpec::of_halves(rope)],
+        final_norm: Some(layer_norm("final_layernorm", d_model, eps)),
     })
 }

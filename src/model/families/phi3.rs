@@ -3,11 +3,10 @@
 
 use super::gated::Line;
 use crate::error::{Error, Result};
+use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::rotary::Scaling;
-use crate::model::loader::Loader;
 use crate::model::rope::{Fraction, RopeKeys};
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ const ROPE: RopeKeys = RopeKeys {
 };
 
 /// From `config.json` of model_type `phi3`.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let config = &of_today(config);
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
@@ -50,7 +49,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         sliding: vec![window.is_some(); line.sliding.len()],
         ..line
     };
-    line.build(config, loader)
+    line.describe(config)
 }
 
 /// The configuration with what the class makes of it: a context length before the stretch of 4096 where none is given, and

@@ -3,10 +3,9 @@
 
 use super::gated::{HeadNorms, Line};
 use crate::error::Result;
+use crate::model::architecture::Architecture;
 use crate::model::config::Config;
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, read, read_or_null};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 
 /// Keys of both, beside those of the whole line.
@@ -26,16 +25,16 @@ pub const KEYS_3: &[Key] = &[read("attention_bias")];
 const ROPE: RopeKeys = RopeKeys::whole(32_768);
 
 /// From `config.json` of model_type `qwen2`.
-pub fn qwen2(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn qwen2(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width(config.size("hidden_size")?, config.size("num_attention_heads")?)?;
-    Line { qkv_bias: true, ..common("qwen2", config, d_head)? }.build(config, loader)
+    Line { qkv_bias: true, ..common("qwen2", config, d_head)? }.describe(config)
 }
 
 /// From `config.json` of model_type `qwen3`; heads are 128 wide where nothing is said, whatever the width of the stream.
-pub fn qwen3(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn qwen3(config: &Config) -> Result<Architecture> {
     let line = common("qwen3", config, config.head_width_or(128)?)?;
     let bias = config.flag_or("attention_bias", false)?;
-    Line { head_norms: HeadNorms::Each, qkv_bias: bias, output_bias: bias, ..line }.build(config, loader)
+    Line { head_norms: HeadNorms::Each, qkv_bias: bias, output_bias: bias, ..line }.describe(config)
 }
 
 fn common(family: &'static str, config: &Config, d_head: usize) -> Result<Line> {

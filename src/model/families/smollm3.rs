@@ -3,10 +3,9 @@
 
 use super::gated::Line;
 use crate::error::Result;
+use crate::model::architecture::Architecture;
 use crate::model::config::Config;
-use crate::model::decoder::Decoder;
 use crate::model::keys::{Key, read, read_or_null};
-use crate::model::loader::Loader;
 use crate::model::rope::RopeKeys;
 use serde_json::Value;
 
@@ -27,7 +26,7 @@ pub const KEYS: &[Key] = &[
 const ROPE: RopeKeys = RopeKeys { default_theta: 2_000_000.0, ..RopeKeys::whole(32_768) };
 
 /// From `config.json` of model_type `smollm3`.
-pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
+pub fn describe(config: &Config) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
     let line = Line::plain("smollm3", config, d_head, config.rope(&ROPE, d_head)?)?;
@@ -49,7 +48,7 @@ pub fn build(config: &Config, loader: Loader) -> Result<Decoder> {
         turned,
         ..line
     };
-    line.build(config, loader)
+    line.describe(config)
 }
 
 /// Which layers have positions.

@@ -8,6 +8,7 @@ use super::kept::{Kept, buffer};
 use super::{Linear, Norm, Rotary, device_error, head_strides};
 use crate::error::Result;
 use crate::linalg::panels::{Line, WIDTH, square};
+use crate::model::architecture::{Projections, Scores};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
 use pulp::{Arch, Simd, WithSimd};
 use std::cell::RefCell;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Where queries, keys and values come from.
-    pub projections: Projections,
+    pub projections: Projections<Linear>,
     /// Number of query heads.
     pub n_heads: usize,
     /// Number of key and value heads; divides `n_heads`, query head h reads key head `h / (n_heads / n_kv_heads)`.
@@ -32,35 +33,6 @@ pub struct Attention {
     pub scores: Scores,
     /// `[n_heads * d_head]` to `[d_model]`.
     pub output: Linear,
-}
-
-/// Where queries, keys and values come from.
-#[derive(Clone, Debug)]
-pub enum Projections {
-    /// One linear layer whose output is, head by head, query, key and value (GPT-NeoX).
-    PerHead(Linear),
-    /// One linear layer whose output is all queries, all keys, all values (GPT-2).
-    Stacked(Linear),
-    /// Three layers.
-    Separate {
-        /// To `[n_heads * d_head]`.
-        query: Linear,
-        /// To `[n_kv_heads * d_head]`.
-        key: Linear,
-        /// To `[n_kv_heads * d_head]`.
-        value: Linear,
-    },
-}
-
-/// How a score is made of query and key, and which keys are seen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scores {
-    /// Multiplies the product of query and key.
-    pub scale: f32,
-    /// `cap * tanh(score / cap)` (Gemma 2).
-    pub soft_cap: Option<f32>,
-    /// Position i sees j with `i - window < j <= i`; `None`: all j <= i.
-    pub window: Option<usize>,
 }
 
 impl Attention {

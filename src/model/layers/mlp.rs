@@ -101,7 +101,7 @@ impl RowsOp for Mlp {
     fn d_out(&self, d_in: usize) -> candle_core::Result<usize> {
         let (up, down, gate) = (self.up.sides(), self.down.sides(), self.gate.as_ref().map(Linear::sides));
         match (up, down) {
-            (Some((hidden, up_in)), Some((d_out, down_in)))
+            ((hidden, up_in), (d_out, down_in))
                 if (up_in, down_in) == (d_in, hidden) && gate.is_none_or(|gate| gate == up) =>
             {
                 Ok(d_out)
@@ -111,9 +111,7 @@ impl RowsOp for Mlp {
     }
 
     fn run(&self, x: &[f32], n: usize, out: &mut [f32], add: Option<&[f32]>) {
-        let (Some((hidden, d_in)), Some((d_out, _))) = (self.up.sides(), self.down.sides()) else {
-            unreachable!("`d_out` was asked")
-        };
+        let ((hidden, d_in), (d_out, _)) = (self.up.sides(), self.down.sides());
         scratch(|[values, gates]| {
             for first in (0..n).step_by(BLOCK) {
                 let rows = BLOCK.min(n - first);

@@ -16,7 +16,7 @@ pub mod rotary;
 pub mod sum;
 
 pub use activation::Activation;
-pub use attention::{Attention, Projections, side_by_side};
+pub use attention::{Attention, side_by_side};
 pub use embedding::Embedding;
 pub use kept::Kept;
 pub use linear::Linear;

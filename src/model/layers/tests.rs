@@ -20,6 +20,10 @@ fn random(shape: &[usize], seed: u64, scale: f32) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
+fn flat(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
 /// Largest difference over the root mean square of `b`.
 fn off(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
@@ -36,7 +40,7 @@ fn linear_in_both_orders_with_and_without_bias() {
         for (order, shape) in [(Order::OutIn, [n, k]), (Order::InOut, [k, n])] {
             for bias in [None, Some(random(&[n], 3, 1.0))] {
                 let weight = random(&shape, 2, 1.0);
-                let layer = Linear::new(weight.clone(), bias.clone(), order).unwrap();
+                let layer = Linear::new(&flat(&weight), bias.as_ref().map(flat), k, n, order);
                 let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
                 let weight = if order == Order::OutIn { wide(&weight).t().unwrap() } else { wide(&weight) };
                 let mut exact = wide(&x).matmul(&weight).unwrap();
@@ -55,7 +59,7 @@ fn linear_in_both_orders_with_and_without_bias() {
             }
         }
     }
-    let wrong = Linear::new(random(&[4, 6], 2, 1.0), None, Order::OutIn).unwrap();
+    let wrong = Linear::new(&flat(&random(&[4, 6], 2, 1.0)), None, 6, 4, Order::OutIn);
     assert!(wrong.forward(&random(&[2, 5], 1, 1.0)).is_err());
 }
 
@@ -91,7 +95,8 @@ fn activations_alone_and_gated() {
 fn an_mlp_is_its_layers() {
     let (n, d, hidden) = (135, 20, 50);
     let linear = |rows: usize, cols: usize, seed: u64| {
-        Linear::new(random(&[rows, cols], seed, 0.5), Some(random(&[rows], seed + 1, 1.0)), Order::OutIn).unwrap()
+        let (weight, bias) = (random(&[rows, cols], seed, 0.5), random(&[rows], seed + 1, 1.0));
+        Linear::new(&flat(&weight), Some(flat(&bias)), cols, rows, Order::OutIn)
     };
     let (x, base) = (random(&[n, d], 13, 1.0), random(&[n, d], 14, 1.0));
     for gate in [None, Some(linear(hidden, d, 15))] {

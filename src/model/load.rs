@@ -1,0 +1,295 @@
+//! How does a checkpoint fill an architecture? Every tensor that it names is checked for presence, shape and type; then those
+//! of the blocks that are needed are read, widened to f32 and laid out for the products.
+
+use super::architecture::{
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, Stored, TableSpec,
+    TensorSpec,
+};
+use super::decoder::{Block, Decoder, Input};
+use super::layers::linear::Order;
+use super::layers::{Attention, Embedding, Linear, Mlp, Norm, Rotary, device_error};
+use crate::error::{Error, Result};
+use crate::linalg::Stream;
+use crate::weights::Source;
+use candle_core::{Device, Tensor};
+use std::sync::Arc;
+
+/// A checkpoint under the names of an architecture, all of whose tensors it holds.
+pub struct Checked {
+    architecture: Architecture,
+    source: Arc<dyn Source>,
+    /// What is before every name.
+    prefix: &'static str,
+    /// Seed of the random weights that stand for the checkpoint's.
+    redraw: Option<u64>,
+}
+
+/// Names of output heads, `[n_vocab, d_model]`.
+const HEADS: [&str; 2] = ["lm_head.weight", "embed_out.weight"];
+
+impl Checked {
+    /// Holds every tensor of `architecture` against the headers of `source`; no value is read.
+    ///
+    /// # Errors
+    /// `Input`, naming file and tensor, when one is missing, has another shape or a type that is not read.
+    pub fn new(architecture: Architecture, source: Arc<dyn Source>) -> Result<Self> {
+        let prefix = prefix(&architecture, source.as_ref());
+        let checked = Checked { architecture, source, prefix, redraw: None };
+        let of_block = checked.architecture.block.tensors();
+        for l in 0..checked.architecture.layers.len() {
+            for (name, shape) in &of_block {
+                checked.check(&checked.architecture.in_block(l, name), shape)?;
+            }
+        }
+        for (name, shape) in checked.architecture.tensors_around() {
+            checked.check(&name, &shape)?;
+        }
+        Ok(checked)
+    }
+
+    /// The same model with random weights: every tensor of a linear layer, weight or bias, is drawn anew from a Gaussian
+    /// with that tensor's own mean and standard deviation; embeddings and norms stay (the control of arXiv 2410.06981,
+    /// after Heap et al.). The same seed gives the same weights; tensors have independent streams by their names.
+    #[must_use]
+    pub fn redrawn(self, seed: Option<u64>) -> Self {
+        Checked { redraw: seed, ..self }
+    }
+
+    /// Its sizes; parameters are those in the file.
+    pub fn shape(&self) -> super::ModelShape {
+        super::ModelShape { n_parameters: self.source.n_parameters(), ..self.architecture.shape() }
+    }
+
+    /// The decoder with its first `n_blocks` blocks; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// Those of reading; `Machine` when the tensor library fails.
+    pub fn load(&self, n_blocks: usize, name: String) -> Result<Decoder> {
+        let Architecture { input, layers, rotations, final_norm, .. } = &self.architecture;
+        let rotations: Vec<Arc<Rotary>> = (rotations.iter())
+            .map(|spec| {
+                let rotary = Rotary::new(&spec.rope);
+                Arc::new(if spec.neighbours { rotary.of_neighbours() } else { rotary })
+            })
+            .collect();
+        let blocks = (layers.iter().take(n_blocks).enumerate())
+            .map(|(l, layer)| self.block(l, layer, &rotations))
+            .collect::<Result<_>>()?;
+        let InputSpec { tokens, scale, project, positions } = input;
+        Ok(Decoder {
+            shape: self.shape(),
+            name,
+            input: Input {
+                tokens: self.table(tokens),
+                scale: *scale,
+                project: project.as_ref().map(|spec| self.linear(spec, &plain)).transpose()?,
+                positions: positions.as_ref().map(|(table, first)| (self.table(table), *first)),
+            },
+            blocks,
+            final_norm: final_norm.as_ref().map(|spec| self.norm(spec, &plain)).transpose()?,
+        })
+    }
+
+    fn block(&self, l: usize, layer: &LayerSpec, rotations: &[Arc<Rotary>]) -> Result<Block> {
+        let BlockSpec { attention, mlp, wiring } = &self.architecture.block;
+        let at = |name: &str| self.architecture.in_block(l, name);
+        let linear = |spec: &LinearSpec| self.linear(spec, &at);
+        let norm = |spec: &NormSpec| self.norm(spec, &at);
+        let &AttentionSpec { n_heads, n_kv_heads, d_head, .. } = attention;
+        let MlpSpec { gate, up, activation, down } = mlp;
+        Ok(Block {
+            attention: Attention {
+                projections: attention.projections.map(linear)?,
+                n_heads,
+                n_kv_heads,
+                d_head,
+                qk_norms: (attention.qk_norms.as_ref())
+                    .map(|(query, key)| Ok::<_, Error>((norm(query)?, norm(key)?)))
+                    .transpose()?,
+                rotary: layer.rotary.map(|k| rotations[k].clone()),
+                scores: layer.scores,
+                output: linear(&attention.output)?,
+            },
+            mlp: Mlp {
+                gate: gate.as_ref().map(linear).transpose()?,
+                up: linear(up)?,
+                activation: *activation,
+                down: linear(down)?,
+            },
+            wiring: wiring.map(norm)?,
+        })
+    }
+
+    /// The name in the file: of a tied token table that is not there, the output head's.
+    fn full(&self, name: &str) -> String {
+        let full = format!("{}{name}", self.prefix);
+        let is_table = || name == self.architecture.input.tokens.tensor().0;
+        if !self.architecture.tied || self.source.shape(&full).is_some() || !is_table() {
+            return full;
+        }
+        let is_head = |held: &&str| HEADS.iter().any(|head| *held == *head || held.ends_with(&format!(".{head}")));
+        self.source.names().find(is_head).map_or(full, String::from)
+    }
+
+    /// What to do about a checkpoint that is another than its configuration describes.
+    fn remedy(&self) -> &'static str {
+        // as bitsandbytes, GPTQ, AWQ and float8 checkpoints call what stands beside or instead of a weight
+        let packed = [".qweight", ".qzeros", ".absmax", ".quant_map", ".SCB", ".weight_scale", ".weight_packed"];
+        match self.source.names().any(|name| packed.iter().any(|ending| name.ends_with(ending))) {
+            true => "its weights are quantised: take the model's unquantised weights, or a GGUF file of it",
+            false => "they do not belong together: check that config.json is this checkpoint's",
+        }
+    }
+
+    /// Checks that a tensor is there, has this shape and is of a type that is read.
+    fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let name = self.full(name);
+        let place = || self.source.place(&name);
+        match self.source.shape(&name) {
+            None => {
+                let held: Vec<&str> = self.source.names().take(8).collect();
+                Err(Error::input(format!(
+                    "checkpoint {}: tensor {name:?} {shape:?} is missing; it holds {} …; {}",
+                    place(),
+                    held.join(", "),
+                    self.remedy()
+                )))
+            }
+            Some(found) if found != shape => Err(Error::input(format!(
+                "checkpoint {}: tensor {name:?} is {found:?}, config.json says {shape:?}; {}",
+                place(),
+                self.remedy()
+            ))),
+            Some(_) => self.source.read(&name, 0, &mut []),
+        }
+    }
+
+    /// A tensor in f32.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; shape.iter().product()];
+        self.source.read(&self.full(name), 0, &mut values)?;
+        Ok(values)
+    }
+
+    /// A tensor of a linear layer: as stored, or drawn anew.
+    fn weights(&self, (name, shape): &TensorSpec, at: &dyn Fn(&str) -> String) -> Result<Vec<f32>> {
+        let name = at(name);
+        let mut values = self.values(&name, shape)?;
+        if let Some(seed) = self.redraw {
+            redraw(seed, &self.full(&name), &mut values);
+        }
+        Ok(values)
+    }
+
+    fn linear(&self, spec: &LinearSpec, at: &dyn Fn(&str) -> String) -> Result<Linear> {
+        let tensors = spec.tensors();
+        let whole = self.weights(&tensors[0], at)?;
+        let bias = tensors.get(1).map(|tensor| self.weights(tensor, at)).transpose()?;
+        let order = if spec.stored == Stored::InOut { Order::InOut } else { Order::OutIn };
+        let weight = of_stored(&spec.stored, whole, spec.n_in, spec.n_out);
+        let bias = bias.map(|bias| of_stored(&spec.stored, bias, 1, spec.n_out));
+        Ok(Linear::new(&weight, bias, spec.n_in, spec.n_out, order))
+    }
+
+    fn norm(&self, spec: &NormSpec, at: &dyn Fn(&str) -> String) -> Result<Norm> {
+        let values = |name: &str, ending: &str, width: usize| self.values(&at(&format!("{name}.{ending}")), &[width]);
+        let tensor = |values: Vec<f32>| Tensor::from_slice(&values, values.len(), &Device::Cpu).map_err(device_error);
+        let full = |value: f32, width: usize| Tensor::full(value, width, &Device::Cpu).map_err(device_error);
+        Ok(match *spec {
+            NormSpec::Layer { name: Some(name), width, eps } => Norm::Layer {
+                weight: tensor(values(name, "weight", width)?)?,
+                bias: tensor(values(name, "bias", width)?)?,
+                eps: eps as f32,
+            },
+            NormSpec::Layer { name: None, width, eps } => {
+                Norm::Layer { weight: full(1.0, width)?, bias: full(0.0, width)?, eps: eps as f32 }
+            }
+            NormSpec::Rms { name, width, eps, stored_less } => {
+                let mut weight = values(name, "weight", width)?;
+                weight.iter_mut().for_each(|v| *v += stored_less);
+                Norm::Rms { weight: tensor(weight)?, eps: eps as f32 }
+            }
+        })
+    }
+
+    /// A table, which stays in the checkpoint.
+    fn table(&self, spec: &TableSpec) -> Embedding {
+        Embedding::new(self.source.clone(), self.full(&spec.tensor().0), spec.width)
+    }
+}
+
+/// The name of a tensor outside the blocks.
+fn plain(name: &str) -> String {
+    name.to_string()
+}
+
+/// The first prefix under which the token table is found, or blocks where that is not in the file (the first one when nothing
+/// is).
+fn prefix(architecture: &Architecture, source: &dyn Source) -> &'static str {
+    let Architecture { prefixes, input, blocks_under, .. } = architecture;
+    let table = input.tokens.tensor().0;
+    let holds_table = |prefix: &&&str| source.shape(&format!("{prefix}{table}")).is_some();
+    let holds_blocks = |prefix: &&&str| {
+        let first = format!("{prefix}{blocks_under}0.");
+        source.names().any(|name| name.starts_with(&first))
+    };
+    let found = prefixes.iter().find(holds_table).or_else(|| prefixes.iter().find(holds_blocks));
+    found.or(prefixes.first()).unwrap_or(&"")
+}
+
+/// The rows of one layer, `width` values each, of what is stored.
+fn of_stored(stored: &Stored, whole: Vec<f32>, width: usize, n_out: usize) -> Vec<f32> {
+    match stored {
+        Stored::OutIn | Stored::InOut => whole,
+        Stored::Part { first, .. } => whole[first * width..(first + n_out) * width].to_vec(),
+        Stored::Rows(rows) => rows.iter().flat_map(|r| &whole[r * width..(r + 1) * width]).copied().collect(),
+    }
+}
+
+/// Puts Gaussian values of the same mean and standard deviation (ddof = 0) in the place of `values`.
+fn redraw(seed: u64, name: &str, values: &mut [f32]) {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let std = (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let mut stream = Stream::new(seed, &format!("random weights {name}"), 0);
+    values.iter_mut().for_each(|v| *v = (mean + std * stream.gaussian()) as f32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_are_stored_as_one_or_in_another_order_are_told_apart() {
+        let whole: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        // rows of two: the second layer of [2, 4] rows, and rows 2, 0, 1
+        let of = |stored, n_out| of_stored(&stored, whole.clone(), 2, n_out);
+        assert_eq!(of(Stored::Part { first: 2, of: 6 }, 4), (4..12).map(|v| v as f32).collect::<Vec<_>>());
+        assert_eq!(of(Stored::Rows([2, 0, 1].into_iter().collect()), 3), [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(of(Stored::OutIn, 6), whole);
+        assert_eq!(of(Stored::InOut, 6), whole);
+    }
+
+    #[test]
+    fn random_weights_keep_mean_and_spread_and_nothing_else() {
+        let stored: Vec<f32> = (0..20_000).map(|i| 0.5 + (i % 7) as f32).collect();
+        let drawn = |seed, name| {
+            let mut values = stored.clone();
+            redraw(seed, name, &mut values);
+            values
+        };
+        let moments = |values: &[f32]| {
+            let n = values.len() as f64;
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+            (mean, (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt())
+        };
+        let (of_stored, of_drawn) = (moments(&stored), moments(&drawn(42, "w")));
+        // the standard error of the mean is 2 / sqrt(20 000) = 0.014
+        assert!((of_stored.0 - of_drawn.0).abs() < 0.06 && (of_stored.1 - of_drawn.1).abs() < 0.06, "{of_drawn:?}");
+        assert_eq!(drawn(42, "w"), drawn(42, "w"));
+        assert!(drawn(42, "w") != drawn(32, "w") && drawn(42, "w") != drawn(42, "v"));
+        // Gaussian, not shuffled: some values lie beyond the stored range, none is a stored step
+        let least = drawn(42, "w").into_iter().fold(f32::INFINITY, f32::min);
+        assert!(least < 0.0, "{least}");
+    }
+}
