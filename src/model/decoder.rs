@@ -2,12 +2,11 @@
 //! the way, nothing computed beyond the last one asked for, never logits.
 
 use super::architecture::Wiring;
-use super::layers::kept::values;
+use super::layers::kept::write_rows;
 use super::layers::{Attention, Embedding, Hidden, Kept, Linear, Mlp, Norm, device_error, side_by_side, sum};
 use super::{Model, ModelShape};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
-use crate::linalg::Matrix;
 use candle_core::{Device, Tensor};
 
 /// A loaded model of any family.
@@ -46,18 +45,22 @@ pub struct Block {
     pub wiring: Wiring<Norm>,
 }
 
-/// Hookpoints asked for and what was read so far.
-struct Reading<'a> {
+/// Hookpoints asked for, where what they hold goes, and which were read so far.
+struct Reading<'a, 'b> {
     wanted: &'a [Hookpoint],
-    taken: Vec<Option<Matrix<f32>>>,
+    /// Positions whose rows are read.
+    counted: &'a [bool],
+    out: &'a mut [&'b mut [f32]],
+    taken: Vec<bool>,
 }
 
-impl Reading<'_> {
-    /// Copies `x` to every place where `hookpoint` was asked for; true when nothing is left to read.
+impl Reading<'_, '_> {
+    /// Writes `x` to every place where `hookpoint` was asked for; true when nothing is left to read.
     fn take(&mut self, hookpoint: Hookpoint, x: &Tensor) -> Result<bool> {
-        for (wanted, taken) in self.wanted.iter().zip(&mut self.taken) {
+        for ((wanted, out), taken) in self.wanted.iter().zip(self.out.iter_mut()).zip(&mut self.taken) {
             if *wanted == hookpoint {
-                *taken = Some(values(x)?);
+                write_rows(x, self.counted, out)?;
+                *taken = true;
             }
         }
         Ok(self.is_done())
@@ -68,7 +71,7 @@ impl Reading<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.taken.iter().all(Option::is_some)
+        self.taken.iter().all(|&taken| taken)
     }
 }
 
@@ -306,18 +309,28 @@ impl Model for Decoder {
         &self.shape
     }
 
-    fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>> {
+    fn write_activations(
+        &self,
+        ids: &[u32],
+        hookpoints: &[Hookpoint],
+        counted: &[bool],
+        out: &mut [&mut [f32]],
+    ) -> Result<()> {
+        assert_eq!(
+            (counted.len(), out.len()),
+            (ids.len(), hookpoints.len()),
+            "a mark for each id, a place for each hookpoint"
+        );
         self.check(ids, hookpoints)?;
-        let width = |hookpoint: Hookpoint| self.shape.width(hookpoint);
         if ids.is_empty() || hookpoints.is_empty() {
-            return hookpoints.iter().map(|&h| Ok(Matrix::zeros(0, width(h)?))).collect();
+            return Ok(());
         }
         // `resid_pre.l` is read as `resid_post.(l - 1)`, so that block l need not be there.
         let wanted: Vec<Hookpoint> = hookpoints.iter().map(|&h| canonical(h)).collect();
-        let mut reading = Reading { wanted: &wanted, taken: vec![None; hookpoints.len()] };
+        let mut reading = Reading { wanted: &wanted, counted, out, taken: vec![false; hookpoints.len()] };
         self.run(ids, &mut reading)?;
-        let taken = reading.taken.into_iter();
-        Ok(taken.map(|x| x.expect("a checked hookpoint is passed on the way")).collect())
+        assert!(reading.is_done(), "a checked hookpoint is passed on the way");
+        Ok(())
     }
 }
 

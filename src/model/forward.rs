@@ -46,16 +46,16 @@ fn run_context(
     batch: &TokenBatch,
     c: usize,
     hookpoints: &[Hookpoint],
-    slots: Vec<&mut [f32]>,
+    mut slots: Vec<&mut [f32]>,
 ) -> Result<()> {
     let context = &batch.contexts[c];
-    let whole = model
-        .activations(&context.ids, hookpoints)
+    model
+        .write_activations(&context.ids, hookpoints, &context.counted, &mut slots)
         .map_err(|e| e.within(format!("document {}", batch.document_of(c, 0).name)))?;
-    for ((x, slot), hookpoint) in whole.into_iter().zip(slots).zip(hookpoints) {
+    for (slot, hookpoint) in slots.into_iter().zip(hookpoints) {
         let counted = (0..context.ids.len()).filter(|&p| context.counted[p]);
-        for (p, row) in counted.zip(slot.chunks_exact_mut(x.n_cols().max(1))) {
-            row.copy_from_slice(x.row(p));
+        let width = model.shape().width(*hookpoint)?;
+        for (p, row) in counted.zip(slot.chunks_exact(width.max(1))) {
             if let Some(at) = row.iter().position(|v| !v.is_finite()) {
                 return Err(Error::input(format!(
                     "model of family {}: activation {} of feature {at} at {hookpoint} is not finite, document {}, context {c} \
@@ -67,7 +67,6 @@ fn run_context(
                 )));
             }
         }
-        put_back(x.into_vec());
     }
     Ok(())
 }

@@ -144,11 +144,32 @@ pub trait Model: Send + Sync {
     /// Its sizes.
     fn shape(&self) -> &ModelShape;
 
-    /// One context through the network as far as the last hookpoint asked for: for each of `hookpoints`, in that order,
-    /// `[ids.len(), width]`.
+    /// One context through the network as far as the last hookpoint asked for. What each of `hookpoints` holds at the positions
+    /// that are `counted` goes to its `out`, in that order: `[number counted, width]`, row-major, with nothing held in between.
     ///
     /// # Errors
     /// `Input` when an id is outside the vocabulary or the context is longer than positions allow; `Request` when the
     /// family has no such hookpoint.
-    fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>>;
+    ///
+    /// # Panics
+    /// When `counted` or an `out` is of another length.
+    fn write_activations(
+        &self,
+        ids: &[u32],
+        hookpoints: &[Hookpoint],
+        counted: &[bool],
+        out: &mut [&mut [f32]],
+    ) -> Result<()>;
+
+    /// The same at every position, for each of `hookpoints` `[ids.len(), width]`.
+    ///
+    /// # Errors
+    /// As [`Model::write_activations`].
+    fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>> {
+        let zeros = |&h: &Hookpoint| Ok(Matrix::zeros(ids.len(), self.shape().width(h)?));
+        let mut all = hookpoints.iter().map(zeros).collect::<Result<Vec<Matrix<f32>>>>()?;
+        let mut out: Vec<&mut [f32]> = all.iter_mut().map(Matrix::as_mut_slice).collect();
+        self.write_activations(ids, hookpoints, &vec![true; ids.len()], &mut out)?;
+        Ok(all)
+    }
 }

@@ -8,7 +8,7 @@
 use super::autoencoder::{Sae, SaeShape};
 use super::candidates::{Key, RowPick};
 use super::latents::{Encode, LatentBatch};
-use super::rule::Rule;
+use super::rule::{Normalise, Rule};
 use super::screen::{Screen, Way, Work};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
@@ -27,7 +27,7 @@ const TILE_PANELS: usize = 16;
 /// What a thread works in; kept from block to block, whatever SAE it is of.
 #[derive(Default)]
 struct Scratch {
-    /// Inputs, `[BLOCK_ROWS, d_in]`.
+    /// Inputs, `[BLOCK_ROWS, d_in]`, where they are not the rows as they are.
     u: Vec<f32>,
     /// The same, ready for the product.
     rows: Rows,
@@ -144,13 +144,10 @@ impl Sae {
         let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
         let Scratch { u, rows, products, picks, screening } = scratch;
         let n_rows = BLOCK_ROWS.min(x.n_rows() - first_row);
-        u.resize(n_rows * d_in, 0.0);
         products.resize(BLOCK_ROWS * TILE_PANELS * WIDTH, 0.0);
         picks.resize(BLOCK_ROWS, RowPick::default());
-        for (r, u) in u.chunks_exact_mut(d_in).enumerate() {
-            self.prepare(x.row(first_row + r), u)
-                .map_err(|e| e.within(format!("row {} of the activations", first_row + r)))?;
-        }
+        let x = &x.as_slice()[first_row * d_in..][..n_rows * d_in];
+        let u = self.prepare(x, first_row, u)?;
         rows.pack(u, n_rows, d_in);
         let picks = &mut picks[..n_rows];
         let mut full = |panels: Range<usize>, picks: &mut [RowPick]| {
@@ -194,16 +191,29 @@ impl Sae {
         Ok(block)
     }
 
-    /// `u = normalise(x) - subtract`.
-    fn prepare(&self, x: &[f32], u: &mut [f32]) -> Result<()> {
-        if let Some(at) = x.iter().position(|v| !v.is_finite()) {
-            return Err(Error::input(format!("holds {} at column {at}; check the model's dtype and weights", x[at])));
+    /// `u = normalise(x) - subtract` of rows from `first_row` on, made in `u`; the rows themselves where that is all there is to it.
+    fn prepare<'a>(&self, x: &'a [f32], first_row: usize, u: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+        let d_in = self.shape.d_in;
+        let as_it_is = self.normalise == Normalise::Nothing && self.subtract.is_none();
+        if !as_it_is {
+            u.resize(x.len(), 0.0);
         }
-        self.normalise.apply(x, u)?;
-        if let Some(subtract) = &self.subtract {
-            u.iter_mut().zip(subtract).for_each(|(u, b)| *u -= b);
+        for (r, x) in x.chunks_exact(d_in).enumerate() {
+            let within = |e: Error| e.within(format!("row {} of the activations", first_row + r));
+            if let Some(at) = x.iter().position(|v| !v.is_finite()) {
+                let what = format!("holds {} at column {at}; check the model's dtype and weights", x[at]);
+                return Err(within(Error::input(what)));
+            }
+            if as_it_is {
+                continue;
+            }
+            let u = &mut u[r * d_in..][..d_in];
+            self.normalise.apply(x, u).map_err(within)?;
+            if let Some(subtract) = &self.subtract {
+                u.iter_mut().zip(subtract).for_each(|(u, b)| *u -= b);
+            }
         }
-        Ok(())
+        Ok(if as_it_is { x } else { u })
     }
 
     /// Blocks in order; the error of the first row that has one.

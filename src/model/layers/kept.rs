@@ -6,7 +6,6 @@
 
 use super::{device_error, slice};
 use crate::error::Result;
-use crate::linalg::Matrix;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -52,22 +51,34 @@ impl Kept {
     }
 }
 
-/// A copy of a contiguous tensor's values, `[n_rows, width]`, in a buffer of this thread.
+/// Writes the rows of a contiguous tensor `[n_rows, width]` that are `counted` to `out: [number counted, width]`.
 ///
 /// # Errors
 /// `Machine` when the tensor library fails.
-pub fn values(x: &Tensor) -> Result<Matrix<f32>> {
-    let read = || {
-        let (n_rows, width) = x.dims2()?;
+///
+/// # Panics
+/// When `out` is of another length.
+pub fn write_rows(x: &Tensor, counted: &[bool], out: &mut [f32]) -> Result<()> {
+    let mut write = || {
+        let (_, width) = x.dims2()?;
         let (storage, layout) = x.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            return Ok(Matrix::from_vec(n_rows, width, x.flatten_all()?.to_vec1()?));
-        };
-        let mut values = buffer(n_rows * width);
-        values.copy_from_slice(slice(storage, layout)?);
-        Ok(Matrix::from_vec(n_rows, width, values))
+        match &*storage {
+            Storage::Cpu(storage) => copy_rows(slice(storage, layout)?, width, counted, out),
+            _ => copy_rows(&x.flatten_all()?.to_vec1()?, width, counted, out),
+        }
+        Ok(())
     };
-    read().map_err(device_error)
+    write().map_err(device_error)
+}
+
+fn copy_rows(x: &[f32], width: usize, counted: &[bool], out: &mut [f32]) {
+    let n_counted = counted.iter().filter(|&&counted| counted).count();
+    assert_eq!((x.len(), out.len()), (counted.len() * width, n_counted * width), "rows of {width} values");
+    if width == 0 {
+        return;
+    }
+    let rows = x.chunks_exact(width).zip(counted).filter(|(_, counted)| **counted);
+    out.chunks_exact_mut(width).zip(rows).for_each(|(out, (row, _))| out.copy_from_slice(row));
 }
 
 impl Deref for Kept {
@@ -149,13 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn values_are_a_copy() {
-        fresh(|| {
-            let x = Kept::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu).unwrap());
-            let values = super::values(&x).unwrap();
-            drop(x);
-            tensor(4);
-            assert_eq!(values.as_slice(), [1.0, 2.0, 3.0, 4.0]);
-        });
+    fn rows_that_are_counted_are_written_and_no_others() {
+        let x = Kept::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], (3, 2), &Device::Cpu).unwrap());
+        let mut out = [9.0; 4];
+        write_rows(&x, &[true, false, true], &mut out).unwrap();
+        assert_eq!(out, [1.0, 2.0, 5.0, 6.0]);
+        write_rows(&x, &[false; 3], &mut []).unwrap();
+        // rows of a view lie behind those that it leaves out
+        let mut last = [0.0; 2];
+        write_rows(&x.narrow(0, 2, 1).unwrap(), &[true], &mut last).unwrap();
+        assert_eq!(last, [5.0, 6.0]);
     }
 }

@@ -1,11 +1,11 @@
 //! Our CPU kernels against candle's own operations, over shapes that meet every edge: one row, a row more than a block,
 //! widths that are no multiple of a lane.
 
-use super::attention::Scores;
 use super::linear::Order;
 use super::norm::Norm;
 use super::rotary::{Rope, Rotary, Scaling};
 use super::{Activation, Linear, Mlp, slice, sum};
+use crate::model::architecture::Scores;
 use candle_core::{DType, Device, Tensor};
 
 fn random(shape: &[usize], seed: u64, scale: f32) -> Tensor {
