@@ -367,3 +367,6 @@ enum Original {
     /// From inside, else the longest context.
     Inside,
 }
+
+#[cfg(test)]
+mod tests;
