@@ -82,28 +82,7 @@ fn read(folder: PathBuf) -> Fixture {
 /// Every place that the model has.
 fn places(model: &dyn Model) -> Vec<Hookpoint> {
     let shape = model.shape();
-    let in_block = [
-        "resid_pre",
-        "attn_in",
-        "attn_q",
-        "attn_k",
-        "attn_v",
-        "attn_z",
-        "attn_out",
-        "attn_out_normed",
-        "resid_mid",
-        "mlp_in",
-        "mlp_pre",
-        "mlp_up",
-        "mlp_gate_act",
-        "mlp_act",
-        "mlp_out",
-        "mlp_out_normed",
-        "resid_post",
-    ];
-    let blocks = (0..shape.n_layers).flat_map(|l| in_block.map(|name| format!("{name}.{l}")));
-    let all = ["token_embed", "embed", "final_norm"].map(String::from).into_iter().chain(blocks);
-    all.map(|name| Hookpoint::plain(&name).unwrap()).filter(|h| shape.width(*h).is_ok()).collect()
+    Hookpoint::all(shape.n_layers).filter(|h| shape.width(*h).is_ok()).collect()
 }
 
 /// Largest difference over the root mean square of `want`.

@@ -127,6 +127,19 @@ def models(work):
         print(name, len(found))
 
 
+def keeping(found):
+    """Makes hooks of either version of TransformerLens, each of which keeps its first value under its key in `found`."""
+
+    def hook(key):
+        def seen(x, hook):
+            value = rows(x)
+            if value is not None:
+                found.setdefault(key, value)
+        return seen
+
+    return hook
+
+
 def tl4(work):
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
@@ -137,13 +150,7 @@ def tl4(work):
             bridge.set_use_hook_mlp_in(True)
             found, refused = {}, []
 
-            def hook(key):
-                def seen(x, hook):
-                    value = rows(x)
-                    if value is not None:
-                        found.setdefault(key, value)
-                return seen
-
+            hook = keeping(found)
             for key in bridge.hook_dict:
                 try:
                     bridge.add_hook(key, hook(key))
@@ -211,13 +218,7 @@ def tl3(work):
             lens, found = hooked(work / name, name), {}
             lens.set_use_hook_mlp_in(True)
 
-            def hook(key):
-                def seen(x, hook):
-                    value = rows(x)
-                    if value is not None:
-                        found.setdefault(key, value)
-                return seen
-
+            hook = keeping(found)
             for key in lens.hook_dict:
                 try:
                     lens.add_hook(key, hook(key))

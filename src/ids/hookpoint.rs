@@ -122,6 +122,12 @@ impl Hookpoint {
         })
     }
 
+    /// Every place that a model of `n_layers` blocks may have: those that stand in no block, then block by block.
+    pub fn all(n_layers: usize) -> impl Iterator<Item = Hookpoint> {
+        let alone = ALONE.into_iter().map(|(_, place)| place);
+        alone.chain((0..n_layers).flat_map(|l| IN_BLOCK.into_iter().map(move |(_, place)| place(l))))
+    }
+
     /// The place of this written form (`resid_post.3`); `None` for any other text, other libraries' names included.
     pub fn plain(text: &str) -> Option<Hookpoint> {
         if let Some((_, place)) = ALONE.into_iter().find(|(name, _)| *name == text) {

@@ -25,6 +25,9 @@ fn the_written_form_reads_back() {
         "mlp_out_normed",
         "resid_post",
     ];
+    let written: Vec<String> = Hookpoint::all(2).map(|place| place.to_string()).collect();
+    let blocks = (0..2).flat_map(|l| in_block.map(|name| format!("{name}.{l}")));
+    assert_eq!(written, alone.iter().cloned().chain(blocks).collect::<Vec<_>>());
     for text in alone.into_iter().chain(in_block.iter().flat_map(|name| [format!("{name}.0"), format!("{name}.11")])) {
         let place: Hookpoint = text.parse().unwrap();
         assert_eq!(place.to_string(), text);
@@ -73,6 +76,12 @@ fn names_are_read_by_family() {
         ("model.layers.3.post_attention_layernorm", "llama", "mlp_in.3"),
         ("model.layers.3.post_attention_layernorm", "gemma2", "attn_out_normed.3"),
         ("model.language_model.layers.3", "gemma3_text", "resid_post.3"),
+        ("base_model.model.layers.3", "llama", "resid_post.3"),
+        // an arrangement without names of its own has those of the family
+        ("blocks.1.hook_mlp_out", "gemma2/another", "mlp_out_normed.1"),
+        // norms behind attention and MLP
+        ("blocks.1.ln1.hook_out", "opt/after", "mlp_in.1"),
+        ("blocks.1.ln2.hook_out", "opt/after", "resid_post.1"),
     ] {
         assert_eq!(resolve(text, family).unwrap().to_string(), plain, "{text} in {family}");
         assert!(text.parse::<HookName>().is_ok(), "{text}");
@@ -85,6 +94,10 @@ fn what_no_family_or_not_this_one_means_is_refused_with_the_way_out() {
         ("blocks.3.ln2.hook_normalized", "llama", "two meanings"),
         ("blocks.3.ln2.hook_normalized", "gpt2", "write mlp_in.3 for what comes after its weight and bias"),
         ("ln_final.hook_normalized", "llama", "write final_norm"),
+        ("blocks.3.ln1_post.hook_normalized", "gemma2", "write attn_out_normed.3"),
+        ("blocks.3.ln2_post.hook_normalized", "gemma2", "write mlp_out_normed.3"),
+        ("ln_final.hook_out", "opt/after", "it has no final norm"),
+        ("blocks.3.ln1.hook_in", "opt/after", "no stream between attention and MLP"),
         ("blocks.3.hook_resid_mid", "gpt_neox", "no stream between attention and MLP"),
         ("blocks.3.mlp.hook_pre_linear", "gpt2", "its MLP has no gate"),
         ("blocks.3.ln1_post.hook_out", "llama", "no norms after attention and MLP"),
@@ -105,6 +118,26 @@ fn what_no_family_or_not_this_one_means_is_refused_with_the_way_out() {
     let error = "blocks.7.hook_mlp_out".parse::<Hookpoint>().unwrap_err().to_string();
     assert!(error.contains("mlp_out.7 in gpt_neox and mlp_out_normed.7 in gemma2"), "{error}");
     assert!("blocks.3.ln2.hook_normalized".parse::<HookName>().unwrap_err().to_string().contains("two meanings"));
+}
+
+#[test]
+fn a_site_is_a_model_and_a_name_of_its_family() {
+    let site = |text: &str| text.parse::<SiteName>();
+    let alias = site("m/blocks.7.hook_mlp_out").unwrap();
+    assert!(!alias.hookpoint.is_plain() && alias.plain().is_none());
+    assert_eq!(alias.resolve("gemma2").unwrap().to_string(), "m/mlp_out_normed.7");
+    let plain = site("m/resid_post.7").unwrap();
+    assert!(plain.hookpoint.is_plain());
+    assert_eq!(plain.plain(), Some("m/resid_post.7".parse().unwrap()));
+    // a refusal says of which site
+    let error = alias.resolve("nothing").unwrap_err().to_string();
+    assert!(error.contains("\"m/blocks.7.hook_mlp_out\""), "{error}");
+    let error = "m/blocks.7.hook_mlp_out".parse::<Site>().unwrap_err().to_string();
+    assert!(error.contains("\"m/blocks.7.hook_mlp_out\"") && error.contains("in gemma2"), "{error}");
+    // the model's name ends at the first stroke
+    for bad in ["resid_post.1", "owner/m/resid_post.1", "m/", "m/resid_post.x"] {
+        assert!(site(bad).is_err() && bad.parse::<Site>().is_err(), "{bad}");
+    }
 }
 
 /// Every name that is given for a place is read as that place.
