@@ -1,5 +1,6 @@
 //! A small run for the tests of this room: checkpoints of two state files each.
 
+use super::commit::{Step, perform};
 use super::*;
 use crate::ids::BatchIndex;
 use std::collections::BTreeMap;
@@ -47,10 +48,16 @@ pub fn files_under(dir: &Path) -> Vec<String> {
     out
 }
 
+/// A copy with its links, as they are.
 pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
         let target = to.join(entry.file_name());
+        #[cfg(unix)]
+        if let Ok(linked) = std::fs::read_link(entry.path()) {
+            std::os::unix::fs::symlink(linked, target).unwrap();
+            continue;
+        }
         if entry.path().is_dir() {
             copy_tree(&entry.path(), &target);
         } else {
@@ -65,4 +72,68 @@ pub fn resumed(root: &Path) -> (Manifest, Vec<String>) {
         Decision::Resume { manifest, warnings } => (*manifest, warnings),
         other => panic!("{other:?}"),
     }
+}
+
+/// Disk states that a power cut after the first `n` steps can leave: what was synced is there, of the rest any part.
+/// `mask` says which of the unsynced changes the disk remembers; content that was not synced is cut in half.
+pub fn crash(template: &Path, to: &Path, steps: &[Step], n: usize, mask: u64) -> usize {
+    copy_tree(template, to);
+    let done = &steps[..n];
+    let mut unsynced = 0;
+    for (k, step) in done.iter().enumerate() {
+        let later = &done[k + 1..];
+        let dir_synced = |path: &str| {
+            let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+            later.iter().any(|s| matches!(s, Step::SyncDir { path } if path == dir))
+        };
+        let name = match step {
+            Step::Write { path, .. } | Step::Remove { path } => path,
+            Step::Rename { to, .. } => to,
+            Step::SyncFile { .. } | Step::SyncDir { .. } => continue,
+        };
+        if !dir_synced(name) {
+            unsynced += 1;
+            if mask >> (unsynced - 1) & 1 == 0 {
+                continue;
+            }
+        }
+        match step {
+            Step::Write { path, bytes } => {
+                let synced = later.iter().any(|s| matches!(s, Step::SyncFile { path: p } if p == path));
+                let bytes = if synced { &bytes[..] } else { &bytes[..bytes.len() / 2] };
+                std::fs::write(to.join(path), bytes).unwrap();
+            }
+            Step::Rename { from, to: new } => drop(std::fs::rename(to.join(from), to.join(new))),
+            other => perform(to, std::slice::from_ref(other)).unwrap(),
+        }
+    }
+    unsynced
+}
+
+/// Every power cut during `steps`, with every subset of the unsynced changes (of the first six) that the disk may remember: the first for
+/// which `broken`, given the directory and the number of steps done, says what is wrong.
+pub fn first_broken(
+    template: &Path,
+    steps: &[Step],
+    mut broken: impl FnMut(&Path, usize) -> Option<String>,
+) -> Option<String> {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("run");
+    for n in 0..=steps.len() {
+        let mut mask = 0;
+        loop {
+            let _ = std::fs::remove_dir_all(&root);
+            let unsynced = crash(template, &root, steps, n, mask);
+            let cut =
+                format!("crash after {n} of {} steps, disk remembers {mask:b} of {unsynced} changes", steps.len());
+            if let Some(what) = broken(&root, n) {
+                return Some(format!("{cut}: {what}"));
+            }
+            mask += 1;
+            if unsynced == 0 || mask >> unsynced.min(6) != 0 {
+                break;
+            }
+        }
+    }
+    None
 }

@@ -2,93 +2,37 @@ use super::super::testing::*;
 use super::super::{decide, inspect};
 use super::*;
 
-/// Disk states that a power cut after the first `n` steps can leave: what was synced is there, of the rest any part.
-/// `mask` says which of the unsynced changes the disk remembers; content that was not synced is cut in half.
-fn crash(template: &Path, to: &Path, steps: &[Step], n: usize, mask: u64) -> usize {
-    copy_tree(template, to);
-    let done = &steps[..n];
-    let mut unsynced = 0;
-    for (k, step) in done.iter().enumerate() {
-        let later = &done[k + 1..];
-        let dir_synced = |path: &str| {
-            let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
-            later.iter().any(|s| matches!(s, Step::SyncDir { path } if path == dir))
-        };
-        let name = match step {
-            Step::Write { path, .. } | Step::Remove { path } => path,
-            Step::Rename { to, .. } => to,
-            Step::SyncFile { .. } | Step::SyncDir { .. } => continue,
-        };
-        if !dir_synced(name) {
-            unsynced += 1;
-            if mask >> (unsynced - 1) & 1 == 0 {
-                continue;
-            }
-        }
-        match step {
-            Step::Write { path, bytes } => {
-                let synced = later.iter().any(|s| matches!(s, Step::SyncFile { path: p } if p == path));
-                let bytes = if synced { &bytes[..] } else { &bytes[..bytes.len() / 2] };
-                std::fs::write(to.join(path), bytes).unwrap();
-            }
-            Step::Rename { from, to: new } => drop(std::fs::rename(to.join(from), to.join(new))),
-            other => perform(to, std::slice::from_ref(other)).unwrap(),
-        }
-    }
-    unsynced
-}
-
 /// Runs `steps` against every crash and every memory of the disk; the first outcome that breaks the promise, if any.
 fn first_broken_promise(template: &Path, steps: &[Step], before: &Manifest, after: &Manifest) -> Option<String> {
-    let scratch = tempfile::tempdir().unwrap();
-    let root = scratch.path().join("run");
-    for n in 0..=steps.len() {
-        let mut mask = 0;
-        loop {
-            let _ = std::fs::remove_dir_all(&root);
-            let unsynced = crash(template, &root, steps, n, mask);
-            let place =
-                format!("crash after {n} of {} steps, disk remembers {mask:b} of {unsynced} changes", steps.len());
-            let run = RunDir::at(&root).unwrap();
-            let decision = decide(&inspect(&run).unwrap(), &wanted());
-            let Decision::Resume { manifest, .. } = &decision else { return Some(format!("{place}: {decision:?}")) };
-            if manifest.as_ref() != before && manifest.as_ref() != after {
-                return Some(format!("{place}: resumes from batch {}", manifest.next_batch));
-            }
-            if n == steps.len() && manifest.as_ref() != after {
-                return Some(format!("{place}: the commit had returned and is lost"));
-            }
-            if n == steps.len() && before.next_batch != after.next_batch {
-                // The generation before is there to fall back to.
-                std::fs::write(root.join(after.files.keys().next().unwrap()), b"hurt").unwrap();
-                match decide(&inspect(&run).unwrap(), &wanted()) {
-                    Decision::Resume { manifest, .. } if manifest.as_ref() == before => {}
-                    other => return Some(format!("{place}: no fallback: {other:?}")),
-                }
-                std::fs::copy(
-                    template.join(after.files.keys().next().unwrap()),
-                    root.join(after.files.keys().next().unwrap()),
-                )
-                .unwrap();
-            }
-            run.settle(&decision).unwrap();
-            let manifests = [run.whole(MANIFEST), run.whole(PREVIOUS)];
-            let named =
-                |f: &String| manifests.iter().flatten().any(|m| m.files.contains_key(f)) || f.starts_with("manifest");
-            if let Some(stray) = files_under(&root).iter().find(|f| !named(f)) {
-                return Some(format!("{place}: {stray} is left over"));
-            }
-            if resumed(&root).0 != **manifest {
-                return Some(format!("{place}: settling changed the checkpoint"));
-            }
-            mask += 1;
-            // Every subset of the unsynced changes (of the first six, where a sweep has more).
-            if unsynced == 0 || mask >> unsynced.min(6) != 0 {
-                break;
-            }
+    first_broken(template, steps, |root, n| {
+        let run = RunDir::at(root).unwrap();
+        let decision = decide(&inspect(&run).unwrap(), &wanted());
+        let Decision::Resume { manifest, .. } = &decision else { return Some(format!("{decision:?}")) };
+        if manifest.as_ref() != before && manifest.as_ref() != after {
+            return Some(format!("resumes from batch {}", manifest.next_batch));
         }
-    }
-    None
+        if n == steps.len() && manifest.as_ref() != after {
+            return Some("the commit had returned and is lost".into());
+        }
+        if n == steps.len() && before.next_batch != after.next_batch {
+            // The generation before is there to fall back to.
+            let newest = after.files.keys().next().unwrap();
+            std::fs::write(root.join(newest), b"hurt").unwrap();
+            match decide(&inspect(&run).unwrap(), &wanted()) {
+                Decision::Resume { manifest, .. } if manifest.as_ref() == before => {}
+                other => return Some(format!("no fallback: {other:?}")),
+            }
+            std::fs::copy(template.join(newest), root.join(newest)).unwrap();
+        }
+        run.settle(&decision).unwrap();
+        let manifests = [run.whole(MANIFEST), run.whole(PREVIOUS)];
+        let named =
+            |f: &String| manifests.iter().flatten().any(|m| m.files.contains_key(f)) || f.starts_with("manifest");
+        if let Some(stray) = files_under(root).iter().find(|f| !named(f)) {
+            return Some(format!("{stray} is left over"));
+        }
+        (resumed(root).0 != **manifest).then(|| "settling changed the checkpoint".into())
+    })
 }
 
 /// A run with checkpoints before batches 10 and 20, and the files of one before 30 written but not committed.
