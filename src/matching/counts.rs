@@ -112,6 +112,11 @@ mod tests {
             prop_assert_eq!(got.n_distinct_partners, distinct);
             prop_assert_eq!(got.n_own, (0..n).filter(|&i| row(i) == Some(i)).count() as u64);
             prop_assert_eq!(count_matches(slices(&best(&r)), None).n_mutual_above_chance, None);
+            // of those that have a correlation at all
+            let mean = |tops: Vec<f64>| (!tops.is_empty()).then(|| tops.iter().sum::<f64>() / tops.len() as f64);
+            let forward = (0..n).filter_map(|i| row(i).and_then(|j| r[i][j])).collect();
+            let backward = (0..m).filter_map(|j| column(j).and_then(|i| r[i][j])).collect();
+            prop_assert_eq!(got.mean_best_correlation, [mean(forward), mean(backward)]);
         }
     }
 

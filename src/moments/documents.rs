@@ -86,6 +86,14 @@ mod tests {
             let mut twice = got.clone();
             twice.merge(&got);
             prop_assert_eq!((twice.n_documents, twice.own_document_share()), (2 * got.n_documents, got.own_document_share()));
+            // what comes next is counted against the last row that was added
+            let mut both = got.clone();
+            both.merge(&DocumentRows { n_rows: 1, n_documents: 1, n_beside_own: 0, last: Some(1_000) });
+            both.fold(&batch(&[1_000, 1_001], 4));
+            prop_assert_eq!(both.n_documents, got.n_documents + 2);
+            let before = got.last;
+            got.merge(&DocumentRows::default());
+            prop_assert_eq!(got.last, before);
         }
     }
 

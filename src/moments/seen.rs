@@ -270,6 +270,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_estimate_above_what_there_is_makes_no_share_below_nothing() {
+        let mut above = 0;
+        for draw in 0..6u64 {
+            let n = 5_000;
+            let mut seen = SeenContexts::default();
+            seen.fold(&batch((0..n).map(|k| numbered(draw * n + k, HEAD))));
+            let Different::Registers(registers) = &seen.different else { panic!("{n} contexts are counted exactly") };
+            above += u32::from(estimate(registers) > n as f64);
+            let found = seen.repeated().unwrap();
+            assert!((0.0..0.02).contains(&found.share), "{found:?}");
+        }
+        assert!(above > 0, "no draw's estimate lies above");
+    }
+
     /// `benches/peers/seen.py` fills the same registers and has datasketch's HyperLogLog++ read them: another estimator of the same
     /// registers, which corrects its bias by tables; half their common error is left between the two.
     #[test]
@@ -311,5 +326,7 @@ mod tests {
             assert_eq!(SeenContexts::from_parts(9, hashes, registers), None);
         }
         assert_eq!(SeenContexts::from_parts(9, vec![], vec![50; REGISTERS]), None);
+        assert_eq!(SeenContexts::from_parts(1, vec![1, 2], vec![]), None, "more different contexts than contexts");
+        assert!(SeenContexts::from_parts(2, vec![1, 2], vec![]).is_some());
     }
 }

@@ -119,6 +119,8 @@ mod tests {
         let raw = "[compare]\npairs = [[\"a/embed\", \"b/embed\"]]\n";
         for (lines, key) in [
             ("[estimate]\nmeasures = [\"cka\"]\n", "estimate.measures"),
+            ("[estimate]\nrules = \"as_published\"\npairings = [\"forward\"]\n", "estimate.pairings"),
+            ("[estimate]\nrules = \"as_published\"\nnull = { permutations = 99 }\n", "estimate.null.permutations"),
             ("cross = \"sketch\"\n", "compare.cross"),
             ("[check]\ntokens = 9\n", "[check]"),
         ] {

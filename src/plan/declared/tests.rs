@@ -47,15 +47,26 @@ fn settled(
     layer_norm: bool,
     corpus: &str,
 ) -> Settled {
+    settled_in(&model("gpt2", layer_norm), site, keys, shape(declared), facts, corpus)
+}
+
+/// The same of an SAE of these sizes, in this model.
+fn settled_in(
+    model: &ModelShape,
+    site: &str,
+    keys: &str,
+    sae: SaeShape,
+    facts: Option<&Facts>,
+    corpus: &str,
+) -> Settled {
     let spec: SaeSpec = toml::from_str(&format!("path = \"x\"\n{keys}")).unwrap();
     let corpus: CorpusOptions = toml::from_str(&format!("files = []\ncontext_length = 64\n{corpus}")).unwrap();
-    let (sae, model) = (shape(declared), model("gpt2", layer_norm));
     let asked = Asked {
         site: &site.parse().unwrap(),
         spec: &spec,
         sae: &sae,
         facts,
-        model: &model,
+        model,
         model_names: &["openai-community/gpt2".to_string()],
         corpus: &corpus,
     };
@@ -108,9 +119,9 @@ fn a_name_that_is_not_understood_is_warned_of() {
     assert!(of("m/resid_post.1", "insist = [\"hookpoint\"]", hook("encoder.block.3.layer.0")).warnings.is_empty());
 }
 
-#[test]
-fn the_registry_speaks_where_files_are_silent_and_is_overruled_by_them() {
-    let facts = |hook: &str, scale: Option<f64>| Facts {
+/// What the registry says of an SAE at `hook`.
+fn facts(hook: &str, scale: Option<f64>) -> Facts {
+    Facts {
         name: "release/id".into(),
         repository: "owner/name".into(),
         path: "folder".into(),
@@ -120,7 +131,74 @@ fn the_registry_speaks_where_files_are_silent_and_is_overruled_by_them() {
         scale,
         neuronpedia: None,
         overrides: Map::new(),
+    }
+}
+
+/// Without learned positions the token's row is what enters the first block; with them it is not.
+#[test]
+fn token_rows_are_another_place_where_a_family_has_positions() {
+    let read =
+        |family: &str, site: &str| settled_in(&model(family, true), site, "", shape(hook("hook_embed")), None, "");
+    for site in ["m/embed", "m/resid_pre.0", "m/token_embed"] {
+        assert!(read("llama", site).contradictions.is_empty(), "{site}");
+    }
+    assert!(read("gpt2", "m/token_embed").contradictions.is_empty());
+    one(&read("gpt2", "m/embed"), &["hook_embed, which is token_embed", "at embed"]);
+    one(&read("gpt2", "m/resid_pre.0"), &["hook_embed, which is token_embed"]);
+}
+
+#[test]
+fn files_and_registry_that_agree_against_the_dataflow_file_are_one_contradiction() {
+    let known = facts("blocks.2.hook_resid_pre", None);
+    let found = settled("m/resid_post.3", "", hook("blocks.1.hook_resid_post"), Some(&known), true, "");
+    one(&found, &["its files name blocks.1.hook_resid_post, which is resid_post.1"]);
+}
+
+#[test]
+fn the_registry_names_model_output_and_factor_where_files_do_not() {
+    let known =
+        Facts { model: "pythia-70m".into(), hook_out: Some("blocks.1.hook_mlp_out".into()), ..facts("x", Some(2.0)) };
+    let told = |declared: Declared| settled("m/mlp_in.1", "", declared, Some(&known), true, "");
+    let input = || Some(Place::known("mlp_in.1", Hookpoint::MlpIn(1)));
+    let said = |found: &Settled, words: &str| found.warnings.iter().any(|w| w.contains(words));
+    let found = told(Declared { input: input(), ..Declared::default() });
+    assert!(said(&found, "trained on \"pythia-70m\""), "{found:?}");
+    let found = told(Declared { input: input(), model: Some("gpt2".into()), ..Declared::default() });
+    assert!(!said(&found, "trained on"), "{found:?}");
+    // what the weights hold is believed, and the other factor told
+    let found = told(Declared { input: input(), scale: Scale::Factor(3.0), ..Declared::default() });
+    assert!(
+        said(&found, "its files hold the factor 3, SAELens' registry gives 2; the files are believed"),
+        "{found:?}"
+    );
+    assert!(found.contradictions.is_empty() && found.reading.scale.is_none());
+    // a transcoder's output: its files', else the registry's
+    let output = |declared: Option<Place>| {
+        let mut sae = shape(Declared { input: input(), output: declared, ..Declared::default() });
+        sae.transcoder = true;
+        settled_in(&model("gpt2", true), "m/mlp_in.1", "", sae, Some(&known), "").output
     };
+    assert_eq!(output(None), Some(Hookpoint::MlpOut(1)));
+    assert_eq!(output(Some(Place::named("blocks.2.hook_mlp_out"))), Some(Hookpoint::MlpOut(2)));
+}
+
+#[test]
+fn one_model_has_several_names() {
+    for (ours, theirs) in [
+        ("google/gemma-3-1b-pt", "gemma-v3-1b-pt"),
+        ("meta-llama/Meta-Llama-3-8B", "llama-3-8b"),
+        ("models/qwen2.gguf", "qwen2"),
+        ("models/gpt2/", "gpt2-small"),
+        ("mistralai/Mistral-7B-v0.1", "mistral-7b"),
+        ("google/gemma_2_2b", "gemma-2-2b"),
+    ] {
+        assert_eq!(plain_name(ours), plain_name(theirs));
+    }
+    assert_ne!(plain_name("pythia-70m"), plain_name("pythia-70m-deduped"));
+}
+
+#[test]
+fn the_registry_speaks_where_files_are_silent_and_is_overruled_by_them() {
     let silent =
         |site: &str| settled(site, "", Declared::default(), Some(&facts("blocks.2.hook_mlp_out", None)), true, "");
     one(&silent("m/resid_post.2"), &["SAELens' registry names blocks.2.hook_mlp_out, which is mlp_out.2"]);
@@ -173,7 +251,9 @@ fn centring_is_believed_where_it_changes_something() {
     let read = |site: &str, keys: &str, center: bool, layer_norm: bool| {
         settled(site, keys, said(center), None, layer_norm, "")
     };
-    for written in ["m/resid_post.1", "m/resid_pre.2", "m/attn_out.0", "m/mlp_out.3", "m/embed"] {
+    for written in
+        ["m/resid_post.1", "m/resid_pre.2", "m/resid_mid.1", "m/attn_out.0", "m/mlp_out.3", "m/embed", "m/token_embed"]
+    {
         assert!(read(written, "", true, true).reading.center, "{written}");
         assert!(!read(written, "", true, false).reading.center, "RMSNorm, {written}");
         assert!(!read(written, "", false, true).reading.center);
@@ -199,6 +279,7 @@ fn other_processing_of_the_weights_gets_a_word_where_it_changes_the_place() {
     };
     let on = || Value::Bool(true);
     assert!(with("m/mlp_in.1", "fold_ln", on())[0].contains("before the norm's weight"));
+    assert!(with("m/final_norm", "fold_ln", on())[0].contains("before the norm's weight"));
     assert!(with("m/attn_z.1", "fold_value_biases", on())[0].contains("bias of their values"));
     assert!(with("m/resid_post.1", "revision", json!("step1000"))[0].contains("of that checkpoint"));
     assert!(with("m/resid_post.1", "fold_everything", on())[0].contains("is not known"));
@@ -247,6 +328,10 @@ fn model_and_contexts_are_warned_of() {
     assert!(with(Declared { context_size: Some(64), ..none() }, "").is_empty());
     words(with(Declared { prepend_bos: Some(true), ..none() }, "bos = \"none\""), &["begin with BOS", "\"none\""]);
     words(with(Declared { prepend_bos: Some(false), ..none() }, ""), &["without BOS", "\"context\""]);
+    words(
+        with(Declared { prepend_bos: Some(true), ..none() }, "bos = \"document\""),
+        &["begin with BOS", "\"document\""],
+    );
     assert!(with(Declared { prepend_bos: Some(true), ..none() }, "").is_empty());
     words(
         with(Declared { excludes_special: Some(true), ..none() }, "count_special = true"),
