@@ -1,7 +1,9 @@
 //! `cognate doctor` over the demo: the right readings pass, moved hookpoints and a bias read the wrong way are named.
 
 use crate::bench_rig::{cognate, fixtures, project, run, same_tables, small_demo, tables};
-use serde_json::Value;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The demo's six SAEs: model, block.
@@ -178,4 +180,112 @@ fn a_rough_fit_at_the_declared_place_passes() {
     let (code, found, said) = doctor(&flow);
     assert_eq!(code, Some(0), "{said}");
     assert!(found["saes"].as_array().unwrap().iter().all(|sae| sae["better"].is_null()), "{found:#}");
+}
+
+/// Writes a small Gemma 2 whose last block's post-norms stretch the first quarter of the dimensions and all but drop the others, with a
+/// tokenizer of 32 words.
+fn write_gemma2(folder: &Path) {
+    let from = project().join("tests/fixtures/hookpoints/gemma2");
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::copy(from.join("config.json"), folder.join("config.json")).unwrap();
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    // the weight is what is added to 1
+    let stretch: Vec<u8> = (0..16).flat_map(|i| if i < 4 { 3f32 } else { -0.9 }.to_le_bytes()).collect();
+    let views = file.tensors().into_iter().map(|(name, view)| {
+        let post =
+            ["post_attention_layernorm", "post_feedforward_layernorm"].map(|n| format!("model.layers.1.{n}.weight"));
+        let data = if post.contains(&name) { &stretch } else { view.data() };
+        (name, TensorView::new(view.dtype(), view.shape().to_vec(), data).unwrap())
+    });
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let special = |id: u32, content: &str| {
+        json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                "special": true })
+    };
+    let words = ["<s>", "</s>"].map(String::from).into_iter().chain((2..32).map(|k| format!("w{k}")));
+    let vocab: serde_json::Map<String, Value> = words.zip(0..).map(|(word, id)| (word, json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [special(0, "<s>"), special(1, "</s>")],
+        "normalizer": null, "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "w2" },
+    });
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+}
+
+/// Writes an SAE that gives back the first quarter of the dimensions and nothing of the others; `hook` is what its file names.
+fn write_first_quarter(folder: &Path, hook: &str) {
+    let (d, kept) = (16, 4);
+    let sign = |latent: usize| if latent < kept { 1f32 } else { -1.0 };
+    let at = |i: usize, latent: usize| if latent % kept == i { sign(latent) } else { 0.0 };
+    let m = 2 * kept;
+    let tensors = [
+        ("W_enc", vec![d, m], (0..d * m).map(|k| at(k / m, k % m)).collect::<Vec<f32>>()),
+        ("b_enc", vec![m], vec![0.0; m]),
+        ("W_dec", vec![m, d], (0..m * d).map(|k| at(k % d, k / d)).collect()),
+        ("b_dec", vec![d], vec![0.0; d]),
+    ];
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(.., v)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = (tensors.iter().zip(&bytes))
+        .map(|((name, shape, _), bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("sae_weights.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    let config = json!({
+        "architecture": "standard", "d_in": d, "d_sae": m, "dtype": "float32", "apply_b_dec_to_input": false,
+        "normalize_activations": "none", "metadata": { "hook_name": hook },
+    });
+    std::fs::write(folder.join("cfg.json"), config.to_string()).unwrap();
+}
+
+/// In Gemma 2 an output before its post-norm is easily taken for the one after it, which is what the libraries' names mean.
+#[test]
+fn an_sae_of_a_normed_output_put_before_the_norm_is_told_where_it_reads_better() {
+    let folder = tempfile::tempdir().unwrap();
+    write_gemma2(&folder.path().join("gemma"));
+    let mut state = 5u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("w{}", 2 + (state >> 33) % 30)
+    };
+    let lines: Vec<String> =
+        (0..40).map(|_| json!({ "text": (0..25).map(|_| word()).collect::<Vec<_>>().join(" ") }).to_string()).collect();
+    std::fs::write(folder.path().join("corpus.jsonl"), lines.join("\n")).unwrap();
+    for (name, before, after) in [
+        ("blocks.1.hook_mlp_out", "mlp_out.1", "mlp_out_normed.1"),
+        ("blocks.1.hook_attn_out", "attn_out.1", "attn_out_normed.1"),
+    ] {
+        let sae = folder.path().join("sae");
+        write_first_quarter(&sae, name);
+        let tried = |place: &str| {
+            let flow = folder.path().join("flow.toml");
+            let at = |what: &str| folder.path().join(what).display().to_string();
+            let text = format!(
+                "format = 1\nname = \"twin\"\n[corpus]\nfiles = [{:?}]\ncontext_length = 32\n[models]\ng.path = {:?}\n\
+                 [saes.\"g/{place}\"]\npath = {:?}\n[compare]\npairs = [[\"g/{place}\", \"g/resid_post.0\"]]\n",
+                at("corpus.jsonl"),
+                at("gemma"),
+                sae.display().to_string()
+            );
+            std::fs::write(&flow, text).unwrap();
+            let (code, found, said) = doctor(&flow);
+            (code, found["saes"][0].clone(), said)
+        };
+        let (code, right, said) = tried(after);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(right["better"].is_null() && right["verdict"].as_str().unwrap().starts_with("reads best as declared"));
+        let fvu = |sae: &Value, place: &str| {
+            let all = sae["readings"].as_array().unwrap();
+            all.iter().find(|r| r["hookpoint"] == place && r["scale"] == 1.0).unwrap()["fvu"].as_f64().unwrap()
+        };
+        assert!(fvu(&right, after) < 0.05 && fvu(&right, before) > 0.4, "{right:#}");
+
+        let (code, wrong, said) = tried(before);
+        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(wrong["better"]["hookpoint"], after, "{wrong:#}");
+        assert!(said.contains(&format!("reads better at {after}: FVU 0.0")), "{said}");
+        assert!(said.contains(&format!("write [saes.\"g/{after}\"]")), "{said}");
+        // the name in its file says so as well
+        let contradiction = wrong["contradictions"][0].as_str().unwrap();
+        assert!(contradiction.contains(&format!("its files name {name}, which is {after}")), "{contradiction}");
+    }
 }
