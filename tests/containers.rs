@@ -5,15 +5,14 @@ use cognate::error::ErrorKind;
 use cognate::ids::Hookpoint;
 use cognate::linalg::Matrix;
 use cognate::{model, sae};
+use common::fixture;
 use safetensors::tensor::{SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
 
+mod common;
+
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/models/small-a")
-}
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Rows of the last block of a model at `path`.
@@ -252,7 +251,7 @@ fn split(whole: &Path, folder: &Path, n: usize) -> Vec<PathBuf> {
 #[test]
 fn a_split_gguf_file_is_read_from_any_of_its_parts() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = fixture("qwen2_f16.gguf");
+    let whole = fixture("gguf/qwen2_f16.gguf");
     let parts = split(&whole, folder.path(), 3);
     let expected = rows(&whole);
     for part in &parts {

@@ -1,24 +1,15 @@
 //! The corpus room against the answers of the Python libraries: ids and spans of seven kinds of tokenizer, and the six
-//! ways of cutting of the end-to-end fixture. Skipped, with a word, where the fixtures are not there.
+//! ways of cutting of the end-to-end fixture.
 
 use cognate::corpus::{BosRule, Corpus, CorpusOptions, Remainder, TokenBatch, Tokenizer};
+use common::fixture;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+mod common;
 #[path = "corpus/tokenizer_files.rs"]
 mod tokenizer_files;
-
-/// The folder of fixtures, unless it is not there.
-fn fixtures(part: &str) -> Option<PathBuf> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures")).join(part);
-    let alone = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(part);
-    let found = [folder, alone].into_iter().find(|f| f.is_dir());
-    if found.is_none() {
-        println!("skipped: the fixtures {part} are not there");
-    }
-    found
-}
 
 fn json(path: PathBuf) -> Value {
     serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
@@ -35,7 +26,7 @@ fn spans(value: &Value) -> Vec<(usize, usize)> {
 
 #[test]
 fn tokenizers_give_the_ids_spans_and_texts_of_the_python_library() {
-    let Some(folder) = fixtures("tokenizers") else { return };
+    let folder = fixture("tokenizers");
     // (folder, BOS, EOS, padding), by their companions.
     let kinds = [
         ("gemma_sp", Some(2), Some(1), Some(0)),
@@ -64,7 +55,7 @@ fn tokenizers_give_the_ids_spans_and_texts_of_the_python_library() {
 
 #[test]
 fn a_token_alone_reads_with_its_space_and_without_its_marks() {
-    let Some(folder) = fixtures("tokenizers") else { return };
+    let folder = fixture("tokenizers");
     for (name, space) in
         [("gpt2_bpe", "Ġ"), ("neox_bpe", "Ġ"), ("llama3_bpe", "Ġ"), ("llama_sp", "▁"), ("gemma_sp", "▁")]
     {
@@ -102,7 +93,7 @@ fn options(text: String) -> CorpusOptions {
 
 #[test]
 fn six_ways_of_cutting_give_the_chunks_of_the_reference() {
-    let Some(folder) = fixtures("e2e") else { return };
+    let folder = fixture("e2e");
     let tokenizer = Arc::new(Tokenizer::from_folder(&folder.join("model_A")).unwrap());
     let chunks = json(folder.join("chunks.json"));
     let manifest = json(folder.join("manifest.json"));
@@ -150,7 +141,7 @@ fn six_ways_of_cutting_give_the_chunks_of_the_reference() {
 
 #[test]
 fn two_tokenizers_give_the_ids_and_spans_of_the_same_documents() {
-    let Some(folder) = fixtures("crosstok") else { return };
+    let folder = fixture("crosstok");
     let lines = std::fs::read_to_string(folder.join("corpus.jsonl")).unwrap();
     let texts: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let tokens = json(folder.join("tokens.json"));

@@ -7,30 +7,22 @@ use cognate::error::ErrorKind;
 use cognate::ids::{HookName, Hookpoint};
 use cognate::linalg::Matrix;
 use cognate::model;
+use common::fixture;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod common;
 #[path = "models/config_keys.rs"]
 mod config_keys;
 #[path = "models/gguf_settings.rs"]
 mod gguf_settings;
 
-fn fixtures() -> Option<PathBuf> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
-    let near = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/fixtures"));
-    let found = [folder, near].into_iter().find(|folder| folder.is_dir()).map(Path::to_path_buf);
-    if found.is_none() {
-        println!("skipped: no fixtures beside the repository");
-    }
-    found
-}
-
 fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/models").join(name)
 }
 
-/// Folders of `fixtures/models` and how far a tensor may be off, relative to its root mean square (the fixtures' README;
+/// Folders of `tests/fixtures/models` and how far a tensor may be off, relative to its root mean square (the fixtures' README;
 /// gpt_neo does not scale its scores, so its softmax is sharp).
 const FAMILIES: &[(&str, f64)] = &[
     ("neox_parallel", 5e-5),
@@ -55,7 +47,7 @@ const FAMILIES: &[(&str, f64)] = &[
     ("phi", 5e-5),
 ];
 
-/// Folders of the project's own `tests/fixtures/models`, made by benches/peers/families.py.
+/// Folders of `tests/fixtures/models` made by benches/peers/families.py.
 const OWN: &[&str] = &[
     "llama",
     "gemma3_text_config",
@@ -77,7 +69,7 @@ const OWN: &[&str] = &[
 ];
 
 fn own(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
+    fixture("models").join(name)
 }
 
 fn floats(view: &TensorView) -> Vec<f64> {
@@ -133,10 +125,9 @@ fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
 
 #[test]
 fn every_hookpoint_of_every_family_is_as_the_python_libraries_have_it() {
-    let Some(fixtures) = fixtures() else { return };
     let folder = tempfile::tempdir().unwrap();
     for (name, limit) in FAMILIES {
-        let model = fixtures.join("models").join(name);
+        let model = own(name);
         let worst = compare(&model, &model.join("reference.safetensors"), *limit, folder.path());
         println!("{name}: {worst:.1e}");
     }
@@ -170,27 +161,24 @@ fn torch_s_files_hold_what_safetensors_hold() {
 
 #[test]
 fn gguf_files_give_what_the_python_libraries_give() {
-    let Some(fixtures) = fixtures() else { return };
     let folder = tempfile::tempdir().unwrap();
     for name in ["llama_kquants", "llama_q8_q4", "qwen2_f16"] {
-        let model = fixtures.join("gguf").join(format!("{name}.gguf"));
+        let model = fixture(&format!("gguf/{name}.gguf"));
         assert_eq!(model::files(&model).unwrap(), std::slice::from_ref(&model));
         // 1e-4 of the RMS: the README's limit for these files.
-        let worst =
-            compare(&model, &fixtures.join("gguf").join(format!("{name}.reference.safetensors")), 1e-4, folder.path());
+        let worst = compare(&model, &fixture(&format!("gguf/{name}.reference.safetensors")), 1e-4, folder.path());
         println!("{name}: {worst:.1e}");
     }
-    let other = model::header(&fixtures.join("models/gpt2/config.json")).unwrap_err();
+    let other = model::header(&fixture("models/gpt2/config.json")).unwrap_err();
     assert!(other.to_string().contains("expected a folder in Hugging Face layout or a .gguf file"), "{other}");
 }
 
 #[test]
 fn tokenizers_rebuilt_from_gguf_cut_text_as_the_originals() {
-    let Some(fixtures) = fixtures() else { return };
     for (name, original) in [("llama_kquants", "llama3_bpe"), ("llama_q8_q4", "llama_sp"), ("qwen2_f16", "qwen_bpe")] {
-        let json = model::tokenizer_json(&fixtures.join("gguf").join(format!("{name}.gguf"))).unwrap();
+        let json = model::tokenizer_json(&fixture(&format!("gguf/{name}.gguf"))).unwrap();
         let rebuilt = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
-        let original = fixtures.join("tokenizers").join(original);
+        let original = fixture("tokenizers").join(original);
         let reference = std::fs::read_to_string(original.join("reference.json")).unwrap();
         let reference: serde_json::Value = serde_json::from_str(&reference).unwrap();
         let tokenizer = tokenizers::Tokenizer::from_file(original.join("tokenizer.json")).unwrap();
@@ -229,10 +217,9 @@ fn with_other_config(model: &Path, folder: &Path) -> PathBuf {
 
 #[test]
 fn both_generations_of_config_keys_are_read() {
-    let Some(fixtures) = fixtures() else { return };
     let folder = tempfile::tempdir().unwrap();
     for (name, limit) in FAMILIES {
-        let model = fixtures.join("models").join(name);
+        let model = own(name);
         let copy = with_other_config(&model, folder.path());
         compare(&copy, &model.join("reference.safetensors"), *limit, folder.path());
     }
@@ -520,8 +507,7 @@ fn sizes_and_files_are_known_from_the_header() {
         .map(|p| p.file_name().unwrap().to_str().unwrap().to_string())
         .collect();
     assert_eq!(names, ["config.json", "model.safetensors"]);
-    let Some(fixtures) = fixtures() else { return };
-    assert_eq!(model::files(&fixtures.join("models/llama_sharded")).unwrap().len(), 5);
+    assert_eq!(model::files(&own("llama_sharded")).unwrap().len(), 5);
 }
 
 #[test]

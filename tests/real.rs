@@ -7,11 +7,13 @@ use cognate::model::{self, Model};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A fetched model; says so when it is not there.
+mod common;
+
+/// A fetched model; skips the test when it is missing.
 fn real(file: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/real").join(file);
     if !path.is_file() {
-        println!("skipped: data/real/{file} is not there; data/real/fetch.sh gets it");
+        common::skip(&format!("data/real/{file} is missing; data/real/fetch.sh downloads it"));
     }
     path.is_file().then_some(path)
 }

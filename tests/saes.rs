@@ -5,26 +5,15 @@
 
 use cognate::cli::encode::encode;
 use cognate::sae::{self, Format};
+use common::fixture;
 use safetensors::SafeTensors;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+mod common;
 
 /// Largest difference allowed, as a share of the reference's root mean square; float32 against float64 of the reference
 /// itself differs by up to 1e-5.
 const LIMIT: f64 = 5e-5;
-
-fn fixtures() -> Option<PathBuf> {
-    let beside = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures"));
-    let own = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"));
-    let found = [beside, own].into_iter().find(|place| place.join("saes/index.json").exists());
-    match found {
-        None => println!("skipped: no fixtures"),
-        Some(place) if place == own => {
-            println!("one of each format only: the other fixtures are not beside the repository")
-        }
-        Some(_) => {}
-    }
-    found.map(Path::to_path_buf)
-}
 
 /// A tensor as (shape, values).
 fn tensor(path: &Path, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
@@ -81,9 +70,8 @@ fn check(sae: &Path, reference: &Path, features: &str, format: Option<Format>, t
 
 /// Every fixture whose path starts with `under`.
 fn check_all(under: &str) {
-    let Some(fixtures) = fixtures() else { return };
     let index: Vec<serde_json::Value> =
-        serde_json::from_slice(&std::fs::read(fixtures.join("saes/index.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(fixture("saes/index.json")).unwrap()).unwrap();
     let mut failures = Vec::new();
     let mut n = 0;
     for entry in &index {
@@ -92,7 +80,7 @@ fn check_all(under: &str) {
             continue;
         }
         n += 1;
-        let folder = fixtures.join(path);
+        let folder = fixture(path);
         let shape = match sae::header(&folder, None) {
             Ok(shape) => shape,
             Err(e) => {
@@ -140,20 +128,15 @@ fn dictionary_learning_as_it_loads_them() {
 
 #[test]
 fn torch_files_from_a_gpu_and_from_before_zip() {
-    let Some(fixtures) = fixtures() else { return };
     for (folder, file) in [("topk", "ae_cuda_tagged.pt"), ("jumprelu", "ae_legacy_container.pt")] {
-        let folder = fixtures.join("saes/dictionary_learning").join(folder);
-        if !folder.exists() {
-            println!("skipped: {file}");
-            continue;
-        }
+        let folder = fixture("saes/dictionary_learning").join(folder);
         check(&folder.join(file), &folder.join("reference.safetensors"), "features", None, false).unwrap();
     }
 }
 
 #[test]
 fn a_topk_dictionary_of_2024_as_its_class_computes_it() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/saes/dictionary_learning/topk_2024");
+    let folder = fixture("saes/dictionary_learning/topk_2024");
     for file in ["ae.pt", "with_k.pt", "wrapped.pt"] {
         check(&folder.join(file), &folder.join("reference.safetensors"), "features", None, false).unwrap();
     }
@@ -251,7 +234,6 @@ fn llamascopium_selects_by_decoder_norm_and_divides_it_out() {
 /// Every error is typed, whatever is done to a file; nothing panics and nothing large is allocated.
 #[test]
 fn damaged_files_are_refused_and_never_panicked_on() {
-    let Some(fixtures) = fixtures() else { return };
     for (folder, file) in [
         ("sparsify/topk/layers.1", "sae.safetensors"),
         ("gemma_scope/layer_2/width_16k/average_l0_14", "params.npz"),
@@ -259,11 +241,7 @@ fn damaged_files_are_refused_and_never_panicked_on() {
         ("dictionary_learning/topk", "ae.pt"),
         ("dictionary_learning/jumprelu", "ae_legacy_container.pt"),
     ] {
-        let from = fixtures.join("saes").join(folder);
-        if !from.exists() {
-            println!("skipped: {folder}");
-            continue;
-        }
+        let from = fixture("saes").join(folder);
         let place = tempfile::tempdir().unwrap();
         for name in ["cfg.json", "config.json"] {
             let _ = std::fs::copy(from.join(name), place.path().join(name));
@@ -321,8 +299,7 @@ fn configurations_that_contradict_the_weights_are_refused_by_name() {
 /// The authors' own reading, by their formula in plain loops: latents in units of decoder rows, thresholds raw.
 #[test]
 fn llama_scope_with_decoder_norms_follows_the_authors() {
-    let Some(fixtures) = fixtures() else { return };
-    let from = fixtures.join("saes/llama_scope/Llama3_1-8B-Base-L1R-8x");
+    let from = fixture("saes/llama_scope/Llama3_1-8B-Base-L1R-8x");
     let place = tempfile::tempdir().unwrap();
     std::fs::create_dir(place.path().join("checkpoints")).unwrap();
     let weights = "checkpoints/final.safetensors";
@@ -376,7 +353,7 @@ fn llama_scope_with_decoder_norms_follows_the_authors() {
 /// has them once it folded the factor in, of the rows as they are and of the centred rows.
 #[test]
 fn a_scale_outside_the_file_and_centred_rows_as_sae_lens_computes_them() {
-    let place = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens"));
+    let place = fixture("sae_lens");
     for name in ["standard", "gated", "jumprelu", "topk", "topk_by_decoder_norm", "skip_transcoder"] {
         let (folder, reference) = (place.join(name), place.join(name).join("reference.safetensors"));
         assert_eq!(sae::header(&folder, None).unwrap().declared.scale, sae::Scale::Missing, "{name}");
@@ -414,7 +391,7 @@ fn a_scale_outside_the_file_and_centred_rows_as_sae_lens_computes_them() {
 /// the residual stream, and nothing else changes; with RMSNorm nothing changes.
 #[test]
 fn centred_weights_take_the_mean_off_what_is_written() {
-    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/centering.safetensors"));
+    let file = fixture("sae_lens/centering.safetensors");
     let places = [
         "embed",
         "resid_post.0",
@@ -429,8 +406,8 @@ fn centred_weights_take_the_mean_off_what_is_written() {
     for (kind, layer_norm) in [("LN", true), ("RMS", false)] {
         for place in places {
             let hookpoint: cognate::ids::Hookpoint = place.parse().unwrap();
-            let (shape, mut raw) = tensor(file, &format!("{kind}.raw.{place}")).unwrap();
-            let (_, centered) = tensor(file, &format!("{kind}.centered.{place}")).unwrap();
+            let (shape, mut raw) = tensor(&file, &format!("{kind}.raw.{place}")).unwrap();
+            let (_, centered) = tensor(&file, &format!("{kind}.centered.{place}")).unwrap();
             let changed = compare("", &raw, &centered, false).is_err();
             assert_eq!(changed, layer_norm && cognate::plan::is_written(hookpoint), "{kind} {place}");
             if changed {
@@ -446,7 +423,7 @@ fn centred_weights_take_the_mean_off_what_is_written() {
 
 #[test]
 fn a_configuration_of_other_sizes_is_refused_unless_the_weights_are_trusted() {
-    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/standard"));
+    let from = fixture("sae_lens/standard");
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(from.join("sae_weights.safetensors"), folder.path().join("sae_weights.safetensors")).unwrap();
     let text = std::fs::read_to_string(from.join("cfg.json")).unwrap();
@@ -464,7 +441,7 @@ fn a_configuration_of_other_sizes_is_refused_unless_the_weights_are_trusted() {
 #[test]
 fn a_scale_that_changes_nothing_or_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/sae_lens/standard"));
+    let from = fixture("sae_lens/standard");
     std::fs::copy(from.join("sae_weights.safetensors"), folder.path().join("sae_weights.safetensors")).unwrap();
     let text = std::fs::read_to_string(from.join("cfg.json")).unwrap();
     std::fs::write(folder.path().join("cfg.json"), text.replace("expected_average_only_in", "layer_norm")).unwrap();

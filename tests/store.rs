@@ -2,15 +2,15 @@
 
 use cognate::error::{ErrorKind, Result};
 use cognate::matching::{Chance, Direction};
-use cognate::store::{
-    AtomicFile, Environment, Manifest, RunDir, StateFile, StateLayout, Wanted, inspect, write_atomic,
-};
-use cognate::table::{MatchRow, Pair, TableReader, compare, write_table};
+use cognate::store::{AtomicFile, Environment, Manifest, RunDir, StateFile, StateLayout, Wanted};
+use cognate::table::{MatchRow, Pair, write_table};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+mod common;
 
 const CHILD: &str = "COGNATE_TEST_STORE_CHILD";
 const TILES: usize = 4;
@@ -134,13 +134,12 @@ fn a_second_process_is_refused_while_the_first_lives() {
     assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
 }
 
-/// Needs a disk of about a megabyte: `mount -t tmpfs -o size=1m none DIR`, then `COGNATE_TEST_SMALL_DISK=DIR`.
 #[test]
 fn a_full_disk_is_named_and_takes_nothing_away() {
-    let Some(dir) = std::env::var_os("COGNATE_TEST_SMALL_DISK").map(PathBuf::from) else {
-        eprintln!("skipped: COGNATE_TEST_SMALL_DISK is not set");
-        return;
-    };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("disk");
+    std::fs::create_dir(&dir).unwrap();
+    let Some(_disk) = common::SmallDisk::mount(&dir, "1m") else { return };
     let run = RunDir::open_or_create(&dir.join("run")).unwrap();
     let tiles = vec![tile_after(3); TILES];
     let mut manifest = Manifest::new(wanted().fingerprint, wanted().parts);
@@ -189,47 +188,4 @@ fn write_matches(path: &Path, n: u32) -> Result<()> {
         dropped_by: (!i.is_multiple_of(3)).then(|| "min_correlation".to_string()),
     };
     write_table(path, (), &Default::default(), (0..n).map(row)).map(drop)
-}
-
-/// `cargo test --release --test store -- --ignored --nocapture figures`
-#[test]
-#[ignore = "measures; needs 3 GB of disk and prints what it found"]
-fn figures() {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let run = RunDir::open_or_create(dir.path()).unwrap();
-    let n = 1usize << 27;
-    let values = vec![0.5f64; n / 4];
-    let timed = |what: &str, bytes: f64, f: &mut dyn FnMut()| {
-        let start = Instant::now();
-        f();
-        let s = start.elapsed().as_secs_f64();
-        println!("{what}: {s:.3} s, {:.0} MB/s", bytes / s / 1e6);
-    };
-    let mut file = None;
-    timed("state written, digested and synced (1 GiB)", (8 * n) as f64, &mut || {
-        let layout = StateLayout::new(serde_json::Value::Null).tensor::<f64>("xy", &[n]);
-        let mut w = run.write_state(1, "tile", layout).unwrap();
-        (0..4).for_each(|_| w.put("xy", &values).unwrap());
-        file = Some(w.finish().unwrap());
-    });
-    drop(values);
-    let file = file.unwrap();
-    let mut manifest = Manifest::new("f00d".into(), wanted().parts);
-    manifest.next_batch = 1;
-    manifest.files.insert(file.path, file.record);
-    timed("commit", 0.0, &mut || run.commit(&manifest).unwrap());
-    timed("inspect: digest of 1 GiB", (8 * n) as f64, &mut || drop(inspect(&run).unwrap()));
-    timed("state read (1 GiB)", (8 * n) as f64, &mut || {
-        assert_eq!(run.read_state(&manifest, "tile").unwrap().tensor::<f64>("xy").unwrap().len(), n);
-    });
-    let [a, b] = ["matches", "matches again"].map(|name| run.root().join(format!("{name}.parquet")));
-    timed("2 M match rows written", 2e6, &mut || write_matches(&a, 2_000_000).unwrap());
-    write_matches(&b, 1_999_999).unwrap();
-    println!("  {} bytes", std::fs::metadata(&a).unwrap().len());
-    timed("2 M match rows read as structs", 2e6, &mut || {
-        let mut reader = TableReader::<MatchRow>::open(&a).unwrap();
-        while reader.next_rows().unwrap().is_some() {}
-    });
-    timed("2 M rows compared with 2 M", 4e6, &mut || assert_eq!(compare(&a, &b).unwrap().n_only, [1, 0]));
-    write_atomic(&run.report(), b"").unwrap();
 }

@@ -1,6 +1,6 @@
 """Every fixture through the commands that a person has: a table of the largest differences.
 
-    python3 benches/peers/fixtures.py target/release/cognate ../shared/fixtures
+    python3 benches/peers/fixtures.py target/release/cognate tests/fixtures
 
 Models and GGUF files through `cognate activations`, SAEs through `cognate encode --decode`; each tensor is held against the Python
 library's own answer, its largest difference divided by the root mean square of the answer, and, of SAEs, the sets of active latents
@@ -103,7 +103,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out.safetensors"
         jobs = []
-        for folder in sorted(p for p in (fixtures / "models").iterdir() if p.is_dir()):
+        for folder in sorted(p.parent for p in (fixtures / "models").glob("*/reference.safetensors")):
             limit = LIMITS.get(folder.name, 5e-5)
             jobs.append((folder, limit, lambda f=folder: model(cognate, f, f / "reference.safetensors", out)))
         for file in sorted((fixtures / "gguf").glob("*.gguf")):

@@ -1,10 +1,12 @@
 //! Files that are damaged, or made to do damage: no panic, an error that names the file or a reading that is right as far as
 //! it goes, and no memory taken at a header's word.
 //!
-//! A few thousand inputs for each format here; `COGNATE_HOSTILE_INPUTS=100000 cargo test --release --test hostile` for more, and with
+//! A few thousand inputs for each format here; `COGNATE_HOSTILE_INPUTS=100000 cargo test --profile checked --test hostile` for more, and with
 //! `COGNATE_HOSTILE_INPUTS=1 COGNATE_HOSTILE_FIRST=SEED` one alone, said whole, its panic with where it came from. Each
 //! test says what it saw. What each allocates is counted by this binary's allocator (memory that C libraries take is not).
 
+#[path = "../common/mod.rs"]
+mod common;
 mod mutate;
 
 use cognate::corpus::{Corpus, CorpusOptions, Tokenizer};
@@ -53,7 +55,7 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 fn own(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+    common::fixture(path)
 }
 
 /// Opens every mutation of the format's files and judges what comes of it.
@@ -219,7 +221,7 @@ fn safetensors_of_saes() {
 fn gguf() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
-    let bytes = std::fs::read(own("qwen2_f16.gguf")).unwrap();
+    let bytes = std::fs::read(own("gguf/qwen2_f16.gguf")).unwrap();
     // metadata with the tokenizer, then what describes the tensors
     let tensors = bytes.windows(10).position(|w| w == b"token_embd").unwrap();
     let places = vec![(0, 64), (24, tensors), (tensors, tensors + 2048), (24, tensors + 2048)];
@@ -236,7 +238,7 @@ fn gguf() {
 fn gguf_of_every_type() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
-    let bytes = std::fs::read(own("dequant_all_types.gguf")).unwrap();
+    let bytes = std::fs::read(own("gguf/dequant_all_types.gguf")).unwrap();
     let format = Format {
         name: "GGUF (header alone)",
         file: "model.gguf",

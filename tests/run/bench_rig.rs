@@ -1,25 +1,13 @@
 //! What every test of the binary needs: a folder, a dataflow file, the command, the tables.
 
+pub use crate::common::{fixture, project, skip};
 use cognate::matching::Direction;
 use cognate::store::{RunDir, TableSet};
 use cognate::table::{LatentRow, MatchRow, TableReader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// A folder of the project.
-pub fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The larger sets of reference answers, where they are; says so when they are not.
-pub fn fixtures(what: &str) -> Option<PathBuf> {
-    let path = project().join("../shared/fixtures").join(what);
-    if !path.exists() {
-        println!("skipped: {} is not here", path.display());
-    }
-    path.exists().then(|| path.canonicalize().unwrap())
-}
+use std::process::{Child, Command, Output};
+use std::time::Duration;
 
 /// The command, with the project as working directory.
 pub fn cognate() -> Command {
@@ -95,6 +83,18 @@ pub fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
         assert!(out.contains_key(&format!("{table}.parquet")), "{table}: {:?}", out.keys());
     }
     out
+}
+
+/// Waits until `path` is there.
+///
+/// # Panics
+/// When `child` ends before it is.
+pub fn wait_for(child: &mut Child, path: &Path) {
+    while !path.exists() {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none() || path.exists(), "{ended:?} before {}", path.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Fails with the names of the tables that differ.

@@ -1,9 +1,10 @@
 //! The same bytes for any number of workers, processes, threads and batches in the air.
 
-use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, run, same_tables, skip, small_demo, tables, wait_for};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]
 fn tables_have_the_same_bytes_for_any_workers_threads_and_batches_in_the_air() {
@@ -32,10 +33,15 @@ fn same_bytes_however_run(folder: &Path, flow: &Path) {
     }
 }
 
-/// Free ports of this machine, for a moment.
-fn ports(n: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|l| l.local_addr().unwrap().port()).collect()
+/// Free addresses `HOST:PORT` of this machine. On Linux each call has a loopback address of its own, so that nothing else can
+/// take a port before the processes do; elsewhere there is 127.0.0.1 alone.
+fn addresses(n: usize) -> Vec<String> {
+    static CALLS: AtomicU32 = AtomicU32::new(1);
+    let (pid, call) = (std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
+    let own = format!("127.{}.{}.{}", 1 + (pid >> 8) % 254, pid % 256, call % 255);
+    let host = if cfg!(target_os = "linux") { own } else { "127.0.0.1".to_string() };
+    let held: Vec<TcpListener> = (0..n).map(|_| TcpListener::bind((host.as_str(), 0)).unwrap()).collect();
+    held.iter().map(|l| l.local_addr().unwrap().to_string()).collect()
 }
 
 /// Starts process `i` of `n`.
@@ -55,9 +61,9 @@ pub fn start(flow: &Path, out: &Path, hosts: &Path, n: usize, i: usize, workers:
 
 /// A hosts file for `n` processes of this machine.
 pub fn hosts(folder: &Path, n: usize) -> std::path::PathBuf {
-    let path = folder.join(format!("hosts-{n}-{}", ports(1)[0]));
-    let lines: Vec<String> = ports(n).iter().map(|p| format!("127.0.0.1:{p}")).collect();
-    std::fs::write(&path, lines.join("\n")).unwrap();
+    let lines = addresses(n).join("\n");
+    let path = folder.join(format!("hosts-{}", lines.replace([':', '\n'], "-")));
+    std::fs::write(&path, lines).unwrap();
     path
 }
 
@@ -86,10 +92,7 @@ fn a_lost_process_ends_the_others_and_the_run_goes_on_with_fewer_or_more() {
     let out = folder.path().join("two");
     let hosts = self::hosts(folder.path(), 2);
     let mut children: Vec<Child> = (0..2).map(|i| start(&flow, &out, &hosts, 2, i, 1)).collect();
-    let patience = std::time::Instant::now();
-    while !out.join("manifest.json").exists() && patience.elapsed().as_secs() < 120 {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_for(&mut children[0], &out.join("manifest.json"));
     children[1].kill().unwrap();
     children[1].wait().unwrap();
     let lost = std::time::Instant::now();
@@ -147,7 +150,7 @@ impl Drop for Cable {
 #[test]
 fn two_machines_on_a_network_give_the_bytes_of_one() {
     let Some(cable) = Cable::lay() else {
-        return println!("skipped: network namespaces cannot be made here");
+        return skip("network namespaces cannot be made here");
     };
     let folder = tempfile::tempdir().unwrap();
     let flow = small_demo(folder.path(), &[SKETCHED]);

@@ -1,6 +1,6 @@
 //! `cognate doctor` over the demo: the right readings pass, moved hookpoints and a bias read the wrong way are named.
 
-use crate::bench_rig::{cognate, fixtures, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, fixture, project, run, same_tables, small_demo, tables};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ fn where_no_reading_fits_nothing_is_stopped() {
 
 #[test]
 fn a_rough_fit_at_the_declared_place_passes() {
-    let Some(e2e) = fixtures("e2e") else { return };
+    let e2e = fixture("e2e");
     let folder = tempfile::tempdir().unwrap();
     let flow = folder.path().join("flow.toml");
     let at = |what: &str| e2e.join(what).display().to_string();

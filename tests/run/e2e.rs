@@ -1,6 +1,6 @@
 //! The whole line against transformers, sparsify and numpy: `fixtures/e2e`, all six ways of cutting contexts.
 
-use crate::bench_rig::{by_rank, fixtures, latents, matches, run};
+use crate::bench_rig::{by_rank, fixture, latents, matches, run};
 use cognate::matching::Direction;
 use safetensors::SafeTensors;
 use std::path::Path;
@@ -73,7 +73,7 @@ fn close(found: f64, expected: f64, relative: f64, what: &str) {
 }
 
 fn check(mode: &str, options: &str, n_rows: u64) {
-    let Some(set) = fixtures("e2e") else { return };
+    let set = fixture("e2e");
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     run(&flow(&set, folder.path(), options), &out, &["--quiet"]);

@@ -1,6 +1,6 @@
 //! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
 
-use crate::bench_rig::{COUNTED_TWICE, cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, cognate, run, same_tables, small_demo, tables, wait_for};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -93,8 +93,9 @@ fn a_term_signal_saves_the_state_and_the_run_goes_on() {
     let whole = folder.path().join("whole");
     run(&flow, &whole, &["--quiet"]);
     let out = folder.path().join("stopped");
-    let child = cognate().args(["run", "--out"]).arg(&out).arg(&flow).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    let mut child = cognate().args(["run", "--out"]).arg(&out).arg(&flow).stderr(Stdio::piped()).spawn().unwrap();
+    // the first of thirteen snapshots
+    wait_for(&mut child, &out.join("tables"));
     let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();

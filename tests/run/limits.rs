@@ -1,6 +1,7 @@
 //! The machine's limits: memory that does not grow with the corpus, a disk that is full.
 
-use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, project, run, same_tables, skip, small_demo, tables};
+use crate::common::SmallDisk;
 use std::path::Path;
 use std::process::Command;
 
@@ -36,7 +37,7 @@ fn peak(folder: &Path, text: &Path, times: usize) -> f64 {
 #[test]
 fn memory_does_not_grow_with_the_corpus() {
     if !cfg!(target_os = "linux") {
-        return println!("skipped: peak memory is read where Linux keeps it");
+        return skip("peak memory is read where Linux keeps it");
     }
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
@@ -58,7 +59,7 @@ fn memory_does_not_grow_with_the_corpus() {
 #[test]
 fn one_document_of_100_mb_stays_within_the_plan() {
     if !cfg!(target_os = "linux") {
-        return println!("skipped: peak memory is read where Linux keeps it");
+        return skip("peak memory is read where Linux keeps it");
     }
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("corpus.jsonl");
@@ -90,10 +91,7 @@ fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&disk).output();
-    if !mounted.is_ok_and(|m| m.status.success()) {
-        return println!("skipped: a small file system cannot be mounted here");
-    }
+    let Some(mounted) = SmallDisk::mount(&disk, "2m") else { return };
     let flow = small_demo(folder.path(), &[]);
     let out = disk.join("run");
     let output = cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).output().unwrap();
@@ -114,16 +112,15 @@ fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     };
     let code = output.status.code();
     let names = leftovers(&out);
-    let larger = Command::new("mount").args(["-o", "remount,size=200m"]).arg(&disk).output().unwrap().status.success();
-    let resumed = larger.then(|| cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).output().unwrap());
+    mounted.grow("200m");
+    let resumed = cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).output().unwrap();
     let kept = folder.path().join("kept");
     let copied = Command::new("cp").arg("-r").arg(&out).arg(&kept).status().unwrap().success();
-    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    drop(mounted);
     assert_eq!(code, Some(5), "{said}");
     let line = said.lines().next().unwrap();
     assert!(line.starts_with("error: ") && line.contains("space") && line.contains("free"), "{said}");
     assert!(!names.is_empty());
-    let resumed = resumed.expect("the file system can be made larger");
     assert!(resumed.status.success() && copied, "{}", String::from_utf8_lossy(&resumed.stderr));
     let whole = folder.path().join("whole");
     run(&flow, &whole, &["--quiet"]);

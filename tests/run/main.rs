@@ -2,6 +2,8 @@
 
 mod bench_rig;
 mod chance;
+#[path = "../common/mod.rs"]
+mod common;
 mod controls;
 mod declared;
 mod demo;

@@ -236,7 +236,7 @@ context_length = 64
 batch_contexts = 8
 max_tokens = 3_000
 [models.q]
-path = "tests/fixtures/qwen2_f16.gguf"
+path = "tests/fixtures/gguf/qwen2_f16.gguf"
 [compare]
 pairs = "all"
 hookpoints = ["q/embed", "q/resid_post.0", "q/resid_post.1"]
@@ -253,7 +253,7 @@ fn a_gguf_file_is_a_model_with_its_own_tokenizer() {
     run(&flow, &out, &["--quiet"]);
     let (sites, rows) = (["q/embed", "q/resid_post.1"], matches(&out));
     assert_eq!(rows.iter().filter(|m| m.rank == 1).count(), 3 * 2 * 32, "three pairs, both ways, 32 dimensions");
-    let tokenizer = cognate::model::tokenizer(&project().join("tests/fixtures/qwen2_f16.gguf")).unwrap();
+    let tokenizer = cognate::model::tokenizer(&project().join("tests/fixtures/gguf/qwen2_f16.gguf")).unwrap();
     assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (None, Some(365)), "the metadata names no BOS");
     let x = rows_of(&flow, &sites);
     let latents = latents(&out);
@@ -264,11 +264,11 @@ fn a_gguf_file_is_a_model_with_its_own_tokenizer() {
 
     // a copy elsewhere is the same run; a second model of the same tokenizer may stand beside the first
     let copy = folder.path().join("qwen2_f16.gguf");
-    std::fs::copy(project().join("tests/fixtures/qwen2_f16.gguf"), &copy).unwrap();
-    let moved = GGUF.replace("path = \"tests/fixtures/qwen2_f16.gguf\"", &format!("path = {copy:?}"));
+    std::fs::copy(project().join("tests/fixtures/gguf/qwen2_f16.gguf"), &copy).unwrap();
+    let moved = GGUF.replace("path = \"tests/fixtures/gguf/qwen2_f16.gguf\"", &format!("path = {copy:?}"));
     std::fs::write(&flow, &moved).unwrap();
     run(&flow, &out, &["--quiet"]);
-    let two = moved.replace("[compare]", "[models.r]\npath = \"tests/fixtures/qwen2_f16.gguf\"\n[compare]");
+    let two = moved.replace("[compare]", "[models.r]\npath = \"tests/fixtures/gguf/qwen2_f16.gguf\"\n[compare]");
     std::fs::write(&flow, two.replace("\"q/resid_post.1\"]", "\"r/resid_post.1\"]")).unwrap();
     run(&flow, &folder.path().join("two"), &["--quiet"]);
     let pairs: std::collections::BTreeSet<String> =
@@ -284,7 +284,7 @@ fn a_gguf_file_is_a_model_with_its_own_tokenizer() {
     for (text, code, word) in [
         (moved.clone(), 4, "models.q qwen2_f16.gguf"),
         (
-            two.replace("tests/fixtures/qwen2_f16.gguf", "data/demo/models/small-a").replace("q/embed", "r/embed"),
+            two.replace("tests/fixtures/gguf/qwen2_f16.gguf", "data/demo/models/small-a").replace("q/embed", "r/embed"),
             2,
             "have different tokenizers",
         ),

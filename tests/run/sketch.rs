@@ -1,6 +1,8 @@
 //! Sketches in place of tiles: held against the exact run, added up, chosen by the memory there is.
 
-use crate::bench_rig::{COUNTED_TWICE, SKETCHED, by_rank, cognate, matches, run, same_tables, small_demo, tables};
+use crate::bench_rig::{
+    COUNTED_TWICE, SKETCHED, by_rank, cognate, matches, run, same_tables, small_demo, tables, wait_for,
+};
 use cognate::matching::Direction;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -179,9 +181,7 @@ fn auto_is_exact_or_a_sketch_by_the_limit_and_the_run_keeps_to_it() {
         .arg(&auto)
         .spawn()
         .unwrap();
-    while !path("auto-sketch").join("manifest.json").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for(&mut child, &path("auto-sketch").join("manifest.json"));
     let _ = child.kill();
     child.wait().unwrap();
     run(&auto, &path("auto-sketch"), &["--quiet", "--memory-limit", &roomy]);

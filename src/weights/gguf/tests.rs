@@ -5,7 +5,7 @@ use crate::error::ErrorKind;
 use safetensors::tensor::SafeTensors;
 use std::path::Path;
 
-const ALL_TYPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/dequant_all_types.gguf");
+const ALL_TYPES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf/dequant_all_types.gguf");
 
 #[test]
 fn every_block_format_is_bit_equal_to_the_reference() {
