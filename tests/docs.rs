@@ -185,10 +185,10 @@ fn examples_are_right_dataflow_files() {
 #[test]
 fn the_readmes_two_commands_are_those_that_are_checked() {
     let readme = read("README.md");
-    for command in ["cargo run --release -- run dataflows/demo.toml", "cargo test --release"] {
+    for command in ["cargo run --release -- run dataflows/demo.toml", "cargo test --profile checked"] {
         assert!(readme.lines().any(|l| l == command), "README: no line {command:?}");
     }
-    assert!(read(".ci/run").lines().any(|l| l.ends_with(" cargo test --release")), ".ci/run runs other tests");
+    assert!(read(".ci/run").lines().any(|l| l.ends_with(" cargo test --profile checked")), ".ci/run runs other tests");
 }
 
 #[test]

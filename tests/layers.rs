@@ -51,9 +51,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("glob", &["corpus"]),
     ("arrow", &["corpus", "table"]),
     ("parquet", &["corpus", "table"]),
-    ("zip", &["weights"]),
     ("tempfile", &["store"]),
-    ("bytemuck", &["linalg", "store", "corpus", "model", "sae"]),
+    ("bytemuck", &["linalg", "store", "corpus"]),
     ("blake3", &["linalg", "store", "corpus", "plan"]),
     ("toml", &["spec"]),
     ("strsim", &["hub", "spec"]),
@@ -149,6 +148,52 @@ fn outside_crates_stay_in_their_homes() {
 }
 
 #[test]
+fn every_home_is_lived_in() {
+    let (dependencies, _) = dependencies();
+    let used: BTreeSet<(String, String)> = (sources().iter())
+        .flat_map(|s| {
+            let local = local_names(&s.tokens);
+            let outside = starts(&s.tokens).into_iter().map(|start| start.names[0].clone());
+            outside.filter(|name| !local.contains(name)).map(|name| (name, s.module[0].clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let stale = stale_homes(HOMES, NOWHERE, &dependencies, &used);
+    assert!(stale.is_empty(), "\n{}", stale.join("\n"));
+    // what the test would say
+    let used = BTreeSet::from([("rayon".to_string(), "store".to_string())]);
+    let homes: &[(&str, &[&str])] = &[("rayon", &["store", "hub"]), ("zip", &["hub"]), ("serde", EVERYWHERE)];
+    let told = stale_homes(homes, &["rand"], &names(["rayon", "serde"]), &used);
+    let expected = ["rayon is at home in hub, which does not use it", "zip", "serde", "rand"];
+    assert!(told.len() == expected.len() && told.iter().zip(expected).all(|(t, e)| t.contains(e)), "{told:?}");
+}
+
+/// Homes of crates that Cargo.toml does not name, rooms that do not use the crate at home in them, and crates at home
+/// everywhere that are used nowhere.
+fn stale_homes(
+    homes: &[(&str, &[&str])],
+    nowhere: &[&str],
+    dependencies: &BTreeSet<String>,
+    used: &BTreeSet<(String, String)>,
+) -> Vec<String> {
+    let mut stale = Vec::new();
+    for &(name, rooms) in homes {
+        if !dependencies.contains(name) {
+            stale.push(format!("tests/layers.rs: {name} has a home and is no dependency"));
+            continue;
+        }
+        for room in rooms.iter().filter(|room| !used.contains(&(name.to_string(), room.to_string()))) {
+            stale.push(format!("tests/layers.rs: {name} is at home in {room}, which does not use it"));
+        }
+        if rooms.is_empty() && !used.iter().any(|(of, _)| of == name) {
+            stale.push(format!("tests/layers.rs: {name} is at home everywhere and used nowhere"));
+        }
+    }
+    let unknown = nowhere.iter().filter(|name| !dependencies.contains(**name));
+    stale.extend(unknown.map(|name| format!("tests/layers.rs: {name} is no dependency")));
+    stale
+}
+
+#[test]
 fn every_dependency_is_used() {
     let (dependencies, for_tests) = dependencies();
     let live: BTreeSet<String> = sources().iter().flat_map(|s| starts(&s.tokens)).map(|s| s.names[0].clone()).collect();
@@ -223,9 +268,11 @@ fn room_named(module: &[String], start: &[String]) -> Option<String> {
 /// Crates that Cargo.toml names, as Rust writes them: of the library, and of its tests.
 fn dependencies() -> (BTreeSet<String>, BTreeSet<String>) {
     let manifest: toml::Table = read(Path::new("Cargo.toml")).parse().expect("Cargo.toml is TOML");
+    let targets = manifest.get("target").and_then(|t| t.as_table()).into_iter().flat_map(|t| t.values());
+    let places: Vec<&toml::Table> = std::iter::once(&manifest).chain(targets.filter_map(|t| t.as_table())).collect();
     let of = |section: &str| {
-        let table = manifest.get(section).and_then(|t| t.as_table());
-        table.into_iter().flat_map(|t| t.keys()).map(|k| k.replace('-', "_")).collect()
+        let tables = places.iter().filter_map(|place| place.get(section)?.as_table());
+        tables.flat_map(|t| t.keys()).map(|k| k.replace('-', "_")).collect()
     };
     (of("dependencies"), of("dev-dependencies"))
 }

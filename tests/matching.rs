@@ -420,35 +420,6 @@ fn hungarian_reaches_the_total_of_scipy_dense_and_sparse() {
     assert!(sparse >= total - 1e-9 && pairs.iter().all(|&(i, j)| r(i as usize, j as usize) > 0.0), "{sparse} {total}");
 }
 
-/// `PART=50 cargo test --release --test matching how_long -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, not a check"]
-fn how_long_a_whole_dictionary_takes() {
-    let wanted = std::env::var("PART").unwrap_or_default();
-    let n = 32_768u32;
-    for candidates in [10, 50] {
-        let part = format!("hungarian, 32768 x 32768, {candidates} candidates");
-        if !part.contains(&wanted) {
-            continue;
-        }
-        let mut stream = cognate::linalg::Stream::new(1, "candidates", candidates);
-        let mut uniform = || {
-            let u = stream.gaussian().abs() * 1e6;
-            u - u.floor()
-        };
-        let mut row = |_| {
-            let named: BTreeMap<u32, f64> =
-                (0..candidates).map(|_| ((uniform() * f64::from(n)) as u32, uniform())).collect();
-            named.into_iter().collect::<Vec<_>>()
-        };
-        let rows: Vec<Vec<(u32, f64)>> = (0..n).map(&mut row).collect();
-        let clock = std::time::Instant::now();
-        let pairs = hungarian_sparse(&Candidates::from_rows(n as usize, rows).unwrap()).unwrap();
-        assert!(pairs.len() > 30_000);
-        println!("{}", serde_json::json!({ "part": part, "once_s": clock.elapsed().as_secs_f64(), "null_s": 0.0 }));
-    }
-}
-
 /// The generator of the check vectors.
 struct SplitMix(u64);
 

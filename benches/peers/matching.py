@@ -1,8 +1,7 @@
 """The heavy parts of matching and scoring beside NumPy and SciPy, in one run: seconds and peak memory.
 
-Each part runs in a process of its own, ours through the ignored tests that measure it, theirs here; same shapes, random
-values. Needs numpy and scipy (requirements.txt), and the tests built: `cargo test --release --test matching --test similarity
---no-run`.
+Each part runs in a process of its own, ours through `cargo bench --bench figures`, theirs here; same shapes, random
+values. Needs numpy and scipy (requirements.txt), and the bench built: `cargo bench --bench figures --no-run`.
 
     benches/peers/.venv/bin/python benches/peers/matching.py [--json FILE]
 """
@@ -116,9 +115,8 @@ def main():
     figures = {}
     print("| part | Cognate, s | peak MiB | NumPy / SciPy, s | peak MiB |\n|---|---|---|---|---|")
     for part in (p for p in THEIRS if not args.only or args.only in p):
-        test = "matching" if part.startswith("hungarian") else "similarity"
-        cargo = ["cargo", "test", "--release", "--quiet", "--test", test, "how_long", "--", "--ignored", "--nocapture"]
-        ours = ["env", f"PART={part}", *cargo]
+        name = "hungarian" if part.startswith("hungarian") else "scores"
+        ours = ["cargo", "bench", "--quiet", "--bench", "figures", "--", name, part]
         me = [sys.executable, os.path.abspath(__file__)]
         row = {}
         for who, command in (("cognate", ours), ("python", [*me, "--part", part])):

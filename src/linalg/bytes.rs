@@ -202,7 +202,7 @@ pub fn multiply_bytes(rows: &ByteRows, panels: &BytePanels, range: Range<usize>,
 #[cfg(test)]
 mod tests {
     use super::kernel::Product;
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
     use super::kernel::x86;
     use super::*;
     use crate::linalg::Stream;
@@ -242,7 +242,7 @@ mod tests {
                     sums
                 };
                 prop_assert_eq!(&sums, &by(|product| product.plain()));
-                #[cfg(target_arch = "x86_64")]
+                #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
                 for (has, way) in [(x86::has_512(), x86::by_512 as fn(Product<'_>)), (x86::has_256(), x86::by_256)] {
                     if has {
                         prop_assert_eq!(&sums, &by(way));

@@ -90,7 +90,7 @@ pub fn multiply_few(rows: &WovenRows, r: usize, columns: &Columns, chosen: [u32;
     let row = &rows.values[r * n..][..n];
     let chosen = chosen.map(|j| &columns.values[j as usize * n..][..n]);
     let wide = n_lanes(rows.depth) == 2 * CHAINS;
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return simd.vectorize(
             #[inline(always)]
@@ -131,15 +131,15 @@ lanes!(Plain<4>, 4, [f32; 4], |_this, a, b, c| std::array::from_fn(|i| a[i].mul_
 lanes!(Plain<8>, 8, [f32; 8], |_this, a, b, c| std::array::from_fn(|i| a[i].mul_add(b[i], c[i])));
 
 /// The chains of one block and of two in the vectors of AVX2.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 #[derive(Clone, Copy)]
 struct Single(pulp::x86::V3);
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 #[derive(Clone, Copy)]
 struct Pair(pulp::x86::V3);
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 lanes!(Single, 4, pulp::f32x4, |this, a, b, c| this.0.mul_add_f32x4(bytemuck::cast(a), bytemuck::cast(b), c));
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 lanes!(Pair, 8, pulp::f32x8, |this, a, b, c| this.0.mul_add_f32x8(bytemuck::cast(a), bytemuck::cast(b), c));
 
 /// The steps of chains that lie beside each other, from `start` on.

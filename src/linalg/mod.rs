@@ -22,5 +22,5 @@ pub use matrix::Matrix;
 pub use pages::Zeroed;
 pub use product::{product, product_transposed, transposed_product, transposed_product_permuted};
 pub use stream::Stream;
-pub use vectors::vectorised;
+pub use vectors::{dispatch, vectorised};
 pub use whiten::{inverse_square_root, whitening};

@@ -7,7 +7,7 @@
 //! at 80 to 97 % of what the processor's multiply-adds can do where the `gemm` crate, packing anew for each product and with
 //! bits that depend on the shapes, reaches 75 to 85 % (benches/README.md); hence a kernel of our own beside it.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -193,7 +193,7 @@ pub fn multiply(rows: &Rows, panels: &Panels, range: Range<usize>, c: &mut [f32]
         return;
     }
     let lines = &panels.lines[range.start * panels.depth..range.end * panels.depth];
-    Arch::new().dispatch(Product { rows, depth: panels.depth, lines, width, c, finish });
+    super::dispatch(Product { rows, depth: panels.depth, lines, width, c, finish });
 }
 
 struct Product<'a> {

@@ -2,10 +2,12 @@
 # Makes the demo's report and drives it in a headless Chromium: sorts, searches, hovers, switches, tabs through it, in light
 # and dark, wide and narrow. Without Chromium it is installed where apt and root are at hand; where it cannot be, the test
 # is skipped, and says so. BROWSER_PICTURES=FOLDER keeps screenshots.
+# COGNATE=PROGRAM is the program; without it the one that the tests were run with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target="${CARGO_TARGET_DIR:-target}"
 run="$target/browser-test"
+cognate="${COGNATE:-$target/checked/cognate}"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 browser() { has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
@@ -22,9 +24,9 @@ if ! browser || ! has python3; then
 fi
 
 mkdir -p "$run"
-"$target/release/cognate" run dataflows/demo.toml --out "$run/demo" --max-tokens 110000 --fresh --quiet
-"$target/release/cognate" run dataflows/demo-random.toml --out "$run/random" --max-tokens 20000 --fresh --quiet
-"$target/release/cognate" report "$run/demo"
-"$target/release/cognate" report "$run/demo" --beside "$run/random" --out "$run/beside.html"
+"$cognate" run dataflows/demo.toml --out "$run/demo" --max-tokens 110000 --fresh --quiet
+"$cognate" run dataflows/demo-random.toml --out "$run/random" --max-tokens 20000 --fresh --quiet
+"$cognate" report "$run/demo"
+"$cognate" report "$run/demo" --beside "$run/random" --out "$run/beside.html"
 python3 tests/browser/check.py "$run/demo/report.html" ${BROWSER_PICTURES:+"$BROWSER_PICTURES"}
 python3 tests/browser/check.py "$run/beside.html" ${BROWSER_PICTURES:+"$BROWSER_PICTURES/beside"}

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs the snippets of docs/tables.md that read tables (SQL by DuckDB, pandas, Polars) on a short run of the demo. The packages come
 # into an environment under target/; where there is no Python, or no package index, the test is skipped, and says so.
-# SNIPPETS_PYTHON=PYTHON takes a Python that has them.
+# SNIPPETS_PYTHON=PYTHON takes a Python that has them. COGNATE=PROGRAM is the program; without it the one that the tests were run with.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target="${CARGO_TARGET_DIR:-target}"
 work="$target/snippets-test"
+cognate="${COGNATE:-$target/checked/cognate}"
 python="${SNIPPETS_PYTHON:-$work/venv/bin/python}"
 
 skip() { printf 'snippets test SKIPPED: %s\n' "$1" | tee -a "${CI_SKIPPED:-/dev/null}"; exit 0; }
@@ -21,5 +22,5 @@ if ! complete; then
     complete || skip "the installed packages cannot be imported"
 fi
 
-"$target/release/cognate" run dataflows/demo.toml --out "$work/runs/demo" --max-tokens 20000 --fresh --quiet
+"$cognate" run dataflows/demo.toml --out "$work/runs/demo" --max-tokens 20000 --fresh --quiet
 "$python" tests/snippets/check.py docs/tables.md "$work"

@@ -11,9 +11,9 @@ const GROUPS: usize = 22;
 
 /// Whether this machine multiplies bytes faster than f32.
 pub fn pays_off() -> bool {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
     return x86::has_512() || x86::has_256();
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(feature = "portable"))))]
     false
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Product<'a> {
 impl Product<'_> {
     /// By the fastest instruction of this machine.
     pub fn dispatch(self) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
         if x86::has_512() || x86::has_256() {
             return x86::run(self);
         }
@@ -123,7 +123,7 @@ impl Product<'_> {
 }
 
 /// The two instructions that multiply bytes by fours.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 #[allow(unsafe_code)]
 pub(super) mod x86 {
     use super::{Line, Product, Quads};

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::linalg::panels::{Line, WIDTH, square};
 use crate::model::architecture::{Projections, Scores};
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Shape, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -169,7 +169,7 @@ impl CustomOp3 for Scores {
         let view = |values, layout| Ok::<_, candle_core::Error>(View { values, at: head_strides(layout)?, d });
         let (q, k, v) = (view(q, lq)?, view(k, lk)?, view(v, lv)?);
         Buffers::lend(|buffers| {
-            Arch::new().dispatch(Heads { scores: self, q, k, v, n, n_heads, n_kv, out: &mut out, buffers });
+            crate::linalg::dispatch(Heads { scores: self, q, k, v, n, n_heads, n_kv, out: &mut out, buffers });
         });
         Ok((CpuStorage::F32(out), (n, width).into()))
     }

@@ -1,0 +1,31 @@
+//! How long do the heavy parts take at full size, and how good are sketches there? Minutes and gigabytes, so none runs unless it is
+//! named: `cargo bench --bench figures -- NAME [PART]`.
+//!
+//! `sketch`: recall at 32 768 latents, then a million of them. `scores`: a layer pair of the paper's size. `hungarian`: whole
+//! dictionaries over candidates; of `scores` and `hungarian` only the parts with PART in their name. `dictionaries`: kinds of
+//! candidates, and dense methods. `store`: state files and tables.
+
+mod assignment;
+mod recall;
+mod scores;
+mod sketch;
+mod store;
+
+fn main() {
+    // `cargo bench` adds --bench, and runs every target without a word of what to do.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["sketch"] => {
+            sketch::recall_at_32768_latents();
+            sketch::a_million_latents();
+        }
+        ["scores", ref part @ ..] => scores::scores(part.first().unwrap_or(&"")),
+        ["hungarian", ref part @ ..] => assignment::hungarian_beside_scipy(part.first().unwrap_or(&"")),
+        ["dictionaries"] => assignment::whole_dictionaries(),
+        ["store"] => store::state_and_tables(),
+        _ => println!(
+            "figures: name one of sketch, scores, hungarian, dictionaries, store; see the head of benches/figures/main.rs"
+        ),
+    }
+}
