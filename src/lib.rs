@@ -5,6 +5,9 @@
 //! The rooms stand in the order in which data flows; each imports only from rooms before it (ARCHITECTURE.md, and
 //! `tests/layers.rs`, which checks it).
 
+// Only of what is shipped: tests and benches may look at the clock.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::iter_over_hash_type))]
+
 pub mod error;
 pub mod ids;
 

@@ -9,11 +9,10 @@ use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint};
 use crate::linalg::Matrix;
 use crate::model::{self, Model};
+use crate::store::write_atomic;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 /// One set of contexts.
@@ -143,19 +142,8 @@ fn write(out: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Resu
     }
     let whole = safetensors::serialize(views, None)
         .map_err(|e| Error::machine(format!("lay out activations {}: {e}", out.display())))?;
-    let mut name = out.file_name().unwrap_or_default().to_os_string();
-    if name.is_empty() {
+    if out.file_name().is_none() {
         return Err(Error::request(format!("output {} is not a file name", out.display())));
     }
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = out.with_file_name(name);
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(&whole)?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(&beside, out)).map_err(|e| {
-        // Best effort: the half-written file is disposable.
-        let _ = std::fs::remove_file(&beside);
-        Error::io("write the activations", out, &e)
-    })
+    write_atomic(out, &whole).map(drop)
 }

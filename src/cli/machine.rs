@@ -11,6 +11,7 @@ pub fn peak_bytes() -> Option<u64> {
 }
 
 /// Processor seconds of this process so far, all threads.
+#[allow(clippy::disallowed_methods, reason = "what it gives back is a duration")]
 pub fn cpu_seconds() -> f64 {
     cpu_time::ProcessTime::now().as_duration().as_secs_f64()
 }

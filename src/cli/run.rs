@@ -34,6 +34,7 @@ use std::time::Instant;
 ///
 /// # Errors
 /// Whatever stops a run; its directory then holds the last checkpoint.
+#[allow(clippy::disallowed_methods, reason = "the duration is printed")]
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let started = Instant::now();
     bound_arenas();

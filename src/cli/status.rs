@@ -67,6 +67,7 @@ struct Status {
 ///
 /// # Errors
 /// `Request` when there is no run, `State` when its manifest is damaged, those of reading its tables.
+#[allow(clippy::disallowed_methods, reason = "how long ago something was written is printed")]
 pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
     let run = RunDir::at(directory)?;
     let now = SystemTime::now();

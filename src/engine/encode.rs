@@ -10,9 +10,11 @@ use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Everything heavy that a process loads once: `models` as in the plan, `saes` one per space, `None` for a raw one.
+/// Everything heavy that a process loads once.
 pub struct Loaded {
+    /// By the index of the plan's models.
     pub models: Vec<Arc<dyn Model>>,
+    /// By the index of the plan's spaces; `None` for a space of raw activations.
     pub saes: Vec<Option<Arc<Sae>>>,
 }
 

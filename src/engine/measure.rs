@@ -31,6 +31,7 @@ pub fn measure_batch(plan: &Arc<Plan>, loaded: &Loaded, tokens: &Arc<TokenBatch>
 
 /// Seconds that one choice of candidates of all pairs would take, from the speed of a few products of its shape; 0 where
 /// nothing is sketched.
+#[allow(clippy::disallowed_methods, reason = "what it gives back is a duration")]
 pub fn measure_choice(plan: &Plan) -> f64 {
     let cells = |p: &crate::plan::Pair| plan.spaces[p.source].width as f64 * plan.spaces[p.target].width as f64;
     let all: f64 = plan.pairs.iter().filter(|p| plan.is_sketched() && !plan.is_raw(**p)).map(cells).sum();

@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 /// A run to be added.
 pub struct Part {
+    /// Its directory, locked while it is read.
     pub run: RunDir,
+    /// Its newest whole checkpoint.
     pub manifest: Manifest,
 }
 

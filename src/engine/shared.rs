@@ -9,13 +9,21 @@ use std::time::Instant;
 /// Stages whose time is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Reading, tokenizing and cutting the corpus, on worker 0's reader thread.
     Read,
+    /// Models, up to their last hookpoint.
     Forward,
+    /// SAEs: activations to latents.
     Encode,
+    /// Co-moments of raw activations.
     Moments,
+    /// Adding batches to the running sums.
     Fold,
+    /// Sums to correlations and best partners.
     Snapshot,
+    /// Filters, scores with their nulls, tables.
     Publish,
+    /// State files and the manifest.
     Checkpoint,
 }
 
@@ -124,6 +132,7 @@ impl Shared {
     }
 
     /// Runs `work` and books its wall time on `stage`.
+    #[allow(clippy::disallowed_methods, reason = "durations are printed, and enter no table")]
     pub fn timed<R>(&self, stage: Stage, work: impl FnOnce() -> R) -> R {
         let start = Instant::now();
         let out = work();

@@ -149,7 +149,9 @@ impl PlannedSae {
 /// Two spaces held against each other: indices into [`Plan::spaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
+    /// Index of the source space.
     pub source: usize,
+    /// Index of the target space.
     pub target: usize,
 }
 

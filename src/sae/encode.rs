@@ -140,6 +140,7 @@ impl Sae {
         Some(self.screen.as_ref()?.verdict()?.times)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "both ways that are timed give the same bits")]
     fn encode_block(&self, x: &Matrix<f32>, first_row: usize, rule: &Rule, scratch: &mut Scratch) -> Result<Block> {
         let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
         let Scratch { u, rows, products, picks, screening } = scratch;

@@ -194,6 +194,7 @@ fn sweep<'a>(listing: impl Iterator<Item = &'a String>, live: [Option<&Manifest>
 }
 
 /// Carries the steps out, in order; stops at the first that fails, other than a removal.
+#[allow(clippy::disallowed_methods, reason = "this is where renames belong")]
 pub(super) fn perform(root: &Path, steps: &[Step]) -> Result<()> {
     for step in steps {
         match step {

@@ -72,6 +72,7 @@ fn listen(cluster: &Cluster) -> Result<TcpListener> {
     })
 }
 
+#[allow(clippy::disallowed_methods, reason = "patience with other processes")]
 fn meet(
     cluster: &Cluster,
     listener: &TcpListener,
