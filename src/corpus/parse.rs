@@ -118,7 +118,8 @@ pub(super) fn parse(raw: Raw, asked: &Asked<'_>) -> Unit {
                         text: &all,
                         piece: range.clone(),
                         behind_first: (!begins).then_some(range.start + inner[0]),
-                        before_last: (!ends).then_some(range.end - inner[1]),
+                        // a text's last line end is not in it: only a piece with a margin behind reaches so far
+                        before_last: (!ends).then(|| range.end - inner[1]),
                     };
                     one_piece(&windowed, opening, closes, asked).map_err(|what| (line, what))
                 })
