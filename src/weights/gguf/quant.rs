@@ -8,20 +8,35 @@ use half::{bf16, f16};
 /// A tensor type of the file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Plain f32.
     F32,
+    /// Half precision.
     F16,
+    /// bfloat16.
     Bf16,
+    /// 4 bits, a scale per 32.
     Q4_0,
+    /// 4 bits, a scale and a minimum per 32.
     Q4_1,
+    /// 5 bits, a scale per 32.
     Q5_0,
+    /// 5 bits, a scale and a minimum per 32.
     Q5_1,
+    /// 8 bits, a scale per 32.
     Q8_0,
+    /// 2 bits, a scale and a minimum of 4 bits per 16.
     Q2K,
+    /// 3 bits, a scale of 6 bits per 16.
     Q3K,
+    /// 4 bits, a scale and a minimum of 6 bits per 32.
     Q4K,
+    /// 5 bits, a scale and a minimum of 6 bits per 32.
     Q5K,
+    /// 6 bits, a scale of 8 bits per 16.
     Q6K,
+    /// 4 bits that name one of 16 levels, a scale per 32.
     Iq4Nl,
+    /// 4 bits that name one of 16 levels, a scale of 6 bits per 32.
     Iq4Xs,
 }
 
