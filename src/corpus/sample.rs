@@ -63,6 +63,9 @@ mod tests {
         let parts =
             |part| (0..100).filter(|&r| Sample { fraction: 0.5, seed: 1 }.keeps(7, r, part)).collect::<Vec<u64>>();
         assert_ne!(parts(0), parts(1));
+        let of_file =
+            |file| (0..100).filter(|&r| Sample { fraction: 0.5, seed: 1 }.keeps(file, r, 0)).collect::<Vec<u64>>();
+        assert_ne!(of_file(7), of_file(8));
         for fraction in [0.0, -1.0, 1.1, f64::NAN, f64::INFINITY] {
             assert!(Sample { fraction, seed: 0 }.check().is_err());
         }

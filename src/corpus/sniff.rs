@@ -127,7 +127,9 @@ mod tests {
         ] {
             assert_eq!(encoding_of(&bytes), Some(encoding));
         }
-        for other in [text.as_bytes(), b"", b"a\0b", b"\0\0\0\0\0\0\0\0\0\0\0\0", b"one\n\ntwo\0\nthree and more"] {
+        for other in
+            [text.as_bytes(), b"", b"a\0b", b"a\0\0\0", b"\0\0\0\0\0\0\0\0\0\0\0\0", b"one\n\ntwo\0\nthree and more"]
+        {
             assert_eq!(encoding_of(other), None, "{other:?}");
         }
     }

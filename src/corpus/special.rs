@@ -104,3 +104,46 @@ fn read(path: &Path) -> Result<Option<Value>> {
 fn all<const N: usize>(files: [Result<Option<Value>>; N]) -> Result<Vec<Value>> {
     Ok(files.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a folder with these files says; ids are places in a list of names.
+    fn of(files: &[(&str, &str)]) -> SpecialIds {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+        let names = ["<s>", "</s>", "<pad>", "<x>", "<y>"];
+        SpecialIds::of_folder(folder.path(), &|name| names.iter().position(|n| *n == name).map(|at| at as u32)).unwrap()
+    }
+
+    const NAMED: &str = "tokenizer_config.json";
+    const MAP: &str = "special_tokens_map.json";
+    const CONFIG: &str = "config.json";
+    const GENERATION: &str = "generation_config.json";
+
+    #[test]
+    fn the_first_file_that_speaks_of_a_token_decides() {
+        let bos = |files: &[(&str, &str)]| of(files).bos;
+        let named = r#"{"bos_token": "<x>"}"#;
+        assert_eq!(bos(&[(NAMED, named), (MAP, r#"{"bos_token": "<y>"}"#)]), Special::Id(3));
+        assert_eq!(bos(&[(NAMED, "{}"), (MAP, r#"{"bos_token": {"content": "<y>"}}"#)]), Special::Id(4));
+        assert_eq!(bos(&[(NAMED, r#"{"bos_token": null}"#), (MAP, named)]), Special::Absent, "null is an answer");
+        assert_eq!(bos(&[(MAP, named), (CONFIG, r#"{"bos_token_id": 1}"#)]), Special::Id(3), "names before ids");
+        let unknown = (NAMED, r#"{"bos_token": "<nobody>"}"#);
+        assert_eq!(bos(&[unknown, (CONFIG, r#"{"bos_token_id": 4}"#)]), Special::Id(4), "a name without an id is none");
+        // an id that is null says nothing, of a list the first holds
+        let generation = (GENERATION, r#"{"bos_token_id": [4, 1]}"#);
+        assert_eq!(bos(&[(CONFIG, r#"{"bos_token_id": null}"#), generation]), Special::Id(4));
+    }
+
+    #[test]
+    fn names_are_guessed_where_no_file_speaks_but_no_bos_beside_an_eos() {
+        let (s, e, pad) = (Special::Id(0), Special::Id(1), Special::Id(2));
+        assert_eq!(of(&[]), SpecialIds { bos: s, eos: e, pad });
+        let one = of(&[(CONFIG, r#"{"eos_token_id": 3}"#)]);
+        assert_eq!(one, SpecialIds { bos: Special::Unsaid, eos: Special::Id(3), pad });
+        let none = of(&[(NAMED, r#"{"eos_token": null, "pad_token": null}"#)]);
+        assert_eq!(none, SpecialIds { bos: Special::Unsaid, eos: Special::Absent, pad: Special::Absent });
+    }
+}

@@ -145,3 +145,104 @@ pub(super) fn file_key(name: &str, times: u64, first: Digest) -> u64 {
     }
     shortened(&hasher)[0]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Place;
+    use super::*;
+    use crate::corpus::tests::options;
+    use std::collections::BTreeSet;
+
+    fn of(record: u64, body: RawBody) -> Digest {
+        let after = Place { record, ..Place::default() };
+        digest_of_raw(&Raw { after, file_bytes: 0, body }, "file", &with_labels())
+    }
+
+    fn with_labels() -> CorpusOptions {
+        CorpusOptions { labels: vec!["lang".into()], ..options(&[], 8) }
+    }
+
+    fn opening(name: &str, labels: &[Option<&str>]) -> Opening {
+        Opening { name: name.into(), labels: labels.iter().map(|label| label.map(String::from)).collect() }
+    }
+
+    #[test]
+    fn a_digest_tells_number_name_labels_and_text_and_where_each_ends() {
+        let row = |record, name, labels: &[Option<&str>], text: &str| {
+            of(record, RawBody::Row { opening: opening(name, labels), text: text.into() })
+        };
+        let bad = |records| of(1, RawBody::Bad { what: "anything".into(), records });
+        let long = |text: &str, closes| {
+            let (opening, piece) = (Some(opening("a", &[Some("x")])), 0..4);
+            of(1, RawBody::Long { opening, text: text.into(), piece, surrogates: 0, closes })
+        };
+        let ids = |ids: &[u32], closes| of(1, RawBody::Ids { opening: None, ids: ids.to_vec(), closes });
+        let all = [
+            row(1, "a", &[Some("x")], "text"),
+            row(2, "a", &[Some("x")], "text"),
+            row(1, "b", &[Some("x")], "text"),
+            row(1, "a", &[Some("y")], "text"),
+            row(1, "a", &[None], "text"),
+            row(1, "a", &[Some("")], "text"),
+            row(1, "a", &[Some("x"), None], "text"),
+            row(1, "a", &[Some("x")], "texts"),
+            row(1, "a", &[Some("xt")], "ext"),
+            row(1, "ax", &[Some("")], "text"),
+            long("text", true),
+            long("text", false),
+            long("tex.", true),
+            ids(&[1, 2], true),
+            ids(&[2, 1], true),
+            ids(&[1, 2], false),
+            bad(1),
+            bad(2),
+        ];
+        assert_eq!(BTreeSet::from(all).len(), all.len());
+        // what is no part of the piece is no part of its digest
+        assert_eq!(long("text and margin", true), long("text", true));
+    }
+
+    #[test]
+    fn a_line_of_json_is_what_is_asked_of_it() {
+        let line = |line: &str| of(1, RawBody::Json { line: line.into(), number: 1 });
+        let one = line(r#"{"text": "a b", "id": "x", "lang": "de"}"#);
+        assert_eq!(one, line(r#"{"lang":"de","more":[1, 2],"text":"a\u0020b","id":"x"}"#), "written otherwise");
+        for other in [
+            r#"{"text": "ab", "id": "x", "lang": "de"}"#,
+            r#"{"text": "a b", "id": "y", "lang": "de"}"#,
+            r#"{"text": "a b", "id": "x", "lang": "fr"}"#,
+            r#"{"text": "a b", "id": "x"}"#,
+        ] {
+            assert_ne!(one, line(other), "{other}");
+        }
+        // whatever is wrong with it, it is one record that was left out
+        let bad = of(1, RawBody::Bad { what: "anything".into(), records: 1 });
+        assert_eq!([line("{broken"), line(r#"{"body": 1}"#)], [bad, bad]);
+    }
+
+    #[test]
+    fn a_chain_knows_the_order_of_its_records() {
+        let chain = |records: &[Digest]| {
+            let mut chain = Chain::default();
+            records.iter().for_each(|record| chain.add(*record));
+            chain
+        };
+        let (a, b) = ([1, 2], [3, 4]);
+        let all =
+            [chain(&[]), chain(&[a]), chain(&[b]), chain(&[a, b]), chain(&[b, a]), chain(&[b, b]), chain(&[a, b, b])];
+        assert_eq!(all.map(|c| c.steps), [0, 1, 1, 2, 2, 2, 3]);
+        assert_eq!(all.iter().map(|c| c.digest).collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn a_file_is_told_by_name_place_among_its_namesakes_and_first_record() {
+        let keys = [
+            file_key("a.jsonl", 0, [1, 2]),
+            file_key("b.jsonl", 0, [1, 2]),
+            file_key("a.jsonl", 1, [1, 2]),
+            file_key("a.jsonl", 0, [2, 2]),
+            file_key("a.jsonl", 0, [1, 1]),
+        ];
+        assert_eq!(BTreeSet::from(keys).len(), keys.len());
+    }
+}

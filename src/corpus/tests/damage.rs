@@ -371,6 +371,7 @@ fn files_that_are_no_lines_of_utf8_are_named_before_anything_is_read() {
     for (name, bytes, parts) in [
         ("a.jsonl", array.to_vec(), &["a JSON array, not lines", "jq -c '.[]'", "a.jsonl"][..]),
         ("a.json", b"[]".to_vec(), &["a JSON array, not lines"]),
+        ("b.jsonl", [&b"\xEF\xBB\xBF"[..], array].concat(), &["a JSON array, not lines"]),
         ("a.json.gz", wrapped(array, ".gz", 1 << 20), &["a JSON array, not lines", "gzip -dc"]),
         ("a.jsonl.zst", wrapped(array, ".zst", 1 << 20), &["a JSON array, not lines", "zstd -dc"]),
         ("u.jsonl", utf16(&format!("\u{FEFF}{line}")), &["UTF-16LE, expected UTF-8", "iconv -f UTF-16LE"]),
@@ -441,6 +442,10 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
         let named = &batches[0].documents[1];
         assert_eq!((&*named.name, named.record, named.labels.clone()), ("x", 2, vec![Some("de".to_string())]));
     }
+    // halves of surrogate pairs that stand alone, the last of them at the very end
+    let halves = around(&format!("{{\"text\": \"\\ude00{long}\\ud83d\\ud83d\\ude00\\ud83d\"}}"));
+    let (_, progress) = read(put(folder.path(), "s.jsonl", &halves), tight).unwrap();
+    assert_eq!((progress.documents, progress.replaced_surrogates), (3, 3));
     // the same ids as whole, where margins are what they are in a run
     let (path, limits) =
         (folder.path().join("w.jsonl"), Limits { line_bytes: 400, piece_bytes: 600, margin_bytes: 200, ..tight });
@@ -458,6 +463,10 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
         (format!("{{\"text\": \"{long}\", \"lang\": \"{long}\"}}"), &["longer than 50 bytes"]),
         (format!("{{\"text\": \"{long}\u{1}\"}}"), &["control character"]),
         (format!("{{\"text\": \"{long}\0\"}}"), &["a NUL byte"]),
+        (
+            format!("{{\"text\": \"{long}\", \"tags\": [{}0]}}", "1, ".repeat(100)),
+            &["more than 200 bytes beside its long texts"],
+        ),
     ] {
         let options = CorpusOptions { labels: vec!["lang".into()], ..put(folder.path(), "l.jsonl", &around(&line)) };
         let parts: Vec<&str> = parts.iter().copied().chain(["l.jsonl:2: "]).collect();
@@ -466,4 +475,9 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
     let mut bytes = around(&format!("{{\"text\": \"{long}\"}}"));
     bytes[3000] = 0xFF;
     check(put(folder.path(), "u.jsonl", &bytes), tight, &["u.jsonl:2: ", "is not UTF-8"], 2, 1);
+    // the file ends inside a character
+    let mut cut = around(&format!("{{\"text\": \"{long}🙂"));
+    let end = cut.windows(4).rposition(|bytes| bytes == "🙂".as_bytes()).unwrap();
+    cut.truncate(end + 2);
+    check(put(folder.path(), "c.jsonl", &cut), tight, &["c.jsonl:2: ", "is not UTF-8"], 1, 1);
 }
