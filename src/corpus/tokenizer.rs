@@ -72,7 +72,7 @@ impl Tokenizer {
     }
 
     /// Reads the tokenizer of a folder in Hugging Face layout: its `tokenizer.json`, or `vocab.json` and `merges.txt` where
-    /// there is none, and the tokens that its companions add ([`super::companions`]). BOS, EOS and padding are of the first of
+    /// there is none, and the tokens that its companions add (`companions.rs`). BOS, EOS and padding are of the first of
     /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that speaks of each.
     /// `"bos_token": null` in `tokenizer_config.json` is an answer: the family has none (Qwen).
     ///

@@ -1,6 +1,6 @@
 //! Who corresponds to whom? Sums in, matches out.
 //!
-//! [`pearson`] turns sums into a correlation; [`best`] finds each latent's best partners in a tile, or each dimension's in a
+//! [`pearson`] turns sums into a correlation; `best.rs` finds each latent's best partners in a tile, or each dimension's in a
 //! cross co-moment; [`judge`] says of each listed partner why it is kept or dropped, [`chances`] how far above chance the
 //! best one is; [`count_matches`] counts them, and those of chance. Ties go to the lower latent; undefined correlations (a variance of 0) are `None` and match nobody, but under
 //! [`Rules::AsPublished`]. [`assignment`] pairs whole dictionaries one to one.

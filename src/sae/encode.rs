@@ -125,7 +125,7 @@ impl Sae {
         self.join(blocks)
     }
 
-    /// The same SAE, screening latents where that pays ([`Screen`](super::screen)): for all that is encoded from here on the
+    /// The same SAE, screening latents where that pays (`screen.rs`): for all that is encoded from here on the
     /// same latents and values, sooner, for [`SaeShape::screen_bytes`](super::SaeShape::screen_bytes) more.
     #[must_use]
     pub fn screened(mut self) -> Sae {

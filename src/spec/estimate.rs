@@ -16,7 +16,7 @@ pub struct EstimateSpec {
     /// Partners kept per latent and direction.
     pub best: usize,
     /// Which reading of the paper is followed; sets other defaults for filters, measures and pairings (see
-    /// [`EstimateSpec::fill_published`]).
+    /// `EstimateSpec::fill_published`).
     pub rules: Rules,
     /// Which best matches are kept for the scores.
     pub filters: Filters,
