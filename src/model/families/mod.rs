@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_blocks_that_no_model_has_is_refused() {
+        let with = |n: usize| smallest("gpt_neox").with("num_hidden_layers", json!(n));
+        assert_eq!(describe(&with(4096)).unwrap().shape().n_layers, 4096);
+        let error = describe(&with(4097)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("num_hidden_layers is 4097, expected a whole number from 1 to 4096"), "{error}");
+    }
+
+    #[test]
     fn a_table_names_a_key_once() {
         for family in FAMILIES {
             let mut seen = BTreeSet::new();
