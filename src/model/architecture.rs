@@ -3,9 +3,9 @@
 //! A family makes an [`Architecture`] of its configuration. The same description is checked against the headers of a
 //! checkpoint, costed, and loaded (`load.rs`).
 
-use super::ModelShape;
 use super::layers::activation::Activation;
 use super::layers::rotary::Rope;
+use super::shape::ModelShape;
 use crate::ids::BlockKind;
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
 //! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
 //! the way, nothing computed beyond the last one asked for, never logits.
 
+use super::activations::Model;
 use super::architecture::Wiring;
 use super::layers::kept::write_rows;
 use super::layers::{Attention, Embedding, Hidden, Kept, Linear, Mlp, Norm, device_error, side_by_side, sum};
-use super::{Model, ModelShape};
+use super::shape::ModelShape;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use candle_core::{Device, Tensor};

@@ -1,7 +1,7 @@
 //! What does a whole batch give? Contexts in parallel, special tokens left out, here and only here.
 
+use super::activations::{ActivationBatch, Model};
 use super::layers::kept::{buffer, put_back};
-use super::{ActivationBatch, Model};
 use crate::corpus::TokenBatch;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;

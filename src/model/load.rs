@@ -8,6 +8,7 @@ use super::architecture::{
 use super::decoder::{Block, Decoder, Input};
 use super::layers::linear::Order;
 use super::layers::{Attention, Embedding, Linear, Mlp, Norm, Rotary, device_error};
+use super::shape::ModelShape;
 use crate::error::{Error, Result};
 use crate::linalg::Stream;
 use crate::weights::Source;
@@ -56,8 +57,8 @@ impl Checked {
     }
 
     /// Its sizes; parameters are those in the file.
-    pub fn shape(&self) -> super::ModelShape {
-        super::ModelShape { n_parameters: self.source.n_parameters(), ..self.architecture.shape() }
+    pub fn shape(&self) -> ModelShape {
+        ModelShape { n_parameters: self.source.n_parameters(), ..self.architecture.shape() }
     }
 
     /// The decoder with its first `n_blocks` blocks; `name` stands for it in messages.

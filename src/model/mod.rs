@@ -4,6 +4,7 @@
 //! (`load.rs`) over shared layers, written once in candle tensors; the hot operations are candle custom ops with
 //! our CPU kernels inside. One context is one product's rows: what a context gives does not depend on its batch.
 
+mod activations;
 mod architecture;
 mod config;
 mod decoder;
@@ -15,9 +16,11 @@ mod layers;
 mod load;
 mod open;
 mod rope;
+mod shape;
 #[cfg(test)]
 mod tests;
 
+pub use activations::{ActivationBatch, Model};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
 pub use forward::{forward, lay_aside};
@@ -26,150 +29,4 @@ pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
     tokenizer, tokenizer_files, width_of,
 };
-
-use crate::error::{Error, Result};
-use crate::ids::{BlockKind, HookName, Hookpoint};
-use crate::linalg::Matrix;
-
-/// What a forward gives at one hookpoint, special tokens already left out.
-#[derive(Clone, Debug)]
-pub struct ActivationBatch {
-    /// Where it was read.
-    pub hookpoint: Hookpoint,
-    /// `[n_rows, width]` f32; row i is the same token in every model and hookpoint.
-    pub x: Matrix<f32>,
-}
-
-/// Sizes of a model, known from its header.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelShape {
-    /// `model_type` of the configuration, for example `gpt_neox`.
-    pub family: String,
-    /// Number of blocks.
-    pub n_layers: usize,
-    /// Width of the residual stream.
-    pub d_model: usize,
-    /// Width of `attn_q` and `attn_z`: heads times head width.
-    pub d_attn: usize,
-    /// Width of `attn_k` and `attn_v`: key and value heads times head width.
-    pub d_kv: usize,
-    /// Width inside the MLP.
-    pub d_mlp: usize,
-    /// Width of the embedding's rows; `d_model` but where they are projected.
-    pub d_token: usize,
-    /// Rows of the embedding.
-    pub n_vocab: usize,
-    /// Longest context the positions allow; `None` where nothing limits it.
-    pub max_context: Option<usize>,
-    /// Parameters in the file.
-    pub n_parameters: u64,
-    /// Parameters of one block.
-    pub n_block_parameters: u64,
-    /// Where the norms of a block stand and what is added to what.
-    pub block: BlockKind,
-    /// Whether the MLP has a gate (`mlp_up`, `mlp_gate_act` exist).
-    pub gated: bool,
-    /// Whether its norms take the mean off (LayerNorm, not RMSNorm): then the mean over dimensions of what is added to the
-    /// residual stream changes nothing.
-    pub layer_norm: bool,
-}
-
-impl ModelShape {
-    /// Width of the activations at `hookpoint`.
-    ///
-    /// # Errors
-    /// `Request` when the family has no such hookpoint or the model no such block.
-    pub fn width(&self, hookpoint: Hookpoint) -> Result<usize> {
-        if let Some(l) = hookpoint.layer().filter(|&l| l >= self.n_layers) {
-            return Err(Error::request(format!(
-                "hookpoint {hookpoint} names block {l}, the model has {} blocks (0 to {})",
-                self.n_layers,
-                self.n_layers - 1
-            )));
-        }
-        let missing = |what: &str| {
-            Err(Error::request(format!("hookpoint {hookpoint}: this model of family {} has {what}", self.family)))
-        };
-        match hookpoint {
-            Hookpoint::AttnOutNormed(_) | Hookpoint::MlpOutNormed(_) if !self.block.has_post_norms() => {
-                missing("no norms after attention and MLP; take attn_out or mlp_out")
-            }
-            Hookpoint::ResidMid(l) if !self.block.has_resid_mid() => missing(&match self.block {
-                BlockKind::After => format!("a norm where attention is added; what comes out of it is mlp_in.{l}"),
-                _ => format!(
-                    "attention and MLP added at once, and no stream between them; take resid_pre.{l} or resid_post.{l}"
-                ),
-            }),
-            Hookpoint::MlpUp(l) | Hookpoint::MlpGateAct(l) if !self.gated => {
-                missing(&format!("an MLP without a gate; take mlp_pre.{l} or mlp_act.{l}"))
-            }
-            Hookpoint::FinalNorm if self.block == BlockKind::After => {
-                missing(&format!("no final norm; take resid_post.{}", self.n_layers.saturating_sub(1)))
-            }
-            Hookpoint::TokenEmbed => Ok(self.d_token),
-            Hookpoint::AttnQ(_) | Hookpoint::AttnZ(_) => Ok(self.d_attn),
-            Hookpoint::AttnK(_) | Hookpoint::AttnV(_) => Ok(self.d_kv),
-            Hookpoint::MlpPre(_) | Hookpoint::MlpUp(_) | Hookpoint::MlpGateAct(_) | Hookpoint::MlpAct(_) => {
-                Ok(self.d_mlp)
-            }
-            _ => Ok(self.d_model),
-        }
-    }
-
-    /// The family as [`resolve`](crate::ids::resolve()) takes it: the `model_type`, with the arrangement of the blocks
-    /// behind it where names may depend on that.
-    pub fn names(&self) -> String {
-        let arrangement = match self.block {
-            BlockKind::Sequential => "sequential",
-            BlockKind::Parallel => "parallel",
-            BlockKind::After => "after",
-            _ => return self.family.clone(),
-        };
-        format!("{}/{arrangement}", self.family)
-    }
-
-    /// The place that a name means in this model.
-    ///
-    /// # Errors
-    /// `Request` where it means none, or the model has not got it.
-    pub fn place(&self, name: &HookName) -> Result<Hookpoint> {
-        let place = name.resolve(&self.names())?;
-        self.width(place)?;
-        Ok(place)
-    }
-}
-
-/// A loaded model.
-pub trait Model: Send + Sync {
-    /// Its sizes.
-    fn shape(&self) -> &ModelShape;
-
-    /// One context through the network as far as the last hookpoint asked for. What each of `hookpoints` holds at the positions
-    /// that are `counted` goes to its `out`, in that order: `[number counted, width]`, row-major, with nothing held in between.
-    ///
-    /// # Errors
-    /// `Input` when an id is outside the vocabulary or the context is longer than positions allow; `Request` when the
-    /// family has no such hookpoint.
-    ///
-    /// # Panics
-    /// When `counted` or an `out` is of another length.
-    fn write_activations(
-        &self,
-        ids: &[u32],
-        hookpoints: &[Hookpoint],
-        counted: &[bool],
-        out: &mut [&mut [f32]],
-    ) -> Result<()>;
-
-    /// The same at every position, for each of `hookpoints` `[ids.len(), width]`.
-    ///
-    /// # Errors
-    /// As [`Model::write_activations`].
-    fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>> {
-        let zeros = |&h: &Hookpoint| Ok(Matrix::zeros(ids.len(), self.shape().width(h)?));
-        let mut all = hookpoints.iter().map(zeros).collect::<Result<Vec<Matrix<f32>>>>()?;
-        let mut out: Vec<&mut [f32]> = all.iter_mut().map(Matrix::as_mut_slice).collect();
-        self.write_activations(ids, hookpoints, &vec![true; ids.len()], &mut out)?;
-        Ok(all)
-    }
-}
+pub use shape::ModelShape;

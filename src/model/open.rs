@@ -1,11 +1,12 @@
 //! How is a model found and opened, and what does it cost?
 
+use super::activations::Model;
 use super::config::Config;
 use super::decoder::blocks_needed;
 use super::families;
 use super::gguf;
 use super::load::Checked;
-use super::{Model, ModelShape};
+use super::shape::ModelShape;
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;

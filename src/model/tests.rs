@@ -1,6 +1,7 @@
 //! A whole model against plain loops in f64, on a tiny random GPT-NeoX.
 
 use super::*;
+use crate::ids::Hookpoint;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 

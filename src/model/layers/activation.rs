@@ -1,7 +1,7 @@
 //! What does a neuron pass on? GELU (exact and tanh), SiLU, ReLU, in place over a whole tensor.
 
 use super::approx::{erf, sigmoid};
-use super::{device_error, slice, slice_mut};
+use super::tensors::{device_error, slice, slice_mut};
 use crate::error::Result;
 use crate::linalg::vectorised;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};

@@ -5,7 +5,10 @@
 
 use super::approx::{exp, tanh};
 use super::kept::{Kept, buffer};
-use super::{Linear, Norm, Rotary, device_error, head_strides};
+use super::linear::Linear;
+use super::norm::Norm;
+use super::rotary::Rotary;
+use super::tensors::{device_error, head_strides};
 use crate::error::Result;
 use crate::linalg::panels::{Line, WIDTH, square};
 use crate::model::architecture::{Projections, Scores};

@@ -4,7 +4,7 @@
 //! faults of new memory cost as much as a tenth of the arithmetic. What a thread has laid aside is what was alive at once
 //! in one of its contexts; it serves whatever model comes next.
 
-use super::{device_error, slice};
+use super::tensors::{device_error, slice};
 use crate::error::Result;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
 use std::cell::RefCell;

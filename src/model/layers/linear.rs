@@ -1,7 +1,7 @@
 //! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
-use super::device_error;
 use super::onto::{RowsOp, apply, apply_onto};
+use super::tensors::device_error;
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
 use candle_core::Tensor;

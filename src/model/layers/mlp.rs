@@ -3,9 +3,12 @@
 //! On the CPU it is one operation over [`BLOCK`] rows at a time, so that what stands between up and down stays near the
 //! core.
 
+use super::activation::Activation;
+use super::linear::Linear;
 use super::linear::packed;
 use super::onto::{RowsOp, apply, apply_onto};
-use super::{Activation, Linear, device_error, sum};
+use super::sum::sum;
+use super::tensors::device_error;
 use crate::error::Result;
 use candle_core::Tensor;
 use std::cell::RefCell;

@@ -4,7 +4,7 @@
 //! machine's vector width.
 
 use super::kept::buffer;
-use super::{device_error, slice};
+use super::tensors::{device_error, slice};
 use crate::error::Result;
 use crate::linalg::vectorised;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Shape, Tensor};

@@ -8,7 +8,7 @@
 //! (`modeling_rope_utils.py`): linear, Llama 3.1's, dynamic NTK, YaRN (Peng et al. 2023, arXiv 2309.00071), LongRoPE (Ding
 //! et al. 2024, arXiv 2402.13753). Two of them depend on the length of the context, and on nothing else.
 
-use super::{device_error, head_strides};
+use super::tensors::{device_error, head_strides};
 use crate::error::Result;
 use crate::linalg::vectorised;
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Tensor};

@@ -4,7 +4,7 @@
 //! is already a task of its own.
 
 use super::kept::buffer;
-use super::{device_error, slice};
+use super::tensors::{device_error, slice};
 use crate::error::Result;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 

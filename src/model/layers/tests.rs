@@ -4,7 +4,8 @@
 use super::linear::Order;
 use super::norm::Norm;
 use super::rotary::{Rope, Rotary, Scaling};
-use super::{Activation, Linear, Mlp, slice, sum};
+use super::tensors::slice;
+use super::{Activation, Linear, Mlp, sum};
 use crate::model::architecture::Scores;
 use candle_core::{DType, Device, Tensor};
 
