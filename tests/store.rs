@@ -2,8 +2,11 @@
 
 use cognate::error::{ErrorKind, Result};
 use cognate::matching::{Chance, Direction};
-use cognate::store::{AtomicFile, Environment, Manifest, RunDir, StateFile, StateLayout, Wanted};
+use cognate::store::{
+    AtomicFile, Environment, Manifest, RunDir, SetRecord, StateFile, StateLayout, Wanted, read_tables, write_atomic,
+};
 use cognate::table::{MatchRow, Pair, write_table};
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -188,4 +191,38 @@ fn write_matches(path: &Path, n: u32) -> Result<()> {
         dropped_by: (!i.is_multiple_of(3)).then(|| "min_correlation".to_string()),
     };
     write_table(path, (), &Default::default(), (0..n).map(row)).map(drop)
+}
+
+/// A newer set leaves the one that is read; two take it away, and the reader reads once more, or says so when that happens again.
+#[test]
+fn a_reader_whose_tables_are_taken_away_reads_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::join(dir.path()).unwrap();
+    let publish = |snapshot: u32| {
+        let mut set = run.new_set().unwrap();
+        let record = write_atomic(&set.path("latents"), format!("latents of {snapshot}").as_bytes()).unwrap();
+        set.add("latents", record);
+        set.publish(SetRecord { snapshot, ..SetRecord::default() }, false).unwrap();
+    };
+    publish(1);
+    // in each of the first `readings` readings so many newer sets come
+    let read = |readings: u32, newer: u32| {
+        let left = Cell::new(readings);
+        let found = read_tables(&run, |set| {
+            let text = std::fs::read_to_string(set.path("latents")).unwrap();
+            let snapshot = set.record().snapshot;
+            assert_eq!(text, format!("latents of {snapshot}"));
+            if left.get() > 0 {
+                left.set(left.get() - 1);
+                (1..=newer).for_each(|k| publish(snapshot + k));
+            }
+            Ok(snapshot)
+        });
+        found.map_err(|e| e.to_string())
+    };
+    assert_eq!(read(0, 0), Ok(1));
+    assert_eq!(read(1, 1), Ok(1), "it still stands");
+    assert_eq!(read(1, 2), Ok(4));
+    let said = read(2, 2).unwrap_err();
+    assert!(said.contains("were renewed twice while they were read"), "{said}");
 }

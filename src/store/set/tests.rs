@@ -209,3 +209,36 @@ fn a_reader_sees_one_snapshot_while_others_are_published() {
         assert!(!seen.is_empty());
     });
 }
+
+#[test]
+fn a_set_of_another_format_is_named_and_an_empty_folder_holds_no_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::join(dir.path()).unwrap();
+    std::fs::create_dir(dir.path().join(TABLES)).unwrap();
+    assert!(matches!(TableSet::look(&run).unwrap(), FoundTables::None), "nothing was published there");
+    std::fs::remove_dir(dir.path().join(TABLES)).unwrap();
+    let record = publish(&run, 1, false);
+    let set_file = dir.path().join(TABLES).join(SET_FILE);
+    std::fs::write(&set_file, sealed(&SetRecord { format: 9, ..record.clone() })).unwrap();
+    let FoundTables::Hurt { faults, .. } = TableSet::look(&run).unwrap() else { panic!("format 9 is read") };
+    assert_eq!(faults, [format!("{SET_FILE} is of format 9, this version reads {SET_FORMAT}")]);
+    std::fs::write(&set_file, sealed(&record)).unwrap();
+    assert_eq!(read(&run), 1);
+}
+
+#[test]
+fn forgetting_tables_leaves_what_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = RunDir::join(dir.path()).unwrap();
+    publish(&run, 1, true);
+    // a copy that followed the link, in which somebody keeps notes
+    let tables = dir.path().join(TABLES);
+    std::fs::remove_file(&tables).unwrap();
+    copy_tree(&dir.path().join("sets/000001"), &tables);
+    std::fs::write(tables.join("notes.txt"), "mine").unwrap();
+    run.forget_sets().unwrap();
+    assert_eq!(
+        files_under(dir.path()).into_iter().filter(|f| !f.starts_with("lock")).collect::<Vec<_>>(),
+        ["tables/notes.txt"]
+    );
+}
