@@ -10,6 +10,7 @@
 
 pub mod error;
 pub mod ids;
+pub mod units;
 
 pub mod hub;
 pub mod linalg;

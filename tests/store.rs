@@ -166,7 +166,7 @@ fn a_full_disk_is_named_and_takes_nothing_away() {
     let mut filler = AtomicFile::create(&dir.join("filler")).unwrap();
     while filler.write_all(&[0; 4096]).and_then(|()| filler.flush()).is_ok() {}
     manifest.next_batch = 6;
-    manifest.extra = serde_json::json!("x".repeat(100_000));
+    manifest.asked.flow = "x".repeat(100_000);
     let commit = run.commit(&manifest).unwrap_err();
     assert!(commit.kind() == ErrorKind::Machine && commit.to_string().contains("bytes)"), "{commit}");
     drop(filler);

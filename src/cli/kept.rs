@@ -24,7 +24,7 @@ impl Kept {
     /// # Errors
     /// `State` when it is not the one that the manifest names, those of reading.
     pub fn of_run(run: &RunDir, manifest: &Manifest) -> Result<Kept> {
-        Kept::read(run, &[dataflow_of(manifest)], Some(manifest))
+        Kept::read(run, &[Some(manifest.asked.dataflow.clone())], Some(manifest))
     }
 
     /// The same for who reads tables, which may be there before the first checkpoint, or without any; places in their plain
@@ -34,7 +34,7 @@ impl Kept {
     /// As [`Kept::of_run`]; those of [`resolved`].
     pub fn of_tables(run: &RunDir, tables: &SetRecord) -> Result<Kept> {
         let manifest = Manifest::read(&run.manifest()).ok();
-        let known = [tables.dataflow.clone(), manifest.as_ref().and_then(dataflow_of)];
+        let known = [tables.dataflow.clone(), manifest.as_ref().map(|m| m.asked.dataflow.clone())];
         let kept = Kept::read(run, &known, manifest.as_ref())?;
         Ok(Kept { spec: resolved(&kept.spec)?, ..kept })
     }
@@ -55,14 +55,9 @@ impl Kept {
             )));
         }
         // the file is a copy: paths that are relative to it are relative to where it was
-        let given = manifest.and_then(|m| m.extra["flow"].as_str()).map_or(path, PathBuf::from);
+        let given = manifest.map_or(path, |m| PathBuf::from(&m.asked.flow));
         Ok(Kept { spec: DataflowSpec::parse(&text, &given)?, text })
     }
-}
-
-/// Digest of the dataflow file that a manifest names.
-pub fn dataflow_of(manifest: &Manifest) -> Option<String> {
-    manifest.extra["dataflow"].as_str().map(String::from)
 }
 
 /// Finds strong tokens in their contexts with the run's own tokenizer, where that is still what it was; why not, where it is

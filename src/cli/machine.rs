@@ -1,8 +1,22 @@
 //! What the machine says of itself: free memory, peak memory, processor time. `None` where it does not say.
 
+use crate::error::Result;
+use crate::units::parse_bytes;
+
 /// Bytes of memory that can be had without swapping.
 pub fn available_bytes() -> Option<u64> {
     kilobytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// The limit asked for, or what the machine has free.
+///
+/// # Errors
+/// `Request` when it is no size.
+pub fn limit(asked: Option<&str>) -> Result<u64> {
+    match asked {
+        Some(text) => parse_bytes(text),
+        None => Ok(available_bytes().unwrap_or(u64::MAX)),
+    }
 }
 
 /// Largest resident size of this process so far, in bytes.

@@ -4,7 +4,7 @@ use crate::corpus::Corpus;
 use crate::engine::{Loaded, measure_batch, measure_choice};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::report::{duration, thousands};
+use crate::units::{duration, thousands};
 use serde::Serialize;
 use std::sync::Arc;
 

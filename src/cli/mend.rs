@@ -1,7 +1,6 @@
 //! What of a run that is taken up again is not as it was left, beside its state? The dataflow file that it keeps is written
 //! anew, and tables that are lost, damaged or of another moment are made again from the sums. Either is said.
 
-use crate::cli::kept::dataflow_of;
 use crate::cli::progress::Voice;
 use crate::engine::{Loaded, remake};
 use crate::error::Result;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 /// `Machine` when the directory cannot be written.
 pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: Voice) -> Result<()> {
     let kept = std::fs::read_to_string(run.dataflow()).ok().map(|kept| digest_of_text(&kept));
-    if kept.is_some() && kept == dataflow_of(manifest) {
+    if kept.is_some_and(|kept| kept == manifest.asked.dataflow) {
         return Ok(());
     }
     voice.warn(&format!(
@@ -24,7 +23,7 @@ pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: V
         run.dataflow().display()
     ));
     write_atomic(&run.dataflow(), text.as_bytes())?;
-    manifest.extra["dataflow"] = digest_of_text(text).into();
+    manifest.asked.dataflow = digest_of_text(text);
     run.commit(manifest)
 }
 
@@ -65,7 +64,7 @@ fn stale(tables: &SetRecord, manifest: &Manifest) -> Option<String> {
         return Some("they are of another run".to_string());
     }
     let (found, last) = ((tables.snapshot, tables.tokens), (manifest.snapshot, manifest.rows));
-    let older = tables.snapshot < manifest.snapshot || (manifest.finished && found != last);
+    let older = tables.snapshot < manifest.snapshot || (manifest.is_finished() && found != last);
     older.then(|| format!("they are of snapshot {} ({} tokens), the run's last is {}", found.0, found.1, last.0))
 }
 

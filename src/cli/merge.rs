@@ -1,37 +1,22 @@
 //! `cognate merge`: runs over disjoint shards of a corpus become one run directory.
 
 use crate::cli::kept::Kept;
-use crate::cli::plan::limit;
-use crate::cli::run::cross_of;
-use crate::engine::{Loaded, Part, bound_arenas, second_pass};
+use crate::cli::machine::limit;
+use crate::cli::recorded::cross_of;
+use crate::engine::{Loaded, Part, bound_arenas};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::report::{Summary, thousands};
+use crate::report::Summary;
 use crate::spec::DataflowSpec;
 use crate::store::{
-    Decision, Environment, Manifest, RunDir, Wanted, decide, differing_parts, digest_of_text, inspect, read_tables,
-    write_atomic,
+    Asked, Decision, Environment, Manifest, MergedRun, RunDir, Wanted, decide, differing_parts, digest_of_text,
+    inspect, read_tables, write_atomic,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use crate::units::thousands;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-/// A run in a merge, as the merge's manifest names it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Merged {
-    pub run: PathBuf,
-    pub tokens: u64,
-    /// Whether it had come to its end.
-    pub finished: bool,
-}
-
-/// The runs that a merge was made of; none for a run that streamed.
-pub fn parts_of(manifest: &Manifest) -> Vec<Merged> {
-    serde_json::from_value(manifest.extra["merged"].clone()).unwrap_or_default()
-}
 
 /// Merges `runs` into `out`.
 ///
@@ -64,15 +49,18 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     }
     run.settle(&Decision::Fresh)?;
     write_atomic(&run.dataflow(), text.as_bytes())?;
-    let merged: Vec<Merged> = (parts.iter())
-        .map(|p| Merged { run: p.run.root().to_path_buf(), tokens: p.manifest.rows, finished: p.manifest.finished })
+    let name = |p: &Part| p.run.root().display().to_string();
+    let merged: Vec<MergedRun> = (parts.iter())
+        .map(|p| MergedRun { run: name(p), tokens: p.manifest.rows, finished: p.manifest.is_finished() })
         .collect();
-    let marks: Vec<String> = parts.iter().flat_map(|p| marks_of(&p.manifest)).collect();
-    let flow = &parts[0].manifest.extra["flow"];
-    let dataflow = digest_of_text(&text);
-    let extra = json!({ "max_tokens": 0, "flow": flow, "corpus_marks": marks, "merged": merged, "dataflow": dataflow });
+    let asked = Asked {
+        flow: parts[0].manifest.asked.flow.clone(),
+        dataflow: digest_of_text(&text),
+        max_tokens: 0,
+        corpus_marks: parts.iter().flat_map(|p| p.manifest.asked.corpus_marks.clone()).collect(),
+    };
     let run = Arc::new(run);
-    crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, extra)?;
+    crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, asked, merged.clone())?;
     let summary = read_tables(&run, |set| Summary::read(set.dir(), &set.path("history"), None))?;
     if json {
         println!("{}", summary.as_json());
@@ -83,10 +71,10 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     Ok(ExitCode::SUCCESS)
 }
 
-fn say(merged: &[Merged], out: &Path) {
+fn say(merged: &[MergedRun], out: &Path) {
     for m in merged {
         let end = if m.finished { "" } else { ", not at its end" };
-        println!("{}: {} tokens{end}", m.run.display(), thousands(m.tokens));
+        println!("{}: {} tokens{end}", m.run, thousands(m.tokens));
     }
     println!("merged into {}\n", out.display());
 }
@@ -109,7 +97,7 @@ pub fn open(path: &Path) -> Result<Part> {
     let wanted =
         Wanted { fingerprint: known.fingerprint.clone(), parts: known.parts.clone(), environment: Environment::here() };
     match decide(&found, &wanted) {
-        Decision::Resume { manifest, .. } if !manifest.finished && second_pass(&manifest).is_some() => {
+        Decision::Resume { manifest, .. } if !manifest.is_finished() && manifest.second_pass().is_some() => {
             Err(Error::request(format!(
                 "{} stands in its second pass over the corpus, its counts are not whole; let it come to its end first",
                 path.display()
@@ -149,16 +137,13 @@ fn check_same(parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-fn marks_of(manifest: &Manifest) -> Vec<String> {
-    serde_json::from_value(manifest.extra["corpus_marks"].clone()).unwrap_or_default()
-}
-
 /// Refuses runs that read the same file: one of the same size with the same first and last bytes, whatever its name; where
 /// a run does not know these, one of the same name and size.
 fn check_disjoint(parts: &[Part]) -> Result<()> {
     for (k, b) in parts.iter().enumerate() {
         for a in &parts[..k] {
-            let [(files, marks), (others, other_marks)] = [b, a].map(|p| (split(&p.manifest).1, marks_of(&p.manifest)));
+            let of = |p: &Part| (split(&p.manifest).1, p.manifest.asked.corpus_marks.clone());
+            let [(files, marks), (others, other_marks)] = [b, a].map(of);
             let known = marks.len() == files.len() && other_marks.len() == others.len();
             let shared = (0..files.len())
                 .find(|&i| if known { other_marks.contains(&marks[i]) } else { others.contains(&files[i]) });

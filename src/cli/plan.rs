@@ -1,15 +1,15 @@
 //! `cognate plan`: what would be done.
 
-use crate::cli::machine;
+use crate::cli::machine::limit;
 use crate::cli::measure::Measured;
 use crate::cli::progress::Voice;
-use crate::cli::run::settled_cross;
+use crate::cli::recorded::settled_cross;
 use crate::corpus::Sample;
 use crate::error::Result;
 use crate::ids::Hookpoint;
-use crate::plan::{Plan, grouped, parse_bytes};
-use crate::report::{human_bytes, thousands};
+use crate::plan::{Plan, grouped};
 use crate::spec::DataflowSpec;
+use crate::units::{human_bytes, thousands};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -42,17 +42,6 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
     }
     fits?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The limit asked for, or what the machine has free.
-///
-/// # Errors
-/// `Request` when it is no size.
-pub fn limit(asked: Option<&str>) -> Result<u64> {
-    match asked {
-        Some(text) => parse_bytes(text),
-        None => Ok(machine::available_bytes().unwrap_or(u64::MAX)),
-    }
 }
 
 /// The plan for people.

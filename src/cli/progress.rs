@@ -2,7 +2,8 @@
 
 use crate::cli::machine;
 use crate::engine::{Event, Shared};
-use crate::report::{Summary, duration, human_bytes, thousands};
+use crate::report::Summary;
+use crate::units::{duration, human_bytes, thousands};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::io::IsTerminal;

@@ -1,16 +1,17 @@
 //! `cognate report`: a run as one page.
 
 use super::kept::{Kept, marker_of, no_marker};
-use super::run::ending;
+use super::recorded::ending;
 use crate::error::{Error, Result};
 use crate::hub::{self, Want};
 use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::plan::check_sae;
-use crate::report::{Beside, Decoders, RunFacts, human_bytes, page, thousands};
+use crate::report::{Beside, Decoders, RunFacts, page};
 use crate::sae;
 use crate::spec::{DataflowSpec, ModelSpec};
 use crate::store::{FileRecord, Manifest, RunDir, TableSet, read_tables, write_atomic};
+use crate::units::{human_bytes, thousands};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -120,8 +121,7 @@ fn model_line((name, model): (&String, &ModelSpec)) -> String {
 fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -> RunFacts {
     let mut facts: Vec<(&str, String)> = Vec::new();
     if let Some(m) = manifest {
-        let asked = m.extra["max_tokens"].as_u64().unwrap_or(0);
-        let state = match (m.finished, asked) {
+        let state = match (m.is_finished(), m.asked.max_tokens) {
             (true, _) if ending(m).is_some() => ending(m).unwrap_or_default(),
             (false, _) => "not finished; figures are those of the newest snapshot".to_string(),
             (true, 0) => "the corpus was read to its end".to_string(),
@@ -160,7 +160,7 @@ fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -
     }
     RunFacts {
         name: spec.map_or_else(|| "run".to_string(), |s| s.name.clone()),
-        finished: manifest.is_some_and(|m| m.finished),
+        finished: manifest.is_some_and(|m| m.is_finished()),
         facts: facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         dataflow: text.to_string(),
     }

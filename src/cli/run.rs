@@ -1,27 +1,26 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
-use super::RunArgs;
+use crate::cli::args::RunArgs;
 use crate::cli::doctor::complaints;
 use crate::cli::fetch::fetch_all;
-use crate::cli::kept::dataflow_of;
+use crate::cli::machine::limit;
 use crate::cli::mend::{mend_dataflow, mend_tables};
-use crate::cli::plan::{as_json, as_text, limit, sample_in_words};
+use crate::cli::plan::{as_json, as_text, sample_in_words};
 use crate::cli::progress::{Voice, Watch};
-use crate::cli::{machine, merge, report, score};
+use crate::cli::recorded::{ending, settled_cross};
+use crate::cli::{machine, report, score};
 use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
-use crate::engine::{
-    Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas, second_pass,
-};
+use crate::engine::{Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
-use crate::report::{Speed, Summary, thousands};
-use crate::spec::{CheckSpec, Cross, DataflowSpec, DoctorRule, StopRule};
+use crate::report::{Speed, Summary};
+use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
-    Decision, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text, inspect,
+    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text, inspect,
     read_tables, write_atomic,
 };
-use serde_json::json;
+use crate::units::thousands;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -79,14 +78,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    if resume.as_ref().is_some_and(|m| m.finished && second_pass(m).is_some()) {
+    if resume.as_ref().is_some_and(|m| m.is_finished() && m.second_pass().is_some()) {
         return Err(Error::request(format!(
             "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
              or --fresh to start over",
             directory.display()
         )));
     }
-    if resume.as_ref().is_some_and(|m| !merge::parts_of(m).is_empty()) {
+    if resume.as_ref().is_some_and(|m| !m.merged().is_empty()) {
         return Err(Error::state(format!(
             "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
              another --out",
@@ -104,7 +103,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         check(&plan, &loaded, voice)?;
     }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-    let dataflow = resume.as_ref().and_then(dataflow_of).unwrap_or_else(|| digest_of_text(&text));
+    let dataflow = resume.as_ref().map_or_else(|| digest_of_text(&text), |m| m.asked.dataflow.clone());
     let watch = Watch::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
     let job = Job {
@@ -117,7 +116,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         cluster,
         shared: shared.clone(),
         observer: Arc::new(move |event: Event| teller.tell(&event)),
-        extra: extra(&args.flow, &plan, dataflow)?,
+        asked: asked(&args.flow, &plan, dataflow)?,
     };
     let outcome = crate::engine::run(job, meeting, corpus);
     watch.stop();
@@ -154,21 +153,16 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
 }
 
-/// How a run that is in the directory keeps Σxy: what `cross = "auto"` once came to.
-pub fn settled_cross(directory: &Path) -> Option<Cross> {
-    cross_of(&Manifest::read(&RunDir::at(directory).ok()?.manifest()).ok()?)
-}
-
-/// How the run of a manifest keeps Σxy.
-pub fn cross_of(manifest: &Manifest) -> Option<Cross> {
-    serde_json::from_str(manifest.parts.get("compare.cross")?).ok()
-}
-
-/// What the manifest says beside: how far it was to go, where the dataflow file lies (paths that begin with `./` are
-/// relative to it), the digest of the copy that is kept, and what tells the corpus files from others, for `merge`.
-fn extra(flow: &Path, plan: &Plan, dataflow: String) -> Result<serde_json::Value> {
-    let marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
-    Ok(json!({ "max_tokens": plan.spec.corpus.max_tokens, "flow": flow, "corpus_marks": marks, "dataflow": dataflow }))
+/// What is asked, for the manifest and the commands that come after.
+///
+/// # Errors
+/// `Request` for a path that is not UTF-8, those of reading the ends of corpus files.
+fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<Asked> {
+    let corpus_marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
+    let flow = flow.to_str().ok_or_else(|| {
+        Error::request(format!("the path of the dataflow file {} is not UTF-8; rename it", flow.display()))
+    })?;
+    Ok(Asked { flow: flow.to_string(), dataflow, max_tokens: plan.spec.corpus.max_tokens, corpus_marks })
 }
 
 /// The doctor's check in short, over what is loaded anyway.
@@ -303,20 +297,21 @@ fn write_report(run: &RunDir, voice: Voice) {
 }
 
 fn reached_end(run: &RunDir) -> bool {
-    Manifest::read(&run.manifest()).is_ok_and(|m| m.finished)
+    Manifest::read(&run.manifest()).is_ok_and(|m| m.is_finished())
 }
 
 /// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
 /// settled by the rule that is asked for now.
 fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
-    let asked_then = manifest.extra["max_tokens"].as_u64().unwrap_or(0);
     let max_tokens = plan.spec.corpus.max_tokens;
     let enough = max_tokens != 0 && max_tokens <= manifest.rows;
-    manifest.finished
-        && match settled(manifest) {
-            Some(rule) => enough || plan.spec.estimate.stop_when == Some(rule),
-            None => enough || asked_then == 0,
+    match manifest.ended {
+        Ended::No => false,
+        Ended::Corpus => enough || manifest.asked.max_tokens == 0,
+        Ended::StopRule { churn_below, snapshots } => {
+            enough || plan.spec.estimate.stop_when == Some(StopRule { churn_below, snapshots })
         }
+    }
 }
 
 /// Which share of the documents a run reads, in words, where it does not read all.
@@ -324,18 +319,6 @@ fn sample(manifest: &Manifest) -> Option<String> {
     let part = |key: &str| manifest.parts.get(&format!("corpus.sample.{key}"));
     let sample = Sample { fraction: part("fraction")?.parse().ok()?, seed: part("seed")?.parse().ok()? };
     sample_in_words(Some(sample))
-}
-
-/// Why a finished run ended before its corpus did, in words.
-pub fn ending(manifest: &Manifest) -> Option<String> {
-    let rule = settled(manifest).filter(|_| manifest.finished)?;
-    let (share, n) = (rule.churn_below, rule.snapshots);
-    Some(format!("converged: churn below {share} in {n} snapshot{} in a row", if n == 1 { "" } else { "s" }))
-}
-
-/// The stop rule by which a run ended before its corpus.
-fn settled(manifest: &Manifest) -> Option<StopRule> {
-    serde_json::from_value(manifest.extra["settled"].clone()).ok()
 }
 
 fn cluster(args: &RunArgs) -> Result<Cluster> {
@@ -395,7 +378,7 @@ fn open_run(
             for warning in warnings {
                 voice.warn(&warning);
             }
-            if !manifest.finished {
+            if !manifest.is_finished() {
                 voice.say(&format!("going on after {} tokens ({})", thousands(manifest.rows), directory.display()));
             }
             Ok((run, Some(*manifest)))
@@ -406,8 +389,8 @@ fn open_run(
 fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest>) -> Result<Corpus> {
     let mut corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
     // a merge of runs stands at no place
-    if let Some(manifest) = resume.filter(|m| merge::parts_of(m).is_empty()) {
-        let cursor: Cursor = serde_json::from_value(manifest.cursor.clone()).map_err(|e| {
+    if let Some(cursor) = resume.and_then(Manifest::cursor) {
+        let cursor: Cursor = serde_json::from_value(cursor.clone()).map_err(|e| {
             Error::state(format!("the manifest's corpus position cannot be read: {e}; start afresh with --fresh"))
         })?;
         corpus.seek(&cursor)?;

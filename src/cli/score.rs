@@ -1,15 +1,15 @@
 //! `cognate score`: other filters, measures, pairings and nulls from the sums that a run saved, without streaming again.
 
 use crate::cli::kept::Kept;
+use crate::cli::machine::limit;
 use crate::cli::merge;
-use crate::cli::plan::limit;
 use crate::engine::Part;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::report::thousands;
 use crate::spec::{DataflowSpec, nearest_key};
 use crate::store::{RunDir, digest_of_text, write_atomic};
 use crate::table::SimilarityRow;
+use crate::units::thousands;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,7 +73,7 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
         }
     }
     // the file is a copy: paths that are relative to it are relative to where it was
-    let home = manifest.extra["flow"].as_str().map_or_else(|| run.dataflow(), PathBuf::from);
+    let home = PathBuf::from(&manifest.asked.flow);
     let (spec, text) = DataflowSpec::with_settings(&text, &home, settings)?;
     check_sums(&was, &spec)?;
     let mut plan = Plan::without_corpus(spec)?;

@@ -2,13 +2,12 @@
 //!
 //! The checkpoint's figures are those of the manifest, the answers those of the newest tables, which may be further.
 
-use crate::cli::merge::{Merged, parts_of};
-use crate::cli::run::ending;
+use crate::cli::recorded::ending;
 use crate::corpus::Cursor;
-use crate::engine::second_pass;
 use crate::error::{Error, Result};
-use crate::report::{Summary, duration, human_bytes, thousands};
-use crate::store::{FoundTables, Holder, Manifest, RunDir, TableSet, read_tables};
+use crate::report::Summary;
+use crate::store::{FoundTables, Holder, Manifest, MergedRun, RunDir, TableSet, read_tables};
+use crate::units::{duration, human_bytes, thousands};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -56,7 +55,7 @@ struct Status {
     /// Why it ended before its corpus did.
     ending: Option<String>,
     /// The runs that it was made of.
-    merged: Vec<Merged>,
+    merged: Vec<MergedRun>,
     /// As at the end of `cognate run --json`; `None` before the first snapshot.
     newest: Option<serde_json::Value>,
     /// What is wrong with the newest tables, and what to do.
@@ -92,8 +91,8 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     let held = holder.as_ref().is_some_and(|h| h.1);
     let state = match &manifest {
         _ if held => State::Running,
-        Some(m) if !parts_of(m).is_empty() => State::Merge,
-        Some(m) if m.finished => State::Finished,
+        Some(m) if !m.merged().is_empty() => State::Merge,
+        Some(m) if m.is_finished() => State::Finished,
         _ => State::Stopped,
     };
     let (summary, tables_fault) = match TableSet::look(run)? {
@@ -110,7 +109,7 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         seconds_held: started.filter(|_| held).and_then(|s| now.duration_since(s).ok()).map(|d| d.as_secs()),
         holder: holder.map(|h| h.0),
         ending: manifest.as_ref().and_then(ending),
-        merged: manifest.as_ref().map(parts_of).unwrap_or_default(),
+        merged: manifest.as_ref().map(|m| m.merged().to_vec()).unwrap_or_default(),
         checkpoint: manifest.map(|m| checkpoint(run, &m, started, now)),
         tables_seconds_ago: written(&run.tables()).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
         disk_bytes: bytes_under(run.root()),
@@ -145,18 +144,18 @@ fn share(manifest: &Manifest) -> Option<f64> {
     let size = |text: &String| text.strip_suffix(" bytes")?.rsplit_once(' ')?.1.parse::<u64>().ok();
     let files = manifest.parts.iter().filter(|(name, _)| name.starts_with("corpus file "));
     let total = files.map(|(_, text)| size(text)).sum::<Option<u64>>().filter(|n| *n > 0);
-    let done = serde_json::from_value::<Cursor>(manifest.cursor.clone()).ok().map(|c| c.bytes_done());
+    let done = manifest.cursor().and_then(|c| serde_json::from_value::<Cursor>(c.clone()).ok()).map(|c| c.bytes_done());
     let of_bytes = done.zip(total).map(|(done, total)| done as f64 / total as f64);
-    let asked = manifest.extra.get("max_tokens").and_then(serde_json::Value::as_u64).filter(|n| *n > 0);
+    let asked = Some(manifest.asked.max_tokens).filter(|n| *n > 0);
     let of_tokens = asked.map(|n| manifest.rows as f64 / n as f64);
-    if let Some(pass) = second_pass(manifest).filter(|_| !manifest.finished) {
+    if let Some(pass) = manifest.second_pass().filter(|_| !manifest.is_finished()) {
         return Some(0.5 + 0.5 * pass.counted as f64 / pass.rows.max(1) as f64);
     }
     let share = match (of_bytes, of_tokens) {
         (Some(a), Some(b)) => Some(a.max(b)),
         (a, b) => a.or(b),
     };
-    share.map(|s| if manifest.finished { 1.0 } else { s.min(1.0) })
+    share.map(|s| if manifest.is_finished() { 1.0 } else { s.min(1.0) })
 }
 
 fn as_text(status: &Status, summary: Option<&Summary>) -> String {
@@ -181,7 +180,7 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             writeln!(out, "{}: a merge of {} runs", status.run, status.merged.len())?;
             for m in &status.merged {
                 let end = if m.finished { "" } else { ", not at its end" };
-                writeln!(out, "  {}: {} tokens{end}", m.run.display(), thousands(m.tokens))?;
+                writeln!(out, "  {}: {} tokens{end}", m.run, thousands(m.tokens))?;
             }
         }
         (State::Stopped, _) => {
@@ -238,6 +237,7 @@ fn bytes_under(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Ended;
     use crate::table::{HistoryRow, Pair, PairCounts, PairRow, SimilarityRow, write_into};
     use serde_json::json;
     use std::sync::Arc;
@@ -258,7 +258,7 @@ mod tests {
         let mut manifest =
             Manifest::new("f".into(), [("corpus file 000000".into(), "a b.txt 200 bytes".into())].into());
         manifest.rows = 50;
-        manifest.extra = json!({ "max_tokens": 200 });
+        manifest.asked.max_tokens = 200;
         run.commit(&manifest).unwrap();
         drop(run);
         let run = RunDir::at(dir.path()).unwrap();
@@ -270,7 +270,7 @@ mod tests {
             checkpoint.seconds_ago.is_some_and(|s| (4..600).contains(&s)) && checkpoint.tokens_per_second.is_none()
         );
 
-        manifest.finished = true;
+        manifest.ended = Ended::Corpus;
         RunDir::open_or_create(dir.path()).unwrap().commit(&manifest).unwrap();
         let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let counts = PairCounts {

@@ -6,7 +6,7 @@ use crate::engine::encode::Loaded;
 use crate::engine::event::Observer;
 use crate::engine::shared::Shared;
 use crate::plan::Plan;
-use crate::store::{Manifest, RunDir};
+use crate::store::{Asked, Manifest, RunDir};
 use std::sync::Arc;
 
 /// Everything a run needs.
@@ -29,8 +29,8 @@ pub struct Job {
     pub shared: Arc<Shared>,
     /// Called with every event.
     pub observer: Observer,
-    /// What the manifest is to say beside.
-    pub extra: serde_json::Value,
+    /// What was asked, for the manifest.
+    pub asked: Asked,
 }
 
 /// How a run ended.

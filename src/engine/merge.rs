@@ -6,12 +6,11 @@
 
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::message::Control;
 use crate::engine::results::{Due, Publisher, settled_views};
 use crate::engine::shared::Shared;
 use crate::error::Result;
 use crate::plan::Plan;
-use crate::store::{Manifest, RunDir};
+use crate::store::{Asked, Manifest, MergedRun, RunDir};
 use std::sync::Arc;
 
 /// A run to be added.
@@ -23,7 +22,7 @@ pub struct Part {
 }
 
 /// Adds `parts` up and publishes them in `out` as one snapshot and one finished checkpoint. `plan` carries the merge's
-/// fingerprint; `extra` is for the manifest.
+/// fingerprint; `asked` and `runs` are for the manifest.
 ///
 /// # Errors
 /// `State` when a part does not hold what the plan expects, `Machine` when the disk refuses, those of scoring.
@@ -32,7 +31,8 @@ pub fn merge(
     loaded: Loaded,
     parts: &[Part],
     out: &Arc<RunDir>,
-    extra: serde_json::Value,
+    asked: Asked,
+    runs: Vec<MergedRun>,
 ) -> Result<()> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
     let (mut rows, mut batches) = (0, 0);
@@ -46,11 +46,7 @@ pub fn merge(
     let deltas = settled_views(fold.snapshot(true), plan);
     let mut due = Due { deltas, saved, ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));
-    let t = batches.saturating_sub(1);
-    let cursor = Some("null".to_string());
-    due.control =
-        Some(Control { t, rows, snapshot: Some(1), checkpoint: true, last: true, cursor, ..Control::default() });
     let (tokenizer, shared) = (plan.tokenizer(), Arc::new(Shared::default()));
-    let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), extra);
-    publisher.settle(t, due)
+    let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), asked);
+    publisher.publish_merged(rows, batches, runs, due)
 }

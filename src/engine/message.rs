@@ -8,7 +8,7 @@ use crate::ids::BatchIndex;
 use crate::matching::{BestPartners, Correlation, Direction};
 use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Repeated, TopToken};
 use crate::sae::LatentBatch;
-use crate::store::Manifest;
+use crate::store::SecondPass;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,24 +36,6 @@ pub struct Control {
     pub second: Option<SecondPass>,
     /// Where the corpus stands after this batch, as JSON; only with `checkpoint`.
     pub cursor: Option<String>,
-}
-
-/// Where a second pass over the corpus stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecondPass {
-    /// Batches of the first pass; the second has as many.
-    pub batches: u64,
-    /// Counted rows of the first pass.
-    pub rows: u64,
-    /// Rows counted again so far.
-    pub counted: u64,
-    /// Whether the first pass ended by the stop rule.
-    pub settled: bool,
-}
-
-/// The second pass over the corpus that a checkpoint stands in, or has behind it.
-pub fn second_pass(manifest: &Manifest) -> Option<SecondPass> {
-    serde_json::from_value(manifest.extra["second_pass"].clone()).ok()
 }
 
 /// A batch on its way to its forward.

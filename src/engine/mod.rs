@@ -33,7 +33,6 @@ pub use job::{Job, Outcome};
 pub use measure::{measure_batch, measure_choice};
 pub use memory::bound_arenas;
 pub use merge::{Part, merge};
-pub use message::{SecondPass, second_pass};
 pub use score::{remake, score};
 pub use shared::{Shared, Stage};
 

@@ -3,14 +3,13 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::message::second_pass;
 use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, settled_views};
 use crate::engine::shared::Shared;
 use crate::error::Result;
 use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
 use crate::spec::NullAt;
-use crate::store::{Manifest, RunDir, SetRecord};
+use crate::store::{Manifest, Origin, RunDir, SetRecord};
 use crate::table::{PairRow, SimilarityRow};
 use std::sync::Arc;
 
@@ -57,17 +56,17 @@ pub fn score(
 /// `State` when the sums do not fit the plan, those of scores and of writing.
 pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &Manifest) -> Result<Option<SetRecord>> {
     // what a sketch's candidates were at a snapshot is not what they are in a checkpoint, but at the end
-    let known = manifest.finished || (!plan.is_sketched() && second_pass(manifest).is_none());
+    let known = manifest.is_finished() || (!plan.is_sketched() && manifest.second_pass().is_none());
     let (shared, tokenizer) = (Arc::new(Shared::default()), plan.tokenizer());
-    let (observer, extra) = (Arc::new(|_| {}), manifest.extra.clone());
-    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), shared, observer, extra);
+    let (observer, asked) = (Arc::new(|_| {}), manifest.asked.clone());
+    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), shared, observer, asked);
     publisher.restore(manifest)?;
     if !known || publisher.tokens_of_last_snapshot() != Some(manifest.rows) {
         return Ok(None);
     }
     let due = saved_due(plan, run, manifest)?;
-    let saved = (manifest.finished && !plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
-    let with_null = manifest.finished || plan.spec.estimate.null.at == NullAt::Snapshot;
+    let saved = (manifest.is_finished() && !plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let with_null = manifest.is_finished() || plan.spec.estimate.null.at == NullAt::Snapshot;
     publisher.publish_again(manifest, due, with_null, saved).map(Some)
 }
 
@@ -76,7 +75,7 @@ fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due>
     let mut fold = Fold::new(plan.clone(), 0, 1);
     checkpoint::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
     // a merge keeps what all its parts count, and chooses its candidates from there
-    let of_merge = !manifest.extra["merged"].is_null();
+    let of_merge = matches!(manifest.origin, Origin::Merged(_));
     let mut due = Due { deltas: settled_views(fold.snapshot(of_merge), plan), ..Due::default() };
     fold.notes().into_iter().for_each(|note| due.note(note));
     // the tiles are the largest part; what is to come needs them no more

@@ -1,7 +1,6 @@
 //! How is a place on the hub written? `hf:owner/name`, with `@revision` and a path inside where they are wanted; or, for an
 //! SAE, `sae_lens:RELEASE/SAE_ID` in the words of SAELens' registry.
 
-use super::registry;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -20,14 +19,11 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The reference that `text` is; `None` when it begins with neither `hf:` nor `sae_lens:`.
+    /// The reference that `text` is; `None` when it does not begin with `hf:`.
     ///
     /// # Errors
-    /// `Request` when it begins so and is malformed, or names an SAE that is not in the registry.
-    pub fn parse(text: &str) -> Result<Option<Reference>> {
-        if let Some(name) = text.strip_prefix(registry::SCHEME) {
-            return registry::reference(name).map(Some);
-        }
+    /// `Request` when it begins so and is malformed.
+    pub(super) fn parse_hub(text: &str) -> Result<Option<Reference>> {
         let Some(rest) = text.strip_prefix(SCHEME) else { return Ok(None) };
         let wrong = |what: &str| {
             Error::request(format!(

@@ -95,11 +95,24 @@ pub fn all() -> impl Iterator<Item = Facts> {
 /// Conversion functions whose files are not read here.
 const NOT_READ: [&str; 4] = ["mwhanna_transcoder", "mntss_clt_layer_transcoder", "connor_rob_hook_z", "temporal"];
 
+impl Reference {
+    /// The reference that `text` is; `None` when it begins with neither `hf:` nor `sae_lens:`.
+    ///
+    /// # Errors
+    /// `Request` when it begins so and is malformed, or names an SAE that is not in the registry.
+    pub fn parse(text: &str) -> Result<Option<Reference>> {
+        match text.strip_prefix(SCHEME) {
+            Some(name) => reference(name).map(Some),
+            None => Reference::parse_hub(text),
+        }
+    }
+}
+
 /// Where the SAE `RELEASE/ID` lies.
 ///
 /// # Errors
 /// `Request`, with the nearest names, for a release or id that is not in the registry, and for files that are not read here.
-pub(super) fn reference(name: &str) -> Result<Reference> {
+fn reference(name: &str) -> Result<Reference> {
     let facts = of_name(name)?;
     let conversion =
         RELEASES.iter().find(|r| facts.name.strip_prefix(r.name).is_some_and(|rest| rest.starts_with('/')));

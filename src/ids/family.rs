@@ -1,54 +1,11 @@
-//! What must be known of a family of models to say what a name means in it?
+//! Which families are known, and how do they differ as far as names depend on it?
 //!
 //! A family is called by the `model_type` of its configuration. Where the configuration chooses between two arrangements of
 //! a block, the rarer one is a family of its own here, `model_type/arrangement`.
 
-use super::Hookpoint;
-use super::Hookpoint::*;
-use super::hugging_face::{self, Modules};
-
-/// Where the norms of a block stand and what is added to what; a and m are attention and MLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockKind {
-    /// `x += a(n1(x)); x += m(n2(x))` (GPT-2, Llama …).
-    Sequential,
-    /// `x += a(n1(x)) + m(n2(x))` (GPT-NeoX).
-    Parallel,
-    /// `x += a(n(x)) + m(n(x))` (Phi, GPT-J, Falcon).
-    ParallelShared,
-    /// `x += p1(a(n1(x))); x += p2(m(n2(x)))` (Gemma 2 and 3).
-    Sandwich,
-    /// `x += p1(a(x)); x += p2(m(x))` (OLMo 2).
-    PostNorms,
-    /// `x = n1(x + a(x)); x = n2(x + m(x))` (OPT-350m).
-    After,
-}
-
-impl BlockKind {
-    /// Whether attention and MLP are normed before they are added (`attn_out_normed`, `mlp_out_normed` exist).
-    pub fn has_post_norms(self) -> bool {
-        matches!(self, BlockKind::Sandwich | BlockKind::PostNorms)
-    }
-
-    /// Whether the stream stands between attention and MLP (`resid_mid` exists).
-    pub fn has_resid_mid(self) -> bool {
-        matches!(self, BlockKind::Sequential | BlockKind::Sandwich | BlockKind::PostNorms)
-    }
-}
-
-/// A family, as far as names depend on it.
-pub(super) struct Family {
-    /// `model_type`, or `model_type/arrangement`.
-    pub name: &'static str,
-    /// The arrangement of its blocks.
-    pub block: BlockKind,
-    /// Whether the MLP has a gate.
-    pub gated: bool,
-    /// Whether learned positions are added to the token's row.
-    pub positions: bool,
-    /// Modules of transformers' class.
-    pub modules: &'static Modules,
-}
+use super::hugging_face;
+use super::place::BlockKind::{self, After, Parallel, ParallelShared, PostNorms, Sandwich, Sequential};
+use super::place::{Family, Modules};
 
 const fn family(name: &'static str, block: BlockKind, modules: &'static Modules) -> Family {
     Family { name, block, gated: false, positions: false, modules }
@@ -61,8 +18,6 @@ const fn gated(name: &'static str, block: BlockKind, modules: &'static Modules) 
 const fn with_positions(name: &'static str, block: BlockKind, modules: &'static Modules) -> Family {
     Family { positions: true, ..family(name, block, modules) }
 }
-
-use BlockKind::{After, Parallel, ParallelShared, PostNorms, Sandwich, Sequential};
 
 /// Every family whose names are known.
 pub(super) const FAMILIES: &[Family] = &[
@@ -90,147 +45,3 @@ pub(super) const FAMILIES: &[Family] = &[
     family("falcon/parallel", Parallel, &hugging_face::FALCON_NEW),
     family("falcon/sequential", Sequential, &hugging_face::FALCON),
 ];
-
-/// Why a family has not got a place.
-pub(super) type Reason = &'static str;
-
-const NO_GATE: Reason = "its MLP has no gate";
-const NO_POST_NORMS: Reason = "it has no norms after attention and MLP";
-const NO_MIDDLE: Reason = "its blocks have no stream between attention and MLP before a norm";
-const NO_SUCH_NORM: Reason = "its blocks have no such norm";
-/// A tensor that this program does not read.
-const NOT_READ: Reason = "that tensor is not read";
-
-/// The place of block l that a name means in a family.
-pub(super) type Place = fn(&Family, usize) -> Result<Hookpoint, Reason>;
-
-macro_rules! places {
-    ($($name:ident $place:ident)*) => {$(
-        pub(super) fn $name(_: &Family, l: usize) -> Result<Hookpoint, Reason> {
-            Ok($place(l))
-        }
-    )*};
-}
-
-places! {
-    resid_pre ResidPre
-    attn_in AttnIn
-    attn_q AttnQ
-    attn_k AttnK
-    attn_v AttnV
-    attn_z AttnZ
-    attn_out AttnOut
-    mlp_in MlpIn
-    mlp_pre MlpPre
-    mlp_act MlpAct
-    mlp_out MlpOut
-    resid_post ResidPost
-}
-
-pub(super) fn not_read(_: &Family, _: usize) -> Result<Hookpoint, Reason> {
-    Err(NOT_READ)
-}
-
-pub(super) fn mlp_up(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.gated { Ok(MlpUp(l)) } else { Err(NO_GATE) }
-}
-
-pub(super) fn mlp_gate(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.gated { Ok(MlpPre(l)) } else { Err(NO_GATE) }
-}
-
-pub(super) fn mlp_gate_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.gated { Ok(MlpIn(l)) } else { Err(NO_GATE) }
-}
-
-pub(super) fn mlp_gate_act(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.gated { Ok(MlpGateAct(l)) } else { Err(NO_GATE) }
-}
-
-/// What the layer that TransformerLens calls `mlp.in` gives: the up projection.
-pub(super) fn mlp_first(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    Ok(if family.gated { MlpUp(l) } else { MlpPre(l) })
-}
-
-pub(super) fn resid_mid(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.block.has_resid_mid() { Ok(ResidMid(l)) } else { Err(NO_MIDDLE) }
-}
-
-/// The stream that the MLP's part of a block begins from.
-pub(super) fn mlp_stream(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    match family.block {
-        Parallel | ParallelShared => Ok(ResidPre(l)),
-        _ => resid_mid(family, l),
-    }
-}
-
-pub(super) fn attn_out_normed(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.block.has_post_norms() { Ok(AttnOutNormed(l)) } else { Err(NO_POST_NORMS) }
-}
-
-pub(super) fn mlp_out_normed(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.block.has_post_norms() { Ok(MlpOutNormed(l)) } else { Err(NO_POST_NORMS) }
-}
-
-/// The output of `attn_out` or of its post-norm that has one.
-pub(super) fn attn_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.block.has_post_norms() { Ok(AttnOut(l)) } else { Err(NO_POST_NORMS) }
-}
-
-pub(super) fn mlp_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    if family.block.has_post_norms() { Ok(MlpOut(l)) } else { Err(NO_POST_NORMS) }
-}
-
-/// What attention adds to the stream.
-pub(super) fn attn_added(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    Ok(if family.block.has_post_norms() { AttnOutNormed(l) } else { AttnOut(l) })
-}
-
-/// What the MLP adds to the stream.
-pub(super) fn mlp_added(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    Ok(if family.block.has_post_norms() { MlpOutNormed(l) } else { MlpOut(l) })
-}
-
-pub(super) fn first_norm_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    match family.block {
-        PostNorms => Err(NO_SUCH_NORM),
-        After => Err(NO_MIDDLE),
-        _ => Ok(ResidPre(l)),
-    }
-}
-
-pub(super) fn first_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    match family.block {
-        PostNorms => Err(NO_SUCH_NORM),
-        After => Ok(MlpIn(l)),
-        _ => Ok(AttnIn(l)),
-    }
-}
-
-pub(super) fn second_norm_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    match family.block {
-        PostNorms | ParallelShared => Err(NO_SUCH_NORM),
-        _ => mlp_stream(family, l),
-    }
-}
-
-pub(super) fn second_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
-    match family.block {
-        PostNorms | ParallelShared => Err(NO_SUCH_NORM),
-        After => Ok(ResidPost(l)),
-        _ => Ok(MlpIn(l)),
-    }
-}
-
-/// The token's row alone.
-pub(super) fn token_embed(family: &Family, _: usize) -> Result<Hookpoint, Reason> {
-    Ok(if family.positions { TokenEmbed } else { Embed })
-}
-
-pub(super) fn embed(_: &Family, _: usize) -> Result<Hookpoint, Reason> {
-    Ok(Embed)
-}
-
-pub(super) fn final_norm(family: &Family, _: usize) -> Result<Hookpoint, Reason> {
-    if family.block == After { Err("it has no final norm") } else { Ok(FinalNorm) }
-}

@@ -1,15 +1,13 @@
 //! At which place inside a transformer are activations read?
 
-use super::resolve::agreed;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 /// A place inside a transformer where activations are read.
 ///
 /// The written form is `resid_post.3`, `embed`, `final_norm` …. Other libraries' names are resolved by family, with
-/// [`resolve`](super::resolve()); [`FromStr`] reads those on which all families agree.
+/// [`resolve`](super::resolve()); `FromStr` reads those on which all families agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Hookpoint {
@@ -156,15 +154,6 @@ impl fmt::Display for Hookpoint {
             Some(((name, _), l)) => write!(f, "{name}.{l}"),
             None => f.write_str(ALONE.iter().find(|(_, place)| place == self).map_or("", |(name, _)| name)),
         }
-    }
-}
-
-impl FromStr for Hookpoint {
-    type Err = Error;
-
-    /// Reads the written form, and other libraries' names where all families that have them mean one place.
-    fn from_str(text: &str) -> Result<Self> {
-        agreed(text)
     }
 }
 

@@ -3,43 +3,7 @@
 //!
 //! One table for each of transformers' classes. `tests/hookpoints.rs` holds them against module hooks.
 
-use super::family::*;
-
-/// What a module is called with, or what it gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Input,
-    Output,
-}
-
-/// A module and what it takes and gives.
-pub(super) struct Module {
-    /// Behind the block's path, or behind the root.
-    pub path: &'static str,
-    pub input: Place,
-    pub output: Place,
-}
-
-impl Module {
-    pub fn at(&self, side: Side) -> Place {
-        match side {
-            Side::Input => self.input,
-            Side::Output => self.output,
-        }
-    }
-}
-
-/// The modules of one class.
-pub(super) struct Modules {
-    /// What may stand before the path, the full one first.
-    pub roots: &'static [&'static str],
-    /// The list of blocks.
-    pub blocks: &'static str,
-    /// Modules of a block, part by part; the first of a place is the one that is written.
-    pub in_block: &'static [&'static [Module]],
-    /// Modules that stand in no block.
-    pub alone: &'static [Module],
-}
+use super::place::*;
 
 const fn m(path: &'static str, input: Place, output: Place) -> Module {
     Module { path, input, output }

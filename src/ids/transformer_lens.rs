@@ -5,8 +5,8 @@
 //! `tests/hookpoints.rs` holds the meanings against what they gave. A name whose meaning changed from version to version
 //! stands in [`CHANGED`] and is never guessed.
 
-use super::family::*;
 use super::hookpoint::block_number;
+use super::place::*;
 
 /// A name and the place that it means.
 pub(super) struct Name {

@@ -1,6 +1,5 @@
 //! Pearson correlation from sums.
 
-use super::Rules;
 use crate::moments::LatentSums;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -34,6 +33,18 @@ impl Ord for Correlation {
     fn cmp(&self, other: &Self) -> Ordering {
         self.value().total_cmp(&other.value())
     }
+}
+
+/// Which reading of the paper correlations, filters and p-values follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rules {
+    /// What was meant: Pearson's r, undefined without variance; p-values that count the observed pairing.
+    #[default]
+    Meant,
+    /// What the authors' code computes (docs/method.md, "published"): r times (N − 1)/N with 1e-8 added to each standard deviation, 0
+    /// without variance, so that a dead latent's partner is latent 0; p-values that may be 0.
+    AsPublished,
 }
 
 /// r = (NΣxy − ΣxΣy) / √((NΣx² − (Σx)²)(NΣy² − (Σy)²)), the denominator as the product of the sides' `scale` (see

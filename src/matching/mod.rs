@@ -23,7 +23,7 @@ pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile, 
 pub use category::{AROUND, Categories, Category, CategoryRule, Lexicon, Shown};
 pub use chance::{Chance, MIN_POOL, chances};
 pub use concept::NonConcept;
-pub use correlation::{Correlation, Standardised, pearson};
+pub use correlation::{Correlation, Rules, Standardised, pearson};
 pub use counts::{MatchCounts, count_matches};
 pub use discovery::benjamini_hochberg;
 pub use enough::{MAX_OWN_SHARE, MIN_DOCUMENTS, MIN_TOKENS, NoChance, too_few};
@@ -32,4 +32,4 @@ pub use judge::{Side, TRANSPORT_POOL, judge, kept};
 pub use sketched::{
     PRODUCT_COLUMNS, PRODUCT_ROWS, Sides, choose_candidates, choosing_bytes, match_counted, standard_error,
 };
-pub use verdict::{Direction, LatentFacts, Rules, Verdict};
+pub use verdict::{Direction, LatentFacts, Verdict};

@@ -23,18 +23,6 @@ impl Direction {
     }
 }
 
-/// Which reading of the paper correlations, filters and p-values follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rules {
-    /// What was meant: Pearson's r, undefined without variance; p-values that count the observed pairing.
-    #[default]
-    Meant,
-    /// What the authors' code computes (docs/method.md, "published"): r times (N − 1)/N with 1e-8 added to each standard deviation, 0
-    /// without variance, so that a dead latent's partner is latent 0; p-values that may be 0.
-    AsPublished,
-}
-
 /// What the filters need to know of a latent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatentFacts {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use cost::{Cost, grouped, parse_bytes};
+pub use cost::grouped;
 pub use declared::is_written;
 pub use fingerprint::{corpus_mark, fingerprint};
 pub use made_of::{check_sae, check_tokenizer};
@@ -68,6 +68,28 @@ pub struct Plan {
     pub warnings: BTreeMap<String, Vec<Site>>,
     /// Name and digest of everything that changes a number; the run's fingerprint is their digest.
     pub fingerprint_parts: BTreeMap<String, String>,
+}
+
+/// One thing that takes memory or disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// What kind of thing it is.
+    pub kind: &'static str,
+    /// Which one; empty where there is but one.
+    pub of: String,
+    /// Bytes of memory at most.
+    pub memory_bytes: u64,
+    /// Bytes on disk per checkpoint at most; two checkpoints are kept.
+    pub disk_bytes: u64,
+    /// Whether it is needed only while batches stream, not for what is published from sums.
+    pub only_streaming: bool,
+}
+
+impl Cost {
+    /// What it is, in words.
+    pub fn what(&self) -> String {
+        format!("{} {}", self.kind, self.of).trim_end().to_string()
+    }
 }
 
 /// A model to be run.

@@ -1,11 +1,12 @@
 //! One latent, as its run knows it: statistics, labels, strongest tokens in context, partners both ways.
 
 use super::context::Marker;
-use super::words::{shown_token, thousands};
+use super::words::shown_token;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::matching::Direction;
 use crate::table::{LabelColumn, LatentRow, MatchRow, TableReader, TopToken};
+use crate::units::thousands;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -12,4 +12,4 @@ pub use evidence::{CAVEAT, Closeness, LEAST_RUNS_FOR_SD, closest, repeated_words
 pub use latent::LatentCard;
 pub use page::{Beside, Decoders, RunFacts, page};
 pub use summary::{Speed, Summary};
-pub use words::{duration, human_bytes, shown_token, thousands, wrapped};
+pub use words::{WIDTH, shown_token, wrapped};

@@ -13,37 +13,10 @@ use super::pwcca::Pwcca;
 use super::rsa::{RSA_MAX_ROWS, Rsa};
 use super::score::{Null, Score};
 use super::space::Space;
+use super::statistic::{Draw, Statistic, finite};
 use super::svcca::{canonical_correlations, mean, no_power};
 use crate::error::{Error, Result};
-use crate::linalg::{Matrix, Stream, require_finite, transposed_product_permuted};
-
-/// One pairing: row `i` of the first side beside row `order[i]` of the second.
-pub(super) struct Draw<'a> {
-    pub order: &'a [u32],
-    cross: Option<Matrix<f64>>,
-}
-
-impl<'a> Draw<'a> {
-    /// A pairing with the `corner` of the cross product.
-    pub fn new(order: &'a [u32], a: &Space, b: &Space, corner: (usize, usize)) -> Self {
-        Draw { order, cross: Some(transposed_product_permuted(&a.svd.u, &b.svd.u, order, corner.0, corner.1)) }
-    }
-
-    /// A pairing without a cross product.
-    pub fn of_order(order: &'a [u32]) -> Self {
-        Draw { order, cross: None }
-    }
-
-    /// `U_A[:, :k_A]ᵀ U_B[order, :k_B]`, at least as large as any measure asked for.
-    pub fn cross(&self) -> &Matrix<f64> {
-        self.cross.as_ref().expect("measures that read the cross product state its size when they are prepared")
-    }
-}
-
-/// A measure ready to be evaluated under any pairing.
-pub(super) trait Statistic: Sync {
-    fn value(&self, draw: &Draw) -> Result<f64>;
-}
+use crate::linalg::{Matrix, Stream, require_finite};
 
 struct Svcca(usize, usize);
 
@@ -163,16 +136,6 @@ fn score_all(
         (place, Score { measure, value, n_pairs: n, null, no_power, components })
     };
     Ok(measures.iter().enumerate().map(score).collect())
-}
-
-/// A gate for what overflowed on the way: NaN never leaves this room.
-pub(super) fn finite(value: f64) -> Result<f64> {
-    if value.is_finite() {
-        return Ok(value);
-    }
-    Err(Error::input(format!(
-        "similarity: a score is {value}; the values compared are too large or too small for f64 squares"
-    )))
 }
 
 /// The measure with everything that does not depend on the pairing; `None` where it is undefined.

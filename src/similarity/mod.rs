@@ -18,6 +18,7 @@ mod pwcca;
 mod rsa;
 mod score;
 mod space;
+mod statistic;
 mod svcca;
 
 pub use compare::compare_rows;

@@ -6,10 +6,10 @@
 
 use rayon::prelude::*;
 
-use super::compare::finite;
 use super::measure::Measure;
 use super::score::{Null, Score};
 use super::space::RANK_CUT;
+use super::statistic::finite;
 use super::svcca::{SvccaRule, canonical_correlations, mean, no_power};
 use crate::error::{Error, Result};
 use crate::linalg::{Matrix, product, require_finite, singular_values, symmetric_eigen, transposed_product, whitening};

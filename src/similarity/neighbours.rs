@@ -4,8 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::compare::{Draw, Statistic};
 use super::rsa::unit_rows;
+use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product_transposed};
 

@@ -3,8 +3,8 @@
 //!
 //! With `P_c = U_A S_A V_Aᵀ` and `M = U_Aᵀ U_B[order]`: `‖P_cᵀ Q_c‖ = ‖S_A M S_B‖` in every unitarily invariant norm.
 
-use super::compare::{Draw, Statistic};
 use super::space::Space;
+use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product, product_transposed, singular_values};
 

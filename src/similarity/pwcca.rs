@@ -1,9 +1,9 @@
 //! PWCCA: canonical correlations weighed by how much of a side each direction carries (Morcos, Raghu, Bengio 2018,
 //! arXiv 1806.05759, eq. 2 and 3). The weights come from the side of lower rank, the first on equal ranks.
 
-use super::compare::{Draw, Statistic};
 use super::measure::PwccaRule;
 use super::space::Space;
+use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product, product_transposed, thin_svd, transposed_product};
 

@@ -8,8 +8,8 @@
 
 use rayon::prelude::*;
 
-use super::compare::{Draw, Statistic};
 use super::measure::RsaRule;
+use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product_transposed};
 

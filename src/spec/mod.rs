@@ -6,6 +6,7 @@ mod effect;
 mod estimate;
 mod names;
 mod numbers;
+mod pairs;
 mod path;
 mod places;
 mod refuse;

@@ -3,6 +3,7 @@
 //! The file is sealed (`seal`): damage is noticed before any of its numbers is believed.
 
 use super::digest::FileRecord;
+use super::record::{Asked, Ended, MergedRun, Origin, SecondPass};
 use super::seal::{format_of, looks_sealed, sealed, unsealed};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -12,16 +13,20 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 /// Number of the manifest's and the state directory's format; raised whenever their bytes or meaning change.
-pub const MANIFEST_FORMAT: u32 = 1;
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// The formats this version can resume from.
-const READABLE: std::ops::RangeInclusive<u32> = 1..=MANIFEST_FORMAT;
+const READABLE: std::ops::RangeInclusive<u32> = 2..=MANIFEST_FORMAT;
+
+/// Formats that are no longer read, and the versions that do.
+const READ_BY: [(u64, &str); 1] = [(1, "builds of cognate from before the release of 0.1.0")];
 
 /// Longest manifest read, in bytes: a few hundred thousand tiles. Guards against a hostile or confused file.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// A committed checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`] of the writer.
     pub format: u32,
@@ -33,19 +38,18 @@ pub struct Manifest {
     pub next_batch: BatchIndex,
     /// Rows in the sums (tokens; segments where two tokenizers are aligned).
     pub rows: u64,
-    /// Where the corpus stands, in the corpus' own words.
-    pub cursor: Value,
     /// Snapshots published so far.
     pub snapshot: u32,
-    /// The corpus was read to its end.
-    pub finished: bool,
+    /// How the run ended.
+    pub ended: Ended,
+    /// Where the sums come from.
+    pub origin: Origin,
+    /// What the run was asked for.
+    pub asked: Asked,
     /// What computed it.
     pub environment: Environment,
     /// Every live state file: path relative to the run directory, with `/`.
     pub files: BTreeMap<String, FileRecord>,
-    /// Whatever else the engine wants to find again.
-    #[serde(default)]
-    pub extra: Value,
 }
 
 /// What computed a stretch of a run: where it differs, bits may.
@@ -101,12 +105,41 @@ impl Manifest {
             parts,
             next_batch: 0,
             rows: 0,
-            cursor: Value::Null,
             snapshot: 0,
-            finished: false,
+            ended: Ended::No,
+            origin: Origin::default(),
+            asked: Asked::default(),
             environment: Environment::here(),
             files: BTreeMap::new(),
-            extra: Value::Null,
+        }
+    }
+
+    /// Whether the run has nothing more to read.
+    pub fn is_finished(&self) -> bool {
+        self.ended != Ended::No
+    }
+
+    /// Where the corpus stands, in the corpus' own words; `None` for a merge.
+    pub fn cursor(&self) -> Option<&Value> {
+        match &self.origin {
+            Origin::Streamed { cursor, .. } => Some(cursor),
+            Origin::Merged(_) => None,
+        }
+    }
+
+    /// The second pass over the corpus that the checkpoint stands in, or has behind it.
+    pub fn second_pass(&self) -> Option<SecondPass> {
+        match &self.origin {
+            Origin::Streamed { second_pass, .. } => *second_pass,
+            Origin::Merged(_) => None,
+        }
+    }
+
+    /// The runs of which the sums are a merge; none for a run that streamed.
+    pub fn merged(&self) -> &[MergedRun] {
+        match &self.origin {
+            Origin::Streamed { .. } => &[],
+            Origin::Merged(runs) => runs,
         }
     }
 
@@ -166,13 +199,16 @@ pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 pub(super) fn other_format(path: &Path, found: u64) -> Error {
+    let reads = match (READABLE.start(), READABLE.end()) {
+        (first, last) if first == last => format!("format {last}"),
+        (first, last) => format!("formats {first} to {last}"),
+    };
+    let reader = READ_BY.iter().find(|(format, _)| *format == found).map_or("the version that wrote it", |(_, by)| by);
     Error::state(format!(
-        "{} is of format {found}, this version (cognate {}) reads {} to {}; use the version that wrote it, another --out, or \
-         --fresh to start over",
+        "{} is of format {found}, this version (cognate {}) reads {reads}; use {reader}, another --out, or --fresh to start \
+         over",
         path.display(),
         env!("CARGO_PKG_VERSION"),
-        READABLE.start(),
-        READABLE.end()
     ))
 }
 
@@ -189,7 +225,9 @@ mod tests {
         let mut m = Manifest::new("ab12".into(), BTreeMap::from([("seed".to_string(), "0".to_string())]));
         m.files.insert("state/000000000007/a.safetensors".into(), FileRecord { size: 9, blake3: "00".into() });
         // A number whose shortest form is long: the seal is over the text, so no re-rounding can break it.
-        m.extra = serde_json::json!({ "x": 0.1 + 0.2, "y": [1e300, null] });
+        let cursor = serde_json::json!({ "x": 0.1 + 0.2, "y": [1e300, null] });
+        m.origin = Origin::Streamed { cursor, second_pass: None };
+        m.ended = Ended::StopRule { churn_below: 0.1 + 0.2, snapshots: 3 };
         (m.next_batch, m.rows) = (7, u64::MAX);
         m
     }
@@ -222,10 +260,34 @@ mod tests {
         m.format = 9;
         assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::OtherFormat(9));
         assert_eq!(Manifest::parse(b"{\"format\": 3}"), Parsed::OtherFormat(3));
+        m.format = 1;
+        assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::OtherFormat(1));
+        let said = other_format(Path::new("manifest.json"), 1).to_string();
+        assert!(said.contains("format 1") && said.contains("builds of cognate from before the release"), "{said}");
         for path in ["../x", "/etc/passwd", "", "state/../../x"] {
             let mut m = example();
             m.files.insert(path.into(), FileRecord { size: 0, blake3: String::new() });
             assert!(matches!(Manifest::parse(&m.to_bytes()), Parsed::Damaged(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_misspelt_or_missing_is_no_default() {
+        let whole: Value = serde_json::to_value(example()).unwrap();
+        let read = |json: &Value| Manifest::parse(&sealed(json));
+        assert_eq!(read(&whole), Parsed::Whole(Box::new(example())));
+        let inside = ["", "/asked", "/origin/streamed", "/ended/stop_rule", "/environment"];
+        for place in inside {
+            let keys: Vec<String> = whole.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
+            for key in keys.into_iter().filter(|key| !["cursor", "second_pass"].contains(&key.as_str())) {
+                for misspelt in [None, Some(format!("{key}s"))] {
+                    let mut json = whole.clone();
+                    let object = json.pointer_mut(place).unwrap().as_object_mut().unwrap();
+                    let value = object.remove(&key).unwrap();
+                    object.extend(misspelt.map(|name| (name, value)));
+                    assert!(matches!(read(&json), Parsed::Damaged(_)), "{place} {key}");
+                }
+            }
         }
     }
 }

@@ -80,7 +80,7 @@ fn publisher(job: &Job) -> Option<Publisher> {
         job.run.clone(),
         job.shared.clone(),
         job.observer.clone(),
-        job.extra.clone(),
+        job.asked.clone(),
     );
     match &job.resume {
         Some(manifest) => job.shared.keep(publisher.restore(manifest)).map(|()| publisher),

@@ -4,10 +4,11 @@
 
 use crate::corpus::{Corpus, TokenBatch};
 use crate::engine::dataflow::schedule::Schedule;
-use crate::engine::message::{Control, SecondPass, Work};
+use crate::engine::message::{Control, Work};
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
+use crate::store::SecondPass;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};

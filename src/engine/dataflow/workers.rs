@@ -7,7 +7,6 @@ use crate::engine::dataflow::rendezvous::{Meeting, Peers};
 use crate::engine::dataflow::schedule::Schedule;
 use crate::engine::dataflow::source::{SourceParts, feed, second_schedule};
 use crate::engine::job::Job;
-use crate::engine::message::second_pass;
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
@@ -73,7 +72,7 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let source = corpus.map(|corpus| {
         let estimate = &job.plan.spec.estimate;
         let (rows, snapshots) = job.resume.as_ref().map_or((0, 0), |m| (m.rows, m.snapshot));
-        let second = job.resume.as_ref().and_then(second_pass);
+        let second = job.resume.as_ref().and_then(Manifest::second_pass);
         let every = job.plan.spec.checkpoint.every;
         let run = job.run.clone();
         (

@@ -14,7 +14,9 @@ use crate::ids::BatchIndex;
 use crate::moments::Repeated;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
-use crate::store::{Environment, FileRecord, Manifest, RunDir, SetRecord, StateFile, StateLayout};
+use crate::store::{
+    Asked, Ended, Environment, FileRecord, Manifest, MergedRun, Origin, RunDir, SetRecord, StateFile, StateLayout,
+};
 use crate::table::{HistoryRow, SimilarityRow, write_into};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -31,8 +33,7 @@ pub struct Publisher {
     before: Vec<[Vec<u32>; 2]>,
     history: Vec<HistoryRow>,
     parts: (String, BTreeMap<String, String>),
-    /// What the manifest says beside.
-    extra: serde_json::Value,
+    asked: Asked,
 }
 
 impl Publisher {
@@ -44,12 +45,12 @@ impl Publisher {
         run: Arc<RunDir>,
         shared: Arc<Shared>,
         observer: Observer,
-        extra: serde_json::Value,
+        asked: Asked,
     ) -> Self {
         let results = Results::new(plan.clone(), loaded.saes.clone(), tokenizer);
         let before = vec![[Vec::new(), Vec::new()]; plan.pairs.len()];
         let parts = (crate::plan::fingerprint(&plan.fingerprint_parts), plan.fingerprint_parts.clone());
-        Publisher { plan, run, shared, observer, results, before, history: Vec::new(), parts, extra }
+        Publisher { plan, run, shared, observer, results, before, history: Vec::new(), parts, asked }
     }
 
     /// Reads back what a checkpoint holds of the publisher.
@@ -98,9 +99,24 @@ impl Publisher {
             shared.timed(Stage::Publish, || self.publish(snapshot, &control, &due))?;
         }
         if control.checkpoint {
-            shared.timed(Stage::Checkpoint, || self.commit(&control, due.saved))?;
+            let cursor = (control.cursor.as_deref()).and_then(|c| serde_json::from_str(c).ok());
+            let cursor = cursor.expect("the source sends a cursor with every checkpoint");
+            let origin = Origin::Streamed { cursor, second_pass: control.second };
+            shared.timed(Stage::Checkpoint, || self.commit(&control, due.saved, origin))?;
         }
         Ok(())
+    }
+
+    /// Publishes the sums of `runs` as one snapshot of `rows` rows, and commits them as a finished run of `batches` batches.
+    ///
+    /// # Errors
+    /// As [`Publisher::settle`].
+    pub fn publish_merged(&mut self, rows: u64, batches: BatchIndex, runs: Vec<MergedRun>, mut due: Due) -> Result<()> {
+        self.results.update(std::mem::take(&mut due.deltas));
+        let control =
+            Control { t: batches.saturating_sub(1), rows, snapshot: Some(1), last: true, ..Control::default() };
+        self.publish(1, &control, &due)?;
+        self.commit(&control, due.saved, Origin::Merged(runs))
     }
 
     /// Makes all tables of a snapshot, then publishes them as one set.
@@ -140,13 +156,13 @@ impl Publisher {
         let mut set = self.run.new_set()?;
         make_tables(&mut set, &self.results, &due, &origin, with_null, saved)?;
         write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
-        set.publish(self.about(manifest.snapshot, manifest.rows), manifest.finished)
+        set.publish(self.about(manifest.snapshot, manifest.rows), manifest.is_finished())
     }
 
     /// What a set of tables says of itself.
     fn about(&self, snapshot: u32, tokens: u64) -> SetRecord {
         let (fingerprint, parts) = self.parts.clone();
-        let dataflow = self.extra["dataflow"].as_str().map(String::from);
+        let dataflow = Some(self.asked.dataflow.clone());
         SetRecord { snapshot, tokens, fingerprint, parts, dataflow, ..SetRecord::default() }
     }
 
@@ -205,7 +221,7 @@ impl Publisher {
         }
     }
 
-    fn commit(&mut self, control: &Control, saved: Vec<SavedFile>) -> Result<()> {
+    fn commit(&mut self, control: &Control, saved: Vec<SavedFile>, origin: Origin) -> Result<()> {
         let next = control.t + 1;
         // decimal text does not bring every f64 back, so numbers are saved as they are; here alone NaN stands for none
         let numbers: Vec<f64> =
@@ -228,18 +244,15 @@ impl Publisher {
         let mut manifest = Manifest::new(self.parts.0.clone(), self.parts.1.clone());
         manifest.next_batch = next;
         manifest.rows = control.rows;
-        manifest.cursor = (control.cursor.as_deref())
-            .and_then(|c| serde_json::from_str(c).ok())
-            .expect("the source sends a cursor with every checkpoint");
         manifest.snapshot = self.history.last().map_or(0, |h| h.snapshot);
-        manifest.finished = control.last;
-        manifest.extra = self.extra.clone();
-        if let Some(pass) = control.second {
-            manifest.extra["second_pass"] = json!(pass);
-        }
-        if let (true, Some(rule)) = (control.settled, self.plan.spec.estimate.stop_when) {
-            manifest.extra["settled"] = json!(rule);
-        }
+        let rule = self.plan.spec.estimate.stop_when.filter(|_| control.settled);
+        manifest.ended = match rule {
+            _ if !control.last => Ended::No,
+            Some(StopRule { churn_below, snapshots }) => Ended::StopRule { churn_below, snapshots },
+            None => Ended::Corpus,
+        };
+        manifest.origin = origin;
+        manifest.asked = self.asked.clone();
         manifest.environment = Environment::here();
         manifest.files = (saved.into_iter())
             .map(|f| (f.path, FileRecord { size: f.size, blake3: f.digest }))

@@ -1,6 +1,7 @@
 //! How are bytes multiplied by fours? A loop over groups of rows and panels for any instruction that does, and the two that do.
 
-use super::{ByteRows, GROUP, Line, QUAD, WIDTH};
+use super::packed::{ByteRows, Line, QUAD};
+use crate::linalg::panels::{GROUP, WIDTH};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 

@@ -1,8 +1,7 @@
 //! Which matches of one direction does the page show, and what do all of them say together? Rows of `matches` in, one after
 //! the other, however many; counts, histograms and the best rows out.
 
-use super::data::{Counter, MatchesData, digits, significant};
-use super::gather::LEVEL;
+use super::data::{Counter, LEVEL, MatchesData, digits, significant};
 use crate::table::MatchRow;
 use std::collections::BTreeMap;
 

@@ -1,7 +1,11 @@
 //! What the page knows: the shapes of its JSON. Columns instead of rows, places in lists instead of repeated texts.
 
+use crate::units::thousands;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+
+/// False-discovery rate at which a match is said to stand above chance.
+pub(super) const LEVEL: f64 = 0.05;
 
 /// Everything the page's script reads.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -254,6 +258,11 @@ impl Counter {
         let last = self.counts.iter().rposition(|c| *c > 0).map_or(first, |k| k + 1);
         Histogram { first, counts: self.counts[first..last].to_vec() }
     }
+}
+
+/// `1 234 567` that no line breaks.
+pub(super) fn count(n: u64) -> String {
+    thousands(n).replace(' ', "\u{202f}")
 }
 
 /// Rounded to so many digits behind the point.

@@ -1,8 +1,6 @@
 //! The findings in plain words: what the figures say, with the figures in them and their chance levels, and no more than they say.
 
-use super::count;
-use super::data::{MatchesData, PageData, ScoreData};
-use super::gather::LEVEL;
+use super::data::{LEVEL, MatchesData, PageData, ScoreData, count};
 use crate::report::{CAVEAT, shown_sd};
 use crate::similarity::Measure;
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// Matches shown, over all pairs and both directions.
 const MATCHES_SHOWN: usize = 20_000;
-/// False-discovery rate at which a match is said to stand above chance.
-pub(super) const LEVEL: f64 = 0.05;
 /// Bytes of contexts, about.
 const CONTEXT_BYTES: usize = 2_200_000;
 /// Contexts of a latent at most.

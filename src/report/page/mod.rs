@@ -15,8 +15,8 @@ mod tests;
 pub use gather::{Beside, Decoders};
 
 use crate::error::Result;
-use crate::report::{Marker, thousands};
-use data::PageData;
+use crate::report::Marker;
+use data::{PageData, count};
 use findings::findings;
 use std::fmt::Write;
 use std::path::Path;
@@ -98,11 +98,6 @@ fn subtitle(data: &PageData, facts: &RunFacts) -> String {
     let pairs = if n == 1 { "one pair of hookpoints".to_string() } else { format!("{n} pairs of hookpoints") };
     let state = if facts.finished { "" } else { ", not finished yet" };
     format!("{}: {pairs}, {} tokens{state}", models.join(" and "), count(tokens))
-}
-
-/// `1 234 567` that no line breaks.
-fn count(n: u64) -> String {
-    thousands(n).replace(' ', "\u{202f}")
 }
 
 fn findings_html(data: &PageData) -> String {

@@ -7,8 +7,9 @@ mod speed;
 
 use crate::error::Result;
 use crate::matching::Direction;
-use crate::report::{Closeness, closest, repeated_words, thousands, wrapped};
+use crate::report::{Closeness, WIDTH, closest, repeated_words, wrapped};
 use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
+use crate::units::thousands;
 use pair::{BestPair, PairSummary};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,8 +19,6 @@ use std::sync::Arc;
 
 pub use speed::Speed;
 
-/// Columns of a terminal that lines should fit in.
-const WIDTH: usize = 100;
 /// Best pairs shown.
 const BEST_SHOWN: usize = 10;
 

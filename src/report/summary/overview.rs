@@ -1,9 +1,9 @@
 //! One line a pair, however many: counts beside their chance, then scores beside their null. Lines stay within [`WIDTH`] where names and
 //! measures let them.
 
-use super::WIDTH;
 use super::pair::PairSummary;
-use crate::report::thousands;
+use crate::report::WIDTH;
+use crate::units::thousands;
 use std::fmt::Write;
 
 /// A table of texts: the first column to the left, the others to the right.

@@ -1,7 +1,8 @@
 //! One pair in full: every count beside what chance gives, every score beside its null, the best matches with their tokens.
 
-use crate::report::{shown_sd, shown_token, thousands};
+use crate::report::{shown_sd, shown_token};
 use crate::table::{PairRow, SimilarityRow, TopToken};
+use crate::units::thousands;
 use serde_json::{Value, json};
 use std::fmt::Write;
 

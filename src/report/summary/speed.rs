@@ -1,7 +1,7 @@
 //! How fast was a run? Tokens, seconds, memory, and where the time went.
 
-use super::WIDTH;
-use crate::report::{duration, human_bytes, thousands, wrapped};
+use crate::report::{WIDTH, wrapped};
+use crate::units::{duration, human_bytes, thousands};
 use serde_json::{Value, json};
 use std::fmt::Write;
 

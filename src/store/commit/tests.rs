@@ -1,6 +1,7 @@
 use super::super::testing::*;
 use super::super::{decide, inspect};
 use super::*;
+use crate::store::Ended;
 
 /// Runs `steps` against every crash and every memory of the disk; the first outcome that breaks the promise, if any.
 fn first_broken_promise(template: &Path, steps: &[Step], before: &Manifest, after: &Manifest) -> Option<String> {
@@ -90,7 +91,7 @@ fn the_first_commit_and_a_second_one_of_the_same_batch_survive_crashes_too() {
     run.commit(&first).unwrap();
     let before = checkpoint(&run, 20);
     let mut finished = before.clone();
-    finished.finished = true;
+    finished.ended = Ended::Corpus;
     let steps = commit_steps(&finished, Some(&before), Some(&first), &run.state_listing());
     assert_eq!(first_broken_promise(dir.path(), &steps, &before, &finished), None);
     run.commit(&finished).unwrap();

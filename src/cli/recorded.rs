@@ -1,0 +1,21 @@
+//! What does a run's checkpoint tell the commands that come after it?
+
+use crate::spec::Cross;
+use crate::store::{Ended, Manifest, RunDir};
+use std::path::Path;
+
+/// How a run that is in the directory keeps Σxy: what `cross = "auto"` once came to.
+pub fn settled_cross(directory: &Path) -> Option<Cross> {
+    cross_of(&Manifest::read(&RunDir::at(directory).ok()?.manifest()).ok()?)
+}
+
+/// How the run of a manifest keeps Σxy.
+pub fn cross_of(manifest: &Manifest) -> Option<Cross> {
+    serde_json::from_str(manifest.parts.get("compare.cross")?).ok()
+}
+
+/// Why a finished run ended before its corpus did, in words.
+pub fn ending(manifest: &Manifest) -> Option<String> {
+    let Ended::StopRule { churn_below, snapshots: n } = manifest.ended else { return None };
+    Some(format!("converged: churn below {churn_below} in {n} snapshot{} in a row", if n == 1 { "" } else { "s" }))
+}

@@ -1,0 +1,83 @@
+//! What does a run's checkpoint say beside its sums? What was asked, how the run ended, and where its sums come from.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a run was asked for, as far as a later command has to know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The dataflow file that was given; paths in it that begin with `./` are relative to its folder.
+    pub flow: String,
+    /// Digest of the copy of it that the run directory keeps.
+    pub dataflow: String,
+    /// Tokens asked for; 0 for the whole corpus.
+    pub max_tokens: u64,
+    /// What tells each corpus file from others, in the order in which they are read.
+    pub corpus_marks: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ended {
+    /// Not yet: there is more to read.
+    #[default]
+    No,
+    /// The corpus was read to its end, or as far as was asked.
+    Corpus,
+    /// The stop rule was met, with more of the corpus to come.
+    StopRule {
+        /// Largest churn of a pair.
+        churn_below: f64,
+        /// Consecutive snapshots in which it held.
+        snapshots: u32,
+    },
+}
+
+/// Where sums come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Origin {
+    /// From batches of a corpus.
+    Streamed {
+        /// Where the corpus stands, in the corpus' own words; null before the first batch.
+        cursor: Value,
+        /// The second pass, from the end of the first on.
+        second_pass: Option<SecondPass>,
+    },
+    /// From other runs, in this order.
+    Merged(Vec<MergedRun>),
+}
+
+/// Where a second pass over the corpus stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondPass {
+    /// Batches of the first pass; the second has as many.
+    pub batches: u64,
+    /// Counted rows of the first pass.
+    pub rows: u64,
+    /// Rows counted again so far.
+    pub counted: u64,
+    /// Whether the first pass ended by the stop rule.
+    pub settled: bool,
+}
+
+/// A run in a merge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergedRun {
+    /// Its run directory.
+    pub run: String,
+    /// Counted rows in its sums.
+    pub tokens: u64,
+    /// Whether it was finished.
+    pub finished: bool,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Origin::Streamed { cursor: Value::Null, second_pass: None }
+    }
+}
