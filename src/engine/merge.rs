@@ -43,9 +43,9 @@ pub fn merge(
     }
     // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
     let saved = checkpoint::save(&fold, out, batches, |k| plan.tile_name(k))?;
-    let deltas = settled_views(fold.snapshot(true), plan);
-    let mut due = Due { deltas, saved, ..Due::default() };
-    fold.notes().into_iter().for_each(|note| due.note(note));
+    let (changes, notes) = fold.snapshot(true);
+    let mut due = Due { deltas: settled_views(changes, plan), saved, ..Due::default() };
+    notes.into_iter().for_each(|note| due.note(note));
     let (tokenizer, shared) = (plan.tokenizer(), Arc::new(Shared::default()));
     let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), asked);
     publisher.publish_merged(rows, batches, runs, due)

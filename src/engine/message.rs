@@ -13,29 +13,73 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is to be done at the end of a batch; decided by the source alone, so that every worker does the same.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What is due after a batch; decided by the source alone, so that every worker does the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// The batch.
     pub t: BatchIndex,
-    /// Counted rows up to and including this batch.
+    /// Counted rows up to and including this batch; in a second pass those of the first.
     pub rows: u64,
-    /// Number of the snapshot to take after this batch, from 1.
-    pub snapshot: Option<u32>,
-    /// Whether state is saved after this batch.
-    pub checkpoint: bool,
-    /// Whether this is the last batch of the run.
-    pub last: bool,
-    /// Whether it is so because the stop rule is met, with more of the corpus to come.
-    pub settled: bool,
-    /// Whether candidates are chosen anew at the snapshot.
+    /// Which time the batch is read.
+    pub pass: Pass,
+    /// The snapshot to take.
+    pub snapshot: Option<Snapshot>,
+    /// The checkpoint to take.
+    pub checkpoint: Option<Checkpoint>,
+    /// What comes after it.
+    pub next: Next,
+}
+
+/// Which time a batch is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pass {
+    /// The first: it enters all sums.
+    First,
+    /// The second: it is counted on candidates and nowhere else.
+    Second,
+}
+
+/// A snapshot that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Whether candidates are chosen anew.
     pub choose: bool,
-    /// Whether the batch is read for the second time: it is counted on candidates and nowhere else.
-    pub again: bool,
+}
+
+/// A checkpoint that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Where the corpus stands, as JSON.
+    pub cursor: String,
     /// The second pass, from the end of the first on.
     pub second: Option<SecondPass>,
-    /// Where the corpus stands after this batch, as JSON; only with `checkpoint`.
-    pub cursor: Option<String>,
+}
+
+/// What comes after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Next {
+    /// Another batch.
+    Batch,
+    /// The corpus from its beginning, for the second time.
+    SecondPass,
+    /// Nothing: the corpus is read to its end, or as far as was asked.
+    End,
+    /// Nothing: the stop rule is met, with more of the corpus to come.
+    Converged,
+}
+
+impl Control {
+    /// Whether the batch is the last of the run.
+    pub fn is_last(&self) -> bool {
+        matches!(self.next, Next::End | Next::Converged)
+    }
+
+    /// Whether nothing more may come in until what is due is done.
+    pub fn is_due(&self) -> bool {
+        self.snapshot.is_some() || self.checkpoint.is_some()
+    }
 }
 
 /// A batch on its way to its forward.

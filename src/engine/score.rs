@@ -76,8 +76,9 @@ fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due>
     checkpoint::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
     // a merge keeps what all its parts count, and chooses its candidates from there
     let of_merge = matches!(manifest.origin, Origin::Merged(_));
-    let mut due = Due { deltas: settled_views(fold.snapshot(of_merge), plan), ..Due::default() };
-    fold.notes().into_iter().for_each(|note| due.note(note));
+    let (changes, notes) = fold.snapshot(of_merge);
+    let mut due = Due { deltas: settled_views(changes, plan), ..Due::default() };
+    notes.into_iter().for_each(|note| due.note(note));
     // the tiles are the largest part; what is to come needs them no more
     drop(fold);
     Ok(due)

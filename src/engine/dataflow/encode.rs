@@ -2,7 +2,7 @@
 
 use crate::engine::encode::encode_batch;
 use crate::engine::job::Job;
-use crate::engine::message::{Encoded, Work};
+use crate::engine::message::{Encoded, Pass, Work};
 use crate::ids::BatchIndex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ pub fn encode<'scope>(
                 if job.shared.failed() {
                     return;
                 }
-                let batch = encode_batch(&job.plan, &job.loaded, &work.tokens, &job.shared, !work.control.again);
+                let batch =
+                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.shared, work.control.pass == Pass::First);
                 let Some(batch) = job.shared.keep(batch).map(Arc::new) else { return };
                 let mut session = output.session(&capability);
                 for to in 0..peers as u64 {

@@ -3,7 +3,7 @@
 use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::job::Job;
 use crate::engine::memory;
-use crate::engine::message::{Encoded, Folded, Note};
+use crate::engine::message::{Encoded, Folded, Note, Pass};
 use crate::engine::shared::{Shared, Stage};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -83,30 +83,31 @@ pub fn notes_of<'scope>(
 fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
     let shared: &Shared = &job.shared;
     let control = &encoded.control;
-    shared.timed(Stage::Fold, || fold.apply(&encoded.batch, control.again))?;
+    shared.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
     if index == 0 {
         shared.rows.store(control.rows, Relaxed);
     }
     let mut out = Vec::new();
-    if control.snapshot.is_some() {
+    if let Some(snapshot) = control.snapshot {
         // what batches left free must not stand beside what a snapshot takes
         memory::give_back();
         shared.in_snapshot.fetch_add(1, Relaxed);
         shared.timed(Stage::Snapshot, || {
-            out.extend(fold.snapshot(control.choose));
-            out.extend(fold.notes().into_iter().map(Folded::Note));
+            let (changes, notes) = fold.snapshot(snapshot.choose);
+            out.extend(changes);
+            out.extend(notes.into_iter().map(Folded::Note));
         });
         shared.in_snapshot.fetch_sub(1, Relaxed);
     }
-    if control.checkpoint {
+    if control.checkpoint.is_some() {
         let saved = shared
             .timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1, |k| job.plan.tile_name(k)))?;
         out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
     }
-    if index == 0 && (control.snapshot.is_some() || control.checkpoint) {
+    if index == 0 && control.is_due() {
         out.push(Folded::Note(Note::Due(control.clone())));
     }
-    if control.snapshot.is_some() || control.checkpoint {
+    if control.is_due() {
         memory::give_back();
     }
     Ok(out)

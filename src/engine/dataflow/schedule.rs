@@ -1,38 +1,96 @@
-//! When is a snapshot or a checkpoint due? A pure function of the corpus and the dataflow file, so that a resumed run
-//! takes the same ones.
+//! What is due after each batch: a snapshot, a checkpoint, the second pass, the end? A pure function of the corpus and the
+//! dataflow file, so that a resumed run takes the same ones.
 
-use crate::engine::message::Control;
+use crate::engine::message::{Checkpoint, Control, Next, Pass, Snapshot};
 use crate::ids::BatchIndex;
+use crate::store::SecondPass;
 
 /// Where a run stands in its schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     snapshot_every: u64,
     checkpoint_every: u64,
-    /// Counted rows before the next batch.
+    /// Whether the corpus is read twice.
+    twice: bool,
+    /// Rows that this pass has counted before the next batch.
     rows: u64,
     /// Snapshots taken.
     snapshots: u32,
+    /// The second pass, when the first has ended.
+    second: Option<SecondPass>,
+}
+
+/// A batch, as far as the schedule looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Its number in the run.
+    pub t: BatchIndex,
+    /// Counted rows.
+    pub n_rows: u64,
+    /// Whether the corpus has no other behind it.
+    pub is_last: bool,
+    /// Where the corpus stands after it, as JSON.
+    pub cursor: String,
 }
 
 impl Schedule {
-    /// A schedule that stands after `rows` rows and `snapshots` snapshots.
-    pub fn new(snapshot_every: u64, checkpoint_every: u64, rows: u64, snapshots: u32) -> Self {
-        Schedule { snapshot_every, checkpoint_every, rows, snapshots }
+    /// The schedule of a run from its first batch on.
+    pub fn new(snapshot_every: u64, checkpoint_every: u64, twice: bool) -> Self {
+        Schedule { snapshot_every, checkpoint_every, twice, rows: 0, snapshots: 0, second: None }
     }
 
-    /// What is due after a batch of `n_rows` rows. A snapshot is due in the batch that reaches a multiple of
-    /// `snapshot_every`, and after the last batch; a checkpoint likewise, and when a stop was asked for.
-    pub fn next(&mut self, t: BatchIndex, n_rows: u64, last: bool, stop: bool) -> Control {
+    /// The same from a checkpoint on: after `rows` rows and `snapshots` snapshots, and where the second pass stands.
+    pub fn resumed(self, rows: u64, snapshots: u32, second: Option<SecondPass>) -> Self {
+        Schedule { rows: second.map_or(rows, |pass| pass.counted), snapshots, second, ..self }
+    }
+
+    /// Batches of the first pass, where it has ended: those of the second are numbered on from there.
+    pub fn batches_before(&self) -> u64 {
+        self.second.map_or(0, |pass| pass.batches)
+    }
+
+    /// What is due after a batch; `settled` says that the stop rule is met, `stop` that a stop is asked for.
+    ///
+    /// A snapshot is due in the batch that reaches a multiple of `snapshot_every` and after the last one of a pass, in a second
+    /// pass only there; a checkpoint likewise, in either pass, and at a stop.
+    pub fn next(&mut self, read: Read, settled: bool, stop: bool) -> Control {
+        let pass = if self.second.is_some() { Pass::Second } else { Pass::First };
+        let ends = match self.second {
+            Some(second) => read.t + 1 == 2 * second.batches,
+            None => read.is_last || settled,
+        };
         let before = self.rows;
-        self.rows += n_rows;
+        self.rows += read.n_rows;
         let crossed = |every: u64| before / every != self.rows / every;
-        let snapshot = (crossed(self.snapshot_every) || last).then(|| {
+        let is_checkpoint = crossed(self.checkpoint_every) || ends || stop;
+        let is_snapshot = (pass == Pass::First && crossed(self.snapshot_every)) || ends;
+        // with more of the corpus to come
+        let converged = settled && !read.is_last;
+        let rows = match &mut self.second {
+            Some(second) => {
+                second.counted = self.rows;
+                second.rows
+            }
+            None => self.rows,
+        };
+        let next = match (pass, self.second) {
+            _ if !ends => Next::Batch,
+            (Pass::First, _) if self.twice => Next::SecondPass,
+            (_, Some(SecondPass { settled: true, .. })) => Next::Converged,
+            (Pass::First, _) if converged => Next::Converged,
+            _ => Next::End,
+        };
+        if next == Next::SecondPass {
+            self.second = Some(SecondPass { batches: read.t + 1, rows, counted: 0, settled: converged });
+            self.rows = 0;
+        }
+        let snapshot = is_snapshot.then(|| {
             self.snapshots += 1;
-            self.snapshots
+            let by_number = pass == Pass::First && self.snapshots.is_power_of_two();
+            Snapshot { number: self.snapshots, choose: by_number || next == Next::SecondPass }
         });
-        let checkpoint = crossed(self.checkpoint_every) || last || stop;
-        Control { t, rows: self.rows, snapshot, checkpoint, last, ..Control::default() }
+        let checkpoint = is_checkpoint.then_some(Checkpoint { cursor: read.cursor, second: self.second });
+        Control { t: read.t, rows, pass, snapshot, checkpoint, next }
     }
 }
 
@@ -40,21 +98,101 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    const N: usize = 40;
+
+    fn read(t: usize) -> Read {
+        let n_rows = 7 + (t % N) as u64 % 5;
+        Read { t: t as u64, n_rows, is_last: t % N == N - 1, cursor: format!("\"after {t}\"") }
+    }
+
+    /// Everything that is due from batch `from` on; the stop rule is met after `settled` snapshots.
+    fn run(mut schedule: Schedule, from: usize, settled: u32) -> Vec<Control> {
+        let (mut out, mut snapshots) = (Vec::new(), schedule.snapshots);
+        for t in from.. {
+            let control = schedule.next(read(t), snapshots >= settled, false);
+            snapshots = control.snapshot.map_or(snapshots, |s| s.number);
+            out.push(control);
+            if matches!(out[out.len() - 1].next, Next::End | Next::Converged) {
+                break;
+            }
+        }
+        out
+    }
+
+    /// As a checkpoint after `done` has it.
+    fn resumed(schedule: Schedule, done: &[Control]) -> Schedule {
+        let last = &done[done.len() - 1];
+        let snapshots = done.iter().filter_map(|c| Some(c.snapshot?.number)).max().unwrap_or(0);
+        let second = last.checkpoint.as_ref().expect("one is asked for below").second;
+        schedule.resumed(last.rows, snapshots, second)
+    }
+
     #[test]
     fn a_resumed_schedule_goes_on_as_the_uninterrupted_one() {
-        let sizes: Vec<u64> = (0..40).map(|i| 7 + i % 5).collect();
-        let run = |from: usize, rows: u64, snapshots: u32| -> Vec<Control> {
-            let mut s = Schedule::new(50, 90, rows, snapshots);
-            (from..40).map(|t| s.next(t as u64, sizes[t], t == 39, false)).collect()
-        };
-        let whole = run(0, 0, 0);
-        for cut in 1..40 {
-            let rows = whole[cut - 1].rows;
-            let snapshots = whole[..cut].iter().filter_map(|c| c.snapshot).max().unwrap_or(0);
-            assert_eq!(run(cut, rows, snapshots), whole[cut..]);
+        for twice in [false, true] {
+            let schedule = Schedule::new(50, 9, twice);
+            let whole = run(schedule.clone(), 0, u32::MAX);
+            let mut cuts = 0;
+            for cut in (1..whole.len()).filter(|&cut| whole[cut - 1].checkpoint.is_some()) {
+                assert_eq!(run(resumed(schedule.clone(), &whole[..cut]), cut, u32::MAX), whole[cut..], "{cut}");
+                cuts += 1;
+            }
+            assert!(cuts > N / 2, "{cuts} checkpoints");
+            let end = &whole[whole.len() - 1];
+            assert!(end.next == Next::End && end.checkpoint.is_some() && end.snapshot.is_some());
+            // 360 rows; the last batch of the first pass is the one that reaches 350
+            let n_snapshots = whole.iter().filter(|c| c.snapshot.is_some()).count();
+            assert_eq!((n_snapshots, whole.len()), if twice { (8, 2 * N) } else { (7, N) });
         }
-        assert!(whole[39].last && whole[39].checkpoint && whole[39].snapshot.is_some());
-        // 360 rows; the last batch is the one that reaches 350
-        assert_eq!(whole.iter().filter(|c| c.snapshot.is_some()).count(), 7);
+    }
+
+    #[test]
+    fn a_second_pass_counts_as_many_batches_again_and_takes_one_snapshot() {
+        let whole = run(Schedule::new(50, 90, true), 0, u32::MAX);
+        let (first, second) = whole.split_at(N);
+        assert!(first.iter().all(|c| c.pass == Pass::First) && second.iter().all(|c| c.pass == Pass::Second));
+        let turn = &first[N - 1];
+        assert_eq!((turn.next, turn.rows), (Next::SecondPass, 360));
+        assert_eq!(
+            turn.snapshot,
+            Some(Snapshot { number: 7, choose: true }),
+            "candidates are chosen for the second pass"
+        );
+        let begins = SecondPass { batches: N as u64, rows: 360, counted: 0, settled: false };
+        assert_eq!(turn.checkpoint.as_ref().unwrap().second, Some(begins));
+        assert!(second.iter().all(|c| c.rows == 360), "rows are not counted twice");
+        let snapshots: Vec<(u64, Snapshot)> = second.iter().filter_map(|c| Some((c.t, c.snapshot?))).collect();
+        assert_eq!(snapshots, [(2 * N as u64 - 1, Snapshot { number: 8, choose: false })]);
+        let last = second[N - 1].checkpoint.as_ref().unwrap().second.unwrap();
+        assert_eq!(last, SecondPass { counted: 360, ..begins });
+    }
+
+    #[test]
+    fn candidates_are_chosen_at_snapshots_1_2_4_8() {
+        let whole = run(Schedule::new(50, 90, false), 0, u32::MAX);
+        let chosen: Vec<u32> = whole.iter().filter_map(|c| c.snapshot.filter(|s| s.choose).map(|s| s.number)).collect();
+        assert_eq!(chosen, [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_met_stop_rule_ends_the_pass_with_the_next_batch_and_the_end_says_why() {
+        for (twice, n_batches) in [(false, 1), (true, 2)] {
+            let whole = run(Schedule::new(50, 90, twice), 0, 3);
+            let third = whole.iter().position(|c| c.snapshot.is_some_and(|s| s.number == 3)).unwrap();
+            assert_eq!(whole.len(), n_batches * (third + 2));
+            assert_eq!(whole[whole.len() - 1].next, Next::Converged);
+        }
+        // met with the corpus's last batch still to come, which is then the end of the corpus
+        let whole = run(Schedule::new(50, 90, false), 0, 6);
+        assert_eq!(whole[whole.len() - 1].next, if whole.len() == N { Next::End } else { Next::Converged });
+    }
+
+    #[test]
+    fn a_stop_saves_and_changes_nothing_else() {
+        let (mut stopped, mut not) = (Schedule::new(50, 90, false), Schedule::new(50, 90, false));
+        let (a, b) = (stopped.next(read(0), false, true), not.next(read(0), false, false));
+        assert!(a.checkpoint.is_some() && b.checkpoint.is_none());
+        assert_eq!(Control { checkpoint: None, ..a }, b);
+        assert_eq!(stopped, not);
     }
 }

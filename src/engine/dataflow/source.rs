@@ -3,12 +3,11 @@
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 
 use crate::corpus::{Corpus, TokenBatch};
-use crate::engine::dataflow::schedule::Schedule;
-use crate::engine::message::{Control, Work};
+use crate::engine::dataflow::schedule::{self, Schedule};
+use crate::engine::message::{Next, Work};
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
-use crate::store::SecondPass;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -78,10 +77,6 @@ pub struct SourceParts {
     pub stop_requested: Box<dyn Fn() -> bool>,
     /// Opens the corpus at its beginning, where it is to be read twice.
     pub reopen: Option<Box<dyn Fn() -> Result<Corpus>>>,
-    /// The second pass, where the run stands in it.
-    pub second: Option<SecondPass>,
-    /// Rows between checkpoints.
-    pub checkpoint_every: u64,
 }
 
 /// What reading came to.
@@ -106,58 +101,26 @@ impl SourceParts {
             Ok(fed) => fed?,
         };
         let stop = shared.stop_requested() || (self.stop_requested)();
-        let before = self.second.map_or(0, |pass| pass.batches);
-        debug_assert_eq!(fed.tokens.index + before, t, "batches come in order");
-        let (mut control, ends) = self.control(t, &fed, shared.settled(), stop);
-        if ends && !control.last {
-            control.cursor = Some(self.begin_again(shared, control.snapshot.unwrap_or(0), &fed.cursor)?);
+        debug_assert_eq!(fed.tokens.index + self.schedule.batches_before(), t, "batches come in order");
+        let n_rows = fed.tokens.n_rows() as u64;
+        let read = schedule::Read { t, n_rows, is_last: fed.last, cursor: fed.cursor };
+        let mut control = self.schedule.next(read, shared.settled(), stop);
+        if let (Next::SecondPass, Some(checkpoint)) = (control.next, &mut control.checkpoint) {
+            checkpoint.cursor = self.begin_again(shared, &checkpoint.cursor)?;
         }
-        let is_last = control.last || stop;
+        let is_last = control.is_last() || stop;
         Ok(Read::Batch { work: Work { control, tokens: Arc::new(fed.tokens) }, is_last })
     }
 
-    /// What is due after a batch, and whether it is the last of its pass.
-    fn control(&mut self, t: BatchIndex, fed: &Fed, settled: bool, stop: bool) -> (Control, bool) {
-        let n_rows = fed.tokens.n_rows() as u64;
-        let ends = match &self.second {
-            Some(pass) => fed.tokens.index + 1 == pass.batches,
-            None => fed.last || settled,
-        };
-        let mut control = self.schedule.next(t, n_rows, ends, stop);
-        control.again = self.second.is_some();
-        control.last = ends && (control.again || self.reopen.is_none());
-        if let Some(pass) = &mut self.second {
-            pass.counted = control.rows;
-            control.rows = pass.rows;
-        } else if ends && !control.last {
-            let settled = settled && !fed.last;
-            self.second = Some(SecondPass { batches: t + 1, rows: control.rows, counted: 0, settled });
-        }
-        control.settled = control.last && self.second.map_or(settled && !fed.last, |pass| pass.settled);
-        control.second = self.second;
-        control.choose =
-            !control.again && (control.second.is_some() || control.snapshot.is_some_and(u32::is_power_of_two));
-        if control.checkpoint {
-            control.cursor = Some(fed.cursor.clone());
-        }
-        (control, ends)
-    }
-
     /// Goes back to the corpus' first batch, `end` being where the first pass came to; gives where it stands there.
-    fn begin_again(&mut self, shared: &Arc<Shared>, snapshots: u32, end: &str) -> Result<String> {
+    fn begin_again(&mut self, shared: &Arc<Shared>, end: &str) -> Result<String> {
         let reopen = self.reopen.as_ref().expect("asked for where the corpus is read twice");
         let mut corpus = reopen()?;
         corpus.follow(serde_json::from_str(end).expect("the cursor of a batch is plain data"));
         let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
         self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, shared.clone());
-        self.schedule = second_schedule(self.checkpoint_every, 0, snapshots);
         Ok(cursor)
     }
-}
-
-/// The schedule of a second pass that has counted `rows` rows: checkpoints, and one snapshot at the end.
-pub fn second_schedule(checkpoint_every: u64, rows: u64, snapshots: u32) -> Schedule {
-    Schedule::new(u64::MAX, checkpoint_every, rows, snapshots)
 }
 
 /// The stream of batches; `parts` on the reading worker, `None` on the others.
@@ -192,7 +155,7 @@ pub fn batches<'scope>(
                     Some(Read::Batch { work, is_last }) => {
                         // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does
                         // not stand beside that of batches in the air
-                        if work.control.checkpoint || work.control.snapshot.is_some() {
+                        if work.control.is_due() {
                             held_until = Some(next);
                         }
                         capability.downgrade(&next);

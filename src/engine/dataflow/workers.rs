@@ -5,7 +5,7 @@ use crate::engine::dataflow::cluster::Cluster;
 use crate::engine::dataflow::graph::build;
 use crate::engine::dataflow::rendezvous::{Meeting, Peers};
 use crate::engine::dataflow::schedule::Schedule;
-use crate::engine::dataflow::source::{SourceParts, feed, second_schedule};
+use crate::engine::dataflow::source::{SourceParts, feed};
 use crate::engine::job::Job;
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
@@ -70,20 +70,13 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let shared = job.shared.clone();
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
     let source = corpus.map(|corpus| {
-        let estimate = &job.plan.spec.estimate;
-        let (rows, snapshots) = job.resume.as_ref().map_or((0, 0), |m| (m.rows, m.snapshot));
-        let second = job.resume.as_ref().and_then(Manifest::second_pass);
-        let every = job.plan.spec.checkpoint.every;
-        let run = job.run.clone();
-        (
-            feed(corpus, job.in_flight.clamp(1, 8) as usize, shared.clone()),
-            match second {
-                Some(pass) => second_schedule(every, pass.counted, snapshots),
-                None => Schedule::new(estimate.snapshot_every, every, rows, snapshots),
-            },
-            run,
-            second,
-        )
+        let (every, twice) = (job.plan.spec.checkpoint.every, job.plan.reads_twice());
+        let schedule = Schedule::new(job.plan.spec.estimate.snapshot_every, every, twice);
+        let schedule = match &job.resume {
+            Some(manifest) => schedule.resumed(manifest.rows, manifest.snapshot, manifest.second_pass()),
+            None => schedule,
+        };
+        (feed(corpus, job.in_flight.clamp(1, 8) as usize, shared.clone()), schedule, job.run.clone())
     });
     shared.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
     // handed to the one worker that reads
@@ -94,11 +87,8 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let guards = timely::execute::execute_from(workers, connections, worker, move |worker| {
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
         let (plan, tokenizer) = (of_job.plan.clone(), of_job.tokenizer.clone());
-        let checkpoint_every = plan.spec.checkpoint.every;
         let reopen = move || Corpus::open(plan.spec.corpus.clone(), tokenizer.clone());
-        let parts = parts.map(|(feed, schedule, run, second)| SourceParts {
-            second,
-            checkpoint_every,
+        let parts = parts.map(|(feed, schedule, run)| SourceParts {
             reopen: of_job.plan.reads_twice().then(|| Box::new(reopen) as Box<dyn Fn() -> Result<Corpus>>),
             feed,
             schedule,

@@ -4,7 +4,8 @@ use crate::engine::fold::held::{Fold, Held, OwnedCross, OwnedTile};
 use crate::engine::message::{ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{
-    BestPartners, Partner, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted, match_tiles,
+    BestPartners, Partner, Rules, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted,
+    match_tiles,
 };
 use crate::moments::CrossTile;
 use crate::plan::Plan;
@@ -12,15 +13,26 @@ use rayon::prelude::*;
 use std::sync::Arc;
 
 impl Fold {
-    /// Turns sums into correlations and says what changed since the last time. Candidates are chosen anew
+    /// Turns sums into correlations: what changed since the last time, and the notes for the publisher. Candidates are chosen anew
     /// where asked for, at snapshots 1, 2, 4, 8 … and before a second pass: each choice is a product of whole sketches.
-    pub fn snapshot(&mut self, choose: bool) -> Vec<Folded> {
-        let keep = self.plan.spec.estimate.best;
+    pub fn snapshot(&mut self, choose: bool) -> (Vec<Folded>, Vec<Note>) {
         let rules = self.plan.spec.estimate.rules;
         let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
+        let changes = self.changes(choose, &standardised);
+        (changes, self.notes(&standardised))
+    }
+
+    /// What changed of best partners since the last time. `standardised`: of every space, by the plan's rules.
+    fn changes(&mut self, choose: bool, standardised: &[Standardised]) -> Vec<Folded> {
+        let keep = self.plan.spec.estimate.best;
         let plan = self.plan.clone();
         if choose && plan.is_sketched() {
-            let meant: Vec<Standardised> = self.sums.par_iter().map(Standardised::new).collect();
+            // sketches hold sums as meant, whatever the rules
+            let of_sketches: Vec<Standardised> = match self.plan.spec.estimate.rules {
+                Rules::Meant => Vec::new(),
+                Rules::AsPublished => self.sums.par_iter().map(Standardised::new).collect(),
+            };
+            let meant = if of_sketches.is_empty() { standardised } else { &of_sketches };
             // one pair at a time: all threads work on it, and their lists are the memory of one
             for owned in &mut self.tiles {
                 let Held::Counted(counted) = &mut owned.held else { continue };
@@ -109,12 +121,11 @@ impl Fold {
     }
 
     /// Best partners by chance, as far as this worker's tiles and co-moments give them: as many a latent as the filters look at.
-    fn chances(&self) -> Vec<Note> {
-        let (plan, rules) = (&self.plan, self.plan.spec.estimate.rules);
+    fn chances(&self, standardised: &[Standardised]) -> Vec<Note> {
+        let plan = &self.plan;
         if !plan.spec.estimate.null.documents {
             return Vec::new();
         }
-        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
         let stretches: Vec<&[OwnedTile]> = (self.tiles.chunk_by(|a, b| a.pair == b.pair))
             .flat_map(|tiles| tiles.chunks(stretch_length(tiles.len())))
             .filter(|tiles| tiles[0].null.is_some())
@@ -152,7 +163,7 @@ impl Fold {
     }
 
     /// Everything the publisher's tables need of what this worker owns.
-    pub fn notes(&self) -> Vec<Note> {
+    fn notes(&self, standardised: &[Standardised]) -> Vec<Note> {
         let mut notes: Vec<Note> = (self.spaces.iter())
             .map(|space| {
                 Note::Space(Arc::new(SpaceSnapshot {
@@ -172,7 +183,7 @@ impl Fold {
             let crosses = self.cross_moments.iter();
             notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
         }
-        notes.extend(self.chances());
+        notes.extend(self.chances(standardised));
         if self.leads {
             notes.push(Note::Documents(self.documents.clone()));
         }

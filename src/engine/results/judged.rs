@@ -75,7 +75,7 @@ pub struct BesideChance {
 pub(super) struct Known {
     n_rows: u64,
     /// Where Σxy is sketched its candidates, and the sums of both sides.
-    counted: Option<(Arc<Candidates>, [Standardised; 2])>,
+    counted: Option<(Arc<Candidates>, [Arc<Standardised>; 2])>,
 }
 
 impl Known {
@@ -151,11 +151,16 @@ impl Results {
         self.documents = documents.clone();
         // a chance level is that of other documents' rows
         let chance = if documents.n_documents < MIN_DOCUMENTS { &[] } else { chance };
+        // of the spaces whose pairs are counted
+        let mut standardised: BTreeMap<usize, Arc<Standardised>> = BTreeMap::new();
         self.known = (self.plan.pairs.iter().enumerate())
             .map(|(p, pair)| {
-                let sums = [pair.source, pair.target].map(|space| &spaces[&space].sums);
-                let counted = candidates.get(&p).map(|c| (c.clone(), sums.map(Standardised::new)));
-                Known { n_rows: sums[0].n_rows, counted }
+                let mut of = |space: usize| {
+                    let new = || Arc::new(Standardised::new(&spaces[&space].sums));
+                    standardised.entry(space).or_insert_with(new).clone()
+                };
+                let counted = candidates.get(&p).map(|c| (c.clone(), [pair.source, pair.target].map(&mut of)));
+                Known { n_rows: spaces[&pair.source].sums.n_rows, counted }
             })
             .collect();
         let filters = &self.plan.spec.estimate.filters;

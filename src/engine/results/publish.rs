@@ -3,7 +3,7 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::event::{Event, Observer, SnapshotFacts};
-use crate::engine::message::{Control, SavedFile, Spaces};
+use crate::engine::message::{Checkpoint, Control, Next, SavedFile, Spaces};
 use crate::engine::results::due::Due;
 use crate::engine::results::judged::{Results, View};
 use crate::engine::results::saved_tiles::SavedTiles;
@@ -17,7 +17,7 @@ use crate::spec::{NullAt, StopRule};
 use crate::store::{
     Asked, Ended, Environment, FileRecord, Manifest, MergedRun, Origin, RunDir, SetRecord, StateFile, StateLayout,
 };
-use crate::table::{HistoryRow, SimilarityRow, write_into};
+use crate::table::{HistoryRow, Pair, Pairing, SimilarityRow, write_into};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,14 +95,14 @@ impl Publisher {
         let Some(control) = due.control.take() else { return Ok(()) };
         debug_assert_eq!(control.t, t);
         let shared = self.shared.clone();
+        let (next, ended) = (control.t + 1, self.ended(&control));
         if let Some(snapshot) = control.snapshot {
-            shared.timed(Stage::Publish, || self.publish(snapshot, &control, &due))?;
+            shared.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
         }
-        if control.checkpoint {
-            let cursor = (control.cursor.as_deref()).and_then(|c| serde_json::from_str(c).ok());
-            let cursor = cursor.expect("the source sends a cursor with every checkpoint");
-            let origin = Origin::Streamed { cursor, second_pass: control.second };
-            shared.timed(Stage::Checkpoint, || self.commit(&control, due.saved, origin))?;
+        if let Some(Checkpoint { cursor, second }) = control.checkpoint {
+            let cursor = serde_json::from_str(&cursor).expect("a cursor is plain data");
+            let origin = Origin::Streamed { cursor, second_pass: second };
+            shared.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due.saved, origin))?;
         }
         Ok(())
     }
@@ -113,28 +113,36 @@ impl Publisher {
     /// As [`Publisher::settle`].
     pub fn publish_merged(&mut self, rows: u64, batches: BatchIndex, runs: Vec<MergedRun>, mut due: Due) -> Result<()> {
         self.results.update(std::mem::take(&mut due.deltas));
-        let control =
-            Control { t: batches.saturating_sub(1), rows, snapshot: Some(1), last: true, ..Control::default() };
-        self.publish(1, &control, &due)?;
-        self.commit(&control, due.saved, Origin::Merged(runs))
+        self.publish(1, rows, batches, Ended::Corpus, &due)?;
+        self.commit(batches, rows, Ended::Corpus, due.saved, Origin::Merged(runs))
+    }
+
+    /// How the run has ended after a batch.
+    fn ended(&self, control: &Control) -> Ended {
+        match (control.next, self.plan.spec.estimate.stop_when) {
+            (Next::Batch | Next::SecondPass, _) => Ended::No,
+            (Next::Converged, Some(StopRule { churn_below, snapshots })) => Ended::StopRule { churn_below, snapshots },
+            (Next::End | Next::Converged, _) => Ended::Corpus,
+        }
     }
 
     /// Makes all tables of a snapshot, then publishes them as one set.
-    fn publish(&mut self, snapshot: u32, control: &Control, due: &Due) -> Result<()> {
+    fn publish(&mut self, snapshot: u32, rows: u64, next: BatchIndex, ended: Ended, due: &Due) -> Result<()> {
+        let last = ended != Ended::No;
         self.results.judge(due.facts())?;
-        let origin = origin(&self.plan, control.rows, snapshot, due.contexts);
-        let with_null = control.last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
+        let origin = origin(&self.plan, rows, snapshot, due.contexts);
+        let with_null = last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
-        let exact_end = control.last && !self.plan.is_sketched();
-        let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, control.t + 1, &due.saved));
+        let exact_end = last && !self.plan.is_sketched();
+        let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, next, &due.saved));
         let mut set = self.run.new_set()?;
         let similarities = make_tables(&mut set, &self.results, due, &origin, with_null, saved)?;
-        let rows = self.history_rows(snapshot, control.rows, &due.spaces, &similarities, due.contexts);
-        self.history.extend(rows.iter().cloned());
+        let of_pairs = self.history_rows(snapshot, rows, &due.spaces, &similarities, due.contexts);
+        self.history.extend(of_pairs.iter().cloned());
         self.look_whether_settled();
         write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
-        set.publish(self.about(snapshot, control.rows), control.last)?;
-        let facts = SnapshotFacts { snapshot, tokens: control.rows, pairs: rows };
+        set.publish(self.about(snapshot, rows), last)?;
+        let facts = SnapshotFacts { snapshot, tokens: rows, pairs: of_pairs };
         (self.observer)(Event::Snapshot(facts));
         Ok(())
     }
@@ -171,11 +179,18 @@ impl Publisher {
         self.history.last().map(|row| row.tokens)
     }
 
-    fn history_measures(&self) -> Vec<String> {
+    /// Pairing and measure of each score that `history` has a column of, in their order.
+    fn history_scores(&self) -> Vec<(Pairing, String)> {
         let estimate = &self.plan.spec.estimate;
-        let rows =
-            estimate.pairings.iter().flat_map(|p| estimate.measures.iter().map(move |m| format!("{}.{m}", p.as_str())));
-        rows.chain(estimate.activation_measures.iter().map(|m| format!("activations.{m}"))).collect()
+        let of_rows = (estimate.pairings.iter())
+            .flat_map(|&pairing| estimate.measures.iter().map(move |m| (pairing.into(), m.to_string())));
+        let of_activations = estimate.activation_measures.iter().map(|m| (Pairing::Activations, m.to_string()));
+        of_rows.chain(of_activations).collect()
+    }
+
+    /// Names of these columns.
+    fn history_measures(&self) -> Vec<String> {
+        self.history_scores().iter().map(|(pairing, measure)| format!("{}.{measure}", pairing.as_str())).collect()
     }
 
     fn history_rows(
@@ -186,20 +201,18 @@ impl Publisher {
         similarities: &[SimilarityRow],
         repeated: Option<Repeated>,
     ) -> Vec<HistoryRow> {
-        let measures = self.history_measures();
+        let scores = self.history_scores();
+        let values: BTreeMap<(&Pair, Pairing, &str), Option<f64>> = (similarities.iter())
+            .filter(|row| row.subset == "all")
+            .map(|row| ((&*row.pair, row.pairing, row.measure.as_str()), row.value))
+            .collect();
         let mut out = Vec::new();
         for p in 0..self.plan.pairs.len() {
             let table_pair = Arc::new(self.results.table_pair(p));
-            let values = (measures.iter())
-                .map(|name| {
-                    let is_it = |r: &&SimilarityRow| {
-                        r.subset == "all"
-                            && r.pair == table_pair
-                            && format!("{}.{}", r.pairing.as_str(), r.measure) == *name
-                    };
-                    similarities.iter().find(is_it).and_then(|r| r.value)
-                })
-                .collect();
+            let value = |(pairing, measure): &(Pairing, String)| {
+                values.get(&(&*table_pair, *pairing, measure.as_str())).copied().flatten()
+            };
+            let values = scores.iter().map(value).collect();
             out.push(HistoryRow {
                 snapshot,
                 tokens,
@@ -221,8 +234,14 @@ impl Publisher {
         }
     }
 
-    fn commit(&mut self, control: &Control, saved: Vec<SavedFile>, origin: Origin) -> Result<()> {
-        let next = control.t + 1;
+    fn commit(
+        &mut self,
+        next: BatchIndex,
+        rows: u64,
+        ended: Ended,
+        saved: Vec<SavedFile>,
+        origin: Origin,
+    ) -> Result<()> {
         // decimal text does not bring every f64 back, so numbers are saved as they are; here alone NaN stands for none
         let numbers: Vec<f64> =
             self.history.iter_mut().flat_map(numbers_of).map(|number| number.unwrap_or(f64::NAN)).collect();
@@ -243,14 +262,9 @@ impl Publisher {
         let published: StateFile = file.finish()?;
         let mut manifest = Manifest::new(self.parts.0.clone(), self.parts.1.clone());
         manifest.next_batch = next;
-        manifest.rows = control.rows;
+        manifest.rows = rows;
         manifest.snapshot = self.history.last().map_or(0, |h| h.snapshot);
-        let rule = self.plan.spec.estimate.stop_when.filter(|_| control.settled);
-        manifest.ended = match rule {
-            _ if !control.last => Ended::No,
-            Some(StopRule { churn_below, snapshots }) => Ended::StopRule { churn_below, snapshots },
-            None => Ended::Corpus,
-        };
+        manifest.ended = ended;
         manifest.origin = origin;
         manifest.asked = self.asked.clone();
         manifest.environment = Environment::here();
@@ -259,7 +273,7 @@ impl Publisher {
             .chain([(published.path, published.record)])
             .collect();
         self.run.commit(&manifest)?;
-        (self.observer)(Event::Checkpoint { tokens: control.rows, finished: control.last });
+        (self.observer)(Event::Checkpoint { tokens: rows, finished: manifest.is_finished() });
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use crate::matching::Standardised;
 use crate::plan::Plan;
 use crate::store::{FileRecord, Manifest, RunDir, StateReader};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The tiles of a checkpoint, opened when they are asked for.
 pub struct SavedTiles<'a> {
@@ -17,12 +18,14 @@ pub struct SavedTiles<'a> {
     manifest: Manifest,
     /// By index: a tile's file, and where in it each of its rows stands.
     open: BTreeMap<usize, (StateReader, BTreeMap<u32, usize>)>,
+    /// By space: what its sums give to a correlation.
+    standardised: BTreeMap<usize, Arc<Standardised>>,
 }
 
 impl<'a> SavedTiles<'a> {
     /// Of a committed checkpoint.
     pub fn of_manifest(run: &'a RunDir, plan: &'a Plan, manifest: &Manifest) -> Self {
-        SavedTiles { run, plan, manifest: manifest.clone(), open: BTreeMap::new() }
+        SavedTiles { run, plan, manifest: manifest.clone(), open: BTreeMap::new(), standardised: BTreeMap::new() }
     }
 
     /// Of the checkpoint before `next` that is about to be committed.
@@ -31,7 +34,7 @@ impl<'a> SavedTiles<'a> {
         manifest.next_batch = next;
         manifest.files =
             (files.iter()).map(|f| (f.path.clone(), FileRecord { size: f.size, blake3: f.digest.clone() })).collect();
-        SavedTiles { run, plan, manifest, open: BTreeMap::new() }
+        SavedTiles { run, plan, manifest, open: BTreeMap::new(), standardised: BTreeMap::new() }
     }
 
     /// Correlations of `sources` with `targets` of a pair of SAEs, `[n_sources, n_targets]`, by the plan's rules; 0 where one
@@ -48,7 +51,10 @@ impl<'a> SavedTiles<'a> {
     ) -> Result<Matrix<f64>> {
         let (plan, rules) = (self.plan, self.plan.spec.estimate.rules);
         let at = plan.pairs[pair];
-        let [a, b] = [at.source, at.target].map(|s| Standardised::by(&spaces[&s].sums, rules));
+        let [a, b] = [at.source, at.target].map(|s| {
+            let new = || Arc::new(Standardised::by(&spaces[&s].sums, rules));
+            self.standardised.entry(s).or_insert_with(new).clone()
+        });
         let mut out = Matrix::zeros(sources.len(), targets.len());
         for (i, &source) in sources.iter().enumerate() {
             let row = self.row(pair, source)?;
