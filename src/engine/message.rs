@@ -180,22 +180,33 @@ pub struct RawMoments {
     pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
 }
 
+/// A latent's partner of one rank, as it comes in to the views and as they hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BestRow {
+    pub direction: Direction,
+    pub pair: u32,
+    /// The latent that picks.
+    pub latent: u32,
+    /// 0 is the best.
+    pub rank: u8,
+    pub partner: u32,
+    pub correlation: Correlation,
+}
+
 /// A row that the views are maintained from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ViewInput {
-    /// A source latent's partner of this rank (0 = best).
-    Forward { pair: u32, source: u32, rank: u8, target: u32, correlation: Correlation },
-    /// A target latent's partner of this rank, where one worker knows all of the pair.
-    RankedBackward { pair: u32, target: u32, rank: u8, source: u32, correlation: Correlation },
+    /// From the worker that knows all partners of the latent.
+    Best(BestRow),
     /// One worker's candidate for a target latent.
-    Backward { pair: u32, target: u32, source: u32, correlation: Correlation },
+    Candidate { pair: u32, target: u32, source: u32, correlation: Correlation },
 }
 
 /// A row of the maintained views.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ViewRow {
-    /// `partner` is the latent's partner of this rank.
-    Best { direction: Direction, pair: u32, latent: u32, rank: u8, partner: u32, correlation: Correlation },
+    /// A latent's partner of one rank.
+    Best(BestRow),
     /// Each is the other's best.
     Mutual { pair: u32, source: u32, target: u32 },
 }

@@ -10,7 +10,7 @@
 //! Every collection has the same key and value type, three and three integers: differential's arrangements are generic,
 //! and one set of them compiles in a fifth of the time of eight.
 
-use crate::engine::message::{Folded, ViewInput, ViewRow};
+use crate::engine::message::{BestRow, Folded, ViewInput, ViewRow};
 use crate::ids::BatchIndex;
 use crate::matching::{Correlation, Direction};
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
@@ -38,21 +38,19 @@ pub fn views<'scope>(
 
     // key: direction, pair, picking latent; value: rank, partner, correlation
     let whole: Rows = input.clone().flat_map(|row| match row {
-        ViewInput::Forward { pair, source, rank, target, correlation } => {
-            Some(([FORWARD, pair, source], [u64::from(rank), u64::from(target), correlation.value().to_bits()]))
-        }
-        ViewInput::RankedBackward { pair, target, rank, source, correlation } => {
-            Some(([BACKWARD, pair, target], [u64::from(rank), u64::from(source), correlation.value().to_bits()]))
-        }
-        _ => None,
+        ViewInput::Best(BestRow { direction, pair, latent, rank, partner, correlation }) => Some((
+            [number(direction), pair, latent],
+            [u64::from(rank), u64::from(partner), correlation.value().to_bits()],
+        )),
+        ViewInput::Candidate { .. } => None,
     });
     let candidates: Rows = input.flat_map(|row| match row {
         // ascending values are then: best correlation first, of equals the lower source
-        ViewInput::Backward { pair, target, source, correlation } => Some((
+        ViewInput::Candidate { pair, target, source, correlation } => Some((
             [BACKWARD, pair, target],
             [descending(correlation), u64::from(source), correlation.value().to_bits()],
         )),
-        _ => None,
+        ViewInput::Best(_) => None,
     });
     let backward = reduce(candidates, move |candidates, out| {
         for (rank, candidate) in candidates.iter().take(best).enumerate() {
@@ -75,19 +73,23 @@ pub fn views<'scope>(
         .map(|([pair, source, target], _)| ViewRow::Mutual { pair, source, target });
 
     best_rows
-        .map(|([direction, pair, latent], [rank, partner, correlation])| ViewRow::Best {
-            direction: side(direction),
-            pair,
-            latent,
-            rank: rank as u8,
-            partner: partner as u32,
-            correlation: Correlation::new(f64::from_bits(correlation)).expect("it was one"),
+        .map(|([direction, pair, latent], [rank, partner, correlation])| {
+            let correlation = Correlation::new(f64::from_bits(correlation)).expect("it was one");
+            let (direction, rank, partner) = (side(direction), rank as u8, partner as u32);
+            ViewRow::Best(BestRow { direction, pair, latent, rank, partner, correlation })
         })
         .concat(mutual)
 }
 
 const FORWARD: u32 = 0;
 const BACKWARD: u32 = 1;
+
+fn number(direction: Direction) -> u32 {
+    match direction {
+        Direction::Forward => FORWARD,
+        Direction::Backward => BACKWARD,
+    }
+}
 
 fn side(direction: u32) -> Direction {
     if direction == FORWARD { Direction::Forward } else { Direction::Backward }

@@ -1,10 +1,10 @@
 //! What one worker says of its sums at a snapshot: which best partners changed, and what the tables need besides.
 
 use crate::engine::fold::held::{Fold, Held, OwnedCross, OwnedTile};
-use crate::engine::message::{ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
+use crate::engine::message::{BestRow, ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{
-    BestPartners, Partner, Rules, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted,
+    BestPartners, Direction, Rules, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted,
     match_tiles,
 };
 use crate::moments::CrossTile;
@@ -79,19 +79,19 @@ impl Fold {
             merge_all(&mut backward[at], &found.backward, keep);
         }
         for (pair, targets) in backward.into_iter().enumerate() {
+            let whole = whole_at_owner(&plan, pair);
             for (target, partners) in targets.into_iter().enumerate() {
                 let said = &mut self.said_backward[pair][target];
-                let (target, whole) = (target as u32, whole_at_owner(&plan, pair));
-                let row = |rank: usize, p: &Partner| {
-                    let (pair, rank, source, correlation) = (pair as u32, rank as u8, p.latent, p.correlation);
-                    if whole {
-                        ViewInput::RankedBackward { pair, target, rank, source, correlation }
-                    } else {
-                        ViewInput::Backward { pair, target, source, correlation }
-                    }
-                };
+                let (direction, pair, latent) = (Direction::Backward, pair as u32, target as u32);
                 let rows = |partners: &BestPartners| -> Vec<ViewInput> {
-                    partners.as_slice().iter().enumerate().map(|(rank, p)| row(rank, p)).collect()
+                    let candidate = |row: BestRow| ViewInput::Candidate {
+                        pair,
+                        target: latent,
+                        source: row.partner,
+                        correlation: row.correlation,
+                    };
+                    let best = best_rows(direction, pair, latent, partners);
+                    best.map(|row| if whole { ViewInput::Best(row) } else { candidate(row) }).collect()
                 };
                 if *said != partners {
                     say_changes(rows(said), rows(&partners), &mut out);
@@ -218,20 +218,26 @@ fn say_sources(
     for (i, (said, partners)) in said.iter_mut().zip(found).enumerate() {
         let (pair, source) = (at as u32, (first + i) as u32);
         let rows = |partners: &BestPartners| -> Vec<ViewInput> {
-            let row = |(rank, p): (usize, &Partner)| ViewInput::Forward {
-                pair,
-                source,
-                rank: rank as u8,
-                target: p.latent,
-                correlation: p.correlation,
-            };
-            partners.as_slice().iter().enumerate().map(row).collect()
+            best_rows(Direction::Forward, pair, source, partners).map(ViewInput::Best).collect()
         };
         if *said != partners {
             say_changes(rows(said), rows(&partners), out);
             *said = partners;
         }
     }
+}
+
+/// A latent's partners as rows of the views, best first.
+fn best_rows(
+    direction: Direction,
+    pair: u32,
+    latent: u32,
+    partners: &BestPartners,
+) -> impl Iterator<Item = BestRow> + '_ {
+    (partners.as_slice().iter().enumerate()).map(move |(rank, p)| {
+        let (rank, partner, correlation) = (rank as u8, p.latent, p.correlation);
+        BestRow { direction, pair, latent, rank, partner, correlation }
+    })
 }
 
 fn merge_all(all: &mut [BestPartners], more: &[BestPartners], keep: usize) {
@@ -242,7 +248,7 @@ fn merge_all(all: &mut [BestPartners], more: &[BestPartners], keep: usize) {
 
 /// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.
 fn say_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
-    let gone = old.iter().filter(|r| !new.contains(r)).cloned().map(|r| Folded::Delta(r, -1));
-    let come = new.iter().filter(|r| !old.contains(r)).cloned().map(|r| Folded::Delta(r, 1));
+    let gone = old.iter().filter(|r| !new.contains(r)).copied().map(|r| Folded::Delta(r, -1));
+    let come = new.iter().filter(|r| !old.contains(r)).copied().map(|r| Folded::Delta(r, 1));
     out.extend(gone.chain(come));
 }

@@ -1,7 +1,7 @@
 //! What is known of matches at a snapshot: the views, judged by the filters and compared with chance.
 
 use crate::corpus::Tokenizer;
-use crate::engine::message::{ChanceSnapshot, Spaces, ViewRow};
+use crate::engine::message::{BestRow, ChanceSnapshot, Spaces, ViewRow};
 use crate::engine::results::latent_facts::{facts_of, members_of};
 use crate::error::Result;
 use crate::matching::{
@@ -127,7 +127,7 @@ impl Results {
 
     fn apply(&mut self, row: &ViewRow, come: bool) {
         match *row {
-            ViewRow::Best { direction, pair, latent, rank, partner, correlation } => {
+            ViewRow::Best(BestRow { direction, pair, latent, rank, partner, correlation }) => {
                 self.views[pair as usize][side(direction)].best[latent as usize][rank as usize] =
                     come.then_some(Partner { latent: partner, correlation });
             }

@@ -1,7 +1,7 @@
 //! The rows of the match views from all of their input at once: for sums that are read back, and the oracle of the views that a
 //! dataflow maintains.
 
-use crate::engine::message::{Folded, ViewInput, ViewRow};
+use crate::engine::message::{BestRow, Folded, ViewInput, ViewRow};
 use crate::matching::{Correlation, Direction};
 use crate::plan::Plan;
 use std::collections::BTreeMap;
@@ -23,14 +23,14 @@ pub fn scan(inputs: impl IntoIterator<Item = ViewInput>, best: usize) -> Vec<Vie
     let mut first: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     for input in inputs {
         match input {
-            ViewInput::Forward { pair, source: latent, rank, target: partner, correlation } => {
-                if rank == 0 {
-                    first.insert((pair, latent), partner);
+            ViewInput::Best(row) if row.direction == Direction::Forward => {
+                if row.rank == 0 {
+                    first.insert((row.pair, row.latent), row.partner);
                 }
-                out.push(ViewRow::Best { direction: Direction::Forward, pair, latent, rank, partner, correlation });
+                out.push(ViewRow::Best(row));
             }
-            ViewInput::Backward { pair, target, source, correlation }
-            | ViewInput::RankedBackward { pair, target, source, correlation, .. } => {
+            ViewInput::Candidate { pair, target, source, correlation }
+            | ViewInput::Best(BestRow { pair, latent: target, partner: source, correlation, .. }) => {
                 candidates.entry((pair, target)).or_default().push((std::cmp::Reverse(correlation), source));
             }
         }
@@ -39,7 +39,7 @@ pub fn scan(inputs: impl IntoIterator<Item = ViewInput>, best: usize) -> Vec<Vie
         sources.sort_unstable();
         for (rank, &(std::cmp::Reverse(correlation), source)) in sources.iter().take(best).enumerate() {
             let (direction, rank) = (Direction::Backward, rank as u8);
-            out.push(ViewRow::Best { direction, pair, latent: target, rank, partner: source, correlation });
+            out.push(ViewRow::Best(BestRow { direction, pair, latent: target, rank, partner: source, correlation }));
         }
         if first.get(&(pair, sources[0].1)) == Some(&target) {
             out.push(ViewRow::Mutual { pair, source: sources[0].1, target });

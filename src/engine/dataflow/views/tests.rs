@@ -27,18 +27,19 @@ fn inputs(grid: &Grid, best: usize, workers: usize) -> Vec<BTreeSet<ViewInput>> 
                 backward[t].offer(Partner { latent: s as u32, correlation: correlation(c) }, best);
             }
             for (rank, p) in forward.as_slice().iter().enumerate() {
-                out.insert(ViewInput::Forward {
+                out.insert(ViewInput::Best(BestRow {
+                    direction: Direction::Forward,
                     pair: 0,
-                    source: s as u32,
+                    latent: s as u32,
                     rank: rank as u8,
-                    target: p.latent,
+                    partner: p.latent,
                     correlation: p.correlation,
-                });
+                }));
             }
         }
         for (t, best) in backward.iter().enumerate() {
             for p in best.as_slice() {
-                out.insert(ViewInput::Backward {
+                out.insert(ViewInput::Candidate {
                     pair: 0,
                     target: t as u32,
                     source: p.latent,
@@ -66,14 +67,14 @@ fn plain(grid: &Grid, best: usize) -> BTreeSet<ViewRow> {
         for latent in 0..n {
             let all = ranked(direction, latent);
             for (rank, &(partner, c)) in all.iter().take(best).enumerate() {
-                out.insert(ViewRow::Best {
+                out.insert(ViewRow::Best(BestRow {
                     direction,
                     pair: 0,
                     latent: latent as u32,
                     rank: rank as u8,
                     partner,
                     correlation: correlation(c),
-                });
+                }));
             }
             let t = all[0].0 as usize;
             if direction == Direction::Forward && ranked(Direction::Backward, t)[0].0 == latent as u32 {
@@ -95,14 +96,14 @@ fn maintained(snapshots: Vec<Vec<BTreeSet<ViewInput>>>, best: usize, workers: us
         let mut changes = Vec::new();
         for (t, snapshot) in snapshots.iter().enumerate() {
             let now = &snapshot[index];
-            changes.extend(said.difference(now).map(|r| (Folded::Delta(r.clone(), -1), t as u64)));
-            changes.extend(now.difference(&said).map(|r| (Folded::Delta(r.clone(), 1), t as u64)));
+            changes.extend(said.difference(now).map(|r| (Folded::Delta(*r, -1), t as u64)));
+            changes.extend(now.difference(&said).map(|r| (Folded::Delta(*r, 1), t as u64)));
             said.clone_from(now);
         }
         let sink = sink.clone();
         worker.dataflow::<u64, _, _>(|scope| {
             let stream = changes.to_stream(scope);
-            views(stream, best).inspect(move |(row, t, diff)| sink.lock().unwrap().push((row.clone(), *t, *diff)));
+            views(stream, best).inspect(move |(row, t, diff)| sink.lock().unwrap().push((*row, *t, *diff)));
         });
     })
     .unwrap();
@@ -111,7 +112,7 @@ fn maintained(snapshots: Vec<Vec<BTreeSet<ViewInput>>>, best: usize, workers: us
         .map(|t| {
             let mut net: std::collections::BTreeMap<ViewRow, isize> = Default::default();
             for (row, _, diff) in deltas.iter().filter(|d| d.1 <= t) {
-                *net.entry(row.clone()).or_default() += diff;
+                *net.entry(*row).or_default() += diff;
             }
             net.into_iter()
                 .filter(|(_, n)| *n != 0)
