@@ -17,8 +17,8 @@ use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary};
 use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
-    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text, inspect,
-    read_tables, write_atomic,
+    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text,
+    inspect, read_tables, write_atomic,
 };
 use crate::units::thousands;
 use signal_hook::consts::{SIGINT, SIGTERM};
