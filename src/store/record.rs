@@ -44,6 +44,8 @@ pub enum Origin {
         /// Where the corpus stands, in the corpus' own words; null before the first batch.
         cursor: Value,
         /// The second pass, from the end of the first on.
+        // so that a missing key is no `None`
+        #[serde(deserialize_with = "Option::deserialize")]
         second_pass: Option<SecondPass>,
     },
     /// From other runs, in this order.
