@@ -69,6 +69,9 @@ fn what_changed_since_the_sums_were_made_is_named_by_every_command() {
     }
     let page = std::fs::read_to_string(b.join("report.html")).unwrap();
     assert!(!page.contains("min_active = 4") && !page.contains("\"map\":{"), "nothing is drawn with it");
+    // from a file that asks for the same in other words, which is the run's own from now on
+    let given = std::fs::read_to_string(&flows[1]).unwrap();
+    std::fs::write(&flows[1], format!("# a word more\n{given}")).unwrap();
     let (code, text) = said(&["run", "--out"], &[&b, &flows[1]]);
     assert!(code == 0 && text.contains("is written anew"), "{text}");
     assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(&flows[1]).unwrap());
