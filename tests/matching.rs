@@ -3,7 +3,7 @@
 use cognate::linalg::Matrix;
 use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
 use cognate::matching::{
-    BestPartners, Filters, LatentFacts, MatchCounts, NonConcept, OneToOne, Partner, Rules, Side, Standardised, chances,
+    BestPartners, Filters, LatentFacts, MatchCounts, OneToOne, Partner, Rules, Side, Standardised, TokenClass, chances,
     count_matches, judge, kept, match_tile,
 };
 use cognate::moments::{ByLatent, CrossTile, LatentSums, document_rotation};
@@ -223,7 +223,7 @@ fn batches_and_tiles_of_any_size_give_the_same_bits() {
 
 /// What the filters know of each latent of a side; the labels are the strings of the five largest values, ties and what is
 /// missing by the lowest row, as the fixture says.
-fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[NonConcept]) -> Vec<LatentFacts> {
+fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[TokenClass]) -> Vec<LatentFacts> {
     let numbers: BTreeMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
     (0..x.n_cols())
         .map(|j| {
@@ -266,7 +266,7 @@ fn filtered_sets_are_those_of_the_fixture_and_the_published_pairs_those_of_the_a
     let reference = std::fs::read(folder().join("reference.safetensors")).unwrap();
     let [a, b] = read::activations();
     let streamed = stream(&a, &b, 500, 64);
-    let list = [NonConcept::Pipeline];
+    let list = [TokenClass::Pipeline];
     let facts_a = facts(&a, &streamed.sums_a, &tokens, &list);
     let facts_b = facts(&b, &streamed.sums_b, &tokens, &list);
     let pairs = |value: &serde_json::Value| -> Vec<[u64; 2]> { serde_json::from_value(value.clone()).unwrap() };

@@ -1,7 +1,7 @@
 //! `cognate doctor`: is every SAE read where, and as, it was trained?
 
 use crate::cli::fetch::fetch_all;
-use crate::cli::progress::Voice;
+use crate::cli::progress::Console;
 use crate::doctor::{Diagnosis, Verdict, diagnose, rounded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Plan;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// the mean does, or is contradicted by the SAE's own files.
 pub fn doctor(flow: &Path, tokens: u64, json: bool) -> Result<ExitCode> {
     let (mut spec, _) = DataflowSpec::read(flow)?;
-    let voice = if json { Voice::Quiet } else { Voice::new(false, false) };
+    let voice = if json { Console::Quiet } else { Console::new(false, false) };
     fetch_all(&mut spec, voice)?;
     let plan = Plan::for_doctor(spec)?;
     plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));

@@ -1,6 +1,6 @@
 //! Brings here what a request names by its repository, `hf:…`, before anything else begins.
 
-use crate::cli::progress::Voice;
+use crate::cli::progress::Console;
 use crate::error::Result;
 use crate::hub::{self, Reference, Step, Want};
 use crate::ids::SiteName;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// Those of [`hub::fetch`], with the model's or SAE's name.
-pub fn fetch_all(spec: &mut DataflowSpec, voice: Voice) -> Result<()> {
+pub fn fetch_all(spec: &mut DataflowSpec, voice: Console) -> Result<()> {
     let used: BTreeSet<SiteName> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
     for (name, model) in spec.models.iter_mut().filter(|(name, _)| used.iter().any(|site| site.model == **name)) {
         let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
@@ -40,7 +40,7 @@ fn as_text(path: PathBuf) -> String {
 ///
 /// # Errors
 /// Those of [`hub::fetch`].
-pub fn fetch(path: &str, want: Want, voice: Voice) -> Result<PathBuf> {
+pub fn fetch(path: &str, want: Want, voice: Console) -> Result<PathBuf> {
     let current: RefCell<Option<(String, ProgressBar)>> = RefCell::default();
     let tell = |step: &Step| {
         let mut current = current.borrow_mut();
@@ -57,9 +57,9 @@ pub fn fetch(path: &str, want: Want, voice: Voice) -> Result<PathBuf> {
     hub::fetch(path, want, &tell)
 }
 
-fn begin(step: &Step, path: &str, voice: Voice) -> ProgressBar {
+fn begin(step: &Step, path: &str, voice: Console) -> ProgressBar {
     let repository = Reference::parse(path).ok().flatten().map_or_else(String::new, |r| r.repository);
-    if voice != Voice::Terminal {
+    if voice != Console::Terminal {
         voice.say(&format!("fetching {} of {repository}, {}", step.file, human_bytes(step.size_bytes)));
         return ProgressBar::hidden();
     }

@@ -1,7 +1,7 @@
 //! What of a run that is taken up again is not as it was left, beside its state? The dataflow file that it keeps is written
 //! anew, and tables that are lost, damaged or of another moment are made again from the sums. Either is said.
 
-use crate::cli::progress::Voice;
+use crate::cli::progress::Console;
 use crate::engine::{Loaded, remake};
 use crate::error::Result;
 use crate::plan::Plan;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// `Machine` when the directory cannot be written.
-pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: Voice) -> Result<()> {
+pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: Console) -> Result<()> {
     let kept = std::fs::read_to_string(run.dataflow()).ok().map(|kept| digest_of_text(&kept));
     if kept.is_some_and(|kept| kept == manifest.asked.dataflow) {
         return Ok(());
@@ -32,7 +32,7 @@ pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: V
 ///
 /// # Errors
 /// Those of reading tables and sums, of scoring and of writing.
-pub fn mend_tables(run: &Arc<RunDir>, plan: &Arc<Plan>, manifest: &Manifest, voice: Voice) -> Result<()> {
+pub fn mend_tables(run: &Arc<RunDir>, plan: &Arc<Plan>, manifest: &Manifest, voice: Console) -> Result<()> {
     let (faults, published) = match TableSet::look(run)? {
         FoundTables::None if manifest.snapshot == 0 => return Ok(()),
         FoundTables::None => (vec!["they are not there".to_string()], None),

@@ -36,7 +36,7 @@ mod show;
 mod status;
 
 use crate::cli::args::{Cli, Command};
-use crate::cli::progress::Voice;
+use crate::cli::progress::Console;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
 use clap::Parser;
@@ -79,12 +79,12 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),
         Command::Activations { model, tokens, hookpoints, out } => {
-            let model = fetch::fetch(&model, Want::Weights, Voice::new(false, false))?;
+            let model = fetch::fetch(&model, Want::Weights, Console::new(false, false))?;
             activations::activations(&model, &tokens, &hookpoints, &out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Encode { sae, input, tensor, out, decode, format } => {
-            let voice = Voice::new(false, false);
+            let voice = Console::new(false, false);
             let sae = fetch::fetch(&sae, Want::Sae, voice)?;
             if let Some(warning) = encode::encode(&sae, &input, tensor.as_deref(), &out, decode, format)? {
                 voice.warn(&warning);

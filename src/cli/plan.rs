@@ -2,7 +2,7 @@
 
 use crate::cli::machine::limit;
 use crate::cli::measure::Measured;
-use crate::cli::progress::Voice;
+use crate::cli::progress::Console;
 use crate::cli::recorded::settled_cross;
 use crate::corpus::Sample;
 use crate::error::Result;
@@ -26,8 +26,8 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
     // what is measured must be here whole
     let mut plan = if measure { Plan::new(spec)? } else { Plan::outline(spec)? };
     let limit = limit(memory_limit)?;
-    plan.settle_cross(limit, known);
-    plan.settle_screens(limit);
+    plan.decide_cross(limit, known);
+    plan.decide_screens(limit);
     let fits = plan.check_memory(limit);
     let plan = Arc::new(plan);
     let measured = if measure && fits.is_ok() { Some(Measured::of(&plan)?) } else { None };
@@ -37,7 +37,7 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
         println!("{out}");
     } else {
         print!("{}{}", as_text(&plan), measured.map_or(String::new(), |m| m.as_text()));
-        let voice = Voice::new(false, false);
+        let voice = Console::new(false, false);
         plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     }
     fits?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// How to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
+pub enum Console {
     /// Errors only.
     Quiet,
     /// One JSON object a line, on standard output.
@@ -25,39 +25,39 @@ pub enum Voice {
     Plain,
 }
 
-impl Voice {
+impl Console {
     /// By the flags, and by whether a person sits there.
     pub fn new(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
-            (true, _) => Voice::Quiet,
-            (_, true) => Voice::Json,
-            _ if std::io::stderr().is_terminal() => Voice::Terminal,
-            _ => Voice::Plain,
+            (true, _) => Console::Quiet,
+            (_, true) => Console::Json,
+            _ if std::io::stderr().is_terminal() => Console::Terminal,
+            _ => Console::Plain,
         }
     }
 
     /// The plan, before work starts.
     pub fn plan(self, text: &str, json: &serde_json::Value) {
         match self {
-            Voice::Quiet => {}
-            Voice::Json => println!("{}", json!({ "event": "plan", "plan": json })),
-            Voice::Terminal | Voice::Plain => eprint!("{text}"),
+            Console::Quiet => {}
+            Console::Json => println!("{}", json!({ "event": "plan", "plan": json })),
+            Console::Terminal | Console::Plain => eprint!("{text}"),
         }
     }
 
     /// A sentence.
     pub fn say(self, text: &str) {
         match self {
-            Voice::Quiet => {}
-            Voice::Json => println!("{}", json!({ "event": "note", "text": text })),
-            Voice::Terminal | Voice::Plain => eprintln!("{text}"),
+            Console::Quiet => {}
+            Console::Json => println!("{}", json!({ "event": "note", "text": text })),
+            Console::Terminal | Console::Plain => eprintln!("{text}"),
         }
     }
 
     /// A sentence that should not be missed.
     pub fn warn(self, text: &str) {
         match self {
-            Voice::Json => println!("{}", json!({ "event": "warning", "text": text })),
+            Console::Json => println!("{}", json!({ "event": "warning", "text": text })),
             _ => eprintln!("warning: {text}"),
         }
     }
@@ -65,16 +65,16 @@ impl Voice {
     /// What came of it.
     pub fn summary(self, summary: &Summary) {
         match self {
-            Voice::Quiet => {}
-            Voice::Json => println!("{}", summary.as_json()),
-            Voice::Terminal | Voice::Plain => print!("{}", summary.as_text()),
+            Console::Quiet => {}
+            Console::Json => println!("{}", summary.as_json()),
+            Console::Terminal | Console::Plain => print!("{}", summary.as_text()),
         }
     }
 }
 
 /// Watches a run and speaks of it.
-pub struct Watch {
-    voice: Voice,
+pub struct Progress {
+    voice: Console,
     bar: ProgressBar,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -82,8 +82,8 @@ pub struct Watch {
 }
 
 /// Tells of events; lives on a worker's thread.
-pub struct Teller {
-    voice: Voice,
+pub struct EventPrinter {
+    voice: Console,
     bar: ProgressBar,
     settled: Arc<AtomicU64>,
     last: Mutex<Instant>,
@@ -92,11 +92,11 @@ pub struct Teller {
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-impl Watch {
+impl Progress {
     /// Starts to watch; `leads` is false in processes that have nothing to tell.
-    pub fn start(voice: Voice, shared: Arc<Shared>, max_tokens: u64, first_rows: u64, leads: bool) -> Watch {
+    pub fn start(voice: Console, shared: Arc<Shared>, max_tokens: u64, first_rows: u64, leads: bool) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
-        if voice == Voice::Terminal && leads {
+        if voice == Console::Terminal && leads {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
             let style =
                 ProgressStyle::with_template("{bar:24} {percent:>3} % {msg}").expect("the template is well formed");
@@ -108,13 +108,13 @@ impl Watch {
             let (bar, done, settled) = (bar.clone(), done.clone(), settled.clone());
             std::thread::spawn(move || watch(voice, &shared, max_tokens, first_rows, &bar, &done, &settled))
         });
-        Watch { voice, bar, done, thread, settled }
+        Progress { voice, bar, done, thread, settled }
     }
 
     /// The one that tells of events.
     #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
-    pub fn teller(&self) -> Teller {
-        Teller {
+    pub fn teller(&self) -> EventPrinter {
+        EventPrinter {
             voice: self.voice,
             bar: self.bar.clone(),
             settled: self.settled.clone(),
@@ -134,7 +134,7 @@ impl Watch {
 
 #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
 fn watch(
-    voice: Voice,
+    voice: Console,
     shared: &Shared,
     max_tokens: u64,
     first_rows: u64,
@@ -177,11 +177,11 @@ fn watch(
         let message = format!("{} tokens, {doing}{settled}", thousands(rows));
         bar.set_position((share * 1000.0) as u64);
         bar.set_message(message.clone());
-        if voice == Voice::Plain && spoke.elapsed() >= LINE_EVERY {
+        if voice == Console::Plain && spoke.elapsed() >= LINE_EVERY {
             spoke = Instant::now();
             eprintln!("{:>3.0} %  {message}", 100.0 * share);
         }
-        if voice == Voice::Json && spoke.elapsed() >= LINE_EVERY {
+        if voice == Console::Json && spoke.elapsed() >= LINE_EVERY {
             spoke = Instant::now();
             println!(
                 "{}",
@@ -191,7 +191,7 @@ fn watch(
     }
 }
 
-impl Teller {
+impl EventPrinter {
     /// Tells of one event.
     #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
     pub fn tell(&self, event: &Event) {
@@ -208,7 +208,7 @@ impl Teller {
                 let mutual: u64 = facts.pairs.iter().map(|p| p.counts.n_mutual).sum();
                 let by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_mutual_null).sum();
                 match self.voice {
-                    Voice::Plain => eprintln!(
+                    Console::Plain => eprintln!(
                         "snapshot {:>3} at {} tokens: {} matches kept (chance {}), {} mutual (chance {}){}",
                         facts.snapshot,
                         thousands(facts.tokens),
@@ -218,17 +218,19 @@ impl Teller {
                         chance(by_chance),
                         churn.map_or(String::new(), |c| format!(", {:.1} % changed since the last", 100.0 * c)),
                     ),
-                    Voice::Json => println!(
+                    Console::Json => println!(
                         "{}",
                         json!({ "event": "snapshot", "snapshot": facts.snapshot, "tokens": facts.tokens, "n_kept": kept,
                                 "n_kept_null": kept_by_chance, "n_mutual": mutual, "n_mutual_null": by_chance, "churn": churn })
                     ),
-                    Voice::Terminal | Voice::Quiet => {}
+                    Console::Terminal | Console::Quiet => {}
                 }
             }
             Event::Checkpoint { tokens, finished } => match self.voice {
-                Voice::Json => println!("{}", json!({ "event": "checkpoint", "tokens": tokens, "finished": finished })),
-                Voice::Plain if !finished => {
+                Console::Json => {
+                    println!("{}", json!({ "event": "checkpoint", "tokens": tokens, "finished": finished }))
+                }
+                Console::Plain if !finished => {
                     let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
                     if last.elapsed() >= LINE_EVERY {
                         *last = Instant::now();

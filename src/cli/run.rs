@@ -6,7 +6,7 @@ use crate::cli::fetch::fetch_all;
 use crate::cli::machine::limit;
 use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text, sample_in_words};
-use crate::cli::progress::{Voice, Watch};
+use crate::cli::progress::{Console, Progress};
 use crate::cli::recorded::{ending, settled_cross};
 use crate::cli::{machine, report, score};
 use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
@@ -37,19 +37,19 @@ use std::time::Instant;
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let started = Instant::now();
     bound_arenas();
-    let voice = Voice::new(args.quiet, args.json);
+    let voice = Console::new(args.quiet, args.json);
     let cluster = cluster(args)?;
     let (mut spec, text) = DataflowSpec::read(&args.flow)?;
     if let Some(n) = args.max_tokens {
         spec.corpus.max_tokens = n;
     }
-    fetch_all(&mut spec, if cluster.process == 0 { voice } else { Voice::Quiet })?;
+    fetch_all(&mut spec, if cluster.process == 0 { voice } else { Console::Quiet })?;
     let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
     let mut plan = Plan::new(spec)?;
     let leads = cluster.process == 0;
     let limit = limit(args.memory_limit.as_deref())?;
-    plan.settle_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
-    plan.settle_screens(limit);
+    plan.decide_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
+    plan.decide_screens(limit);
     plan.check_memory(limit)?;
     if leads {
         voice.plan(&as_text(&plan), &as_json(&plan));
@@ -104,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let dataflow = resume.as_ref().map_or_else(|| digest_of_text(&text), |m| m.asked.dataflow.clone());
-    let watch = Watch::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
+    let watch = Progress::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
     let job = Job {
         plan: plan.clone(),
@@ -169,7 +169,7 @@ fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<Asked> {
 ///
 /// # Errors
 /// Those of reading and of the forward; `Gate`, naming the better readings, when a declared one is clearly not the best.
-fn check(plan: &Plan, loaded: &Loaded, voice: Voice) -> Result<()> {
+fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
     let CheckSpec { doctor: rule, tokens } = plan.spec.check;
     if rule == DoctorRule::Off || plan.spaces.iter().all(|s| s.is_raw()) {
         return Ok(());
@@ -238,7 +238,7 @@ fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
 }
 
 /// Says which records and documents were left out, and what was read as something else.
-fn warn_of_skips(shared: &Shared, voice: Voice) {
+fn warn_of_skips(shared: &Shared, voice: Console) {
     let n = shared.skipped_records.load(Ordering::Relaxed);
     if n > 0 {
         let first = shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()).join("; ");
@@ -266,7 +266,7 @@ fn warn_of_skips(shared: &Shared, voice: Voice) {
 const FEW_LABELLED: f64 = 0.5;
 
 /// Says which labels most documents had no value of.
-fn warn_of_labels(shared: &Shared, labels: &[String], voice: Voice) {
+fn warn_of_labels(shared: &Shared, labels: &[String], voice: Console) {
     let documents = shared.documents.load(Ordering::Relaxed);
     let labelled = shared.labelled.lock().unwrap_or_else(|e| e.into_inner());
     for (field, n) in labels.iter().zip(labelled.iter()) {
@@ -289,7 +289,7 @@ fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
 }
 
 /// The page is for people; a run whose page cannot be written is whole nevertheless.
-fn write_report(run: &RunDir, voice: Voice) {
+fn write_report(run: &RunDir, voice: Console) {
     match report::write(run, None, &run.report()) {
         Ok((_, faults)) => faults.iter().for_each(|fault| voice.warn(fault)),
         Err(e) => voice.warn(&format!("the report was not written: {e}; `cognate report` tries again")),
@@ -353,7 +353,7 @@ fn open_run(
     plan: &Plan,
     fresh: bool,
     leads: bool,
-    voice: &Voice,
+    voice: &Console,
 ) -> Result<(RunDir, Option<Manifest>)> {
     let run = if leads { RunDir::open_or_create(directory)? } else { RunDir::join(directory)? };
     if !leads {

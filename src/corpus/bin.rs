@@ -5,7 +5,7 @@
 
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;
-use super::record::{Limits, Opening, Place, Raw, RawBody};
+use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
 use super::window::Window;
 use crate::error::Result;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct BinReader {
     eos: Option<u32>,
     n_labels: usize,
     window: Option<Window>,
-    place: Place,
+    place: FilePosition,
     limits: Limits,
     broken: Option<Broken>,
 }
@@ -34,7 +34,7 @@ impl BinReader {
         width: u8,
         eos: Option<u32>,
         n_labels: usize,
-        place: Place,
+        place: FilePosition,
         limits: Limits,
     ) -> Result<BinReader> {
         let name = path.display().to_string();
@@ -88,7 +88,7 @@ impl BinReader {
             let at = window.place();
             let file_bytes = window.file_bytes();
             let record = self.place.record + u64::from(opens && n > 0);
-            self.place = Place { frame: at.frame, skip: at.skip, record, line: 0, inside: !closes, lead: 0 };
+            self.place = FilePosition { frame: at.frame, skip: at.skip, record, line: 0, inside: !closes, lead: 0 };
             if n == 0 && opens {
                 continue;
             }

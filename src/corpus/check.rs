@@ -5,7 +5,7 @@ use super::files::{CorpusFile, kind_of};
 use super::frame::allowed;
 use super::options::{BosRule, CorpusOptions, Format, OnBadRecord};
 use super::parquet::ParquetReader;
-use super::record::{Limits, Place};
+use super::record::{FilePosition, Limits};
 use super::sniff::sniff;
 use crate::error::{Error, Result};
 
@@ -20,7 +20,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
         has_fields |= matches!(format, Format::Jsonl | Format::Parquet);
         match (format, &options.ids) {
             (Format::Parquet, _) => {
-                let mut reader = ParquetReader::open(&file.path, options, Place::default(), limits)?;
+                let mut reader = ParquetReader::open(&file.path, options, FilePosition::default(), limits)?;
                 if let (Some(what), OnBadRecord::Error) = (reader.take_damage(), options.on_bad_record) {
                     return Err(Error::input(format!(
                         "read the corpus: {what}; mend it, or leave it out with on_bad_record = \"skip\""

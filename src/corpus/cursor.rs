@@ -2,7 +2,7 @@
 
 use super::cutter::{Carry, Counts};
 use super::files::CorpusFile;
-use super::record::Place;
+use super::record::FilePosition;
 use super::trail::{Chain, Trail};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -17,7 +17,7 @@ pub struct Cursor {
     pub(super) rows: u64,
     /// Contexts that the record at the standing's place has given to batches before.
     pub(super) handed_out: u64,
-    pub(super) standing: Standing,
+    pub(super) standing: ReaderState,
     /// What had been read with the record that is being handed out.
     pub(super) with_record: Chain,
     /// The file it stands in, as it was; `None` behind the last.
@@ -32,9 +32,9 @@ pub struct Cursor {
 
 /// What is known between two records.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Standing {
+pub(super) struct ReaderState {
     pub(super) file: usize,
-    pub(super) place: Place,
+    pub(super) place: FilePosition,
     pub(super) file_bytes: u64,
     /// What was read up to it.
     pub(super) trail: Trail,
@@ -59,7 +59,7 @@ impl Cursor {
     /// The position of batch `batch`; `with_record`: what was read up to `standing` and with the record that it stands before.
     pub(super) fn new(
         [batch, rows, handed_out]: [u64; 3],
-        standing: Standing,
+        standing: ReaderState,
         with_record: Chain,
         files: &[CorpusFile],
         earlier: Option<Box<Cursor>>,
@@ -103,7 +103,7 @@ impl Cursor {
         &self,
         files: &[CorpusFile],
         read: &mut dyn FnMut(usize, u64) -> Result<Again>,
-    ) -> Result<Place> {
+    ) -> Result<FilePosition> {
         let (n_before, trail) = (self.standing.file, &self.standing.trail);
         let here = files.get(n_before);
         if n_before > files.len() || here.map(|f| &f.path) != self.path.as_ref() {
@@ -149,7 +149,7 @@ impl Cursor {
 /// A file read again, up to a number of steps.
 pub(super) struct Again {
     pub(super) chain: Chain,
-    pub(super) place: Place,
+    pub(super) place: FilePosition,
     /// Whether nothing is behind.
     pub(super) at_end: bool,
 }

@@ -5,7 +5,7 @@ use super::files::{CorpusFile, kind_of};
 use super::jsonl::JsonlReader;
 use super::lenient::mended;
 use super::options::{CorpusOptions, Format, OnBadRecord};
-use super::record::{Limits, Place, RawBody};
+use super::record::{FilePosition, Limits, RawBody};
 use crate::error::Result;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -42,7 +42,7 @@ pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limit
     let mut bytes = 0;
     for file in files {
         let (Format::Jsonl, wrapping) = kind_of(&file.path, options.format)? else { continue };
-        let mut reader = JsonlReader::open(&file.path, wrapping, &lenient, Place::default(), limits)?;
+        let mut reader = JsonlReader::open(&file.path, wrapping, &lenient, FilePosition::default(), limits)?;
         while found.n < RECORDS && bytes < BYTES {
             let Some(raw) = reader.next()? else { break };
             let line = match raw.body {

@@ -6,8 +6,8 @@ use super::files::Wrapping;
 use super::json::{Record, json};
 use super::long::{decode, number_of, skeleton};
 use super::options::{CorpusOptions, OnBadRecord};
-use super::pieces::{boundary, first_piece, margin_before};
-use super::record::{Limits, Opening, Place, Raw, RawBody};
+use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
+use super::split::{boundary, first_piece, margin_before};
 use super::window::Window;
 use crate::error::Result;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(super) struct JsonlReader {
     wrapping: Wrapping,
     options: CorpusOptions,
     window: Option<Window>,
-    place: Place,
+    place: FilePosition,
     limits: Limits,
     broken: Option<Broken>,
 }
@@ -36,7 +36,7 @@ impl JsonlReader {
         path: &Path,
         wrapping: Wrapping,
         options: &CorpusOptions,
-        place: Place,
+        place: FilePosition,
         limits: Limits,
     ) -> Result<JsonlReader> {
         let (name, path, options) = (path.display().to_string(), path.to_path_buf(), options.clone());
@@ -197,7 +197,8 @@ impl JsonlReader {
         } else {
             let at = window.place();
             let lead = next_lead as u32;
-            self.place = Place { frame: at.frame, skip: at.skip, record: number, inside: true, lead, ..self.place };
+            self.place =
+                FilePosition { frame: at.frame, skip: at.skip, record: number, inside: true, lead, ..self.place };
         }
         Ok(self.raw(RawBody::Long { opening, text, piece: lead..end, surrogates, closes }))
     }
@@ -263,7 +264,8 @@ impl JsonlReader {
     fn step_over_line(&mut self) -> u64 {
         let at = self.window.as_ref().expect("a line was used up of an open window").place();
         let number = self.place.line + 1;
-        self.place = Place { frame: at.frame, skip: at.skip, record: number, line: number, inside: false, lead: 0 };
+        self.place =
+            FilePosition { frame: at.frame, skip: at.skip, record: number, line: number, inside: false, lead: 0 };
         number
     }
 

@@ -16,7 +16,6 @@
 //!
 //! Known limits: a Parquet page, and with it a row's text, is held whole.
 
-mod ahead;
 mod batch;
 mod bin;
 mod bytes;
@@ -37,12 +36,13 @@ mod long;
 mod options;
 mod parquet;
 mod parse;
-mod pieces;
+mod prefetch;
 mod reader;
 mod record;
 mod sample;
 mod sniff;
 mod special;
+mod split;
 mod stream;
 mod text;
 mod texts;

@@ -6,7 +6,7 @@
 
 use super::columns::{Columns, Rows, ids_at, text_at};
 use super::options::CorpusOptions;
-use super::record::{Limits, Opening, Place, Raw, RawBody};
+use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
 use crate::error::{Error, Result, caught};
 use arrow::array::{Array, StringArray};
 use parquet::arrow::ProjectionMask;
@@ -53,7 +53,7 @@ pub(super) struct ParquetReader {
     path: std::path::PathBuf,
     columns: Columns,
     limits: Limits,
-    place: Place,
+    place: FilePosition,
     meta: Option<ArrowReaderMetadata>,
     group: Option<ParquetRecordBatchReader>,
     rows: Option<Rows>,
@@ -67,7 +67,12 @@ impl ParquetReader {
     /// # Errors
     /// `Request` when the file or a column asked for is not there, of another type or compressed in a way that is not read; a
     /// damaged file comes as a bad record.
-    pub(super) fn open(path: &Path, options: &CorpusOptions, place: Place, limits: Limits) -> Result<ParquetReader> {
+    pub(super) fn open(
+        path: &Path,
+        options: &CorpusOptions,
+        place: FilePosition,
+        limits: Limits,
+    ) -> Result<ParquetReader> {
         let file = File::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
         let mut columns = Columns::new(options);
         let name = path.display().to_string();
@@ -114,7 +119,7 @@ impl ParquetReader {
                 Ok(Some(rows)) => self.rows = Some(rows),
                 Ok(None) => {
                     self.group = None;
-                    self.place = Place { frame: self.place.frame + 1, skip: 0, ..self.place };
+                    self.place = FilePosition { frame: self.place.frame + 1, skip: 0, ..self.place };
                 }
                 Err(Fault::Machine(what)) => {
                     return Err(Error::machine(format!("read the corpus file {}: {what}", self.name)));
@@ -211,8 +216,8 @@ impl ParquetReader {
         self.group = None;
         let record = self.place.record + lost;
         self.place = match good < n_rows {
-            true => Place { skip: good, record, ..self.place },
-            false => Place { frame: self.place.frame + 1, skip: 0, record, ..self.place },
+            true => FilePosition { skip: good, record, ..self.place },
+            false => FilePosition { frame: self.place.frame + 1, skip: 0, record, ..self.place },
         };
         let file_bytes = self.file_bytes(meta);
         Some(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: lost.max(1) } })
@@ -246,7 +251,7 @@ impl ParquetReader {
     /// Row `at` of the decoded ones.
     fn row(&mut self, meta: &ArrowReaderMetadata, at: usize) -> Result<Raw> {
         let record = self.place.record + 1;
-        self.place = Place { skip: self.place.skip + 1, record, ..self.place };
+        self.place = FilePosition { skip: self.place.skip + 1, record, ..self.place };
         let rows = self.rows.as_ref().expect("the row is one of the decoded ones");
         let text_of =
             |column: &Option<StringArray>| column.as_ref().filter(|c| c.is_valid(at)).map(|c| c.value(at).to_string());

@@ -4,15 +4,15 @@
 
 use super::json::{Record, json};
 use super::options::{BosRule, CorpusOptions, TextUnit};
-use super::pieces::{Windowed, boundary, ids_of, pieces, windowed};
-use super::record::{Limits, Opening, Place, Raw, RawBody};
+use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
+use super::split::{Windowed, boundary, ids_of, pieces, windowed};
 use super::tokenizer::Tokenizer;
 use super::trail::{Digest, digest_of};
 
 /// A record or a piece of one, ready to be cut into contexts.
 pub(super) struct Unit {
     /// Where reading goes on after it.
-    pub(super) after: Place,
+    pub(super) after: FilePosition,
     /// Bytes of the file behind it.
     pub(super) file_bytes: u64,
     /// Digest of what was read.

@@ -5,7 +5,7 @@ use super::files::kind_of;
 use super::jsonl::JsonlReader;
 use super::options::{CorpusOptions, Format};
 use super::parquet::ParquetReader;
-use super::record::{Limits, Place, Raw};
+use super::record::{FilePosition, Limits, Raw};
 use super::text::TextReader;
 use crate::error::Result;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Reader {
         path: &Path,
         options: &CorpusOptions,
         eos: Option<u32>,
-        place: Place,
+        place: FilePosition,
         limits: Limits,
     ) -> Result<Reader> {
         let (format, wrapping) = kind_of(path, options.format)?;

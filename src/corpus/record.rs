@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Where reading stands inside one file: between two records, or inside a text too long to be one piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct FilePosition {
     /// Offset of the compressed member or frame, or of the next byte of a plain file; row group of a Parquet file.
     pub(super) frame: u64,
     /// Unwrapped bytes behind it; rows of the row group.
@@ -21,13 +21,13 @@ pub(super) struct Place {
     pub(super) lead: u32,
 }
 
-impl Place {
+impl FilePosition {
     /// The end of the file, wherever its content breaks off.
-    pub(super) fn end(self) -> Place {
-        Place { frame: u64::MAX, skip: 0, inside: false, lead: 0, ..self }
+    pub(super) fn end(self) -> FilePosition {
+        FilePosition { frame: u64::MAX, skip: 0, inside: false, lead: 0, ..self }
     }
 
-    /// Whether this is [`Place::end`].
+    /// Whether this is [`FilePosition::end`].
     pub(super) fn is_end(self) -> bool {
         self.frame == u64::MAX
     }
@@ -36,7 +36,7 @@ impl Place {
 /// One step of a reader.
 pub(super) struct Raw {
     /// Where reading goes on after it.
-    pub(super) after: Place,
+    pub(super) after: FilePosition,
     /// Bytes of the file behind this step, for progress.
     pub(super) file_bytes: u64,
     pub(super) body: RawBody,

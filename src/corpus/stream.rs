@@ -1,16 +1,16 @@
 //! The corpus as a stream of batches that can be left and taken up again at any batch.
 
-use super::ahead::Ahead;
 use super::batch::{Context, Document, TokenBatch};
 use super::check::{check_files, check_keys};
-use super::cursor::{Again, Cursor, Standing};
+use super::cursor::{Again, Cursor, ReaderState};
 use super::cutter::{Cut, Cutter};
 use super::facts::{CorpusFacts, Progress};
 use super::files::{CorpusFile, list, list_here};
 use super::options::{CorpusOptions, OnBadRecord};
 use super::parse::{Bad, Unit};
+use super::prefetch::Ahead;
 use super::reader::Reader;
-use super::record::{Limits, Place};
+use super::record::{FilePosition, Limits};
 use super::tokenizer::Tokenizer;
 use super::trail::{Chain, digest_of_raw};
 use crate::error::{Error, Result};
@@ -35,8 +35,8 @@ pub struct Corpus {
     batch: u64,
     rows: u64,
     /// Before the record being cut, and after it.
-    before: Standing,
-    after: Standing,
+    before: ReaderState,
+    after: ReaderState,
     /// Contexts of that record: handed out, and waiting.
     handed_out: u64,
     waiting: VecDeque<Cut>,
@@ -81,12 +81,12 @@ impl Corpus {
         let files = list(&options.files, options.format)?;
         let window_bytes = check_files(&files, &options, limits)?;
         let mut corpus = Corpus {
-            ahead: Ahead::new(0, Place::default(), None, limits),
+            ahead: Ahead::new(0, FilePosition::default(), None, limits),
             cutter,
             batch: 0,
             rows: 0,
-            before: Standing::default(),
-            after: Standing::default(),
+            before: ReaderState::default(),
+            after: ReaderState::default(),
             handed_out: 0,
             waiting: VecDeque::new(),
             cursor: Cursor::default(),
@@ -155,7 +155,7 @@ impl Corpus {
             self.find(earlier)?;
         }
         let place = self.find(cursor)?;
-        let standing = Standing { place, ..cursor.standing.clone() };
+        let standing = ReaderState { place, ..cursor.standing.clone() };
         self.ahead = Ahead::new(standing.file, place, standing.key, self.limits);
         self.cutter.carry = standing.carry.clone();
         (self.batch, self.rows) = (cursor.batch, cursor.rows);
@@ -188,13 +188,13 @@ impl Corpus {
     }
 
     /// Where the place of a cursor lies now.
-    fn find(&self, cursor: &Cursor) -> Result<Place> {
+    fn find(&self, cursor: &Cursor) -> Result<FilePosition> {
         let (options, tokenizer) = (&self.options, &self.tokenizer);
         cursor.find(&self.files, &mut |file, steps| {
             let eos = tokenizer.eos_id().filter(|_| options.split_at_eos);
             let name = self.files[file].path.display().to_string();
-            let mut reader = Reader::open(&self.files[file].path, options, eos, Place::default(), self.limits)?;
-            let mut again = Again { chain: Chain::default(), place: Place::default(), at_end: false };
+            let mut reader = Reader::open(&self.files[file].path, options, eos, FilePosition::default(), self.limits)?;
+            let mut again = Again { chain: Chain::default(), place: FilePosition::default(), at_end: false };
             while again.chain.steps < steps {
                 let Some(raw) = reader.next()? else { break };
                 again.chain.add(digest_of_raw(&raw, &name, options));
@@ -323,7 +323,7 @@ impl Corpus {
                 self.cutter.finish(&mut cuts);
                 self.after.file = self.files.len();
                 self.after.trail.reach(self.files.len(), &self.files);
-                self.after.place = Place::default();
+                self.after.place = FilePosition::default();
                 self.after.key = None;
                 self.after.file_bytes = 0;
                 self.after.is_through = true;

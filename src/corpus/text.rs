@@ -3,8 +3,8 @@
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;
 use super::options::TextUnit;
-use super::pieces::{boundary, first_piece, margin_before};
-use super::record::{Limits, Place, Raw, RawBody};
+use super::record::{FilePosition, Limits, Raw, RawBody};
+use super::split::{boundary, first_piece, margin_before};
 use super::window::Window;
 use crate::error::Result;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct TextReader {
     name: String,
     unit: TextUnit,
     window: Option<Window>,
-    place: Place,
+    place: FilePosition,
     limits: Limits,
     broken: Option<Broken>,
 }
@@ -38,7 +38,7 @@ impl TextReader {
         path: &Path,
         wrapping: Wrapping,
         unit: TextUnit,
-        place: Place,
+        place: FilePosition,
         limits: Limits,
     ) -> Result<TextReader> {
         let mut reader =
@@ -50,7 +50,7 @@ impl TextReader {
             Ok(window) => reader.window = Some(window),
             Err(broken) => reader.broken = Some(broken),
         }
-        if let (Some(window), true) = (&mut reader.window, place == Place::default()) {
+        if let (Some(window), true) = (&mut reader.window, place == FilePosition::default()) {
             while window.unread().len() < 3 {
                 match window.grow() {
                     Ok(true) => {}
@@ -133,7 +133,8 @@ impl TextReader {
             };
             let line_before = self.place.line + lines;
             let lead = next_lead as u32;
-            self.place = Place { frame: at.frame, skip: at.skip, record, line: line_before, inside: !closes, lead };
+            self.place =
+                FilePosition { frame: at.frame, skip: at.skip, record, line: line_before, inside: !closes, lead };
             if dropped {
                 continue;
             }

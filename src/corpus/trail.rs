@@ -148,13 +148,13 @@ pub(super) fn file_key(name: &str, times: u64, first: Digest) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Place;
+    use super::super::record::FilePosition;
     use super::*;
     use crate::corpus::tests::options;
     use std::collections::BTreeSet;
 
     fn of(record: u64, body: RawBody) -> Digest {
-        let after = Place { record, ..Place::default() };
+        let after = FilePosition { record, ..FilePosition::default() };
         digest_of_raw(&Raw { after, file_bytes: 0, body }, "file", &with_labels())
     }
 

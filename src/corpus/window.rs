@@ -80,7 +80,7 @@ impl Window {
         }
     }
 
-    /// Place of the first unread byte, given as behind the last used one.
+    /// FilePosition of the first unread byte, given as behind the last used one.
     pub(super) fn place(&self) -> BytePlace {
         let Some(&(first, mark)) = self.marks.front() else { return BytePlace::default() };
         let inside = self.used - first;

@@ -3,7 +3,7 @@
 use crate::engine::message::EncodedBatch;
 use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
-use crate::model::{ActivationBatch, Model, forward, lay_aside};
+use crate::model::{ActivationBatch, Model, forward, recycle};
 use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
 use crate::plan::{Plan, RawPair};
 use crate::sae::{LatentBatch, Sae};
@@ -108,6 +108,6 @@ pub fn encode_batch(
             .collect();
         (moments, cross)
     });
-    activations.into_iter().for_each(lay_aside);
+    activations.into_iter().for_each(recycle);
     Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments })
 }

@@ -10,13 +10,13 @@
 //! does not give is durable state: at a checkpoint the source lets nothing in until the publisher has committed (nor, for
 //! memory's sake, at a snapshot until it is published).
 
+mod allocator;
 mod dataflow;
 mod encode;
 mod event;
 mod fold;
 mod job;
 mod measure;
-mod memory;
 mod merge;
 mod message;
 mod results;
@@ -26,12 +26,12 @@ mod shared;
 use crate::corpus::Corpus;
 use crate::error::Result;
 
+pub use allocator::bound_arenas;
 pub use dataflow::{Cluster, Meeting, abort_on_panic};
 pub use encode::Loaded;
 pub use event::{Event, Observer, SnapshotFacts};
 pub use job::{Job, Outcome};
 pub use measure::{measure_batch, measure_choice};
-pub use memory::bound_arenas;
 pub use merge::{Part, merge};
 pub use score::{remake, score};
 pub use shared::{Shared, Stage};

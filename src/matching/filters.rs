@@ -1,6 +1,6 @@
 //! The filters of a dataflow file: which best matches are kept.
 
-use super::concept::NonConcept;
+use super::token_class::TokenClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The filters, in the order in which the first that fails is named. With [`OneToOne::AsPublished`] `min_correlation` comes
@@ -16,7 +16,7 @@ pub struct Filters {
     pub min_correlation: f64,
     /// None of the [`TOP_STRINGS`] strongest tokens of either latent may be one of these. Written `true`, a name or a list.
     #[serde(deserialize_with = "non_concept")]
-    pub non_concept: Vec<NonConcept>,
+    pub non_concept: Vec<TokenClass>,
     /// The [`TOP_STRINGS`] strongest tokens of the two must have a string in common.
     pub shared_token: bool,
     /// Each must be the other's best.
@@ -49,7 +49,7 @@ impl Filters {
         Filters {
             dead: false,
             min_correlation: 0.1,
-            non_concept: vec![NonConcept::Pythia],
+            non_concept: vec![TokenClass::Pythia],
             shared_token: true,
             one_to_one: OneToOne::AsPublished,
             ..Filters::default()
@@ -129,18 +129,18 @@ impl<'de> Deserialize<'de> for OneToOne {
     }
 }
 
-fn non_concept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NonConcept>, D::Error> {
+fn non_concept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenClass>, D::Error> {
     let names = match Choice::deserialize(deserializer)? {
         Choice::Switch(false) => return Ok(Vec::new()),
-        Choice::Switch(true) => return Ok(NonConcept::CLASSES.to_vec()),
+        Choice::Switch(true) => return Ok(TokenClass::CLASSES.to_vec()),
         Choice::Name(name) => vec![name],
         Choice::Names(names) => names,
     };
     let one = |name: &String| {
-        NonConcept::named(name).ok_or_else(|| {
+        TokenClass::named(name).ok_or_else(|| {
             serde::de::Error::custom(format!(
                 "non_concept names {name:?}; there are {}",
-                NonConcept::ALL.map(NonConcept::as_str).join(", ")
+                TokenClass::ALL.map(TokenClass::as_str).join(", ")
             ))
         })
     };
@@ -167,9 +167,9 @@ mod tests {
         assert!(one("\"first\"").unwrap_err().to_string().contains("as_published"));
         assert!(one("[\"best\"]").is_err());
         let junk = |text: &str| read(&format!("{{\"non_concept\": {text}}}")).map(|f| f.non_concept);
-        assert_eq!(junk("\"gemma\"").unwrap(), [NonConcept::Gemma]);
-        assert_eq!(junk("[\"pythia\", \"digits\"]").unwrap(), [NonConcept::Pythia, NonConcept::Digits]);
-        assert_eq!(junk("true").unwrap(), NonConcept::CLASSES);
+        assert_eq!(junk("\"gemma\"").unwrap(), [TokenClass::Gemma]);
+        assert_eq!(junk("[\"pythia\", \"digits\"]").unwrap(), [TokenClass::Pythia, TokenClass::Digits]);
+        assert_eq!(junk("true").unwrap(), TokenClass::CLASSES);
         assert!(junk("\"x\"").unwrap_err().to_string().contains("punctuation"));
         let published = Filters::as_published();
         assert_eq!(read(&serde_json::to_string(&published).unwrap()).unwrap(), published);

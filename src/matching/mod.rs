@@ -9,27 +9,27 @@ pub mod assignment;
 mod best;
 mod category;
 mod chance;
-mod concept;
 mod correlation;
 mod counts;
-mod discovery;
 mod enough;
+mod fdr;
 mod filters;
 mod judge;
-mod sketched;
+mod sketch_candidates;
+mod token_class;
 mod verdict;
 
 pub use best::{BestPartners, Partner, TileMatches, match_co_moment, match_tile, match_tiles};
 pub use category::{AROUND, Categories, Category, CategoryRule, Lexicon, Shown};
 pub use chance::{Chance, MIN_POOL, chances};
-pub use concept::NonConcept;
 pub use correlation::{Correlation, Rules, Standardised, pearson};
 pub use counts::{MatchCounts, count_matches};
-pub use discovery::benjamini_hochberg;
 pub use enough::{MAX_OWN_SHARE, MIN_DOCUMENTS, MIN_TOKENS, NoChance, too_few};
+pub use fdr::benjamini_hochberg;
 pub use filters::{Filters, OneToOne, TOP_STRINGS};
 pub use judge::{Side, TRANSPORT_POOL, judge, kept};
-pub use sketched::{
+pub use sketch_candidates::{
     PRODUCT_COLUMNS, PRODUCT_ROWS, Sides, choose_candidates, choosing_bytes, match_counted, standard_error,
 };
+pub use token_class::TokenClass;
 pub use verdict::{Direction, LatentFacts, Verdict};

@@ -58,7 +58,7 @@ pub enum Verdict {
     /// The correlation is too low.
     MinCorrelation,
     /// One of the two stands for punctuation, space or the like.
-    NonConcept,
+    TokenClass,
     /// The strongest tokens of the two have no string in common.
     SharedToken,
     /// The partner prefers another.
@@ -78,7 +78,7 @@ impl Verdict {
             Verdict::NoPartner => "no_partner",
             Verdict::MinActive => "min_active",
             Verdict::MinCorrelation => "min_correlation",
-            Verdict::NonConcept => "non_concept",
+            Verdict::TokenClass => "non_concept",
             Verdict::SharedToken => "shared_token",
             Verdict::Mutual => "mutual",
             Verdict::OneToOne => "one_to_one",
@@ -113,7 +113,7 @@ impl Filters {
         } else if self.one_to_one != OneToOne::AsPublished && correlation <= self.min_correlation {
             Verdict::MinCorrelation
         } else if !self.non_concept.is_empty() && (a.non_concept || b.non_concept) {
-            Verdict::NonConcept
+            Verdict::TokenClass
         } else if self.shared_token && !a.shares_token(b) {
             Verdict::SharedToken
         } else {

@@ -3,8 +3,8 @@
 
 use super::activations::Model;
 use super::architecture::Wiring;
-use super::layers::kept::write_rows;
-use super::layers::{Attention, Embedding, Hidden, Kept, Linear, Mlp, Norm, device_error, side_by_side, sum};
+use super::layers::pool::write_rows;
+use super::layers::{Attention, Embedding, Hidden, Linear, Mlp, Norm, Pooled, device_error, side_by_side, sum};
 use super::shape::ModelShape;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -78,7 +78,7 @@ impl Reading<'_, '_> {
 
 impl Block {
     /// `x` through the block; `None` once everything asked for has been read.
-    fn forward(&self, l: usize, x: &Kept, reading: &mut Reading) -> Result<Option<Kept>> {
+    fn forward(&self, l: usize, x: &Pooled, reading: &mut Reading) -> Result<Option<Pooled>> {
         macro_rules! read {
             ($hookpoint:expr, $x:expr) => {
                 if reading.take($hookpoint, $x)? {
@@ -91,7 +91,7 @@ impl Block {
             Wiring::Sandwich { before_attention, .. } => Some(before_attention),
             Wiring::PostNorms { .. } | Wiring::After(..) => None,
         };
-        let normed = before.map(|norm| norm.forward(x).map(Kept::new)).transpose()?;
+        let normed = before.map(|norm| norm.forward(x).map(Pooled::new)).transpose()?;
         let into_attention = normed.as_ref().unwrap_or(x);
         read!(Hookpoint::AttnIn(l), into_attention);
         let projected = self.attention.project(into_attention)?;
@@ -104,18 +104,18 @@ impl Block {
                 read!(place, &side_by_side(part)?);
             }
         }
-        let z = Kept::new(self.attention.heads(projected)?);
+        let z = Pooled::new(self.attention.heads(projected)?);
         read!(Hookpoint::AttnZ(l), &z);
         // Where nobody reads a part of its own it is added to the stream at once, with the same bits.
-        let attended = |reading: &mut Reading| -> Result<Option<Kept>> {
+        let attended = |reading: &mut Reading| -> Result<Option<Pooled>> {
             if !reading.wants(Hookpoint::AttnOut(l)) {
-                return Ok(Some(Kept::new(self.attention.output.forward_onto(&z, x)?)));
+                return Ok(Some(Pooled::new(self.attention.output.forward_add(&z, x)?)));
             }
-            let attention = Kept::new(self.attention.output.forward(&z)?);
+            let attention = Pooled::new(self.attention.output.forward(&z)?);
             if reading.take(Hookpoint::AttnOut(l), &attention)? {
                 return Ok(None);
             }
-            Ok(Some(Kept::new(sum(x, &attention)?)))
+            Ok(Some(Pooled::new(sum(x, &attention)?)))
         };
         // What the MLP's output is added to, and what enters it where that is another.
         let (base, before_mlp) = match &self.wiring {
@@ -123,69 +123,69 @@ impl Block {
                 let Some(base) = attended(reading)? else { return Ok(None) };
                 read!(Hookpoint::ResidMid(l), &base);
                 let before_mlp = norm.forward(&base)?;
-                (base, Some(Kept::new(before_mlp)))
+                (base, Some(Pooled::new(before_mlp)))
             }
             Wiring::Parallel(_, norm) => {
                 let Some(base) = attended(reading)? else { return Ok(None) };
-                (base, Some(Kept::new(norm.forward(x)?)))
+                (base, Some(Pooled::new(norm.forward(x)?)))
             }
             Wiring::ParallelShared(_) => {
                 let Some(base) = attended(reading)? else { return Ok(None) };
                 (base, normed)
             }
             Wiring::Sandwich { after_attention, before_mlp, .. } => {
-                let attention = Kept::new(self.attention.output.forward(&z)?);
+                let attention = Pooled::new(self.attention.output.forward(&z)?);
                 read!(Hookpoint::AttnOut(l), &attention);
-                let normed = Kept::new(after_attention.forward(&attention)?);
+                let normed = Pooled::new(after_attention.forward(&attention)?);
                 read!(Hookpoint::AttnOutNormed(l), &normed);
-                let base = Kept::new(sum(x, &normed)?);
+                let base = Pooled::new(sum(x, &normed)?);
                 read!(Hookpoint::ResidMid(l), &base);
                 let before_mlp = before_mlp.forward(&base)?;
-                (base, Some(Kept::new(before_mlp)))
+                (base, Some(Pooled::new(before_mlp)))
             }
             Wiring::PostNorms { after_attention, .. } => {
-                let attention = Kept::new(self.attention.output.forward(&z)?);
+                let attention = Pooled::new(self.attention.output.forward(&z)?);
                 read!(Hookpoint::AttnOut(l), &attention);
-                let normed = Kept::new(after_attention.forward(&attention)?);
+                let normed = Pooled::new(after_attention.forward(&attention)?);
                 read!(Hookpoint::AttnOutNormed(l), &normed);
-                let base = Kept::new(sum(x, &normed)?);
+                let base = Pooled::new(sum(x, &normed)?);
                 read!(Hookpoint::ResidMid(l), &base);
                 (base, None)
             }
             Wiring::After(norm, _) => {
                 let Some(base) = attended(reading)? else { return Ok(None) };
-                (Kept::new(norm.forward(&base)?), None)
+                (Pooled::new(norm.forward(&base)?), None)
             }
         };
         let into_mlp = before_mlp.as_ref().unwrap_or(&base);
         read!(Hookpoint::MlpIn(l), into_mlp);
-        let mlp = |reading: &mut Reading| -> Result<Option<Kept>> {
+        let mlp = |reading: &mut Reading| -> Result<Option<Pooled>> {
             let out = match self.hidden(l, into_mlp, reading)? {
                 Some(_) if reading.is_done() => return Ok(None),
                 Some(hidden) => self.mlp.down.forward(&hidden)?,
                 None => self.mlp.forward(into_mlp)?,
             };
-            let out = Kept::new(out);
+            let out = Pooled::new(out);
             Ok(if reading.take(Hookpoint::MlpOut(l), &out)? { None } else { Some(out) })
         };
-        let added = |reading: &mut Reading| -> Result<Option<Kept>> {
+        let added = |reading: &mut Reading| -> Result<Option<Pooled>> {
             let inside = [Hookpoint::MlpOut(l)].into_iter().chain(inside_mlp(l)).any(|h| reading.wants(h));
             if !inside {
-                return Ok(Some(Kept::new(self.mlp.forward_onto(into_mlp, &base)?)));
+                return Ok(Some(Pooled::new(self.mlp.forward_add(into_mlp, &base)?)));
             }
             let Some(mlp) = mlp(reading)? else { return Ok(None) };
-            Ok(Some(Kept::new(sum(&base, &mlp)?)))
+            Ok(Some(Pooled::new(sum(&base, &mlp)?)))
         };
         let x = match &self.wiring {
             Wiring::Sandwich { after_mlp, .. } | Wiring::PostNorms { after_mlp, .. } => {
                 let Some(mlp) = mlp(reading)? else { return Ok(None) };
-                let normed = Kept::new(after_mlp.forward(&mlp)?);
+                let normed = Pooled::new(after_mlp.forward(&mlp)?);
                 read!(Hookpoint::MlpOutNormed(l), &normed);
-                Kept::new(sum(&base, &normed)?)
+                Pooled::new(sum(&base, &normed)?)
             }
             Wiring::After(_, norm) => {
                 let Some(x) = added(reading)? else { return Ok(None) };
-                Kept::new(norm.forward(&x)?)
+                Pooled::new(norm.forward(&x)?)
             }
             Wiring::Sequential(..) | Wiring::Parallel(..) | Wiring::ParallelShared(_) => {
                 let Some(x) = added(reading)? else { return Ok(None) };
@@ -197,7 +197,7 @@ impl Block {
     }
 
     /// What enters the down projection, where a place inside the MLP was asked for: then the MLP goes layer by layer.
-    fn hidden(&self, l: usize, x: &Kept, reading: &mut Reading) -> Result<Option<Kept>> {
+    fn hidden(&self, l: usize, x: &Pooled, reading: &mut Reading) -> Result<Option<Pooled>> {
         if !inside_mlp(l).into_iter().any(|place| reading.wants(place)) {
             return Ok(None);
         }
@@ -210,11 +210,11 @@ impl Block {
             reading.take(place, x)?;
             if part == Hidden::Pre && reading.wants(Hookpoint::MlpGateAct(l)) {
                 let copy = x.copy().map_err(device_error)?;
-                reading.take(Hookpoint::MlpGateAct(l), &Kept::new(self.mlp.activation.apply(copy)?))?;
+                reading.take(Hookpoint::MlpGateAct(l), &Pooled::new(self.mlp.activation.apply(copy)?))?;
             }
             Ok(())
         };
-        self.mlp.hidden(x, &mut read).map(|hidden| Some(Kept::new(hidden)))
+        self.mlp.hidden(x, &mut read).map(|hidden| Some(Pooled::new(hidden)))
     }
 }
 
@@ -225,18 +225,18 @@ fn inside_mlp(l: usize) -> [Hookpoint; 4] {
 
 impl Decoder {
     /// What enters block 0; `None` once everything asked for has been read.
-    fn embed(&self, ids: &[u32], reading: &mut Reading) -> Result<Option<Kept>> {
+    fn embed(&self, ids: &[u32], reading: &mut Reading) -> Result<Option<Pooled>> {
         let ids_as_rows = ids.iter().map(|&id| id as usize);
-        let mut x = Kept::new(self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?);
+        let mut x = Pooled::new(self.input.tokens.rows(ids_as_rows, self.input.scale, &Device::Cpu)?);
         if reading.take(Hookpoint::TokenEmbed, &x)? {
             return Ok(None);
         }
         if let Some(project) = &self.input.project {
-            x = Kept::new(project.forward(&x)?);
+            x = Pooled::new(project.forward(&x)?);
         }
         if let Some((table, first)) = &self.input.positions {
-            let positions = Kept::new(table.rows(*first..*first + ids.len(), None, &Device::Cpu)?);
-            x = Kept::new(sum(&x, &positions)?);
+            let positions = Pooled::new(table.rows(*first..*first + ids.len(), None, &Device::Cpu)?);
+            x = Pooled::new(sum(&x, &positions)?);
         }
         Ok(if reading.take(Hookpoint::Embed, &x)? { None } else { Some(x) })
     }
@@ -250,7 +250,7 @@ impl Decoder {
             }
         }
         if let Some(norm) = &self.final_norm {
-            reading.take(Hookpoint::FinalNorm, &Kept::new(norm.forward(&x)?))?;
+            reading.take(Hookpoint::FinalNorm, &Pooled::new(norm.forward(&x)?))?;
         }
         Ok(())
     }

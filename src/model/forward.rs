@@ -1,7 +1,7 @@
 //! What does a whole batch give? Contexts in parallel, special tokens left out, here and only here.
 
 use super::activations::{ActivationBatch, Model};
-use super::layers::kept::{buffer, put_back};
+use super::layers::pool::{buffer, put_back};
 use crate::corpus::TokenBatch;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -37,7 +37,7 @@ pub fn forward(model: &dyn Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) 
 }
 
 /// Lays the memory of `read` aside for the next batch that this thread puts through a model.
-pub fn lay_aside(read: Vec<ActivationBatch>) {
+pub fn recycle(read: Vec<ActivationBatch>) {
     read.into_iter().for_each(|read| put_back(read.x.into_vec()));
 }
 

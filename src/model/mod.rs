@@ -23,7 +23,7 @@ mod tests;
 pub use activations::{ActivationBatch, Model};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
-pub use forward::{forward, lay_aside};
+pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,

@@ -4,8 +4,8 @@
 //! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
 
+mod candidate_sums;
 mod comoment;
-mod counted;
 mod cross;
 mod documents;
 mod label;
@@ -14,8 +14,8 @@ mod seen;
 mod sketch;
 mod top;
 
+pub use candidate_sums::{Candidates, Counted};
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
-pub use counted::{Candidates, Counted};
 pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
 pub use documents::DocumentRows;
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};

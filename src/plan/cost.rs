@@ -56,9 +56,9 @@ impl Plan {
         let parts: Vec<String> = (self.costs_by_kind().into_iter().take(3))
             .map(|(bytes, what)| format!("{what} {}", human_bytes(bytes)))
             .collect();
-        let way_out = self.way_out(limit).map_or(String::new(), |way| format!("{way}; or "));
+        let suggestion = self.suggestion(limit).map_or(String::new(), |way| format!("{way}; or "));
         Err(Error::machine(format!(
-            "the plan needs up to {} of memory, the limit is {}: {}; {way_out}compare fewer pairs, lower corpus.batch_contexts, \
+            "the plan needs up to {} of memory, the limit is {}: {}; {suggestion}compare fewer pairs, lower corpus.batch_contexts, \
              or raise --memory-limit; `cognate plan` lists all of it",
             human_bytes(needed),
             human_bytes(limit),
@@ -67,13 +67,13 @@ impl Plan {
     }
 
     /// A way of keeping Σxy that fits into `limit` bytes, in words, where this one does not.
-    fn way_out(&self, limit: u64) -> Option<String> {
+    fn suggestion(&self, limit: u64) -> Option<String> {
         let mut other = self.clone();
         let narrowest = if self.tiles.is_empty() { return None } else { 64 };
         let mut width = if self.is_sketched() { self.spec.compare.width / 2 } else { self.spec.compare.width };
         while width >= narrowest {
             other.spec.compare.width = width;
-            other.keep_sums(Cross::Sketch);
+            other.lay_out_tiles(Cross::Sketch);
             let needed = other.memory_bytes();
             if needed <= limit {
                 return Some(format!("compare.cross = \"sketch\" with width = {width} needs {}", human_bytes(needed)));

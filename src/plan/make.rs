@@ -59,7 +59,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`], but for contradictions.
     pub fn without_corpus(spec: DataflowSpec) -> Result<Plan> {
-        Plan::think(spec, false)
+        Plan::resolve(spec, false)
     }
 
     /// The same where weights, tokenizers and corpus need not be at hand: what is not there is taken at its word, and said
@@ -68,7 +68,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`], and `Request` for what is neither there nor described.
     pub fn outline(spec: DataflowSpec) -> Result<Plan> {
-        let mut plan = Plan::think(spec, true)?;
+        let mut plan = Plan::resolve(spec, true)?;
         plan.check_declared()?;
         let (here, missing) = Corpus::list(&plan.spec.corpus)?;
         let files = match &plan.tokenizer {
@@ -94,7 +94,7 @@ impl Plan {
         self.costs = costs(self);
     }
 
-    fn think(spec: DataflowSpec, outline: bool) -> Result<Plan> {
+    fn resolve(spec: DataflowSpec, outline: bool) -> Result<Plan> {
         let mut assumptions = Vec::new();
         if spec.pairs().is_empty() {
             return Err(Error::request(
@@ -140,12 +140,12 @@ impl Plan {
             warnings,
             fingerprint_parts: BTreeMap::new(),
         };
-        plan.keep_sums(plan.spec.compare.cross);
+        plan.lay_out_tiles(plan.spec.compare.cross);
         Ok(plan)
     }
 
     /// Plans tiles and costs for Σxy kept in this way (`Auto` as if exact).
-    pub fn keep_sums(&mut self, cross: Cross) {
+    pub fn lay_out_tiles(&mut self, cross: Cross) {
         self.spec.compare.cross = cross;
         let mut tiles = Vec::new();
         for (p, pair) in self.pairs.iter().enumerate().filter(|(_, pair)| !self.is_raw(**pair)) {
@@ -161,15 +161,15 @@ impl Plan {
 
     /// Settles `cross = "auto"`: as `known` from an earlier start of the run, else exact where that fits into `limit` bytes,
     /// else a sketch. From here on the run is one whose file says so.
-    pub fn settle_cross(&mut self, limit: u64, known: Option<Cross>) {
+    pub fn decide_cross(&mut self, limit: u64, known: Option<Cross>) {
         if self.spec.compare.cross == Cross::Auto {
             let fits = self.memory_bytes() <= limit;
-            self.keep_sums(known.unwrap_or(if fits { Cross::Exact } else { Cross::Sketch }));
+            self.lay_out_tiles(known.unwrap_or(if fits { Cross::Exact } else { Cross::Sketch }));
         }
     }
 
     /// Screens latents ([`Sae::screened`]) where what that takes fits into `limit` bytes as well. Changes no number.
-    pub fn settle_screens(&mut self, limit: u64) {
+    pub fn decide_screens(&mut self, limit: u64) {
         self.screens = true;
         self.costs = costs(self);
         if self.memory_bytes() > limit {

@@ -6,10 +6,10 @@
 //! place among them, nor on the number of threads.
 
 use super::autoencoder::{Sae, SaeShape};
-use super::candidates::{Key, RowPick};
 use super::latents::{Encode, LatentBatch};
 use super::rule::{Normalise, Rule};
 use super::screen::{Screen, Way, Work};
+use super::selection::{Key, RowSelection};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};
@@ -33,7 +33,7 @@ struct Scratch {
     rows: Rows,
     /// Products, `[BLOCK_ROWS, tile]`.
     products: Vec<f32>,
-    picks: Vec<RowPick>,
+    picks: Vec<RowSelection>,
     screening: Work,
 }
 
@@ -146,12 +146,12 @@ impl Sae {
         let Scratch { u, rows, products, picks, screening } = scratch;
         let n_rows = BLOCK_ROWS.min(x.n_rows() - first_row);
         products.resize(BLOCK_ROWS * TILE_PANELS * WIDTH, 0.0);
-        picks.resize(BLOCK_ROWS, RowPick::default());
+        picks.resize(BLOCK_ROWS, RowSelection::default());
         let x = &x.as_slice()[first_row * d_in..][..n_rows * d_in];
         let u = self.prepare(x, first_row, u)?;
         rows.pack(u, n_rows, d_in);
         let picks = &mut picks[..n_rows];
-        let mut full = |panels: Range<usize>, picks: &mut [RowPick]| {
+        let mut full = |panels: Range<usize>, picks: &mut [RowSelection]| {
             for panel in panels.clone().step_by(TILE_PANELS) {
                 let panels = panel..panels.end.min(panel + TILE_PANELS);
                 let (first, end) = (panels.start * WIDTH, d_sae.min(panels.end * WIDTH));
@@ -164,14 +164,14 @@ impl Sae {
         let screen = self.screen.as_deref().filter(|_| std::ptr::eq(rule, &self.rule));
         let way = screen.map_or(Way::Full, |screen| screen.way(n_rows == BLOCK_ROWS));
         let start = Instant::now();
-        picks.iter_mut().for_each(RowPick::clear);
+        picks.iter_mut().for_each(RowSelection::clear);
         if way != Way::Screened {
             full(0..self.w_enc.n_panels(), picks);
         }
         let took = start.elapsed();
         if let Some(screen) = screen.filter(|_| way != Way::Full) {
             let start = Instant::now();
-            picks.iter_mut().for_each(RowPick::clear);
+            picks.iter_mut().for_each(RowSelection::clear);
             screen.pick(u, rule, TILE_PANELS, screening, picks, full);
             if way == Way::Tried {
                 screen.tell(took, start.elapsed());
@@ -240,7 +240,7 @@ impl Sae {
 }
 
 /// Takes the candidates of a tile, `products: [picks.len() or more, width]`.
-fn pick(rule: &Rule, first: usize, width: usize, products: &[f32], picks: &mut [RowPick]) {
+fn pick(rule: &Rule, first: usize, width: usize, products: &[f32], picks: &mut [RowSelection]) {
     let span = first..first + width;
     vectorised(
         #[inline(always)]

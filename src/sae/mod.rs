@@ -6,7 +6,6 @@
 //! (`recipe.rs`) reads the weights and folds what can be folded ([`open`]).
 
 mod autoencoder;
-mod candidates;
 mod declared;
 mod decode;
 mod dictionary_learning;
@@ -23,6 +22,7 @@ mod recipe;
 mod rule;
 mod sae_lens;
 mod screen;
+mod selection;
 mod sparsify;
 mod state_dicts;
 #[cfg(test)]

@@ -7,8 +7,8 @@
 //! for bit. Whether that is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
 //! faster way stays.
 
-use super::candidates::RowPick;
 use super::rule::{Activation, Rule};
+use super::selection::RowSelection;
 use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, UNDERFLOW, multiply_bytes};
 use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};
@@ -173,8 +173,8 @@ impl Screen {
         rule: &Rule,
         tile: usize,
         work: &mut Work,
-        picks: &mut [RowPick],
-        mut full: impl FnMut(Range<usize>, &mut [RowPick]),
+        picks: &mut [RowSelection],
+        mut full: impl FnMut(Range<usize>, &mut [RowSelection]),
     ) {
         let (n_rows, d_sae) = (picks.len(), self.step.len());
         let (depth, n_panels) = (u.len() / n_rows.max(1), d_sae.div_ceil(WIDTH));
@@ -225,7 +225,7 @@ impl Screen {
 
     /// One row's sums of the latents from `first` on.
     #[inline(always)]
-    fn scan(&self, row: &Row<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowPick) {
+    fn scan(&self, row: &Row<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowSelection) {
         let n = sums.len().min(self.step.len() - first);
         let (lanes, rest) = sums[..n].as_chunks::<LANES>();
         for (c, sums) in lanes.iter().enumerate() {
@@ -245,7 +245,7 @@ impl Screen {
         first: usize,
         sums: &[i32; L],
         waiting: &mut Waiting,
-        pick: &mut RowPick,
+        pick: &mut RowSelection,
     ) {
         let [step, bias, norm, rounded] =
             [&self.step, &self.bias, &self.norm, &self.rounded].map(|v| lanes::<L>(v, first));
@@ -276,7 +276,7 @@ impl Screen {
     }
 
     /// Computes what waits, and offers it.
-    fn compute(&self, row: &Row<'_>, waiting: &mut Waiting, pick: &mut RowPick) {
+    fn compute(&self, row: &Row<'_>, waiting: &mut Waiting, pick: &mut RowSelection) {
         let n = std::mem::take(&mut waiting.n);
         if n == 0 {
             return;

@@ -1,8 +1,8 @@
 //! The operator `Fold`: each worker applies the batches in order of their number, and says what is due after them.
 
+use crate::engine::allocator;
 use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::job::Job;
-use crate::engine::memory;
 use crate::engine::message::{Encoded, Folded, Note, Pass};
 use crate::engine::shared::{Shared, Stage};
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
     let mut out = Vec::new();
     if let Some(snapshot) = control.snapshot {
         // what batches left free must not stand beside what a snapshot takes
-        memory::give_back();
+        allocator::give_back();
         shared.in_snapshot.fetch_add(1, Relaxed);
         shared.timed(Stage::Snapshot, || {
             let (changes, notes) = fold.snapshot(snapshot.choose);
@@ -108,7 +108,7 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Resu
         out.push(Folded::Note(Note::Due(control.clone())));
     }
     if control.is_due() {
-        memory::give_back();
+        allocator::give_back();
     }
     Ok(out)
 }

@@ -1,7 +1,7 @@
 //! The operator `Publish`: worker 0 publishes and commits what is due after a batch, when views and notes of it are complete.
 
+use crate::engine::allocator;
 use crate::engine::job::Job;
-use crate::engine::memory;
 use crate::engine::message::{Note, ViewRow};
 use crate::engine::results::{Due, Publisher};
 use crate::ids::BatchIndex;
@@ -56,7 +56,7 @@ pub fn publish<'scope>(
                     let (_, (_held, due)) = first.remove_entry();
                     if let Some(publisher) = &mut publisher {
                         job.shared.keep(publisher.settle(t, due));
-                        memory::give_back();
+                        allocator::give_back();
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! that is published when all are there. A table more is one `write_into` more: the set, its readers and their checks know
 //! tables by what the set names.
 
-use crate::engine::memory;
+use crate::engine::allocator;
 use crate::engine::results::due::Due;
 use crate::engine::results::judged::Results;
 use crate::engine::results::rows::label_columns;
@@ -57,9 +57,9 @@ pub fn make_tables(
     saved: Option<SavedTiles<'_>>,
 ) -> Result<Vec<SimilarityRow>> {
     write_into(set, label_columns(&results.plan, &due.spaces), origin, results.latent_rows(&due.spaces))?;
-    memory::give_back();
+    allocator::give_back();
     write_into(set, (), origin, results.match_rows())?;
-    memory::give_back();
+    allocator::give_back();
     write_into(set, (), origin, results.pair_rows(&due.spaces))?;
     let similarities = results.scores(&due.spaces, &due.raw, with_null, saved)?;
     write_into(set, (), origin, similarities.iter().cloned())?;

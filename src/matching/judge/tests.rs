@@ -1,5 +1,5 @@
 use super::*;
-use crate::matching::NonConcept;
+use crate::matching::TokenClass;
 use proptest::prelude::*;
 
 fn partner(latent: u32, r: f64) -> Partner {
@@ -67,7 +67,7 @@ fn each_filter_gives_its_reason_and_the_first_that_fails_is_named() {
     let filters = Filters {
         min_active: 10,
         min_correlation: 0.1,
-        non_concept: vec![NonConcept::Digits],
+        non_concept: vec![TokenClass::Digits],
         shared_token: true,
         mutual: true,
         ..Filters::default()

@@ -6,7 +6,7 @@
 //! Known limitation: Gemma 1's early configurations say `hidden_act: gelu`, which the released models were not trained
 //! with; as in transformers, the tanh form is taken.
 
-use super::gated::{HeadNorms, Line, Norms};
+use super::llama_like::{HeadNorms, Line, Norms};
 use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};

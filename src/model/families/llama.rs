@@ -1,6 +1,6 @@
 //! Llama 1 to 3.x (Touvron et al. 2023, Grattafiori et al. 2024): grouped queries, rotary scaling.
 
-use super::gated::Line;
+use super::llama_like::Line;
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;

@@ -1,7 +1,7 @@
 //! Mistral (Jiang et al. 2023): Llama with a sliding window in every layer, or in those that `layer_types` names
 //! (Ministral).
 
-use super::gated::Line;
+use super::llama_like::Line;
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;

@@ -4,13 +4,13 @@
 //! configuration says.
 
 mod falcon;
-mod gated;
 mod gemma;
 mod gpt2;
 mod gpt_neo;
 mod gpt_neox;
 mod gptj;
 mod llama;
+mod llama_like;
 mod mistral;
 mod olmo2;
 mod opt;
@@ -49,26 +49,34 @@ const FAMILIES: &[Family] = &[
     Family { name: "gpt2", keys: &[gpt2::KEYS], says: This(gpt2::describe) },
     Family { name: "gpt_neo", keys: &[gpt_neo::KEYS], says: This(gpt_neo::describe) },
     Family { name: "opt", keys: &[opt::KEYS], says: This(opt::describe) },
-    Family { name: "llama", keys: &[llama::KEYS, gated::KEYS, keys::ROTARY], says: This(llama::describe) },
-    Family { name: "mistral", keys: &[mistral::KEYS, gated::KEYS, keys::ROTARY], says: This(mistral::describe) },
-    Family { name: "qwen2", keys: &[qwen::KEYS, gated::KEYS, keys::ROTARY], says: This(qwen::qwen2) },
-    Family { name: "qwen3", keys: &[qwen::KEYS_3, qwen::KEYS, gated::KEYS, keys::ROTARY], says: This(qwen::qwen3) },
-    Family { name: "gemma", keys: &[gemma::KEYS_1, gemma::KEYS, gated::KEYS, keys::ROTARY], says: This(gemma::gemma) },
+    Family { name: "llama", keys: &[llama::KEYS, llama_like::KEYS, keys::ROTARY], says: This(llama::describe) },
+    Family { name: "mistral", keys: &[mistral::KEYS, llama_like::KEYS, keys::ROTARY], says: This(mistral::describe) },
+    Family { name: "qwen2", keys: &[qwen::KEYS, llama_like::KEYS, keys::ROTARY], says: This(qwen::qwen2) },
+    Family {
+        name: "qwen3",
+        keys: &[qwen::KEYS_3, qwen::KEYS, llama_like::KEYS, keys::ROTARY],
+        says: This(qwen::qwen3),
+    },
+    Family {
+        name: "gemma",
+        keys: &[gemma::KEYS_1, gemma::KEYS, llama_like::KEYS, keys::ROTARY],
+        says: This(gemma::gemma),
+    },
     Family {
         name: "gemma2",
-        keys: &[gemma::KEYS_2, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
+        keys: &[gemma::KEYS_2, gemma::KEYS_23, gemma::KEYS, llama_like::KEYS, keys::ROTARY],
         says: This(gemma::gemma2),
     },
     Family {
         name: "gemma3_text",
-        keys: &[gemma::KEYS_3, gemma::KEYS_23, gemma::KEYS, gated::KEYS, keys::ROTARY],
+        keys: &[gemma::KEYS_3, gemma::KEYS_23, gemma::KEYS, llama_like::KEYS, keys::ROTARY],
         says: This(gemma::gemma3),
     },
     Family { name: "gemma3", keys: &[gemma::KEYS_AROUND], says: Inside(gemma::text_of_gemma3) },
     Family { name: "phi", keys: &[phi::KEYS, keys::ROTARY], says: This(phi::describe) },
-    Family { name: "phi3", keys: &[phi3::KEYS, gated::KEYS, keys::ROTARY], says: This(phi3::describe) },
-    Family { name: "olmo2", keys: &[olmo2::KEYS, gated::KEYS, keys::ROTARY], says: This(olmo2::describe) },
-    Family { name: "smollm3", keys: &[smollm3::KEYS, gated::KEYS, keys::ROTARY], says: This(smollm3::describe) },
+    Family { name: "phi3", keys: &[phi3::KEYS, llama_like::KEYS, keys::ROTARY], says: This(phi3::describe) },
+    Family { name: "olmo2", keys: &[olmo2::KEYS, llama_like::KEYS, keys::ROTARY], says: This(olmo2::describe) },
+    Family { name: "smollm3", keys: &[smollm3::KEYS, llama_like::KEYS, keys::ROTARY], says: This(smollm3::describe) },
     Family { name: "starcoder2", keys: &[starcoder2::KEYS, keys::ROTARY], says: This(starcoder2::describe) },
     Family { name: "gptj", keys: &[gptj::KEYS], says: This(gptj::describe) },
     Family { name: "falcon", keys: &[falcon::KEYS, keys::ROTARY], says: This(falcon::describe) },
@@ -219,7 +227,8 @@ mod tests {
             let mut seen = BTreeSet::new();
             for key in family.tables().iter().flat_map(|table| table.iter()) {
                 // What a family says of a key of all families, or of its line, stands before it.
-                let common = keys::COMMON.iter().chain(keys::ROTARY).chain(gated::KEYS).any(|k| std::ptr::eq(k, key));
+                let common =
+                    keys::COMMON.iter().chain(keys::ROTARY).chain(llama_like::KEYS).any(|k| std::ptr::eq(k, key));
                 assert!(seen.insert(key.name) || common, "{} names {} twice", family.name, key.name);
             }
         }

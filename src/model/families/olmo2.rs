@@ -1,7 +1,7 @@
 //! OLMo 2 (OLMo Team 2024): what attention and MLP give is normed before it is added, nothing before they read it; queries
 //! and keys are normed over all heads together.
 
-use super::gated::{HeadNorms, Line, Norms};
+use super::llama_like::{HeadNorms, Line, Norms};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;

@@ -1,7 +1,7 @@
 //! Phi-3, 3.5 and 4 (Abdin et al. 2024): Llama's blocks with query, key and value in one layer and gate and up in another; a
 //! sliding window in every layer, or none; LongRoPE for long contexts.
 
-use super::gated::Line;
+use super::llama_like::Line;
 use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};

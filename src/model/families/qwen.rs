@@ -1,7 +1,7 @@
 //! Qwen 2, 2.5 (Yang et al. 2024: biases of query, key and value) and Qwen 3 (2025: head norms instead); a sliding window
 //! in the later layers where the configuration turns it on.
 
-use super::gated::{HeadNorms, Line};
+use super::llama_like::{HeadNorms, Line};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;

@@ -1,7 +1,7 @@
 //! SmolLM 3 (Bakouch et al. 2025): Llama's blocks, some of them without positions (NoPE; every fourth unless the configuration
 //! says otherwise), and a window in those where it is turned on.
 
-use super::gated::Line;
+use super::llama_like::Line;
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;

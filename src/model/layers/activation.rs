@@ -1,6 +1,6 @@
 //! What does a neuron pass on? GELU (exact and tanh), SiLU, ReLU, in place over a whole tensor.
 
-use super::approx::{erf, sigmoid};
+use super::math::{erf, sigmoid};
 use super::tensors::{device_error, slice, slice_mut};
 use crate::error::Result;
 use crate::linalg::vectorised;

@@ -3,10 +3,10 @@
 //! The CPU kernel goes by blocks of 16 queries, which stand side by side in vectors, and 16 keys: no block above the
 //! diagonal or outside the window is touched, and the scores of one block of queries live at a time, near the core.
 
-use super::approx::{exp, tanh};
-use super::kept::{Kept, buffer};
 use super::linear::Linear;
+use super::math::{exp, tanh};
 use super::norm::Norm;
+use super::pool::{Pooled, buffer};
 use super::rotary::Rotary;
 use super::tensors::{device_error, head_strides};
 use crate::error::Result;
@@ -48,7 +48,7 @@ impl Attention {
         if let Some((query, key)) = &self.qk_norms {
             q = self.normed(&q, query)?;
             k = self.normed(&k, key)?;
-            memory.extend([Kept::new(q.clone()), Kept::new(k.clone())]);
+            memory.extend([Pooled::new(q.clone()), Pooled::new(k.clone())]);
         }
         if let Some(rotary) = &self.rotary {
             q = rotary.apply(q)?;
@@ -74,10 +74,10 @@ impl Attention {
     /// `Machine` when the tensor library fails.
     pub fn project(&self, x: &Tensor) -> Result<Projected> {
         let (n, h, kv, d) = (x.dims()[0], self.n_heads, self.n_kv_heads, self.d_head);
-        let memory: Vec<Kept> = match &self.projections {
-            Projections::PerHead(all) | Projections::Stacked(all) => vec![Kept::new(all.forward(x)?)],
+        let memory: Vec<Pooled> = match &self.projections {
+            Projections::PerHead(all) | Projections::Stacked(all) => vec![Pooled::new(all.forward(x)?)],
             Projections::Separate { query, key, value } => {
-                [query, key, value].into_iter().map(|to| to.forward(x).map(Kept::new)).collect::<Result<_>>()?
+                [query, key, value].into_iter().map(|to| to.forward(x).map(Pooled::new)).collect::<Result<_>>()?
             }
         };
         let views = match (&self.projections, &memory[..]) {
@@ -106,7 +106,7 @@ pub struct Projected {
     /// Values.
     pub v: Tensor,
     /// Lays their memory aside; goes after they were read for the last time.
-    memory: Vec<Kept>,
+    memory: Vec<Pooled>,
 }
 
 /// `[n_tokens, heads, d_head]` as `[n_tokens, heads * d_head]`, in memory of its own where the heads do not lie side by side.

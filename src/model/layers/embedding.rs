@@ -1,7 +1,7 @@
 //! Which row stands for a token? Tables stay in the checkpoint (mapped, in their stored type); rows are widened when
 //! they are looked up, so a vocabulary of 256k costs no memory.
 
-use super::kept::buffer;
+use super::pool::buffer;
 use super::tensors::device_error;
 use crate::error::Result;
 use crate::weights::Source;

@@ -1,6 +1,6 @@
 //! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
-use super::onto::{RowsOp, apply, apply_onto};
+use super::row_op::{RowsOp, apply, apply_onto};
 use super::tensors::device_error;
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
@@ -46,7 +46,7 @@ impl Linear {
     ///
     /// # Errors
     /// `Machine` when the tensor library fails.
-    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+    pub fn forward_add(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() { apply_onto(self, x, base) } else { base + self.plain(x).map_err(device_error)? }
             .map_err(device_error)
     }

@@ -6,7 +6,7 @@
 use super::activation::Activation;
 use super::linear::Linear;
 use super::linear::packed;
-use super::onto::{RowsOp, apply, apply_onto};
+use super::row_op::{RowsOp, apply, apply_onto};
 use super::sum::sum;
 use super::tensors::device_error;
 use crate::error::Result;
@@ -42,7 +42,7 @@ impl Mlp {
     ///
     /// # Errors
     /// `Machine` when the tensor library fails.
-    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+    pub fn forward_add(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
         if x.device().is_cpu() {
             return apply_onto(self, x, base).map_err(device_error);
         }

@@ -3,7 +3,7 @@
 //! Sums run in 16 fixed f32 lanes (feature i in lane i mod 16) that are added up in order, so bits do not depend on the
 //! machine's vector width.
 
-use super::kept::buffer;
+use super::pool::buffer;
 use super::tensors::{device_error, slice};
 use crate::error::Result;
 use crate::linalg::vectorised;

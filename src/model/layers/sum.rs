@@ -3,7 +3,7 @@
 //! candle's own addition hands large tensors to a pool of threads of its own, which wait by spinning; here every context
 //! is already a task of its own.
 
-use super::kept::buffer;
+use super::pool::buffer;
 use super::tensors::{device_error, slice};
 use crate::error::Result;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};

@@ -50,7 +50,7 @@ fn linear_in_both_orders_with_and_without_bias() {
                 }
                 let exact = exact.to_dtype(DType::F32).unwrap();
                 let base = random(&[m, n], 4, 1.0);
-                let onto = layer.forward_onto(&x, &base).unwrap();
+                let onto = layer.forward_add(&x, &base).unwrap();
                 let added = sum(&base, &layer.forward(&x).unwrap()).unwrap();
                 assert_eq!(onto.to_vec2::<f32>().unwrap(), added.to_vec2::<f32>().unwrap());
                 // 1e-6: at most 64 terms of f32.
@@ -105,7 +105,7 @@ fn an_mlp_is_its_layers() {
         let layers = mlp.by_layers(&x).unwrap();
         let bits = |x: &Tensor| x.to_vec2::<f32>().unwrap();
         assert_eq!(bits(&mlp.forward(&x).unwrap()), bits(&layers));
-        assert_eq!(bits(&mlp.forward_onto(&x, &base).unwrap()), bits(&sum(&base, &layers).unwrap()));
+        assert_eq!(bits(&mlp.forward_add(&x, &base).unwrap()), bits(&sum(&base, &layers).unwrap()));
     }
     let wrong = Mlp { gate: None, up: linear(8, d, 1), activation: Activation::Relu, down: linear(d, 9, 1) };
     assert!(wrong.forward(&x).is_err());

@@ -8,7 +8,7 @@ use super::files::CorpusFile;
 use super::options::CorpusOptions;
 use super::parse::{Asked, Unit, parse};
 use super::reader::Reader;
-use super::record::{Limits, Place, Raw};
+use super::record::{FilePosition, Limits, Raw};
 use super::tokenizer::Tokenizer;
 use super::trail::{digest_of_raw, file_key};
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub(super) struct Ahead {
     limits: Limits,
     group_bytes: usize,
     file: usize,
-    place: Place,
+    place: FilePosition,
     reader: Option<Reader>,
     /// Key of the file, from its first record on.
     key: Option<u64>,
@@ -37,7 +37,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Begins at `place` of file number `file`, whose key is known where that is not its beginning.
-    pub(super) fn new(file: usize, place: Place, key: Option<u64>, limits: Limits) -> Ahead {
+    pub(super) fn new(file: usize, place: FilePosition, key: Option<u64>, limits: Limits) -> Ahead {
         let group_bytes = FIRST_GROUP_BYTES.min(limits.look_ahead_bytes);
         Ahead { limits, group_bytes, file, place, reader: None, key, queue: VecDeque::new(), failed: false }
     }
@@ -86,7 +86,7 @@ impl Ahead {
                 Ok(None) => {
                     self.reader = None;
                     self.file += 1;
-                    self.place = Place::default();
+                    self.place = FilePosition::default();
                     self.key = None;
                 }
                 Err(e) => {

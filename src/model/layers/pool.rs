@@ -42,12 +42,12 @@ pub fn put_back(values: Vec<f32>) {
 }
 
 /// A tensor of one context. Its memory is laid aside when it goes, so no other tensor that shares it may be read after.
-pub struct Kept(Tensor);
+pub struct Pooled(Tensor);
 
-impl Kept {
+impl Pooled {
     /// Takes `tensor`, the last to be read of those that share its memory.
     pub fn new(tensor: Tensor) -> Self {
-        Kept(tensor)
+        Pooled(tensor)
     }
 }
 
@@ -81,7 +81,7 @@ fn copy_rows(x: &[f32], width: usize, counted: &[bool], out: &mut [f32]) {
     out.chunks_exact_mut(width).zip(rows).for_each(|(out, (row, _))| out.copy_from_slice(row));
 }
 
-impl Deref for Kept {
+impl Deref for Pooled {
     type Target = Tensor;
 
     fn deref(&self) -> &Tensor {
@@ -89,19 +89,19 @@ impl Deref for Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for Pooled {
     fn drop(&mut self) {
         if self.0.device().is_cpu() {
             // What cannot be laid aside is freed with the tensor.
-            let _ = self.0.inplace_op1(&LayAside);
+            let _ = self.0.inplace_op1(&Recycle);
         }
     }
 }
 
 /// Takes the memory out of a tensor.
-struct LayAside;
+struct Recycle;
 
-impl InplaceOp1 for LayAside {
+impl InplaceOp1 for Recycle {
     fn name(&self) -> &'static str {
         "lay aside"
     }
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn tensor(n: usize) -> Kept {
-        Kept::new(Tensor::from_vec(buffer(n), n, &Device::Cpu).unwrap())
+    fn tensor(n: usize) -> Pooled {
+        Pooled::new(Tensor::from_vec(buffer(n), n, &Device::Cpu).unwrap())
     }
 
     /// In a thread of its own, which has laid nothing aside.
@@ -132,7 +132,7 @@ mod tests {
     fn what_goes_serves_the_next_tensor() {
         fresh(|| {
             let (small, large) = (tensor(100), tensor(1000));
-            let place = |x: &Kept| match &*x.storage_and_layout().0 {
+            let place = |x: &Pooled| match &*x.storage_and_layout().0 {
                 Storage::Cpu(CpuStorage::F32(values)) => values.as_ptr() as usize,
                 _ => panic!("f32 on the CPU"),
             };
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_counted_are_written_and_no_others() {
-        let x = Kept::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], (3, 2), &Device::Cpu).unwrap());
+        let x = Pooled::new(Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], (3, 2), &Device::Cpu).unwrap());
         let mut out = [9.0; 4];
         write_rows(&x, &[true, false, true], &mut out).unwrap();
         assert_eq!(out, [1.0, 2.0, 5.0, 6.0]);

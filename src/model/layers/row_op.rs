@@ -2,7 +2,7 @@
 //!
 //! `base + f(x)` has the bits that the two have one after the other: the sum is taken where a value of `f` is finished.
 
-use super::kept::buffer;
+use super::pool::buffer;
 use super::tensors::slice;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 

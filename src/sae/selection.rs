@@ -1,6 +1,6 @@
 //! Which latents of a tile of products stay in the running? The scans behind [`Sae::encode`](super::Sae::encode).
 //!
-//! A row keeps [`RowPick`]: candidates as sortable keys and the `floor` that a new one has to exceed. Scans add the bias
+//! A row keeps [`RowSelection`]: candidates as sortable keys and the `floor` that a new one has to exceed. Scans add the bias
 //! and compare 32 latents at a time; only where one of them passes is it looked at singly, so most of a tile costs one
 //! vectorised compare. Equal values: the lowest latent is kept.
 
@@ -37,7 +37,7 @@ impl Key {
 
 /// The candidates of one row so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RowPick {
+pub(super) struct RowSelection {
     keys: Vec<Key>,
     /// What a candidate has to exceed (top-k: the k-th best at the last pruning; group maximum: the best of the group).
     floor: f32,
@@ -47,7 +47,7 @@ pub(super) struct RowPick {
     broken: Option<u32>,
 }
 
-impl RowPick {
+impl RowSelection {
     /// Ready for another row.
     pub fn clear(&mut self) {
         self.keys.clear();
@@ -263,7 +263,7 @@ mod tests {
     fn ties_keep_the_lowest_latents_however_often_candidates_are_pruned() {
         for k in [1, 3, 40] {
             let products: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 11) as f32).collect();
-            let mut pick = RowPick::default();
+            let mut pick = RowSelection::default();
             for (t, tile) in products.chunks(77).enumerate() {
                 pick.top_k::<false>(k, t * 77, tile, &vec![0.0; tile.len()]);
             }
@@ -282,7 +282,7 @@ mod tests {
             let mut products = vec![0.5; 100];
             products[41] = value;
             let zeros = vec![0.0; 100];
-            let mut picks = vec![RowPick::default(); 4];
+            let mut picks = vec![RowSelection::default(); 4];
             picks[0].above(0, &products, &zeros, &zeros);
             picks[1].top_k::<false>(3, 0, &products, &zeros);
             picks[2].group_max(50, 0, &products, &zeros);
