@@ -2,7 +2,7 @@
 //! measures let them.
 
 use super::pair::PairSummary;
-use crate::report::WIDTH;
+use crate::report::{WIDTH, wrapped};
 use crate::units::thousands;
 use std::fmt::Write;
 
@@ -51,10 +51,7 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
         "in brackets: what chance gives, from rows of another document{}",
         if unknown { "; ?: chance unknown" } else { "" }
     )?;
-    writeln!(
-        out,
-        "above: mutual matches with r above the 95 % chance points of both latents; kept: picked by the source"
-    )?;
+    writeln!(out, "above: mutual matches with r above both latents' 95 % chance points; kept: picked by the source")?;
     for group in &groups {
         for grid in scores_of(group) {
             writeln!(out)?;
@@ -72,7 +69,7 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
     // one SAE on both sides is no score to be judged, one without a value has nothing to compare
     let pending = shown().any(|s| s.value.is_some() && s.null_mean.is_none() && !s.one_decoder);
     let pending = if pending { "; ?: not drawn yet, or none asked for" } else { "" };
-    writeln!(out, "{of}; in brackets: the mean of shuffled pairs{pending}")
+    writeln!(out, "{}", wrapped(&format!("{of}; in brackets: the mean of shuffled pairs{pending}"), 2, WIDTH))
 }
 
 /// Pairings whose scores have a column.
