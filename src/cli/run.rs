@@ -369,10 +369,13 @@ fn open_run(
         environment: Environment::here(),
     };
     let found = inspect(&run)?;
-    let decision = decide(&found, &wanted);
+    let decision = match decide(&found, &wanted) {
+        Decision::Refuse(error) => return Err(with_score(error, &found, &wanted)),
+        other => other,
+    };
     run.settle(&decision)?;
     match decision {
-        Decision::Refuse(error) => Err(with_score(error, &found, &wanted)),
+        Decision::Refuse(error) => Err(error),
         Decision::Fresh => Ok((run, None)),
         Decision::Resume { manifest, warnings } => {
             for warning in warnings {
