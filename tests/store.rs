@@ -1,19 +1,20 @@
 //! A run directory among real processes: killed at any moment, fought over, on a disk that fills up.
 
 use cognate::error::{ErrorKind, Result};
-use cognate::matching::{Chance, Direction};
 use cognate::store::{
     AtomicFile, Environment, Manifest, RunDir, SetRecord, StateFile, StateLayout, Wanted, read_tables, write_atomic,
 };
-use cognate::table::{MatchRow, Pair, write_table};
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 mod common;
+#[path = "common/matches.rs"]
+mod matches;
+
+use matches::write_matches;
 
 const CHILD: &str = "COGNATE_TEST_STORE_CHILD";
 const TILES: usize = 4;
@@ -172,25 +173,6 @@ fn a_full_disk_is_named_and_takes_nothing_away() {
     drop(filler);
     assert_eq!(files_under(&dir), before, "nothing half is left, nothing is lost");
     assert_eq!(restore(&run).0, 3);
-}
-
-fn write_matches(path: &Path, n: u32) -> Result<()> {
-    let pair = Arc::new(Pair { source: "a/resid_post.2".parse()?, target: "b/resid_post.3".parse()? });
-    let row = |i: u32| MatchRow {
-        pair: pair.clone(),
-        source_latent: Some(i / 5),
-        target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
-        correlation: Some(f64::from(i).sin()),
-        chance: Chance::default(),
-        exact_tokens: 0,
-        standard_error: Some(f64::from(i).cos()),
-        rank: i % 5 + 1,
-        direction: Direction::Forward,
-        mutual: i.is_multiple_of(7),
-        kept: i.is_multiple_of(3),
-        dropped_by: (!i.is_multiple_of(3)).then(|| "min_correlation".to_string()),
-    };
-    write_table(path, (), &Default::default(), (0..n).map(row)).map(drop)
 }
 
 /// A newer set leaves the one that is read; two take it away, and the reader reads once more, or says so when that happens again.

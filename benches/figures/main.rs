@@ -6,6 +6,8 @@
 //! candidates, and dense methods. `store`: state files and tables.
 
 mod assignment;
+#[path = "../../tests/common/matches.rs"]
+mod matches;
 mod recall;
 mod scores;
 mod sketch;

@@ -1,11 +1,8 @@
 //! How fast are state files and tables written and read? Needs 3 GB of disk.
 
-use cognate::error::Result;
-use cognate::matching::{Chance, Direction};
+use crate::matches::write_matches;
 use cognate::store::{Manifest, RunDir, StateLayout, inspect, write_atomic};
-use cognate::table::{MatchRow, Pair, TableReader, compare, write_table};
-use std::path::Path;
-use std::sync::Arc;
+use cognate::table::{MatchRow, TableReader, compare};
 use std::time::Instant;
 
 /// One state file of 1 GiB, and two tables of two million matches.
@@ -47,23 +44,4 @@ pub fn state_and_tables() {
     });
     timed("2 M rows compared with 2 M", 4e6, &mut || assert_eq!(compare(&a, &b).unwrap().n_only, [1, 0]));
     write_atomic(&run.report(), b"").unwrap();
-}
-
-fn write_matches(path: &Path, n: u32) -> Result<()> {
-    let pair = Arc::new(Pair { source: "a/resid_post.2".parse()?, target: "b/resid_post.3".parse()? });
-    let row = |i: u32| MatchRow {
-        pair: pair.clone(),
-        source_latent: Some(i / 5),
-        target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
-        correlation: Some(f64::from(i).sin()),
-        chance: Chance::default(),
-        exact_tokens: 0,
-        standard_error: Some(f64::from(i).cos()),
-        rank: i % 5 + 1,
-        direction: Direction::Forward,
-        mutual: i.is_multiple_of(7),
-        kept: i.is_multiple_of(3),
-        dropped_by: (!i.is_multiple_of(3)).then(|| "min_correlation".to_string()),
-    };
-    write_table(path, (), &Default::default(), (0..n).map(row)).map(drop)
 }

@@ -1,4 +1,4 @@
-//! What a person hears while a run goes on: a bar on a terminal, plain lines or JSON elsewhere.
+//! What is printed during a run: a bar on a terminal, plain lines or JSON elsewhere.
 
 use crate::cli::machine;
 use crate::engine::{Event, Shared};

@@ -66,8 +66,15 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     let saved = &set.record().parts;
     let (marker, fault) = kept.as_ref().map_or_else(|| (no_marker(), None), |kept| marker_of(&kept.spec, saved));
     faults.extend(fault.map(|e| format!("{e}; the page may not mark tokens in their contexts")));
-    let manifest = Manifest::read(&run.manifest()).ok();
+    // before the first checkpoint there is none; one that cannot be read tells nothing of how the run ended
+    let manifest = run.manifest().exists().then(|| Manifest::read(&run.manifest())).transpose();
+    let finished = manifest.as_ref().map(|m| m.as_ref().is_some_and(Manifest::is_finished)).ok();
+    let manifest = manifest.unwrap_or_else(|e| {
+        faults.push(format!("{e}; the page does not say whether the run has finished"));
+        None
+    });
     let facts = facts(kept.as_ref().map(|k| &k.spec), kept.as_ref().map_or("", |k| &k.text), manifest.as_ref());
+    let facts = RunFacts { finished, ..facts };
     let undrawn = RefCell::new(Vec::new());
     let decoders = |site: &Site, latents: &[usize]| {
         let Some(kept) = &kept else { return Err(Error::state("the run's dataflow file is not what it was")) };
@@ -160,7 +167,7 @@ fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -
     }
     RunFacts {
         name: spec.map_or_else(|| "run".to_string(), |s| s.name.clone()),
-        finished: manifest.is_some_and(|m| m.is_finished()),
+        finished: None,
         facts: facts.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         dataflow: text.to_string(),
     }

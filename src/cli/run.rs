@@ -17,12 +17,11 @@ use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary};
 use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
-    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, digest_of_text,
-    inspect, read_tables, write_atomic,
+    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, differing_names,
+    digest_of_text, inspect, read_tables, write_atomic,
 };
 use crate::units::thousands;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -223,9 +222,7 @@ fn checked(found: &[Diagnosis]) -> String {
 /// The refusal of another run's directory; where it differs in nothing but what saved sums can be scored with, with that way.
 fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
     let FoundManifest::Read { manifest, .. } = &found.current else { return error };
-    let (there, here) = (&manifest.parts, &wanted.parts);
-    let differing: BTreeSet<&String> =
-        there.keys().chain(here.keys()).filter(|k| there.get(*k) != here.get(*k)).collect();
+    let differing = differing_names(&manifest.parts, &wanted.parts);
     if differing.is_empty() || !differing.iter().all(|key| score::is_free(key)) {
         return error;
     }
@@ -369,24 +366,19 @@ fn open_run(
         environment: Environment::here(),
     };
     let found = inspect(&run)?;
-    let decision = match decide(&found, &wanted) {
-        Decision::Refuse(error) => return Err(with_score(error, &found, &wanted)),
-        other => other,
-    };
-    run.settle(&decision)?;
-    match decision {
-        Decision::Refuse(error) => Err(error),
-        Decision::Fresh => Ok((run, None)),
-        Decision::Resume { manifest, warnings } => {
-            for warning in warnings {
-                voice.warn(&warning);
-            }
-            if !manifest.is_finished() {
-                voice.say(&format!("going on after {} tokens ({})", thousands(manifest.rows), directory.display()));
-            }
-            Ok((run, Some(*manifest)))
-        }
+    let decision = decide(&found, &wanted);
+    if let Decision::Refuse(error) = decision {
+        return Err(with_score(error, &found, &wanted));
     }
+    run.settle(&decision)?;
+    let Decision::Resume { manifest, warnings } = decision else { return Ok((run, None)) };
+    for warning in warnings {
+        voice.warn(&warning);
+    }
+    if !manifest.is_finished() {
+        voice.say(&format!("resuming after {} tokens ({})", thousands(manifest.rows), directory.display()));
+    }
+    Ok((run, Some(*manifest)))
 }
 
 fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest>) -> Result<Corpus> {

@@ -44,7 +44,7 @@ pub enum Pass {
 pub struct Snapshot {
     /// Its number, from 1.
     pub number: u32,
-    /// Whether candidates are chosen anew.
+    /// Whether candidates are chosen again.
     pub choose: bool,
 }
 

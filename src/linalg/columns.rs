@@ -56,7 +56,7 @@ impl Columns {
     }
 }
 
-/// Rows `[n_rows, depth]`. Keeps its memory when it is packed anew.
+/// Rows `[n_rows, depth]`. Its memory is reused by the next packing.
 #[derive(Clone, Debug, Default)]
 pub struct WovenRows {
     depth: usize,

@@ -127,7 +127,7 @@ fn turn(columns: &[f32], lines: &mut [Line]) {
     }
 }
 
-/// Rows `[n_rows, depth]` in groups of [`GROUP`]; what fills up the last group is never used. Keeps its memory when it is packed anew.
+/// Rows `[n_rows, depth]` in groups of [`GROUP`]; what fills up the last group is never used. Its memory is reused by the next packing.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     n_rows: usize,

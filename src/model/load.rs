@@ -48,7 +48,7 @@ impl Checked {
         Ok(checked)
     }
 
-    /// The same model with random weights: every tensor of a linear layer, weight or bias, is drawn anew from a Gaussian
+    /// The same model with random weights: every tensor of a linear layer, weight or bias, is drawn at random from a Gaussian
     /// with that tensor's own mean and standard deviation; embeddings and norms stay (the control of arXiv 2410.06981,
     /// after Heap et al.). The same seed gives the same weights; tensors have independent streams by their names.
     #[must_use]
@@ -134,7 +134,7 @@ impl Checked {
 
     /// What to do about a checkpoint that is another than its configuration describes.
     fn remedy(&self) -> &'static str {
-        // as bitsandbytes, GPTQ, AWQ and float8 checkpoints call what stands beside or instead of a weight
+        // names in bitsandbytes, GPTQ, AWQ and float8 checkpoints of tensors that accompany or replace a weight
         let packed = [".qweight", ".qzeros", ".absmax", ".quant_map", ".SCB", ".weight_scale", ".weight_packed"];
         match self.source.names().any(|name| packed.iter().any(|ending| name.ends_with(ending))) {
             true => "its weights are quantised: take the model's unquantised weights, or a GGUF file of it",
@@ -172,7 +172,7 @@ impl Checked {
         Ok(values)
     }
 
-    /// A tensor of a linear layer: as stored, or drawn anew.
+    /// A tensor of a linear layer: as stored, or drawn at random.
     fn weights(&self, (name, shape): &TensorSpec, at: &dyn Fn(&str) -> String) -> Result<Vec<f32>> {
         let name = at(name);
         let mut values = self.values(&name, shape)?;

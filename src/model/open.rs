@@ -58,7 +58,7 @@ pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
     open_redrawn(path, None)
 }
 
-/// The same with random weights in the place of the checkpoint's where a seed is given: linear layers are drawn anew, each
+/// The same with random weights in the place of the checkpoint's where a seed is given: linear layers are drawn at random, each
 /// tensor with its own mean and standard deviation, embeddings and norms stay.
 ///
 /// # Errors
@@ -160,7 +160,7 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
     Err(Error::request(format!("model {} {what}", path.display())))
 }
 
-/// The model at `path`, its configuration held against the headers of its weights.
+/// The model at `path`; its configuration is checked against the headers of its weights.
 fn checked(path: &Path) -> Result<Checked> {
     let (config, source): (Config, Arc<dyn Source>) = match layout(path)? {
         Layout::Folder(folder) => {

@@ -172,7 +172,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
             }
         } else if !plan.is_raw(*p) {
             let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;
-            // twice while they are chosen anew
+            // twice while they are chosen again
             out.push(cost("candidates", sites(), 2 * counted, counted));
             largest_target = largest_target.max(b.width as u64);
         }

@@ -70,7 +70,7 @@ pub struct ModelSpec {
     /// Number format of the computation.
     #[serde(default)]
     pub dtype: Dtype,
-    /// Seed: the weights of linear layers are drawn anew, for a control; the model's own when absent.
+    /// Seed: the weights of linear layers are drawn at random, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_weights: Option<u64>,
     /// Keys of its `config.json` that say its sizes, for a plan without the weights; held against the model when it is

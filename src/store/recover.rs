@@ -211,10 +211,15 @@ fn another_run(found: &Found, manifest: &Manifest, wanted: &Wanted) -> Error {
     ))
 }
 
+/// The names of the parts in which two fingerprints differ, in order.
+pub fn differing_names<'a>(there: &'a BTreeMap<String, String>, here: &'a BTreeMap<String, String>) -> Vec<&'a String> {
+    let names: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    names.into_iter().filter(|n| there.get(*n) != here.get(*n)).collect()
+}
+
 /// Every part in which two fingerprints differ, in words (`there` first), the first few of them.
 pub fn differing_parts(there: &BTreeMap<String, String>, here: &BTreeMap<String, String>) -> Vec<String> {
-    let names: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
-    let differing: Vec<&String> = names.into_iter().filter(|n| there.get(*n) != here.get(*n)).collect();
+    let differing = differing_names(there, here);
     let side =
         |parts: &BTreeMap<String, String>, name: &str| parts.get(name).map_or("nothing".to_string(), |v| shorten(v));
     let mut said: Vec<String> = differing

@@ -161,7 +161,7 @@ fn both_remedies_of_a_bad_record_go_on_from_the_checkpoint() {
     };
     let goes_on = |flow: &std::path::Path, out: &std::path::Path| {
         let said = String::from_utf8_lossy(&run(flow, out, &[]).stderr).into_owned();
-        assert!(said.contains("going on after"), "{said}");
+        assert!(said.contains("resuming after"), "{said}");
     };
     let skip = small_demo(
         folder.path(),

@@ -17,8 +17,8 @@ impl Cluster {
         Cluster { workers, process: 0, hosts: Vec::new() }
     }
 
-    /// Batches that may be unfinished at once where nobody says: one in the hands of each worker, and two more that are read or
-    /// folded; with several workers one more for each, so that none waits for the one that reads.
+    /// Default of `--in-flight`: one batch per worker, and two more that are being read or folded; with several workers one more
+    /// per worker, so that none waits for the one that reads.
     pub fn in_flight(&self) -> u64 {
         let n = (self.workers * self.hosts.len().max(1)) as u64;
         if n == 1 { 3 } else { 2 + 2 * n }

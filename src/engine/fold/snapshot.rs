@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::sync::Arc;
 
 impl Fold {
-    /// Turns sums into correlations: what changed since the last time, and the notes for the publisher. Candidates are chosen anew
+    /// Turns sums into correlations: what changed since the last time, and the notes for the publisher. Candidates are chosen again
     /// where asked for, at snapshots 1, 2, 4, 8 … and before a second pass: each choice is a product of whole sketches.
     pub fn snapshot(&mut self, choose: bool) -> (Vec<Folded>, Vec<Note>) {
         let rules = self.plan.spec.estimate.rules;

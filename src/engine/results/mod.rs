@@ -1,5 +1,5 @@
 //! From views, notes and saved sums to tables: what is known of matches at a snapshot, judged, scored, written and committed.
-//! No dataflow here: a run as it goes on, a merge and `score` call the same functions.
+//! No dataflow here: a run, a merge and `score` call the same functions.
 //!
 //! `judged` is what the others read; `rows`, `pairs` and `scores` make rows of tables from it, `tables` writes them as one
 //! set, and `publish` adds history and checkpoints.

@@ -81,7 +81,7 @@ impl BytePanels {
     }
 }
 
-/// Rows `[n_rows, depth]` as bytes, in groups of [`GROUP`]. Keeps its memory when it is packed anew.
+/// Rows `[n_rows, depth]` as bytes, in groups of [`GROUP`]. Its memory is reused by the next packing.
 #[derive(Clone, Debug, Default)]
 pub struct ByteRows {
     pub(super) n_rows: usize,

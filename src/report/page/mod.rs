@@ -39,8 +39,8 @@ const SCRIPTS: [&str; 7] = [
 pub struct RunFacts {
     /// Its name.
     pub name: String,
-    /// It read the corpus to its end, or as far as it was asked to.
-    pub finished: bool,
+    /// Whether it read the corpus to its end, or as far as it was asked to; `None` where that is not known.
+    pub finished: Option<bool>,
     /// Name and value, in the order shown.
     pub facts: Vec<(String, String)>,
     /// The dataflow file.
@@ -96,7 +96,7 @@ fn subtitle(data: &PageData, facts: &RunFacts) -> String {
     models.dedup();
     let (n, tokens) = (data.pairs.len(), data.history.tokens.last().copied().unwrap_or(0));
     let pairs = if n == 1 { "one pair of hookpoints".to_string() } else { format!("{n} pairs of hookpoints") };
-    let state = if facts.finished { "" } else { ", not finished yet" };
+    let state = if facts.finished == Some(false) { ", not finished yet" } else { "" };
     format!("{}: {pairs}, {} tokens{state}", models.join(" and "), count(tokens))
 }
 

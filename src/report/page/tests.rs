@@ -172,7 +172,7 @@ impl Rig {
     fn page(&self, decoders: Decoders<'_>) -> String {
         let facts = RunFacts {
             name: "harm <i>".into(),
-            finished: true,
+            finished: Some(true),
             facts: vec![("Corpus".into(), HARM.join("\n"))],
             dataflow: "name = \"</pre><script>\"".into(),
         };

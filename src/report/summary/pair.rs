@@ -66,7 +66,7 @@ impl PairSummary {
         writeln!(out, "  mutual        {}{above}", count(c.n_mutual, c.n_mutual_null))?;
         writeln!(
             out,
-            "  partners      {} targets, {} sources are somebody's best",
+            "  partners      {} targets and {} sources are a best partner",
             count(c.n_distinct_partners_forward, c.n_distinct_partners_forward_null),
             count(c.n_distinct_partners_backward, c.n_distinct_partners_backward_null)
         )?;

@@ -52,7 +52,7 @@ impl Speed {
         let (least, most) = (on.iter().copied().fold(f64::INFINITY, f64::min), on.iter().copied().fold(0.0, f64::max));
         Some(match on.len() {
             _ if n == 0 => return None,
-            0 => format!("none of {n} SAEs: to rule latents out before they are computed was tried, and no faster"),
+            0 => format!("0 of {n} SAEs: leaving out latents that cannot fire was tried, and was not faster"),
             1 => format!("1 of {n} SAEs: latents ruled out before they are computed, {most:.1} times as fast"),
             k => format!(
                 "{k} of {n} SAEs: latents ruled out before they are computed, {least:.1} to {most:.1} times as fast"
