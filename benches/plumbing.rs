@@ -7,7 +7,7 @@ use cognate::linalg::gemm::gemm_f32;
 use cognate::linalg::panels::{Finish, Panels, Rows, multiply};
 use cognate::linalg::{Matrix, Stream};
 use cognate::matching::{Chance, Direction, Standardised, choose_candidates, match_tile};
-use cognate::moments::{ByLatent, Counted, CrossTile, LatentSums, Sketch};
+use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
 use cognate::table::{MatchRow, Pair, write_table};
@@ -191,7 +191,7 @@ fn sketch(c: &mut Criterion) {
     });
     group.throughput(Throughput::Elements((d_sae * d_sae) as u64));
     group.bench_function("10 candidates, 8192 by 8192, width 512", |b| {
-        let none = Counted::new(d_sae, d_sae);
+        let none = CandidateSums::new(d_sae, d_sae);
         b.iter(|| choose_candidates(&none, [(black_box(&source), &of_source), (&target, &of_target)], 10));
     });
     group.throughput(Throughput::Elements(n_rows as u64));

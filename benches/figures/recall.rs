@@ -2,7 +2,7 @@
 
 use cognate::linalg::Stream;
 use cognate::matching::{Sides, Standardised, choose_candidates, match_tile, standard_error};
-use cognate::moments::{ByLatent, Counted, CrossTile, LatentSums, Sketch};
+use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::LatentBatch;
 use std::time::Instant;
 
@@ -95,7 +95,7 @@ pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f6
     let mut tiles = [(); 2].map(|()| CrossTile::new(0, strip, d));
     let mut sums = [(); 2].map(|()| [LatentSums::new(d), LatentSums::new(d)]);
     let mut sketches: Vec<[Sketch; 2]> = widths.iter().map(|&w| [Sketch::new(d, w), Sketch::new(d, w)]).collect();
-    let mut counted: Vec<Counted> = Vec::new();
+    let mut counted: Vec<CandidateSums> = Vec::new();
     let mut at_choice: Vec<Vec<f64>> = Vec::new();
     for t in 0..n_batches {
         let half = usize::from(t >= n_batches / 2);
@@ -104,7 +104,7 @@ pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f6
             for sketch in &sketches {
                 let start = Instant::now();
                 let sides: Sides<'_> = [(&sketch[0], &s[0]), (&sketch[1], &s[1])];
-                counted.push(choose_candidates(&Counted::new(d, d), sides, 10));
+                counted.push(choose_candidates(&CandidateSums::new(d, d), sides, 10));
                 at_choice.push(counted.last().unwrap().sums().to_vec());
                 println!("  choosing at width {}: {:.1} s", sketch[0].width(), start.elapsed().as_secs_f64());
             }

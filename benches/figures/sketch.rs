@@ -2,7 +2,7 @@
 
 use crate::recall::{World, buckets, recall};
 use cognate::matching::{Standardised, choose_candidates};
-use cognate::moments::{ByLatent, Counted, LatentSums, Sketch};
+use cognate::moments::{ByLatent, CandidateSums, LatentSums, Sketch};
 use std::time::Instant;
 
 /// Recall and errors of two spaces of 32 768 latents, at four widths.
@@ -47,7 +47,7 @@ pub fn a_million_latents() {
     of_strip.scale.truncate(strip);
     let start = Instant::now();
     let chosen = choose_candidates(
-        &Counted::new(strip, d),
+        &CandidateSums::new(strip, d),
         [(&narrow, &of_strip), (&sketches[1], &Standardised::new(&sums[1]))],
         10,
     );

@@ -8,7 +8,7 @@
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
 use crate::matching::best::{GLANCE, glance};
 use crate::matching::{BestPartners, Correlation, Partner, Standardised, TileMatches};
-use crate::moments::{Candidates, Counted, Sketch};
+use crate::moments::{CandidateSums, Candidates, Sketch};
 use rayon::prelude::*;
 
 /// Source latents of one product.
@@ -92,7 +92,7 @@ pub type Sides<'a> = [(&'a Sketch, &'a Standardised); 2];
 
 /// Chooses the `keep` best partners of every latent, both ways. A pair that is counted already stands with its counted
 /// correlation, and goes on being counted when it is chosen again; a new one begins with what the sketches say.
-pub fn choose_candidates(counted: &Counted, sides: Sides<'_>, keep: usize) -> Counted {
+pub fn choose_candidates(counted: &CandidateSums, sides: Sides<'_>, keep: usize) -> CandidateSums {
     let [(a, of_a), (b, of_b)] = sides;
     let (d_source, d_target) = (a.d_sae(), b.d_sae());
     // a stretch for each thread, for each holds a list of best sources for every target; what comes of them is the same
@@ -142,12 +142,12 @@ pub fn choose_candidates(counted: &Counted, sides: Sides<'_>, keep: usize) -> Co
     for i in 0..d_source {
         candidates.starts[i + 1] += candidates.starts[i];
     }
-    Counted::with(d_source, d_target, candidates, sums).expect("pairs are sorted, each once")
+    CandidateSums::with(d_source, d_target, candidates, sums).expect("pairs are sorted, each once")
 }
 
 /// Forward pairs of the source latents `rows`; best sources of every target go into `backward`.
 fn best_of_stretch(
-    counted: &Counted,
+    counted: &CandidateSums,
     sides: Sides<'_>,
     rows: std::ops::Range<usize>,
     keep: usize,
@@ -205,7 +205,7 @@ fn best_of_stretch(
 }
 
 /// Puts the counted correlations of source `i` in the place of the estimated ones; `r` is of the targets `columns`.
-fn set_counted(counted: &Counted, sides: Sides<'_>, i: usize, columns: std::ops::Range<usize>, r: &mut [f32]) {
+fn set_counted(counted: &CandidateSums, sides: Sides<'_>, i: usize, columns: std::ops::Range<usize>, r: &mut [f32]) {
     let ([(_, of_a), (_, of_b)], known) = (sides, counted.candidates());
     for entry in known.row(i) {
         let j = known.targets[entry] as usize;
@@ -231,7 +231,12 @@ fn estimate([(a, of_a), (b, of_b)]: Sides<'_>, i: usize, j: usize) -> (f64, f64)
 }
 
 /// The `keep` best partners of every latent among the candidates, both ways.
-pub fn match_counted(counted: &Counted, source: &Standardised, target: &Standardised, keep: usize) -> TileMatches {
+pub fn match_counted(
+    counted: &CandidateSums,
+    source: &Standardised,
+    target: &Standardised,
+    keep: usize,
+) -> TileMatches {
     let mut found = TileMatches {
         forward: vec![BestPartners::default(); counted.d_source()],
         backward: vec![BestPartners::default(); counted.d_target()],
@@ -316,7 +321,7 @@ mod tests {
         x.values.iter_mut().zip(&x.latents).filter(|(_, i)| **i == 7).for_each(|(v, _)| *v = 0.0);
         let (a, b) = (known(&x, width, 5), known(&y, width, 5));
         let (sa, sb) = (Standardised::new(&a.sums), Standardised::new(&b.sums));
-        let got = choose_candidates(&Counted::new(d, d), [(&a.sketch, &sa), (&b.sketch, &sb)], keep);
+        let got = choose_candidates(&CandidateSums::new(d, d), [(&a.sketch, &sa), (&b.sketch, &sb)], keep);
         let z = |k: &Known, s: &Standardised, i: usize| -> Option<Vec<f64>> {
             s.scale[i]?;
             let mean = s.sum[i] / s.n_rows;
@@ -363,7 +368,7 @@ mod tests {
         let (d, width) = (120, 64);
         let batches: Vec<[LatentBatch; 2]> = (0..4).map(|k| spaces(k, 500, d, 60)).collect();
         let (mut sums, mut sketches) = ([(); 2].map(|()| LatentSums::new(d)), [(); 2].map(|()| Sketch::new(d, width)));
-        let mut counted = Counted::new(d, d);
+        let mut counted = CandidateSums::new(d, d);
         let mut exact = crate::moments::CrossTile::new(0, d, d);
         let mut errors = Vec::new();
         for (k, batch) in batches.iter().enumerate() {

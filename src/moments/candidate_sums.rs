@@ -64,7 +64,7 @@ impl Candidates {
 
 /// The candidates of one pair of spaces with their sums.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Counted {
+pub struct CandidateSums {
     d_target: usize,
     candidates: Arc<Candidates>,
     /// Σxy of each entry over all rows.
@@ -74,16 +74,16 @@ pub struct Counted {
 /// Tasks that a batch's products are cut into, at most.
 const TASKS: usize = 64;
 
-impl Counted {
+impl CandidateSums {
     /// No candidates yet.
     pub fn new(d_source: usize, d_target: usize) -> Self {
-        Counted { d_target, candidates: Arc::new(Candidates::none(d_source)), sums: Vec::new() }
+        CandidateSums { d_target, candidates: Arc::new(Candidates::none(d_source)), sums: Vec::new() }
     }
 
     /// Candidates with their sums so far; `None` when they do not fit.
     pub fn with(d_source: usize, d_target: usize, candidates: Candidates, sums: Vec<f64>) -> Option<Self> {
         let fits = candidates.is_sound(d_source, d_target) && sums.len() == candidates.len();
-        fits.then(|| Counted { d_target, candidates: Arc::new(candidates), sums })
+        fits.then(|| CandidateSums { d_target, candidates: Arc::new(candidates), sums })
     }
 
     /// Number of source latents.
@@ -116,7 +116,7 @@ impl Counted {
 
     /// Adds the sums of other rows of the same pair of spaces. Only pairs that are counted in both stay: of the others one part
     /// is not known, and the sketches of all rows know them better than half a count.
-    pub fn merge(&mut self, other: &Counted) {
+    pub fn merge(&mut self, other: &CandidateSums) {
         let (mine, theirs) = (&self.candidates, &other.candidates);
         let mut merged = Candidates::none(self.d_source());
         let mut sums = Vec::new();
@@ -212,7 +212,7 @@ mod tests {
             }
             candidates.sketched_rows = vec![0; chosen.len()];
             candidates.error = vec![0.0; chosen.len()];
-            let mut counted = Counted::with(90, 60, candidates, vec![0.0; chosen.len()]).unwrap();
+            let mut counted = CandidateSums::with(90, 60, candidates, vec![0.0; chosen.len()]).unwrap();
             counted.fold(&a, &b);
             for (k, &(i, j)) in chosen.iter().enumerate() {
                 let exact = tile.row(i as usize).map_or(0.0, |row| row[j as usize]);
@@ -226,7 +226,7 @@ mod tests {
     fn candidates_that_do_not_fit_are_not_taken() {
         let good =
             Candidates { starts: vec![0, 2, 2], targets: vec![0, 3], sketched_rows: vec![9; 2], error: vec![0.0; 2] };
-        let fits = |c: &Candidates, n: usize| Counted::with(2, 4, c.clone(), vec![0.0; n]).is_some();
+        let fits = |c: &Candidates, n: usize| CandidateSums::with(2, 4, c.clone(), vec![0.0; n]).is_some();
         assert!(fits(&good, 2));
         assert!(!fits(&good, 1) && !fits(&Candidates { targets: vec![3, 3], ..good.clone() }, 2));
         assert!(!fits(&Candidates { targets: vec![0, 4], ..good.clone() }, 2));

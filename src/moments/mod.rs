@@ -14,7 +14,7 @@ mod seen;
 mod sketch;
 mod top;
 
-pub use candidate_sums::{Candidates, Counted};
+pub use candidate_sums::{CandidateSums, Candidates};
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
 pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
 pub use documents::DocumentRows;

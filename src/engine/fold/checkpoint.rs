@@ -2,13 +2,13 @@
 //!
 //! A file is written by whoever owns the thing and read by whoever owns it next; sums are read by every worker.
 
-use crate::engine::fold::held::{Fold, Held};
+use crate::engine::fold::held::{Fold, PairSums};
 use crate::engine::message::SavedFile;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
 use crate::moments::{
-    Candidates, CoMoment, Counted, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, SeenContexts,
+    CandidateSums, Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, SeenContexts,
     Sketch, TopToken,
 };
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
@@ -55,9 +55,9 @@ pub fn save(
     let mut saved = Vec::new();
     for owned in &fold.tiles {
         let tile = match &owned.held {
-            Held::Exact(tile) => tile,
-            Held::Counted(counted) => {
-                saved.push(save_counted(counted, &tile_name(owned.index), run, next)?.into());
+            PairSums::Exact(tile) => tile,
+            PairSums::Candidates(counted) => {
+                saved.push(save_candidates(counted, &tile_name(owned.index), run, next)?.into());
                 continue;
             }
         };
@@ -133,7 +133,7 @@ pub fn save(
     Ok(saved)
 }
 
-fn save_counted(counted: &Counted, name: &str, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
+fn save_candidates(counted: &CandidateSums, name: &str, run: &RunDir, next: BatchIndex) -> Result<StateFile> {
     let (c, n) = (counted.candidates(), counted.sums().len());
     let layout = StateLayout::new(json!({ "kind": "candidates" }))
         .tensor::<u64>("starts", &[c.starts.len()])
@@ -232,15 +232,16 @@ pub fn add(
         let name = tile_name(owned.index);
         let mut file = run.read_state(manifest, &name)?;
         let tile = match &mut owned.held {
-            Held::Exact(tile) => tile,
-            Held::Counted(counted) => {
+            PairSums::Exact(tile) => tile,
+            PairSums::Candidates(counted) => {
                 let candidates = Candidates {
                     starts: file.tensor("starts")?,
                     targets: file.tensor("targets")?,
                     sketched_rows: file.tensor("sketched_rows")?,
                     error: file.tensor("error")?,
                 };
-                let read = Counted::with(counted.d_source(), counted.d_target(), candidates, file.tensor("sums")?);
+                let read =
+                    CandidateSums::with(counted.d_source(), counted.d_target(), candidates, file.tensor("sums")?);
                 let read = read.ok_or_else(|| misfit(&name))?;
                 if first_row == 0 {
                     *counted = read;

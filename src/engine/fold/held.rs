@@ -8,8 +8,8 @@ use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    ByLatent, CoMoment, Counted, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash, SeenContexts,
-    Sketch, TopTokens, document_rotation,
+    ByLatent, CandidateSums, CoMoment, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash,
+    SeenContexts, Sketch, TopTokens, document_rotation,
 };
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 /// Σxy as a tile keeps it.
 #[derive(Debug)]
-pub enum Held {
+pub enum PairSums {
     /// Of every pair of latents.
     Exact(CrossTile),
     /// Of candidates.
-    Counted(Counted),
+    Candidates(CandidateSums),
 }
 
 /// A tile that this worker owns.
@@ -32,7 +32,7 @@ pub struct OwnedTile {
     /// Index in the plan's list of pairs.
     pub pair: usize,
     /// The sums.
-    pub held: Held,
+    pub held: PairSums,
     /// The same, where exact, with the target's rows turned to another document, for the chance level of a best match.
     pub null: Option<CrossTile>,
     /// What was last said of each row.
@@ -43,8 +43,8 @@ impl OwnedTile {
     /// Σxy of every pair, unless only candidates are counted.
     pub(super) fn exact(&self) -> Option<&CrossTile> {
         match &self.held {
-            Held::Exact(tile) => Some(tile),
-            Held::Counted(_) => None,
+            PairSums::Exact(tile) => Some(tile),
+            PairSums::Candidates(_) => None,
         }
     }
 }
@@ -116,7 +116,11 @@ impl Fold {
                 let d_target = plan.spaces[plan.pairs[t.pair].target].width;
                 let tile = || CrossTile::new(t.first_row, t.n_rows, d_target);
                 let sketched = plan.is_sketched();
-                let held = if sketched { Held::Counted(Counted::new(t.n_rows, d_target)) } else { Held::Exact(tile()) };
+                let held = if sketched {
+                    PairSums::Candidates(CandidateSums::new(t.n_rows, d_target))
+                } else {
+                    PairSums::Exact(tile())
+                };
                 let null = (plan.spec.estimate.null.documents && !sketched).then(tile);
                 OwnedTile { index: k, pair: t.pair, held, null, said: vec![BestPartners::default(); t.n_rows] }
             })
@@ -188,7 +192,7 @@ impl Fold {
     pub fn apply(&mut self, batch: &EncodedBatch, again: bool) -> Result<()> {
         if again && batch.tokens.index == 0 {
             for owned in &mut self.tiles {
-                if let Held::Counted(counted) = &mut owned.held {
+                if let PairSums::Candidates(counted) = &mut owned.held {
                     counted.begin_again();
                 }
             }
@@ -207,8 +211,8 @@ impl Fold {
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
             let target = &batch.latents[pair.target];
             match &mut owned.held {
-                Held::Exact(tile) => tile.fold(source, target),
-                Held::Counted(counted) => counted.fold(source, target),
+                PairSums::Exact(tile) => tile.fold(source, target),
+                PairSums::Candidates(counted) => counted.fold(source, target),
             }
             if let Some(null) = &mut owned.null {
                 null.fold_rotated(source, target, document_rotation(target.n_rows()));

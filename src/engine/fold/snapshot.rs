@@ -1,6 +1,6 @@
 //! What one worker says of its sums at a snapshot: which best partners changed, and what the tables need besides.
 
-use crate::engine::fold::held::{Fold, Held, OwnedCross, OwnedTile};
+use crate::engine::fold::held::{Fold, OwnedCross, OwnedTile, PairSums};
 use crate::engine::message::{BestRow, ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{
@@ -35,7 +35,7 @@ impl Fold {
             let meant = if of_sketches.is_empty() { standardised } else { &of_sketches };
             // one pair at a time: all threads work on it, and their lists are the memory of one
             for owned in &mut self.tiles {
-                let Held::Counted(counted) = &mut owned.held else { continue };
+                let PairSums::Candidates(counted) = &mut owned.held else { continue };
                 let side = |space: usize| {
                     let sketch = self.sketches[space].as_ref().expect("both spaces of a counted pair are sketched");
                     (sketch, &meant[space])
@@ -58,8 +58,10 @@ impl Fold {
                     let pair = plan.pairs[tiles[0].pair];
                     let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
                     match &tiles[0].held {
-                        Held::Exact(_) => match_tiles(tiles.iter().filter_map(OwnedTile::exact), source, target, keep),
-                        Held::Counted(counted) => match_counted(counted, source, target, keep),
+                        PairSums::Exact(_) => {
+                            match_tiles(tiles.iter().filter_map(OwnedTile::exact), source, target, keep)
+                        }
+                        PairSums::Candidates(counted) => match_counted(counted, source, target, keep),
                     }
                 })
                 .collect();
@@ -175,8 +177,8 @@ impl Fold {
             })
             .collect();
         notes.extend(self.tiles.iter().filter_map(|owned| match &owned.held {
-            Held::Counted(counted) => Some(Note::Candidates(owned.pair, counted.candidates().clone())),
-            Held::Exact(_) => None,
+            PairSums::Candidates(counted) => Some(Note::Candidates(owned.pair, counted.candidates().clone())),
+            PairSums::Exact(_) => None,
         }));
         if self.plan.scores_activations() {
             notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));
