@@ -1,5 +1,5 @@
 //! What one worker holds: its tiles and its share of the per-latent memory. No dataflow here: batches go in, in order;
-//! what is said of it at a snapshot stands in `snapshot`, what is written of it in `state`.
+//! what is published of it at a snapshot is in `snapshot`, what is written of it in `checkpoint`.
 //!
 //! Tile k belongs to worker k mod peers, and so does everything else that is owned; nothing that is computed depends on
 //! who owns it. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
@@ -35,8 +35,8 @@ pub struct OwnedTile {
     pub held: PairSums,
     /// The same, where exact, with the target's rows turned to another document, for the chance level of a best match.
     pub null: Option<CrossTile>,
-    /// What was last said of each row.
-    pub(super) said: Vec<BestPartners>,
+    /// What was last published of each row.
+    pub(super) published: Vec<BestPartners>,
 }
 
 impl OwnedTile {
@@ -67,14 +67,14 @@ pub struct OwnedCross {
     pub index: usize,
     /// The sums.
     pub moment: CrossCoMoment,
-    /// What was last said of each source dimension, `[d_source]`; empty unless the pair is matched by this.
-    pub(super) said: Vec<BestPartners>,
+    /// What was last published of each source dimension, `[d_source]`; empty unless the pair is matched by this.
+    pub(super) published: Vec<BestPartners>,
 }
 
 impl OwnedCross {
     /// Whether the pair is matched by these sums.
     pub(super) fn is_matched(&self) -> bool {
-        !self.said.is_empty()
+        !self.published.is_empty()
     }
 }
 
@@ -102,8 +102,8 @@ pub struct Fold {
     pub cross_moments: Vec<OwnedCross>,
     /// The contexts seen, on the first worker alone.
     pub contexts: Option<SeenContexts>,
-    /// What was last said of each pair's targets, `[n_pairs][d_target]`.
-    pub(super) said_backward: Vec<Vec<BestPartners>>,
+    /// What was last published of each pair's targets, `[n_pairs][d_target]`.
+    pub(super) published_backward: Vec<Vec<BestPartners>>,
 }
 
 impl Fold {
@@ -122,7 +122,7 @@ impl Fold {
                     PairSums::Exact(tile())
                 };
                 let null = (plan.spec.estimate.null.documents && !sketched).then(tile);
-                OwnedTile { index: k, pair: t.pair, held, null, said: vec![BestPartners::default(); t.n_rows] }
+                OwnedTile { index: k, pair: t.pair, held, null, published: vec![BestPartners::default(); t.n_rows] }
             })
             .collect();
         let spaces = (plan.spaces.iter().enumerate())
@@ -141,15 +141,15 @@ impl Fold {
             .filter(|(k, _)| mine(*k))
             .map(|(k, p)| {
                 let (d_source, d_target) = (plan.raw_sites[p.source].width, plan.raw_sites[p.target].width);
-                let n_said = if plan.is_raw(plan.pairs[p.pair]) { d_source } else { 0 };
+                let n_published = if plan.is_raw(plan.pairs[p.pair]) { d_source } else { 0 };
                 OwnedCross {
                     index: k,
                     moment: CrossCoMoment::new(d_source, d_target, plan.co_moment_nulls(p)),
-                    said: vec![BestPartners::default(); n_said],
+                    published: vec![BestPartners::default(); n_published],
                 }
             })
             .collect();
-        let said_backward = (plan.pairs.iter().enumerate())
+        let published_backward = (plan.pairs.iter().enumerate())
             .map(|(p, pair)| {
                 let any = tiles.iter().any(|t| t.pair == p)
                     || cross_moments.iter().any(|c| plan.raw_pairs[c.index].pair == p && plan.is_raw(*pair));
@@ -175,7 +175,7 @@ impl Fold {
             moments,
             cross_moments,
             contexts: mine(0).then(SeenContexts::default),
-            said_backward,
+            published_backward,
         }
     }
 

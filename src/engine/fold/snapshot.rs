@@ -47,8 +47,8 @@ impl Fold {
         }
         let mut out = Vec::new();
         let mut backward: Vec<Vec<BestPartners>> =
-            self.said_backward.iter().map(|said| vec![BestPartners::default(); said.len()]).collect();
-        // what is found in some stretches is said before the next are looked at: lists of all pairs at once are long
+            self.published_backward.iter().map(|published| vec![BestPartners::default(); published.len()]).collect();
+        // what is found in some stretches is emitted before the next are looked at: lists of all pairs at once are long
         let mut stretches: Vec<&mut [OwnedTile]> = (self.tiles.chunk_by_mut(|a, b| a.pair == b.pair))
             .flat_map(|tiles| tiles.chunks_mut(stretch_length(tiles.len())))
             .collect();
@@ -69,7 +69,7 @@ impl Fold {
                 let mut rows = found.forward.into_iter();
                 for owned in tiles.iter_mut() {
                     let first = owned.exact().map_or(0, CrossTile::first_row);
-                    say_sources(owned.pair, first, &mut owned.said, &mut rows, &mut out);
+                    emit_sources(owned.pair, first, &mut owned.published, &mut rows, &mut out);
                 }
                 merge_all(&mut backward[tiles[0].pair], &found.backward, keep);
             }
@@ -77,13 +77,13 @@ impl Fold {
         let found = self.match_co_moments(|owned| Some(&owned.moment.c), keep);
         for (owned, found) in self.cross_moments.iter_mut().zip(found) {
             let (at, Some(found)) = (plan.raw_pairs[owned.index].pair, found) else { continue };
-            say_sources(at, 0, &mut owned.said, &mut found.forward.into_iter(), &mut out);
+            emit_sources(at, 0, &mut owned.published, &mut found.forward.into_iter(), &mut out);
             merge_all(&mut backward[at], &found.backward, keep);
         }
         for (pair, targets) in backward.into_iter().enumerate() {
             let whole = whole_at_owner(&plan, pair);
             for (target, partners) in targets.into_iter().enumerate() {
-                let said = &mut self.said_backward[pair][target];
+                let published = &mut self.published_backward[pair][target];
                 let (direction, pair, latent) = (Direction::Backward, pair as u32, target as u32);
                 let rows = |partners: &BestPartners| -> Vec<ViewInput> {
                     let candidate = |row: BestRow| ViewInput::Candidate {
@@ -95,9 +95,9 @@ impl Fold {
                     let best = best_rows(direction, pair, latent, partners);
                     best.map(|row| if whole { ViewInput::Best(row) } else { candidate(row) }).collect()
                 };
-                if *said != partners {
-                    say_changes(rows(said), rows(&partners), &mut out);
-                    *said = partners;
+                if *published != partners {
+                    emit_changes(rows(published), rows(&partners), &mut out);
+                    *published = partners;
                 }
             }
         }
@@ -209,22 +209,22 @@ fn stretches_at_once() -> usize {
     4 * rayon::current_num_threads()
 }
 
-/// What changed for the sources `first..` of pair `at`, as many as `said` of them; takes as many from `found`.
-fn say_sources(
+/// What changed for the sources `first..` of pair `at`, as many as `published` of them; takes as many from `found`.
+fn emit_sources(
     at: usize,
     first: usize,
-    said: &mut [BestPartners],
+    published: &mut [BestPartners],
     found: &mut impl Iterator<Item = BestPartners>,
     out: &mut Vec<Folded>,
 ) {
-    for (i, (said, partners)) in said.iter_mut().zip(found).enumerate() {
+    for (i, (published, partners)) in published.iter_mut().zip(found).enumerate() {
         let (pair, source) = (at as u32, (first + i) as u32);
         let rows = |partners: &BestPartners| -> Vec<ViewInput> {
             best_rows(Direction::Forward, pair, source, partners).map(ViewInput::Best).collect()
         };
-        if *said != partners {
-            say_changes(rows(said), rows(&partners), out);
-            *said = partners;
+        if *published != partners {
+            emit_changes(rows(published), rows(&partners), out);
+            *published = partners;
         }
     }
 }
@@ -249,7 +249,7 @@ fn merge_all(all: &mut [BestPartners], more: &[BestPartners], keep: usize) {
 }
 
 /// −1 for each row that is gone, +1 for each that is new; rows in both are not mentioned.
-fn say_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
+fn emit_changes(old: Vec<ViewInput>, new: Vec<ViewInput>, out: &mut Vec<Folded>) {
     let gone = old.iter().filter(|r| !new.contains(r)).copied().map(|r| Folded::Delta(r, -1));
     let come = new.iter().filter(|r| !old.contains(r)).copied().map(|r| Folded::Delta(r, 1));
     out.extend(gone.chain(come));
