@@ -7,7 +7,7 @@ use crate::cli::recorded::settled_cross;
 use crate::corpus::Sample;
 use crate::error::Result;
 use crate::ids::Hookpoint;
-use crate::plan::{Plan, grouped};
+use crate::plan::{Origin, Plan, grouped};
 use crate::spec::DataflowSpec;
 use crate::units::{human_bytes, thousands};
 use serde_json::json;
@@ -74,9 +74,9 @@ pub fn as_text(plan: &Plan) -> String {
         ));
     }
     let spaces = plan.spaces.iter().map(|s| {
-        let what = match &s.sae {
-            Some(sae) => ("encode", "SAEs", sae.in_words()),
-            None => ("take", "places", format!("{} dimensions as they are", s.width)),
+        let what = match &s.origin {
+            Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
+            Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
         };
         ((s.site.model.clone(), what), s.site.hookpoint)
     });
@@ -187,7 +187,7 @@ pub fn as_json(plan: &Plan) -> serde_json::Value {
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "spaces": plan.spaces.iter().map(|s| json!({
-            "site": s.site.to_string(), "latents": s.width, "d_in": s.sae.as_ref().map(|sae| sae.shape.d_in),
+            "site": s.site.to_string(), "latents": s.width, "d_in": s.sae().map(|sae| sae.shape.d_in),
             "raw": s.is_raw(),
         })).collect::<Vec<_>>(),
         "pairs": (0..plan.pairs.len()).map(|p| {

@@ -170,7 +170,7 @@ fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<Asked> {
 /// Those of reading and of the forward; `Gate`, naming the better readings, when a declared one is clearly not the best.
 fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
     let CheckSpec { doctor: rule, tokens } = plan.spec.check;
-    if rule == DoctorRule::Off || plan.spaces.iter().all(|s| s.is_raw()) {
+    if rule == DoctorRule::Off || plan.saes().next().is_none() {
         return Ok(());
     }
     let found = diagnose_open(plan, &loaded.models, &loaded.saes, tokens)?;

@@ -37,7 +37,7 @@ pub fn diagnose(plan: &Plan, tokens: u64) -> Result<Vec<Diagnosis>> {
     let model = |k: usize, wanted: &[Hookpoint]| {
         crate::model::open_for(&plan.models[k].path, plan.models[k].random_weights, wanted)
     };
-    let sae = |k: usize| plan.spaces[k].sae.as_ref().expect("raw spaces are left out").open().map(Arc::new);
+    let sae = |k: usize| plan.spaces[k].sae().expect("raw spaces are left out").open().map(Arc::new);
     try_all(plan, tokens, &model, &sae)
 }
 
@@ -86,7 +86,7 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
             }
         }
         drop(model);
-        for (s, space) in plan.spaces.iter().enumerate().filter(|(_, s)| s.model == k && !s.is_raw()) {
+        for (s, space) in plan.spaces.iter().enumerate().filter(|(_, s)| s.tap().model == k && s.sae().is_some()) {
             let diagnosis = open_sae(s).and_then(|sae| one(plan, space, &sae, &held));
             found.insert(s, diagnosis.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?);
         }
@@ -95,12 +95,12 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
 }
 
 fn planned(space: &Space) -> &PlannedSae {
-    space.sae.as_ref().expect("raw spaces are left out")
+    space.sae().expect("raw spaces are left out")
 }
 
 /// All readings of one SAE over what the hookpoints held.
 fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> {
-    let (model, planned) = (&plan.models[space.model], planned(space));
+    let (model, planned) = (&plan.models[space.tap().model], planned(space));
     let contradictions =
         plan.contradictions.iter().filter(|(site, _)| *site == space.site).map(|(_, what)| what.clone());
     let mut diagnosis = Diagnosis {

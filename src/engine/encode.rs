@@ -5,7 +5,7 @@ use crate::engine::shared::{Shared, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward, recycle};
 use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
-use crate::plan::{Plan, RawPair};
+use crate::plan::{Origin, Plan, RawPair, Tap};
 use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -71,21 +71,19 @@ pub fn encode_batch(
             })
             .collect::<Result<_>>()
     })?;
+    let held = |tap: &Tap| &activations[tap.model][tap.slot].x;
     let latents = shared.timed(Stage::Encode, || {
         (plan.spaces.iter().zip(&loaded.saes))
-            .map(|(space, sae)| {
-                let x = &activations[space.model][space.slot].x;
-                match (sae, &space.sae) {
-                    (Some(sae), Some(planned)) => {
-                        sae.encode(x, planned.encode).map_err(|e| e.within(format!("sae \"{}\"", space.site)))
-                    }
-                    _ => Ok(LatentBatch::of_dimensions(x)),
-                }
+            .map(|(space, sae)| match &space.origin {
+                Origin::Sae { tap, sae: planned } => (sae.as_ref().expect("every SAE of the plan is open"))
+                    .encode(held(tap), planned.encode)
+                    .map_err(|e| e.within(format!("sae \"{}\"", space.site))),
+                Origin::Raw { tap } => Ok(LatentBatch::of_dimensions(held(tap))),
             })
             .collect::<Result<_>>()
     })?;
     let (moments, cross_moments) = shared.timed(Stage::Moments, || {
-        let raw = |k: usize| &activations[plan.raw_sites[k].model][plan.raw_sites[k].slot].x;
+        let raw = |k: usize| held(&plan.raw_sites[k].tap);
         if !with_moments {
             return (Vec::new(), Vec::new());
         }

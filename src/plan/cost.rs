@@ -4,7 +4,7 @@ use crate::corpus::tokenizing_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
 use crate::moments::SEEN_BYTES;
-use crate::plan::{Cost, Pair, Plan, PlannedSae, Space};
+use crate::plan::{Cost, Origin, Pair, Plan, PlannedSae, Space};
 use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::{Cross, DoctorRule};
 use crate::units::human_bytes;
@@ -106,7 +106,7 @@ const ROOM_BYTES: u64 = 8 << 20;
 /// What scoring the matched rows of a pair holds, if all latents of the narrower side are matched.
 fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
     let sides = [pair.source, pair.target].map(|s| &plan.spaces[s]);
-    let widths = sides.map(|s| s.sae.as_ref().map_or(0, |sae| sae.shape.d_in) as u64);
+    let widths = sides.map(|s| s.sae().map_or(0, |sae| sae.shape.d_in) as u64);
     let rows = sides.map(|s| s.width).into_iter().min().unwrap_or(0);
     let ranks = plan.spec.estimate.measures.iter().any(|m| matches!(m, Measure::Rsa(_)));
     4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
@@ -116,7 +116,7 @@ fn rows_bytes(plan: &Plan, pair: &Pair) -> u64 {
 /// two neighbours and its normed twin (of a transcoder at what it predicts, too), and what is read with another scale.
 fn check_bytes(plan: &Plan) -> u64 {
     let check = &plan.spec.check;
-    let saes = || plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?)));
+    let saes = || plan.saes();
     if check.doctor == DoctorRule::Off {
         return 0;
     }
@@ -127,7 +127,7 @@ fn check_bytes(plan: &Plan) -> u64 {
             let places = 3 + u64::from(s.site.hookpoint.twin().is_some());
             if sae.shape.transcoder { places * (width + sae.shape.d_out as u64) } else { places * width }
         };
-        let of_model = || saes().filter(|(s, _)| s.model == k);
+        let of_model = || saes().filter(|(s, _)| s.tap().model == k);
         let scaled = of_model().map(|(_, sae)| (sae.shape.d_in + sae.shape.d_out) as u64).max().unwrap_or(0);
         4 * rows * (of_model().map(widths).sum::<u64>() + scaled)
     });
@@ -152,7 +152,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     for (k, m) in plan.models.iter().enumerate() {
         out.push(streaming("model", m.name.clone(), crate::model::memory_bytes(&m.shape, plan.blocks_loaded(k))));
     }
-    for (s, sae) in plan.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+    for (s, sae) in plan.saes() {
         out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
         let screen = plan.screen_bytes(sae);
         if screen > 0 {
@@ -226,13 +226,13 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
         .max()
         .unwrap_or(0);
     let activations: u64 = plan.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
-    let entries = |s: &Space| s.sae.as_ref().map_or(s.width, |sae| sae.shape.entries_per_row(sae.encode)) as u64;
+    let entries = |s: &Space| match &s.origin {
+        Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
+        Origin::Raw { .. } => s.width as u64,
+    };
     let latents: u64 = plan.spaces.iter().map(|s| entries(s) * 8).sum();
     let encoded = rows.saturating_mul(2 * latents).saturating_add(moments);
-    let encoding: u64 = (plan.spaces.iter().filter_map(|s| s.sae.as_ref()))
-        .map(|sae| sae.shape.encoding_bytes(sae.encode))
-        .max()
-        .unwrap_or(0);
+    let encoding: u64 = plan.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
     // a thread keeps what its contexts were computed in while it encodes
     let at_work = threads * (contexts + encoding);
     out.push(streaming(

@@ -17,7 +17,7 @@ impl Plan {
     /// # Errors
     /// `State` naming a file that is not what it was, those of reading.
     pub fn check_made_of(&self, saved: &BTreeMap<String, String>) -> Result<()> {
-        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+        for (space, sae) in self.saes() {
             check_sae(saved, &space.site, &sae.path, sae.reading.format)?;
             let settled = settled_parts(&space.site, &sae.reading);
             if let Some((part, now)) = settled.iter().find(|(part, now)| saved.get(*part) != Some(now)) {

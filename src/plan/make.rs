@@ -11,7 +11,7 @@ use crate::plan::declared::{Asked, settle};
 use crate::plan::fingerprint::{file_parts, sae_parts, settled_parts, spec_parts};
 use crate::plan::sizes::{Sized, of_model, of_sae};
 use crate::plan::used::check_used;
-use crate::plan::{Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
+use crate::plan::{Origin, Pair, Plan, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tap, Tile};
 use crate::sae::{Reading, Sae};
 use crate::spec::{Cross, DataflowSpec, Insist};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,7 +196,7 @@ impl Plan {
             files.extend(crate::model::tokenizer_files(&model.path));
             file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
         }
-        for (space, sae) in self.spaces.iter().filter_map(|s| Some((s, s.sae.as_ref()?))) {
+        for (space, sae) in self.saes() {
             parts.extend(sae_parts(&space.site, &sae.path, sae.reading.format)?);
             parts.extend(settled_parts(&space.site, &sae.reading));
         }
@@ -233,7 +233,7 @@ impl Plan {
                 let opened = sae.open()?;
                 Ok::<_, Error>(Arc::new(if self.screen_bytes(sae) > 0 { opened.screened() } else { opened }))
             };
-            s.sae.as_ref().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+            s.sae().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
         };
         self.spaces.iter().map(open).collect()
     }
@@ -367,6 +367,7 @@ fn plan_space(
 ) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered above");
+    let tap = Tap { model, slot };
     let width = models[model].shape.width(site.hookpoint)?;
     let Some(sae) = spec.sae(site) else {
         let entries = (spec.corpus.batch_contexts as u64)
@@ -381,7 +382,7 @@ fn plan_space(
                 u32::MAX
             )));
         }
-        return Ok(Space { site: site.clone(), model, slot, width, sae: None });
+        return Ok(Space { site: site.clone(), width, origin: Origin::Raw { tap } });
     };
     // a name that no registry knows is wrong wherever the files lie
     Reference::parse(&sae.path).map_err(|e| e.within(format!("sae \"{site}\"")))?;
@@ -430,7 +431,7 @@ fn plan_space(
         neuronpedia: facts.and_then(|facts| facts.neuronpedia),
         any_fvu: sae.insist.contains(&Insist::Fvu),
     };
-    Ok(Space { site: site.clone(), model, slot, width: shape.d_sae, sae: Some(planned) })
+    Ok(Space { site: site.clone(), width: shape.d_sae, origin: Origin::Sae { tap, sae: Box::new(planned) } })
 }
 
 /// What a model is called: by the repository that the dataflow file or the cache names, else by its folder; and by the name that
@@ -454,8 +455,9 @@ fn raw_sites(
         if let Some(k) = sites.iter().position(|r| r.site == space.site) {
             return k;
         }
-        let width = models[space.model].shape.width(space.site.hookpoint).expect("checked with the model");
-        sites.push(RawSite { site: space.site.clone(), model: space.model, slot: space.slot, width });
+        let tap = space.tap();
+        let width = models[tap.model].shape.width(space.site.hookpoint).expect("checked with the model");
+        sites.push(RawSite { site: space.site.clone(), tap, width });
         sites.len() - 1
     };
     let raw_pairs = (pairs.iter().enumerate().filter(|(_, p)| wanted(p)))

@@ -11,14 +11,13 @@ mod make;
 mod one_decoder;
 mod places;
 mod sizes;
+mod space;
 mod used;
 
 use crate::corpus::Tokenizer;
-use crate::error::Result;
 use crate::ids::{Hookpoint, Site, library_names};
 use crate::model::ModelShape;
 use crate::moments::TopOptions;
-use crate::sae::{Encode, Reading, Sae, SaeShape, Scale};
 use crate::spec::{Cross, DataflowSpec, Refine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +28,7 @@ pub use declared::is_written;
 pub use fingerprint::{corpus_mark, fingerprint};
 pub use made_of::{check_sae, check_tokenizer};
 pub use make::resolved;
+pub use space::{Origin, PlannedSae, Space, Tap};
 
 /// A run, thought through.
 #[derive(Clone, Debug)]
@@ -107,67 +107,6 @@ pub struct PlannedModel {
     pub hookpoints: Vec<Hookpoint>,
 }
 
-/// What is held against others: the latents of an SAE at its hookpoint, or the dimensions of a hookpoint as they are,
-/// which then stand wherever latents do.
-#[derive(Clone, Debug)]
-pub struct Space {
-    /// Where its input is read.
-    pub site: Site,
-    /// Index of the model.
-    pub model: usize,
-    /// Index of the hookpoint among the model's.
-    pub slot: usize,
-    /// Number of latents.
-    pub width: usize,
-    /// The SAE; `None` for the hookpoint's own dimensions.
-    pub sae: Option<PlannedSae>,
-}
-
-/// An SAE to be loaded.
-#[derive(Clone, Debug)]
-pub struct PlannedSae {
-    /// Where it is.
-    pub path: PathBuf,
-    /// How it is read beside what its files say.
-    pub reading: Reading,
-    /// Its sizes.
-    pub shape: SaeShape,
-    /// Which of its outputs is streamed.
-    pub encode: Encode,
-    /// What it predicts, where its files say so and it is another place than it reads.
-    pub output: Option<Hookpoint>,
-    /// What an SAE of its release is multiplied by, where the registry says so.
-    pub registered_scale: Option<f64>,
-    /// Its id on Neuronpedia, where the registry gives one.
-    pub neuronpedia: Option<String>,
-    /// Whether an FVU of 1 or more is meant.
-    pub any_fvu: bool,
-}
-
-impl PlannedSae {
-    /// Its sizes, and how its input is taken where that is not as it is.
-    pub fn in_words(&self) -> String {
-        let scale = Some(self.scale()).filter(|&scale| scale != 1.0).map(|scale| format!(", input times {scale}"));
-        let center = if self.reading.center { ", mean taken off" } else { "" };
-        format!("{}{}{center}", self.shape, scale.unwrap_or_default())
-    }
-
-    /// What activations are multiplied by before the SAE: as the dataflow file or the registry has it, else its files; 1 where
-    /// nobody says anything.
-    pub fn scale(&self) -> f64 {
-        let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
-        self.reading.scale.unwrap_or(own)
-    }
-
-    /// The SAE, read as the dataflow file wants it.
-    ///
-    /// # Errors
-    /// Those of [`crate::sae::open_as`].
-    pub fn open(&self) -> Result<Sae> {
-        crate::sae::open_as(&self.path, &self.reading)
-    }
-}
-
 /// Two spaces held against each other: indices into [`Plan::spaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -193,12 +132,10 @@ pub struct Tile {
 /// A hookpoint whose raw activations are compared.
 #[derive(Clone, Debug)]
 pub struct RawSite {
-    /// Where.
+    /// What it is called.
     pub site: Site,
-    /// Index of the model.
-    pub model: usize,
-    /// Index of the hookpoint among the model's.
-    pub slot: usize,
+    /// Where it is read.
+    pub tap: Tap,
     /// Width of the hookpoint.
     pub width: usize,
 }
@@ -214,13 +151,6 @@ pub struct RawPair {
     pub target: usize,
 }
 
-impl Space {
-    /// Whether it is a hookpoint's own dimensions.
-    pub fn is_raw(&self) -> bool {
-        self.sae.is_none()
-    }
-}
-
 impl Plan {
     /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of.
     pub fn warnings_in_words(&self) -> Vec<String> {
@@ -229,6 +159,11 @@ impl Plan {
             format!("sae{} {}: {what}", if sites.len() == 1 { "" } else { "s" }, names.join(", "))
         };
         self.warnings.iter().map(named).collect()
+    }
+
+    /// Spaces of SAEs with their SAE, in order of site.
+    pub fn saes(&self) -> impl Iterator<Item = (&Space, &PlannedSae)> {
+        self.spaces.iter().filter_map(|space| Some((space, space.sae()?)))
     }
 
     /// The tokenizer of all models.
@@ -299,7 +234,7 @@ impl Plan {
     /// [`LibraryNames`](crate::ids::LibraryNames) has them.
     pub fn library_names(&self) -> String {
         let names = |s: &Space| {
-            let family = self.models[s.model].shape.names();
+            let family = self.models[s.tap().model].shape.names();
             (s.site.to_string(), library_names(s.site.hookpoint, &family))
         };
         let by_site: BTreeMap<_, _> = self.spaces.iter().map(names).collect();

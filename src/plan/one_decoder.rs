@@ -9,7 +9,7 @@ impl Plan {
     /// path.
     pub fn is_one_decoder(&self, pair: Pair) -> bool {
         let [source, target] = [pair.source, pair.target].map(|s| &self.spaces[s]);
-        let (Some(a), Some(b)) = (&source.sae, &target.sae) else { return false };
+        let (Some(a), Some(b)) = (source.sae(), target.sae()) else { return false };
         let [ours, theirs] = [source, target].map(|space| self.weight_digests(space));
         if ours.is_empty() || theirs.is_empty() {
             let real = |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

@@ -11,13 +11,13 @@ impl Plan {
     /// Where an SAE is tried: what it reads, what it predicts. The declared place first; none where that cannot be tried, or
     /// the space is raw.
     pub fn places(&self, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
-        let Some(sae) = &space.sae else { return Vec::new() };
-        places(&self.models[space.model].shape, space.site.hookpoint, sae)
+        let Some(sae) = space.sae() else { return Vec::new() };
+        places(&self.models[space.tap().model].shape, space.site.hookpoint, sae)
     }
 
     /// Every hookpoint that some SAE of model `k` is tried at, ascending.
     pub fn tried(&self, k: usize) -> Vec<Hookpoint> {
-        let spaces = self.spaces.iter().filter(|s| s.model == k);
+        let spaces = self.spaces.iter().filter(|s| s.tap().model == k);
         let all: BTreeSet<Hookpoint> =
             spaces.flat_map(|s| self.places(s)).flat_map(|(input, target)| [input, target]).collect();
         all.into_iter().collect()

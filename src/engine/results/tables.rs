@@ -35,7 +35,7 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated
         origin.insert("random_weights".to_string(), redrawn.join(", "));
     }
     // "model/hookpoint": "model/source", for readers who look latents up there
-    let ids = plan.spaces.iter().filter_map(|s| Some((s.site.to_string(), s.sae.as_ref()?.neuronpedia.clone()?)));
+    let ids = plan.saes().filter_map(|(space, sae)| Some((space.site.to_string(), sae.neuronpedia.clone()?)));
     let ids: BTreeMap<String, String> = ids.collect();
     if !ids.is_empty() {
         origin.insert("neuronpedia".to_string(), serde_json::to_string(&ids).expect("text to text"));

@@ -1,0 +1,114 @@
+//! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, or from that hookpoint itself.
+
+use crate::error::Result;
+use crate::ids::{Hookpoint, Site};
+use crate::sae::{Encode, Reading, Sae, SaeShape, Scale};
+use std::path::PathBuf;
+
+/// What is held against others: columns that stand wherever latents do.
+#[derive(Clone, Debug)]
+pub struct Space {
+    /// What it is called: where its input is read.
+    pub site: Site,
+    /// Number of latents.
+    pub width: usize,
+    /// Where their values come from.
+    pub origin: Origin,
+}
+
+/// Where the values of a space come from. Whoever makes the values, counts their bytes or says what they are has a `match`: a new
+/// kind of origin compiles when each of these has its answer.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// The latents of an SAE, from what a model holds at a hookpoint.
+    Sae {
+        /// What is encoded.
+        tap: Tap,
+        /// The SAE.
+        sae: Box<PlannedSae>,
+    },
+    /// The dimensions of a hookpoint as they are.
+    Raw {
+        /// What is taken.
+        tap: Tap,
+    },
+}
+
+/// One of the hookpoints that are read in a forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Index of the model.
+    pub model: usize,
+    /// Index of the hookpoint among the model's.
+    pub slot: usize,
+}
+
+impl Space {
+    /// Its SAE, for who asks of SAEs alone.
+    pub fn sae(&self) -> Option<&PlannedSae> {
+        match &self.origin {
+            Origin::Sae { sae, .. } => Some(sae),
+            Origin::Raw { .. } => None,
+        }
+    }
+
+    /// Where its input is read.
+    pub fn tap(&self) -> Tap {
+        match self.origin {
+            Origin::Sae { tap, .. } | Origin::Raw { tap } => tap,
+        }
+    }
+
+    /// Whether it is a hookpoint's own dimensions.
+    pub fn is_raw(&self) -> bool {
+        match self.origin {
+            Origin::Sae { .. } => false,
+            Origin::Raw { .. } => true,
+        }
+    }
+}
+
+/// An SAE to be loaded.
+#[derive(Clone, Debug)]
+pub struct PlannedSae {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is read beside what its files say.
+    pub reading: Reading,
+    /// Its sizes.
+    pub shape: SaeShape,
+    /// Which of its outputs is streamed.
+    pub encode: Encode,
+    /// What it predicts, where its files say so and it is another place than it reads.
+    pub output: Option<Hookpoint>,
+    /// What an SAE of its release is multiplied by, where the registry says so.
+    pub registered_scale: Option<f64>,
+    /// Its id on Neuronpedia, where the registry gives one.
+    pub neuronpedia: Option<String>,
+    /// Whether an FVU of 1 or more is meant.
+    pub any_fvu: bool,
+}
+
+impl PlannedSae {
+    /// Its sizes, and how its input is taken where that is not as it is.
+    pub fn in_words(&self) -> String {
+        let scale = Some(self.scale()).filter(|&scale| scale != 1.0).map(|scale| format!(", input times {scale}"));
+        let center = if self.reading.center { ", mean taken off" } else { "" };
+        format!("{}{}{center}", self.shape, scale.unwrap_or_default())
+    }
+
+    /// What activations are multiplied by before the SAE: as the dataflow file or the registry has it, else its files; 1 where
+    /// nobody says anything.
+    pub fn scale(&self) -> f64 {
+        let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
+        self.reading.scale.unwrap_or(own)
+    }
+
+    /// The SAE, read as the dataflow file wants it.
+    ///
+    /// # Errors
+    /// Those of [`crate::sae::open_as`].
+    pub fn open(&self) -> Result<Sae> {
+        crate::sae::open_as(&self.path, &self.reading)
+    }
+}
