@@ -6,7 +6,7 @@ use cognate::ids::{Hookpoint, Site};
 use cognate::linalg::gemm::gemm_f32;
 use cognate::linalg::panels::{Finish, Panels, Rows, multiply};
 use cognate::linalg::{Matrix, Stream};
-use cognate::matching::{Chance, Direction, Standardised, choose_candidates, match_tile};
+use cognate::matching::{Direction, Significance, Standardised, choose_candidates, match_tile};
 use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
@@ -243,7 +243,7 @@ fn publish(c: &mut Criterion) {
             source_latent: Some(i / best),
             target_latent: Some(i.wrapping_mul(2_654_435_761) % n),
             correlation: Some(f64::from(r[i as usize])),
-            chance: Chance::default(),
+            significance: Significance::default(),
             exact_tokens: 0,
             standard_error: Some(0.0),
             rank: i % best + 1,

@@ -3,8 +3,8 @@
 use cognate::linalg::Matrix;
 use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
 use cognate::matching::{
-    BestPartners, Filters, LatentFacts, MatchCounts, OneToOne, Partner, Rules, Side, Standardised, TokenClass, chances,
-    count_matches, judge, kept, match_tile,
+    BestPartners, Filters, LatentFacts, MatchCounts, OneToOne, Partner, Rules, Side, Standardised, TokenClass,
+    apply_filters, count_matches, kept, match_tile, significance,
 };
 use cognate::moments::{ByLatent, CrossTile, LatentSums, document_rotation};
 use cognate::sae::LatentBatch;
@@ -182,7 +182,7 @@ fn counts_and_their_chance_are_numpys() {
     };
     let n_active = [&streamed.sums_a.n_active, &streamed.sums_b.n_active];
     let points: [Vec<Option<f64>>; 2] = [0, 1].map(|d: usize| {
-        chances(&values(&real[d]), &values(&null[d]), n_active[d]).into_iter().map(|c| c.point).collect()
+        significance(&values(&real[d]), &values(&null[d]), n_active[d]).into_iter().map(|c| c.point).collect()
     });
     for (d, points) in points.iter().enumerate() {
         let expected: Vec<Option<f64>> = serde_json::from_value(json["points"][d].clone()).unwrap();
@@ -247,9 +247,9 @@ fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[TokenCl
 /// The pairs (a, b) that are kept when B picks, with their mean correlation.
 fn kept_pairs(filters: &Filters, facts: [&[LatentFacts]; 2], partners: &[Vec<Partner>]) -> (Vec<[u64; 2]>, f64) {
     let side = Side { pickers: facts[1], others: facts[0], partners, first_of_other: &vec![None; facts[0].len()] };
-    let verdicts = judge(filters, side).unwrap();
-    let found: Vec<(u64, &Partner)> = (verdicts.iter().zip(partners).zip(0..))
-        .filter_map(|((verdicts, listed), b)| Some((b, kept(verdicts, listed)?.1)))
+    let outcomes = apply_filters(filters, side).unwrap();
+    let found: Vec<(u64, &Partner)> = (outcomes.iter().zip(partners).zip(0..))
+        .filter_map(|((outcomes, listed), b)| Some((b, kept(outcomes, listed)?.1)))
         .collect();
     let mean = found.iter().map(|(_, p)| p.correlation.value()).sum::<f64>() / found.len() as f64;
     (found.into_iter().map(|(b, p)| [u64::from(p.latent), b]).collect(), mean)
@@ -380,7 +380,7 @@ fn the_document_null_is_calibrated_and_finds_what_is_planted() {
             let found = match_tile(tile, &sa, &sb, 1).forward;
             found.iter().map(|p| p.as_slice().first().map(|p| p.correlation.value())).collect()
         };
-        let found = cognate::matching::chances(&best(&tile), &best(&null), &sums_a.n_active);
+        let found = cognate::matching::significance(&best(&tile), &best(&null), &sums_a.n_active);
         let p: Vec<f64> = found.iter().map(|c| c.p_value.unwrap()).collect();
         let discoveries = found.iter().filter(|c| c.q_value.unwrap() < 0.1).count();
         let low = p.iter().filter(|&&p| p < 0.1).count();

@@ -145,7 +145,7 @@ fn say(out: &mut dyn Write, line: String) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matching::{Chance, Direction};
+    use crate::matching::{Direction, Significance};
     use crate::table::{MatchRow, Pair, write_into};
     use std::sync::Arc;
 
@@ -157,7 +157,7 @@ mod tests {
             source_latent: Some(i),
             target_latent: Some(i),
             correlation: Some(correlation),
-            chance: Chance::default(),
+            significance: Significance::default(),
             exact_tokens: 9,
             standard_error: Some(0.0),
             rank: 1,

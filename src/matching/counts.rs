@@ -25,7 +25,7 @@ pub struct MatchCounts {
 }
 
 /// Counts the best matches `best`: `[n_sources]` and `[n_targets]`, `None` where no correlation is defined. `points` are the
-/// latents' chance points (see [`super::Chance::point`]), in the same shape.
+/// latents' chance points (see [`super::Significance::point`]), in the same shape.
 pub fn count_matches(best: [&[Option<Partner>]; 2], points: Option<[&[Option<f64>]; 2]>) -> MatchCounts {
     let [forward, backward] = best;
     let mutual = || {
@@ -55,7 +55,7 @@ pub fn count_matches(best: [&[Option<Partner>]; 2], points: Option<[&[Option<f64
 mod tests {
     use super::*;
     use crate::linalg::Stream;
-    use crate::matching::{BestPartners, Correlation, chances};
+    use crate::matching::{BestPartners, Correlation, significance};
     use proptest::prelude::*;
 
     /// Best partners both ways in a whole matrix `r[source][target]`.
@@ -137,7 +137,7 @@ mod tests {
                     side.iter().map(|p| p.map(|p| p.correlation.value())).collect()
                 };
                 let n_active = vec![50; null[d].len()];
-                chances(&r(&real[d]), &r(&null[d]), &n_active).into_iter().map(|c| c.point).collect()
+                significance(&r(&real[d]), &r(&null[d]), &n_active).into_iter().map(|c| c.point).collect()
             });
             let counts = count_matches(slices(&real), Some(slices(&points)));
             let by_chance = count_matches(slices(&null), Some(slices(&points)));

@@ -129,10 +129,10 @@ impl LatentCard {
                 // one chance level a best match; none where rows of another document were not counted
                 let unknown = p.row.rank == 1 && p.row.correlation.is_some();
                 let unknown = unknown.then(|| "chance unknown".to_string());
-                items.extend(p.row.chance.null_correlation.map(|r| format!("by chance {r:.4}")).or(unknown));
-                items.extend(p.row.chance.point.map(|r| format!("95 % point {r:.4}")));
-                items.extend(p.row.chance.q_value.map(|q| format!("q {q:.1e}")));
-                items.extend(p.row.chance.margin.map(|m| format!("ahead by {m:.4}")));
+                items.extend(p.row.significance.null_correlation.map(|r| format!("by chance {r:.4}")).or(unknown));
+                items.extend(p.row.significance.point.map(|r| format!("95 % point {r:.4}")));
+                items.extend(p.row.significance.q_value.map(|q| format!("q {q:.1e}")));
+                items.extend(p.row.significance.margin.map(|m| format!("ahead by {m:.4}")));
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
                 items.extend(p.row.mutual.then(|| "mutual".to_string()));
                 items.extend(verdict);
@@ -179,8 +179,8 @@ impl LatentCard {
             "top": r.top.iter().map(top).collect::<Vec<_>>(),
             "partners": self.partners.iter().map(|p| json!({
                 "site": p.site.to_string(), "latent": p.latent, "picks": p.picks,
-                "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "null_correlation": p.row.chance.null_correlation,
-                "chance_point": p.row.chance.point, "p_value": p.row.chance.p_value, "q_value": p.row.chance.q_value, "margin": p.row.chance.margin,
+                "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "null_correlation": p.row.significance.null_correlation,
+                "chance_point": p.row.significance.point, "p_value": p.row.significance.p_value, "q_value": p.row.significance.q_value, "margin": p.row.significance.margin,
                 "rank": p.row.rank,
                 "mutual": p.row.mutual, "kept": p.row.kept, "dropped_by": p.row.dropped_by,
                 "top": p.top.iter().map(|t| &t.token).collect::<Vec<_>>(),
@@ -260,7 +260,7 @@ fn write_wrapped(out: &mut String, head: &str, items: &[String], width: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matching::Chance;
+    use crate::matching::Significance;
     use crate::table::{LabelSum, Pair, write_table};
     use std::sync::Arc;
 
@@ -298,7 +298,7 @@ mod tests {
             source_latent: s,
             target_latent: t,
             correlation: r,
-            chance: Chance::default(),
+            significance: Significance::default(),
             exact_tokens: 9,
             standard_error: Some(0.0),
             rank,

@@ -3,7 +3,7 @@
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
-use crate::matching::{Chance, Direction};
+use crate::matching::{Direction, Significance};
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
 use std::cmp::Ordering;
@@ -28,7 +28,7 @@ pub struct MatchRow {
     /// Of the correlation, from what is estimated: 0 where all was counted, `None` where undefined.
     pub standard_error: Option<f64>,
     /// How far above chance it is; all `None` but at rank 1.
-    pub chance: Chance,
+    pub significance: Significance,
     /// 1 = the best partner; ties go to the lower latent.
     pub rank: u32,
     /// Who picks.
@@ -155,11 +155,11 @@ impl Row for MatchRow {
             optional::<Float64Type>(rows.iter().map(|r| r.correlation)),
             numbers::<UInt64Type>(rows.iter().map(|r| r.exact_tokens)),
             optional::<Float64Type>(rows.iter().map(|r| r.standard_error)),
-            optional::<Float64Type>(rows.iter().map(|r| r.chance.null_correlation)),
-            optional::<Float64Type>(rows.iter().map(|r| r.chance.point)),
-            optional::<Float64Type>(rows.iter().map(|r| r.chance.p_value)),
-            optional::<Float64Type>(rows.iter().map(|r| r.chance.q_value)),
-            optional::<Float64Type>(rows.iter().map(|r| r.chance.margin)),
+            optional::<Float64Type>(rows.iter().map(|r| r.significance.null_correlation)),
+            optional::<Float64Type>(rows.iter().map(|r| r.significance.point)),
+            optional::<Float64Type>(rows.iter().map(|r| r.significance.p_value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.significance.q_value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.significance.margin)),
             numbers::<UInt32Type>(rows.iter().map(|r| r.rank)),
             texts(rows.iter().map(|r| r.direction.as_str())),
             flags(rows.iter().map(|r| r.mutual)),
@@ -193,7 +193,7 @@ impl Row for MatchRow {
                 correlation: at(correlation, i),
                 exact_tokens: exact_tokens.value(i),
                 standard_error: at(standard_error, i),
-                chance: Chance {
+                significance: Significance {
                     null_correlation: at(null_correlation, i),
                     point: at(point, i),
                     p_value: at(p_value, i),

@@ -2,7 +2,7 @@ use super::reader::open;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::Site;
-use crate::matching::{Chance, Direction};
+use crate::matching::{Direction, Significance};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,7 +68,7 @@ fn matches(n: u32) -> Vec<MatchRow> {
                     source_latent,
                     target_latent,
                     correlation: partner.map(|q| f64::from(q).sin()),
-                    chance: Chance {
+                    significance: Significance {
                         null_correlation: partner.map(|q| f64::from(q).cos()),
                         point: partner.map(|q| f64::from(q).cos() / 2.0),
                         p_value: partner.map(|q| 1.0 / f64::from(q + 1)),
@@ -230,7 +230,7 @@ proptest! {
             source_latent: Some(i as u32),
             target_latent: *partner,
             correlation: partner.map(|_| *x),
-            chance: Chance { margin: partner.map(|_| -*x), ..Chance::default() },
+            significance: Significance { margin: partner.map(|_| -*x), ..Significance::default() },
             exact_tokens: i as u64,
             standard_error: partner.map(|_| x / 3.0),
             rank: 1,

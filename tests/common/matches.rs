@@ -1,7 +1,7 @@
 //! Rows of a matches table of any length, for tests and benches of tables.
 
 use cognate::error::Result;
-use cognate::matching::{Chance, Direction};
+use cognate::matching::{Direction, Significance};
 use cognate::table::{MatchRow, Pair, write_table};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub fn write_matches(path: &Path, n: u32) -> Result<()> {
         source_latent: Some(i / 5),
         target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
         correlation: Some(f64::from(i).sin()),
-        chance: Chance::default(),
+        significance: Significance::default(),
         exact_tokens: 0,
         standard_error: Some(f64::from(i).cos()),
         rank: i % 5 + 1,

@@ -35,7 +35,7 @@ fn pairs_are_counted_as_their_matches_are() {
     for row in &found {
         let c = &row.counts;
         let [forward, backward] = [Direction::Forward, Direction::Backward].map(|d| best(&matches, row, d));
-        let point = |m: &MatchRow| m.correlation > m.chance.point && m.chance.point.is_some();
+        let point = |m: &MatchRow| m.correlation > m.significance.point && m.significance.point.is_some();
         let above = forward.iter().filter(|m| m.mutual).filter(|m| {
             let back = backward.iter().find(|b| b.target_latent == m.target_latent).unwrap();
             point(m) && point(back)
@@ -54,7 +54,7 @@ fn pairs_are_counted_as_their_matches_are() {
             (&forward, c.mean_best_correlation_forward, c.null_mean_best_correlation_forward),
             (&backward, c.mean_best_correlation_backward, c.null_mean_best_correlation_backward),
         ] {
-            let by_chance = mean(side.iter().filter_map(|m| m.chance.null_correlation));
+            let by_chance = mean(side.iter().filter_map(|m| m.significance.null_correlation));
             assert!((real.unwrap() - mean(side.iter().filter_map(|m| m.correlation))).abs() < 1e-12);
             assert!((null.unwrap() - by_chance).abs() < 1e-12);
         }
@@ -124,7 +124,8 @@ fn one_document_has_no_chance_level_and_that_is_said() {
     let nulls = [c.n_mutual_null, c.n_mutual_above_chance, c.n_mutual_above_chance_null, c.n_kept_null];
     assert_eq!((nulls, c.null_mean_best_correlation_forward), ([None; 4], None));
     for m in &matches {
-        let levels = (m.chance.null_correlation, m.chance.point, m.chance.p_value, m.chance.q_value);
+        let levels =
+            (m.significance.null_correlation, m.significance.point, m.significance.p_value, m.significance.q_value);
         assert_eq!(levels, (None, None, None, None), "{m:?}");
     }
     assert!(said.contains("caution: 1 document: no chance level"), "{said}");

@@ -45,12 +45,13 @@ fn an_sae_against_itself_is_equal_to_itself_and_far_above_chance() {
         assert!((m.correlation.unwrap() - 1.0).abs() < 1e-12, "{m:?}");
         // two latents that fire on one token alone, the same one, are one latent here: the lower is taken
         assert!(
-            m.target_latent <= m.source_latent && (m.target_latent == m.source_latent || m.chance.margin < Some(1e-9))
+            m.target_latent <= m.source_latent
+                && (m.target_latent == m.source_latent || m.significance.margin < Some(1e-9))
         );
         if n_active[latent as usize] >= 20 {
-            assert!(m.mutual && m.kept && m.chance.null_correlation.unwrap() < 0.9, "{m:?}");
+            assert!(m.mutual && m.kept && m.significance.null_correlation.unwrap() < 0.9, "{m:?}");
             n_common += 1;
-            n_found += usize::from(m.chance.q_value.unwrap() < 0.01);
+            n_found += usize::from(m.significance.q_value.unwrap() < 0.01);
         }
     }
     assert!(n_live > 500 && n_found == n_common, "{n_live} {n_common} {n_found}");

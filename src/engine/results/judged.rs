@@ -5,8 +5,8 @@ use crate::engine::message::{BestRow, ChanceSnapshot, Spaces, ViewRow};
 use crate::engine::results::latent_facts::{facts_of, members_of};
 use crate::error::Result;
 use crate::matching::{
-    BestPartners, Chance, Direction, LatentFacts, MIN_DOCUMENTS, MatchCounts, Partner, Side, Standardised, Verdict,
-    chances, count_matches, judge, kept, standard_error,
+    BestPartners, Direction, LatentFacts, MIN_DOCUMENTS, MatchCounts, Outcome, Partner, Side, Significance,
+    Standardised, apply_filters, count_matches, kept, significance, standard_error,
 };
 use crate::moments::{Candidates, DocumentRows};
 use crate::plan::Plan;
@@ -22,9 +22,9 @@ pub struct View {
     /// `[n_latents][rank]`
     pub best: Vec<Vec<Option<Partner>>>,
     /// On each listed partner, `[n_latents][rank]`; one where there is no partner.
-    pub(super) verdicts: Vec<Vec<Verdict>>,
+    pub(super) outcomes: Vec<Vec<Outcome>>,
     /// `[n_latents]`
-    pub(super) chance: Vec<Chance>,
+    pub(super) significance: Vec<Significance>,
 }
 
 /// What the views are judged by.
@@ -173,7 +173,7 @@ impl Results {
             .map(|(p, (views, pair))| {
                 let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
                 let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
-                let judged = |partners: &[Vec<Vec<Partner>>; 2]| -> Result<[Vec<Vec<Verdict>>; 2]> {
+                let judged = |partners: &[Vec<Vec<Partner>>; 2]| -> Result<[Vec<Vec<Outcome>>; 2]> {
                     let first = [0, 1].map(|d: usize| {
                         partners[d].iter().map(|l| l.first().map(|p| p.latent)).collect::<Vec<Option<u32>>>()
                     });
@@ -183,30 +183,30 @@ impl Results {
                         partners: &partners[d],
                         first_of_other: &first[1 - d],
                     };
-                    Ok([judge(filters, side(0))?, judge(filters, side(1))?])
+                    Ok([apply_filters(filters, side(0))?, apply_filters(filters, side(1))?])
                 };
                 let null = by_chance(chance.iter().filter(|c| c.pair == p), facts.map(<[_]>::len), keep);
                 let best = firsts(&partners);
                 let best_null = null.as_ref().map(firsts);
-                for (d, verdicts) in judged(&partners)?.into_iter().enumerate() {
-                    views[d].verdicts = verdicts;
+                for (d, outcomes) in judged(&partners)?.into_iter().enumerate() {
+                    views[d].outcomes = outcomes;
                     let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
                     let level = best_null.as_ref().map_or_else(|| vec![None; n_active.len()], |b| values(&b[d]));
-                    views[d].chance = chances(&values(&best[d]), &level, &n_active);
-                    for (chance, listed) in views[d].chance.iter_mut().zip(&partners[d]) {
+                    views[d].significance = significance(&values(&best[d]), &level, &n_active);
+                    for (of_best, listed) in views[d].significance.iter_mut().zip(&partners[d]) {
                         if let [first, second, ..] = listed.as_slice() {
-                            chance.margin = Some(first.correlation.value() - second.correlation.value());
+                            of_best.margin = Some(first.correlation.value() - second.correlation.value());
                         }
                     }
                 }
-                let points = [0, 1].map(|d: usize| views[d].chance.iter().map(|c| c.point).collect::<Vec<_>>());
+                let points = [0, 1].map(|d: usize| views[d].significance.iter().map(|c| c.point).collect::<Vec<_>>());
                 let points = best_null.is_some().then_some([&points[0][..], &points[1][..]]);
                 let count = |best: &[Vec<Option<Partner>>; 2]| count_matches([&best[0], &best[1]], points);
                 let n_kept_null = null.as_ref().map(|null| Ok(judged(null)?.map(|v| n_kept(&v)))).transpose()?;
                 Ok(BesideChance {
                     matches: count(&best),
                     by_chance: best_null.as_ref().map(count),
-                    n_kept: [0, 1].map(|d: usize| n_kept(&views[d].verdicts)),
+                    n_kept: [0, 1].map(|d: usize| n_kept(&views[d].outcomes)),
                     n_kept_null,
                 })
             })
@@ -233,8 +233,8 @@ impl Results {
         let direction = if pairing == Pairing::Backward { Direction::Backward } else { Direction::Forward };
         let view = &self.views[pair][side(direction)];
         let partners = listed(view);
-        (view.verdicts.iter().zip(&partners).enumerate())
-            .filter_map(|(i, (verdicts, listed))| Some((i as u32, kept(verdicts, listed)?.1.latent)))
+        (view.outcomes.iter().zip(&partners).enumerate())
+            .filter_map(|(i, (outcomes, listed))| Some((i as u32, kept(outcomes, listed)?.1.latent)))
             .filter(|&(i, j)| pairing != Pairing::Mutual || self.is_mutual(pair, direction, i, j))
             .map(|(i, j)| match direction {
                 Direction::Forward => (i as usize, j as usize),
@@ -287,6 +287,6 @@ fn values(best: &[Option<Partner>]) -> Vec<Option<f64>> {
 }
 
 /// Latents of which a listed partner is kept.
-fn n_kept(verdicts: &[Vec<Verdict>]) -> u64 {
-    verdicts.iter().filter(|v| v.contains(&Verdict::Kept)).count() as u64
+fn n_kept(outcomes: &[Vec<Outcome>]) -> u64 {
+    outcomes.iter().filter(|v| v.contains(&Outcome::Kept)).count() as u64
 }

@@ -3,7 +3,7 @@
 use crate::engine::message::{SpaceSnapshot, Spaces};
 use crate::engine::results::judged::{Results, side};
 use crate::ids::Site;
-use crate::matching::{Chance, Direction, Verdict};
+use crate::matching::{Direction, Outcome, Significance};
 use crate::moments::LabelKey;
 use crate::plan::Plan;
 use crate::table::{LabelColumn, LabelSum, LatentRow, MatchRow, TopToken};
@@ -83,7 +83,7 @@ impl Results {
     fn matches_of(&self, pair: &Arc<crate::table::Pair>, p: usize, direction: Direction, latent: u32) -> Vec<MatchRow> {
         let view = &self.views[p][side(direction)];
         let partners = &view.best[latent as usize];
-        let row = |(rank, &verdict): (usize, &Verdict)| {
+        let row = |(rank, &outcome): (usize, &Outcome)| {
             let partner = partners[rank];
             let other = partner.map(|p| p.latent);
             let (source_latent, target_latent) = match direction {
@@ -98,15 +98,15 @@ impl Results {
                 exact_tokens,
                 standard_error,
                 correlation: partner.map(|p| p.correlation.value()),
-                chance: if rank == 0 { view.chance[latent as usize] } else { Chance::default() },
+                significance: if rank == 0 { view.significance[latent as usize] } else { Significance::default() },
                 rank: rank as u32 + 1,
                 direction,
                 mutual: rank == 0 && other.is_some_and(|o| self.is_mutual(p, direction, latent, o)),
-                kept: verdict == Verdict::Kept,
-                dropped_by: verdict.dropped_by().map(str::to_string),
+                kept: outcome.is_kept(),
+                dropped_by: outcome.dropped_by().map(str::to_string),
             }
         };
-        view.verdicts[latent as usize].iter().enumerate().map(row).collect()
+        view.outcomes[latent as usize].iter().enumerate().map(row).collect()
     }
 }
 

@@ -33,10 +33,10 @@ impl Collector {
         *self.verdicts.entry(verdict.to_string()).or_default() += 1;
         let Some(r) = row.correlation else { return };
         self.observed.add(r);
-        if let Some(null) = row.chance.null_correlation {
+        if let Some(null) = row.significance.null_correlation {
             self.null.add(null);
         }
-        if let Some(q) = row.chance.q_value {
+        if let Some(q) = row.significance.q_value {
             *self.significant.get_or_insert(0) += u64::from(q <= LEVEL);
         }
         self.shown.push(row);
@@ -71,9 +71,9 @@ impl Collector {
             out.source.push(m.source_latent.unwrap_or(0));
             out.target.push(m.target_latent.unwrap_or(0));
             out.r.push(digits(m.correlation.unwrap_or(0.0), 4));
-            out.margin.push(m.chance.margin.map(|x| digits(x, 4)));
-            out.null.push(m.chance.null_correlation.map(|r| digits(r, 4)));
-            out.q.push(m.chance.q_value.map(|q| significant(q, 3)));
+            out.margin.push(m.significance.margin.map(|x| digits(x, 4)));
+            out.null.push(m.significance.null_correlation.map(|r| digits(r, 4)));
+            out.q.push(m.significance.q_value.map(|q| significant(q, 3)));
             out.mutual.push(u8::from(m.mutual));
             let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
             out.dropped.push(reason.map_or(-1, |name| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::error::Error;
 use crate::ids::Site;
 use crate::linalg::{Matrix, Stream};
-use crate::matching::{Chance, Direction};
+use crate::matching::{Direction, Significance};
 use crate::table::{
     HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, PairCounts, PairRow, Pairing, SimilarityRow,
     TopToken, write_table,
@@ -87,7 +87,7 @@ impl Rig {
                         correlation: (!dead).then(|| 0.9 - 0.001 * f64::from(i) - 0.25 * f64::from(rank - 1)),
                         exact_tokens: 9,
                         standard_error: (!dead).then_some(0.0),
-                        chance: Chance {
+                        significance: Significance {
                             null_correlation: (rank == 1 && !dead).then_some(0.12),
                             point: (rank == 1 && !dead).then_some(0.15),
                             p_value: (rank == 1 && !dead).then_some(0.01),

@@ -245,7 +245,7 @@ fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
     }
     let at = best.partition_point(|b| b.correlation >= correlation);
     if at < BEST_SHOWN {
-        let point = row.chance.point;
+        let point = row.significance.point;
         let (source_top, target_top) = (Vec::new(), Vec::new());
         best.insert(at, BestPair { source, target, correlation, point, n_active: [0; 2], source_top, target_top });
         best.truncate(BEST_SHOWN);

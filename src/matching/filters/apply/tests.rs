@@ -10,15 +10,15 @@ fn live(n: usize) -> Vec<LatentFacts> {
     vec![LatentFacts { n_active: 100, top: vec![1], ..Default::default() }; n]
 }
 
-fn first_verdicts(
+fn first_outcomes(
     filters: &Filters,
     pickers: &[LatentFacts],
     others: &[LatentFacts],
     partners: &[Vec<Partner>],
-) -> Vec<Verdict> {
+) -> Vec<Outcome> {
     let first_of_other = vec![None; others.len()];
     let side = Side { pickers, others, partners, first_of_other: &first_of_other };
-    judge(filters, side).unwrap().iter().map(|v| v[0]).collect()
+    apply_filters(filters, side).unwrap().iter().map(|v| v[0]).collect()
 }
 
 /// What the keyword filter passes, the published walk, then r > 0.1.
@@ -31,30 +31,30 @@ fn check_vector_v3() {
     pickers[4].top = vec![2];
     pickers[5].top = vec![2];
     let published = Filters { non_concept: vec![], ..Filters::as_published() };
-    let found = first_verdicts(&published, &pickers, &live(8), &partners);
+    let found = first_outcomes(&published, &pickers, &live(8), &partners);
     assert_eq!(
         found,
         [
-            Verdict::Kept,
-            Verdict::OneToOne,
-            Verdict::MinCorrelation,
-            Verdict::OneToOne,
-            Verdict::SharedToken,
-            Verdict::SharedToken,
-            Verdict::Kept,
-            Verdict::OneToOne,
-            Verdict::MinCorrelation
+            Outcome::Kept,
+            Outcome::Dropped(Reason::OneToOne),
+            Outcome::Dropped(Reason::MinCorrelation),
+            Outcome::Dropped(Reason::OneToOne),
+            Outcome::Dropped(Reason::SharedToken),
+            Outcome::Dropped(Reason::SharedToken),
+            Outcome::Kept,
+            Outcome::Dropped(Reason::OneToOne),
+            Outcome::Dropped(Reason::MinCorrelation)
         ]
     );
     // before the last step (3,0), (0,2), (7,6), (2,8)
     let walk = Filters { min_correlation: -2.0, ..published.clone() };
     let kept: Vec<usize> =
-        (0..9).filter(|&b| first_verdicts(&walk, &pickers, &live(8), &partners)[b] == Verdict::Kept).collect();
+        (0..9).filter(|&b| first_outcomes(&walk, &pickers, &live(8), &partners)[b] == Outcome::Kept).collect();
     assert_eq!(kept, [0, 2, 6, 8]);
     // what was meant keeps (0, 3), whose correlation is 0.7
     let meant = Filters { one_to_one: OneToOne::Best, ..published };
-    let found = first_verdicts(&meant, &pickers, &live(8), &partners);
-    assert_eq!((found[2], found[3]), (Verdict::MinCorrelation, Verdict::Kept));
+    let found = first_outcomes(&meant, &pickers, &live(8), &partners);
+    assert_eq!((found[2], found[3]), (Outcome::Dropped(Reason::MinCorrelation), Outcome::Kept));
 }
 
 #[test]
@@ -87,13 +87,13 @@ fn each_filter_gives_its_reason_and_the_first_that_fails_is_named() {
     partners.extend([0.9, 0.1, 0.9, 0.9, 0.9, 0.9].map(|r| vec![partner(0, r), partner(1, 0.05)]));
     let others = live(2);
     let side = Side { pickers: &pickers, others: &others, partners: &partners, first_of_other: &[Some(8), None] };
-    let found = judge(&filters, side).unwrap();
-    let first: Vec<Verdict> = found.iter().map(|v| v[0]).collect();
+    let found = apply_filters(&filters, side).unwrap();
+    let first: Vec<Outcome> = found.iter().map(|v| v[0]).collect();
     let names: Vec<Option<&str>> = first.iter().map(|v| v.dropped_by()).collect();
     let expected = "dead constant no_partner min_active min_correlation non_concept shared_token mutual";
     assert_eq!(names[..8].iter().flatten().copied().collect::<Vec<_>>().join(" "), expected);
-    assert_eq!(first[8], Verdict::Kept);
-    assert!(found[3..].iter().all(|v| v[1..] == [Verdict::Rank]));
+    assert_eq!(first[8], Outcome::Kept);
+    assert!(found[3..].iter().all(|v| v[1..] == [Outcome::Dropped(Reason::Rank)]));
     assert_eq!(kept(&found[8], &partners[8]).map(|k| (k.0, k.1.latent)), Some((0, 0)));
     assert_eq!(kept(&found[7], &partners[7]), None);
 }
@@ -106,8 +106,8 @@ fn a_second_choice_is_kept_where_that_gives_more_in_all() {
     for one_to_one in [OneToOne::Hungarian, OneToOne::Transport] {
         let filters = Filters { one_to_one, ..Filters::default() };
         let side = Side { pickers: &facts.0, others: &facts.1, partners: &partners, first_of_other: &[None; 3] };
-        let found = judge(&filters, side).unwrap();
-        let expected = [vec![Verdict::OneToOne, Verdict::Kept], vec![Verdict::Kept]];
+        let found = apply_filters(&filters, side).unwrap();
+        let expected = [vec![Outcome::Dropped(Reason::OneToOne), Outcome::Kept], vec![Outcome::Kept]];
         assert_eq!(found, expected, "{one_to_one:?}");
     }
 }
@@ -126,17 +126,17 @@ proptest! {
         let partners: Vec<Vec<Partner>> = picks.iter().map(|p| vec![partner(p.0, r(p.1))]).collect();
         let filters = |one_to_one| Filters { min_active: 2, min_correlation: r(bar), one_to_one, ..Filters::default() };
         let passes = |p: &(u32, i8, bool)| p.2 && p.1 > bar;
-        let best = first_verdicts(&filters(OneToOne::Best), &pickers, &live(6), &partners);
-        let first = first_verdicts(&filters(OneToOne::AsPublished), &pickers, &live(6), &partners);
-        let hungarian = first_verdicts(&filters(OneToOne::Hungarian), &pickers, &live(6), &partners);
+        let best = first_outcomes(&filters(OneToOne::Best), &pickers, &live(6), &partners);
+        let first = first_outcomes(&filters(OneToOne::AsPublished), &pickers, &live(6), &partners);
+        let hungarian = first_outcomes(&filters(OneToOne::Hungarian), &pickers, &live(6), &partners);
         for (i, p) in picks.iter().enumerate() {
             let beaten = picks.iter().enumerate().any(|(k, o)| passes(o) && o.0 == p.0 && (-o.1, k) < (-p.1, i));
-            prop_assert_eq!(best[i] == Verdict::Kept, passes(p) && !beaten);
+            prop_assert_eq!(best[i] == Outcome::Kept, passes(p) && !beaten);
             let earlier = picks[..i].iter().any(|o| o.2 && o.0 == p.0);
-            prop_assert_eq!(first[i] == Verdict::Kept, passes(p) && !earlier);
+            prop_assert_eq!(first[i] == Outcome::Kept, passes(p) && !earlier);
         }
         // with one listed partner each the optimum is the best claim of each partner
-        let sum = |v: &[Verdict]| (0..picks.len()).filter(|&i| v[i] == Verdict::Kept).map(|i| picks[i].1 as i32).sum::<i32>();
+        let sum = |v: &[Outcome]| (0..picks.len()).filter(|&i| v[i] == Outcome::Kept).map(|i| picks[i].1 as i32).sum::<i32>();
         prop_assert_eq!(sum(&hungarian), sum(&best));
     }
 }

@@ -1,7 +1,7 @@
-//! How high would a best correlation be by chance? Each match beside the maxima that unrelated tokens give.
+//! Significance of a best correlation: each match beside the maxima that unrelated tokens give.
 //!
 //! A maximum over thousands of partners is high by chance, and the higher the fewer tokens a latent fires on. The null is
-//! the best correlation of every latent when its side's rows are laid beside those of another document (see
+//! the best correlation of every latent when its side's rows are paired with those of another document (see
 //! [`crate::moments::CrossTile::fold_rotated`]): each latent keeps its values, how often it fires and how its firings
 //! cluster, and all latents of the other side stay as correlated among themselves as they are.
 //!
@@ -15,13 +15,13 @@ use super::benjamini_hochberg;
 /// One in so many of a band's chance maxima may lie above its chance point.
 const ONE_IN: usize = 20;
 
-/// Chance maxima in a band, where there are so many: the smallest p-value is then at most 1/201.
+/// Significance maxima in a band, where there are so many: the smallest p-value is then at most 1/201.
 pub const MIN_POOL: usize = 200;
 
 /// How far above chance a best match is. `None` where it is undefined or was not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Chance {
-    /// The latent's own highest correlation with anyone under the null.
+pub struct Significance {
+    /// The latent's own highest correlation under the null.
     pub null_correlation: Option<f64>,
     /// The 95 % chance point of its band: the lowest of the n chance maxima above which at most 5 % of them lie.
     pub point: Option<f64>,
@@ -33,30 +33,30 @@ pub struct Chance {
     pub margin: Option<f64>,
 }
 
-/// What each picking latent's best correlation is worth: `best[i]`, its chance maximum `null[i]` (`None` where no
+/// Significance of each picking latent's best correlation: `best[i]`, its chance maximum `null[i]` (`None` where no
 /// correlation is defined) and `n_active[i]`, the tokens it fires on. Margins are left `None`. Latents without a chance
 /// maximum are no part of a pool; without any pool p-values are `None`.
 ///
 /// # Panics
 /// When the three differ in length.
-pub fn chances(best: &[Option<f64>], null: &[Option<f64>], n_active: &[u64]) -> Vec<Chance> {
+pub fn significance(best: &[Option<f64>], null: &[Option<f64>], n_active: &[u64]) -> Vec<Significance> {
     assert!(best.len() == null.len() && best.len() == n_active.len(), "three facts of every latent");
     let pools = Pools::new(null, n_active);
     let p_values: Vec<Option<f64>> =
         best.iter().zip(n_active).map(|(r, &n)| r.and_then(|r| pools.p_value(r, n))).collect();
     let q_values = benjamini_hochberg(&p_values);
     let point = |i: usize| best[i].and_then(|_| pools.point(n_active[i]));
-    let chance = |(i, (&p_value, q_value))| Chance {
+    let of_latent = |(i, (&p_value, q_value))| Significance {
         null_correlation: null[i],
         point: point(i),
         p_value,
         q_value,
         margin: None,
     };
-    p_values.iter().zip(q_values).enumerate().map(chance).collect()
+    p_values.iter().zip(q_values).enumerate().map(of_latent).collect()
 }
 
-/// Chance maxima by band, each sorted; `upto[k]` is the last power of two of band k.
+/// Significance maxima by band, each sorted; `upto[k]` is the last power of two of band k.
 struct Pools {
     upto: Vec<u32>,
     maxima: Vec<Vec<f64>>,
@@ -89,7 +89,7 @@ impl Pools {
         out
     }
 
-    /// Chance maxima of the latents that fire about as often, ascending.
+    /// Significance maxima of the latents that fire about as often, ascending.
     fn band(&self, n_active: u64) -> &[f64] {
         let band = self.upto.partition_point(|&upto| upto < power(n_active)).min(self.maxima.len() - 1);
         &self.maxima[band]
@@ -118,11 +118,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_rare_latent_is_held_against_rare_ones() {
+    fn a_rare_latent_is_tested_against_rare_ones() {
         // 300 rare latents reach 0.9 by chance, 300 common ones 0.1
         let n_active: Vec<u64> = (0..600).map(|i| if i < 300 { 3 } else { 900 }).collect();
         let null: Vec<Option<f64>> = (0..600).map(|i| Some(if i < 300 { 0.9 } else { 0.1 })).collect();
-        let found = chances(&[Some(0.5); 600], &null, &n_active);
+        let found = significance(&[Some(0.5); 600], &null, &n_active);
         assert_eq!((found[0].p_value, found[599].p_value), (Some(1.0), Some(1.0 / 301.0)));
         assert_eq!(found[0].q_value, Some(1.0));
         assert!((found[599].q_value.unwrap() - 2.0 / 301.0).abs() < 1e-15);
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn what_is_undefined_stays_so() {
-        let found = chances(&[None, Some(0.5)], &[None, None], &[0, 4]);
-        assert_eq!(found, [Chance::default(); 2]);
-        assert!(chances(&[], &[], &[]).is_empty());
+        let found = significance(&[None, Some(0.5)], &[None, None], &[0, 4]);
+        assert_eq!(found, [Significance::default(); 2]);
+        assert!(significance(&[], &[], &[]).is_empty());
     }
 
     proptest! {
@@ -163,7 +163,7 @@ mod tests {
                 before.0.extend(last.0);
                 before.1.extend(last.1);
             }
-            for (l, found) in latents.iter().zip(chances(&best, &null, &n_active)) {
+            for (l, found) in latents.iter().zip(significance(&best, &null, &n_active)) {
                 let pool = &bands.iter().find(|b| b.0.contains(&l.2.ilog2())).unwrap().1;
                 let c = pool.iter().filter(|&&m| m >= l.0).count();
                 let p = (!pool.is_empty()).then(|| (c + 1) as f64 / (pool.len() + 1) as f64);
