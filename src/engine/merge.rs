@@ -42,7 +42,7 @@ pub fn merge(
         batches += part.manifest.next_batch;
     }
     // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
-    let saved = checkpoint::save(&fold, out, batches, |k| plan.tile_name(k))?;
+    let saved = checkpoint::save(&mut fold, out, batches, |k| plan.tile_name(k))?;
     let (changes, notes) = fold.snapshot(true);
     let mut due = Due { deltas: settled_views(changes, plan), saved, ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));

@@ -194,7 +194,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moments::{ByLatent, LatentSums};
+    use crate::moments::{Accumulator, ByLatent, LatentSums};
     use crate::sae::LatentBatch;
     use proptest::prelude::*;
 
@@ -273,7 +273,7 @@ mod tests {
             let of = |rows: &[Vec<f32>]| CrossCoMoment::of_batch(&part(rows, 0, 5), &part(rows, 5, 9), &[]);
             let (before, after) = rows.split_at(cut.min(rows.len()));
             let mut cross = of(before);
-            cross.merge(&of(after));
+            cross.merge(&of(after)).unwrap();
             let constant = |k: usize| rows.iter().all(|r| r[k] == rows[0][k]);
             let got = match_co_moment(&cross, &cross.c, constant, |j| constant(5 + j), Rules::Meant, keep);
             for (picker, partners) in got.forward.iter().enumerate().map(|(i, p)| ((i, true), p))

@@ -3,9 +3,12 @@
 //! Batches are combined as Chan, Golub and LeVeque (1983): with batch means m and co-moments C = Σ(x−m)(x−m)ᵀ,
 //! C = C₁ + C₂ + (n₁n₂/(n₁+n₂)) δδᵀ, δ = m₂ − m₁; so a large mean never meets a small variance in one sum.
 
+use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::Stream;
 use crate::linalg::gemm::{gemm_f32, gemm_f64};
+use crate::moments::{Accumulator, State};
+use crate::store::{StateLayout, StateReader, StateWriter};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -126,21 +129,54 @@ impl CoMoment {
         let (mean, rows) = centred(x);
         CoMoment { n_rows: x.n_rows() as u64, mean, c: product(&rows, &rows) }
     }
+}
 
-    /// Adds the moments of other rows.
-    pub fn merge(&mut self, other: &CoMoment) {
+impl State for CoMoment {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let d = self.mean.len();
+        layout.key("n_rows", self.n_rows).tensor::<f64>("mean", &[d]).tensor::<f64>("c", &[d, d])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        file.put("mean", &self.mean)?;
+        file.put("c", self.c.as_slice())
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let d = self.mean.len();
+        let n_rows = file.number("n_rows")?;
+        self.merge(&CoMoment { n_rows, mean: vector(file, "mean", d)?, c: matrix(file, "c", d, d)? })
+    }
+}
+
+impl Accumulator for CoMoment {
+    /// Of the batch's rows: made where the batch is encoded, since activations go no further.
+    type Batch<'a> = &'a CoMoment;
+    /// Width of the hookpoint.
+    type Shape = usize;
+
+    fn fold(&mut self, batch: &CoMoment) -> Result<()> {
+        self.merge(batch)
+    }
+
+    fn merge(&mut self, other: &CoMoment) -> Result<()> {
         if other.n_rows == 0 {
-            return;
+            return Ok(());
         }
         if self.n_rows == 0 {
             self.clone_from(other);
-            return;
+            return Ok(());
         }
         let delta = difference(&self.mean, &other.mean);
         self.c.as_mut_slice().iter_mut().zip(other.c.as_slice()).for_each(|(a, b)| *a += b);
         add_between(&mut self.c, self.n_rows, other.n_rows, &delta, &delta);
         move_mean(&mut self.mean, &delta, self.n_rows, other.n_rows);
         self.n_rows += other.n_rows;
+        Ok(())
+    }
+
+    fn bytes(&d: &usize) -> u64 {
+        (d * d * 8) as u64
     }
 }
 
@@ -170,15 +206,59 @@ impl CrossCoMoment {
         let (xx, yy) = (squares(&rows_x), squares(&rows_y));
         CrossCoMoment { n_rows: x.n_rows() as u64, mean_x, mean_y, xx, yy, c: product(&rows_x, &rows_y), nulls }
     }
+}
 
-    /// Adds the moments of other rows.
-    pub fn merge(&mut self, other: &CrossCoMoment) {
+impl State for CrossCoMoment {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let (dx, dy) = (self.mean_x.len(), self.mean_y.len());
+        layout
+            .key("n_rows", self.n_rows)
+            .tensor::<f64>("mean_x", &[dx])
+            .tensor::<f64>("mean_y", &[dy])
+            .tensor::<f64>("xx", &[dx])
+            .tensor::<f64>("yy", &[dy])
+            .tensor::<f64>("c", &[dx, dy])
+            .tensor::<f64>("nulls", &[self.nulls.len(), dx, dy])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        file.put("mean_x", &self.mean_x)?;
+        file.put("mean_y", &self.mean_y)?;
+        file.put("xx", &self.xx)?;
+        file.put("yy", &self.yy)?;
+        file.put("c", self.c.as_slice())?;
+        self.nulls.iter().try_for_each(|null| file.put("nulls", null.as_slice()))
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let (dx, dy) = (self.mean_x.len(), self.mean_y.len());
+        let mut nulls = vec![Matrix::zeros(dx, dy); self.nulls.len()];
+        for (r, null) in nulls.iter_mut().enumerate() {
+            file.read_at("nulls", r * dx * dy, null.as_mut_slice())?;
+        }
+        let (mean_x, mean_y) = (vector(file, "mean_x", dx)?, vector(file, "mean_y", dy)?);
+        let (xx, yy, c) = (vector(file, "xx", dx)?, vector(file, "yy", dy)?, matrix(file, "c", dx, dy)?);
+        self.merge(&CrossCoMoment { n_rows: file.number("n_rows")?, mean_x, mean_y, xx, yy, c, nulls })
+    }
+}
+
+impl Accumulator for CrossCoMoment {
+    /// Of the batch's rows, as for [`CoMoment`].
+    type Batch<'a> = &'a CrossCoMoment;
+    /// Widths of both hookpoints, and the number of nulls.
+    type Shape = (usize, usize, usize);
+
+    fn fold(&mut self, batch: &CrossCoMoment) -> Result<()> {
+        self.merge(batch)
+    }
+
+    fn merge(&mut self, other: &CrossCoMoment) -> Result<()> {
         if other.n_rows == 0 {
-            return;
+            return Ok(());
         }
         if self.n_rows == 0 {
             self.clone_from(other);
-            return;
+            return Ok(());
         }
         let (dx, dy) = (difference(&self.mean_x, &other.mean_x), difference(&self.mean_y, &other.mean_y));
         for (mine, theirs) in std::iter::once((&mut self.c, &other.c)).chain(self.nulls.iter_mut().zip(&other.nulls)) {
@@ -192,7 +272,21 @@ impl CrossCoMoment {
         move_mean(&mut self.mean_x, &dx, self.n_rows, other.n_rows);
         move_mean(&mut self.mean_y, &dy, self.n_rows, other.n_rows);
         self.n_rows += other.n_rows;
+        Ok(())
     }
+
+    fn bytes(&(dx, dy, n_nulls): &Self::Shape) -> u64 {
+        (dx * dy * 8 * (1 + n_nulls)) as u64
+    }
+}
+
+fn vector(file: &mut StateReader, name: &str, d: usize) -> Result<Vec<f64>> {
+    let values: Vec<f64> = file.tensor(name)?;
+    if values.len() == d { Ok(values) } else { Err(file.misfit()) }
+}
+
+fn matrix(file: &mut StateReader, name: &str, n_rows: usize, n_cols: usize) -> Result<Matrix<f64>> {
+    Ok(Matrix::from_vec(n_rows, n_cols, vector(file, name, n_rows * n_cols)?))
 }
 
 /// The permutation of `n` rows for null `run` of batch `batch`: a pure function of its arguments.
@@ -204,6 +298,7 @@ pub fn row_permutation(seed: u64, stream: &str, batch: u64, run: u64, n: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moments::accumulator::tests::keeps_the_contract;
     use proptest::prelude::*;
 
     fn plain_cross(x: &Matrix<f32>, y: &Matrix<f32>) -> Matrix<f64> {
@@ -230,9 +325,9 @@ mod tests {
             };
             let (x, y) = (part(0, n, 0, 3), part(0, n, 3, 5));
             let mut own = CoMoment::of_batch(&part(0, cut, 0, 3));
-            own.merge(&CoMoment::of_batch(&part(cut, n, 0, 3)));
+            own.merge(&CoMoment::of_batch(&part(cut, n, 0, 3))).unwrap();
             let mut cross = CrossCoMoment::of_batch(&part(0, cut, 0, 3), &part(0, cut, 3, 5), &[(0..cut).collect()]);
-            cross.merge(&CrossCoMoment::of_batch(&part(cut, n, 0, 3), &part(cut, n, 3, 5), &[(0..n - cut).collect()]));
+            cross.merge(&CrossCoMoment::of_batch(&part(cut, n, 0, 3), &part(cut, n, 3, 5), &[(0..n - cut).collect()])).unwrap();
             for (got, want) in own.c.as_slice().iter().zip(plain_cross(&x, &x).as_slice()) {
                 prop_assert!((got - want).abs() < 1e-9, "{got} {want}");
             }
@@ -249,5 +344,18 @@ mod tests {
                 prop_assert!((null - real).abs() < 1e-4, "{null} {real}: f32 products of 24 terms");
             }
         }
+    }
+
+    #[test]
+    fn co_moments_go_through_a_file() {
+        let rows =
+            |n: usize, d: usize, by: f32| Matrix::from_vec(n, d, (0..n * d).map(|k| by + (k * k % 7) as f32).collect());
+        let own = |n: usize, by: f32| CoMoment::of_batch(&rows(n, 3, by));
+        keeps_the_contract(&CoMoment::new(3), [&own(4, 0.5), &own(5, 2.0)], Some(&CoMoment::new(4)));
+        let cross = |n: usize, by: f32| {
+            CrossCoMoment::of_batch(&rows(n, 3, by), &rows(n, 2, -by), &[(0..n).collect(), (0..n).rev().collect()])
+        };
+        let narrow = CrossCoMoment::new(2, 2, 2);
+        keeps_the_contract(&CrossCoMoment::new(3, 2, 2), [&cross(4, 0.5), &cross(5, 2.0)], Some(&narrow));
     }
 }

@@ -4,6 +4,7 @@
 //! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
 
+mod accumulator;
 mod candidate_sums;
 mod comoment;
 mod cross;
@@ -14,6 +15,7 @@ mod seen;
 mod sketch;
 mod top;
 
+pub use accumulator::{Accumulator, State};
 pub use candidate_sums::{CandidateSums, Candidates};
 pub use comoment::{CoMoment, CrossCoMoment, row_permutation};
 pub use cross::{ByLatent, CrossTile, document_rotation, tile_rows};
@@ -21,6 +23,6 @@ pub use documents::DocumentRows;
 pub use label::{LabelCount, LabelKey, LabelSums, MAX_LABEL_VALUES};
 pub use latent::LatentSums;
 pub(crate) use latent::product_difference;
-pub use seen::{Repeated, SEEN_BYTES, SeenContexts};
+pub use seen::{Repeated, SeenContexts};
 pub use sketch::{Buckets, RowHash, Sketch};
 pub use top::{TopOptions, TopToken, TopTokens};

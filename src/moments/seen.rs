@@ -8,7 +8,10 @@
 //! which runs were merged changes a bit. Copies that are moved by a token are not found.
 
 use crate::corpus::TokenBatch;
+use crate::error::Result;
 use crate::moments::sketch::mixed;
+use crate::moments::{Accumulator, State};
+use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -24,9 +27,6 @@ const P: u32 = 16;
 const REGISTERS: usize = 1 << P;
 /// Bits of a hash behind those that choose the register.
 const Q: usize = 64 - P as usize;
-
-/// Bytes that it takes at most, in memory and on disk.
-pub const SEEN_BYTES: u64 = 128 << 10;
 
 /// Contexts so far, and how many different ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +60,40 @@ impl Default for SeenContexts {
     }
 }
 
-impl SeenContexts {
+impl State for SeenContexts {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let (n, hashes, registers) = self.parts();
+        layout.key("contexts", n).tensor::<u64>("hashes", &[hashes.len()]).tensor::<u8>("registers", &[registers.len()])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        let (_, hashes, registers) = self.parts();
+        file.put("hashes", &hashes)?;
+        file.put("registers", registers)
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let n = file.number("contexts")?;
+        let read = SeenContexts::from_parts(n, file.tensor("hashes")?, file.tensor("registers")?);
+        self.merge(&read.ok_or_else(|| file.misfit())?)
+    }
+}
+
+impl Accumulator for SeenContexts {
+    type Batch<'a> = &'a TokenBatch;
+    type Shape = ();
+
     /// Adds the contexts of a batch.
-    pub fn fold(&mut self, tokens: &TokenBatch) {
+    fn fold(&mut self, tokens: &TokenBatch) -> Result<()> {
         for context in tokens.contexts.iter().filter(|c| c.ids.len() >= LEAST) {
             self.n += 1;
             self.add(hash_of(&context.ids));
         }
+        Ok(())
     }
 
     /// Adds contexts of other text.
-    pub fn merge(&mut self, other: &SeenContexts) {
+    fn merge(&mut self, other: &SeenContexts) -> Result<()> {
         self.n += other.n;
         match &other.different {
             Different::Exact(hashes) => hashes.iter().for_each(|h| self.add(*h)),
@@ -80,8 +103,16 @@ impl SeenContexts {
                 }
             }
         }
+        Ok(())
     }
 
+    /// The set of hashes at its largest takes more than the registers.
+    fn bytes((): &()) -> u64 {
+        128 << 10
+    }
+}
+
+impl SeenContexts {
     fn add(&mut self, hash: u64) {
         match &mut self.different {
             Different::Exact(hashes) => {
@@ -123,7 +154,7 @@ impl SeenContexts {
     }
 
     /// Contexts; hashes, ascending, while they are exact; registers afterwards.
-    pub fn parts(&self) -> (u64, Vec<u64>, &[u8]) {
+    fn parts(&self) -> (u64, Vec<u64>, &[u8]) {
         match &self.different {
             Different::Exact(hashes) => (self.n, hashes.iter().copied().collect(), &[]),
             Different::Registers(registers) => (self.n, Vec::new(), registers),
@@ -131,7 +162,7 @@ impl SeenContexts {
     }
 
     /// From its parts, as a state file holds them; `None` where they do not fit together.
-    pub fn from_parts(n: u64, hashes: Vec<u64>, registers: Vec<u8>) -> Option<SeenContexts> {
+    fn from_parts(n: u64, hashes: Vec<u64>, registers: Vec<u8>) -> Option<SeenContexts> {
         let ascending = hashes.windows(2).all(|w| w[0] < w[1]);
         let different = match (hashes.len(), registers.len()) {
             (k, 0) if k <= EXACT && k as u64 <= n && ascending => Different::Exact(hashes.into_iter().collect()),
@@ -205,6 +236,7 @@ fn tau(mut x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::corpus::Context;
+    use crate::moments::accumulator::tests::keeps_the_contract;
     use std::collections::HashSet;
 
     fn batch(contexts: impl Iterator<Item = Vec<u32>>) -> TokenBatch {
@@ -227,10 +259,11 @@ mod tests {
         let shorter = numbered(2, LEAST - 1);
         seen.fold(&batch(
             [longer(7), longer(8), numbered(3, LEAST), shorter.clone(), shorter, numbered(4, 64)].into_iter(),
-        ));
+        ))
+        .unwrap();
         assert_eq!(seen.repeated(), Some(Repeated { contexts: 4, share: 0.25, error: 0.0 }));
         // a context cut off is another one than the whole
-        seen.fold(&batch([head[..HEAD - 1].to_vec(), vec![0; LEAST], vec![0; LEAST + 1]].into_iter()));
+        seen.fold(&batch([head[..HEAD - 1].to_vec(), vec![0; LEAST], vec![0; LEAST + 1]].into_iter())).unwrap();
         assert_eq!(seen.repeated().map(|r| r.share), Some(1.0 - 6.0 / 7.0));
     }
 
@@ -243,7 +276,7 @@ mod tests {
             let ids = (0..n).chain(0..n / 4).chain(often).map(|k| numbered(k, HEAD));
             let all: Vec<Vec<u32>> = ids.collect();
             for some in all.chunks(500) {
-                seen.fold(&batch(some.iter().cloned()));
+                seen.fold(&batch(some.iter().cloned())).unwrap();
                 total += some.len() as u64;
                 plain.extend(some.iter().cloned());
             }
@@ -276,7 +309,7 @@ mod tests {
         for draw in 0..6u64 {
             let n = 5_000;
             let mut seen = SeenContexts::default();
-            seen.fold(&batch((0..n).map(|k| numbered(draw * n + k, HEAD))));
+            seen.fold(&batch((0..n).map(|k| numbered(draw * n + k, HEAD)))).unwrap();
             let Different::Registers(registers) = &seen.different else { panic!("{n} contexts are counted exactly") };
             above += u32::from(estimate(registers) > n as f64);
             let found = seen.repeated().unwrap();
@@ -307,7 +340,7 @@ mod tests {
             let all: Vec<Vec<u32>> = (0..n).chain(0..n / 3).map(|k| numbered(k, 40)).collect();
             let of = |contexts: &[Vec<u32>]| {
                 let mut seen = SeenContexts::default();
-                seen.fold(&batch(contexts.iter().cloned()));
+                seen.fold(&batch(contexts.iter().cloned())).unwrap();
                 seen
             };
             let whole = of(&all);
@@ -315,7 +348,7 @@ mod tests {
             assert_eq!(of(&reversed), whole);
             for cut in [0, all.len() / 7, all.len() / 2, all.len()] {
                 let (mut a, b) = (of(&all[..cut]), of(&all[cut..]));
-                a.merge(&b);
+                a.merge(&b).unwrap();
                 assert_eq!(a, whole, "{n} cut at {cut}");
             }
             let (contexts, hashes, registers) = whole.parts();
@@ -328,5 +361,17 @@ mod tests {
         assert_eq!(SeenContexts::from_parts(9, vec![], vec![50; REGISTERS]), None);
         assert_eq!(SeenContexts::from_parts(1, vec![1, 2], vec![]), None, "more different contexts than contexts");
         assert!(SeenContexts::from_parts(2, vec![1, 2], vec![]).is_some());
+    }
+
+    #[test]
+    fn hashes_and_registers_go_through_a_file() {
+        let of = |numbers: std::ops::Range<u64>| {
+            let mut seen = SeenContexts::default();
+            seen.fold(&batch(numbers.map(|k| numbered(k, 16)))).unwrap();
+            seen
+        };
+        for [a, b] in [[of(0..40), of(30..90)], [of(0..40), of(9..5000)], [of(0..6000), of(5000..7000)]] {
+            keeps_the_contract(&SeenContexts::default(), [&a, &b], None);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::corpus::tokenizing_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
-use crate::moments::SEEN_BYTES;
+use crate::moments::{Accumulator, CoMoment, CrossCoMoment, SeenContexts};
 use crate::plan::{Cost, Origin, Pair, Plan, PlannedSae, Space};
 use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::{Cross, DoctorRule};
@@ -201,13 +201,13 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     }
     let mut moments = 0;
     for r in plan.raw_sites.iter().filter(|_| plan.scores_activations()) {
-        let bytes = (r.width * r.width * 8) as u64;
+        let bytes = CoMoment::bytes(&r.width);
         moments += bytes;
         out.push(cost("raw moments", r.site.to_string(), 2 * bytes, bytes));
     }
     for p in &plan.raw_pairs {
         let (a, b) = (&plan.raw_sites[p.source], &plan.raw_sites[p.target]);
-        let bytes = (a.width * b.width * 8 * (1 + plan.co_moment_nulls(p))) as u64;
+        let bytes = CrossCoMoment::bytes(&(a.width, b.width, plan.co_moment_nulls(p)));
         moments += bytes;
         out.push(cost("raw cross moments", format!("{} x {}", a.site, b.site), 2 * bytes, bytes));
     }
@@ -250,7 +250,7 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     if check_bytes(plan) > instead {
         out.push(streaming("check of the SAEs before the first batch", String::new(), check_bytes(plan) - instead));
     }
-    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, SEEN_BYTES));
+    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, SeenContexts::bytes(&())));
     out
 }
 

@@ -73,6 +73,19 @@ impl StateReader {
         &self.metadata
     }
 
+    /// The whole number under `key` of the JSON.
+    ///
+    /// # Errors
+    /// `State` when there is none.
+    pub fn number(&self, key: &str) -> Result<u64> {
+        self.metadata[key].as_u64().ok_or_else(|| damaged(&self.path, &format!("its metadata has no number {key:?}")))
+    }
+
+    /// The error for a file that is whole and holds other shapes than this run's.
+    pub fn misfit(&self) -> Error {
+        damaged(&self.path, "it does not have the shapes of this run")
+    }
+
     /// Names of the tensors in the order in which they were written.
     pub fn names(&self) -> Vec<String> {
         self.header.offset_keys()

@@ -52,6 +52,13 @@ impl StateLayout {
         StateLayout { metadata, tensors: Vec::new() }
     }
 
+    /// One more key of the metadata, which must be an object or nothing yet.
+    #[must_use]
+    pub fn key(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.metadata[name] = value.into();
+        self
+    }
+
     /// One more tensor `name` of `shape`, row-major.
     #[must_use]
     pub fn tensor<T: Element>(mut self, name: &str, shape: &[usize]) -> Self {

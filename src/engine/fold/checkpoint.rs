@@ -6,11 +6,7 @@ use crate::engine::fold::held::{Fold, PairSums};
 use crate::engine::message::SavedFile;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
-use crate::linalg::Matrix;
-use crate::moments::{
-    CandidateSums, Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelCount, LabelSums, LatentSums, SeenContexts,
-    Sketch, TopToken,
-};
+use crate::moments::{CandidateSums, Candidates, LabelCount, LabelSums, LatentSums, Sketch, TopToken};
 use crate::store::{Manifest, RunDir, StateFile, StateLayout, StateWriter};
 use serde_json::json;
 
@@ -24,30 +20,16 @@ fn space_name(k: usize) -> String {
     format!("space-{k:04}")
 }
 
-/// Name of the file of the contexts seen.
-const CONTEXTS: &str = "contexts";
-
 fn sketch_name(k: usize) -> String {
     format!("sketch-{k:04}")
 }
-
-fn moments_name(k: usize) -> String {
-    format!("moments-{k:04}")
-}
-
-fn cross_moments_name(k: usize) -> String {
-    format!("cross-moments-{k:04}")
-}
-
-/// Name of the file of what is known of the corpus as a whole.
-const DOCUMENTS: &str = "documents";
 
 /// Writes everything that this worker owns as the state before batch `next`.
 ///
 /// # Errors
 /// `Machine` when the disk refuses.
 pub fn save(
-    fold: &Fold,
+    fold: &mut Fold,
     run: &RunDir,
     next: BatchIndex,
     tile_name: impl Fn(usize) -> String,
@@ -86,50 +68,16 @@ pub fn save(
             saved.push(save_sketch(fold, space.index, sketch, run, next)?.into());
         }
     }
-    if let Some(contexts) = &fold.contexts {
-        let (n, hashes, registers) = contexts.parts();
-        let layout = StateLayout::new(json!({ "kind": "contexts", "contexts": n }))
-            .tensor::<u64>("hashes", &[hashes.len()])
-            .tensor::<u8>("registers", &[registers.len()]);
-        let mut file = run.write_state(next, CONTEXTS, layout)?;
-        file.put("hashes", &hashes)?;
-        file.put("registers", registers)?;
-        saved.push(file.finish()?.into());
-    }
-    for (k, m) in &fold.moments {
-        let d = m.mean.len();
-        let layout = StateLayout::new(json!({ "kind": "moments", "n_rows": m.n_rows }))
-            .tensor::<f64>("mean", &[d])
-            .tensor::<f64>("c", &[d, d]);
-        let mut file = run.write_state(next, &moments_name(*k), layout)?;
-        file.put("mean", &m.mean)?;
-        file.put("c", m.c.as_slice())?;
-        saved.push(file.finish()?.into());
-    }
-    for (k, m) in fold.cross_moments.iter().map(|c| (c.index, &c.moment)) {
-        let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
-        let layout = StateLayout::new(json!({ "kind": "cross moments", "n_rows": m.n_rows }))
-            .tensor::<f64>("mean_x", &[dx])
-            .tensor::<f64>("mean_y", &[dy])
-            .tensor::<f64>("xx", &[dx])
-            .tensor::<f64>("yy", &[dy])
-            .tensor::<f64>("c", &[dx, dy])
-            .tensor::<f64>("nulls", &[m.nulls.len(), dx, dy]);
-        let mut file = run.write_state(next, &cross_moments_name(k), layout)?;
-        file.put("mean_x", &m.mean_x)?;
-        file.put("mean_y", &m.mean_y)?;
-        file.put("xx", &m.xx)?;
-        file.put("yy", &m.yy)?;
-        file.put("c", m.c.as_slice())?;
-        for null in &m.nulls {
-            file.put("nulls", null.as_slice())?;
+    fold.each_file(|file, states| {
+        if file.mine {
+            let named = StateLayout::new(json!({ "kind": file.kind }));
+            let layout = states.iter().fold(named, |layout, state| state.lay_out(layout));
+            let mut written = run.write_state(next, &file.name, layout)?;
+            states.iter().try_for_each(|state| state.save(&mut written))?;
+            saved.push(written.finish()?.into());
         }
-        saved.push(file.finish()?.into());
-    }
-    if fold.leads {
-        let layout = StateLayout::new(json!({ "kind": "documents", "rows": fold.documents }));
-        saved.push(run.write_state(next, DOCUMENTS, layout)?.finish()?.into());
-    }
+        Ok(())
+    })?;
     Ok(saved)
 }
 
@@ -267,53 +215,16 @@ pub fn add(
             }
         }
     }
-    let documents = run.read_state(manifest, DOCUMENTS)?;
-    let documents: DocumentRows =
-        serde_json::from_value(documents.metadata()["rows"].clone()).map_err(|_| misfit(DOCUMENTS))?;
-    fold.documents.merge(&documents);
     for s in 0..fold.sums.len() {
         add_space(fold, s, run, manifest, first_row)?;
         if fold.sketches[s].is_some() {
             add_sketch(fold, s, run, manifest)?;
         }
     }
-    if let Some(contexts) = &mut fold.contexts {
-        let mut file = run.read_state(manifest, CONTEXTS)?;
-        let n = number(file.metadata(), "contexts", CONTEXTS)?;
-        let read = SeenContexts::from_parts(n, file.tensor("hashes")?, file.tensor("registers")?);
-        contexts.merge(&read.ok_or_else(|| misfit(CONTEXTS))?);
-    }
-    for (k, m) in &mut fold.moments {
-        let name = moments_name(*k);
-        let mut file = run.read_state(manifest, &name)?;
-        let d = m.mean.len();
-        let n_rows = number(file.metadata(), "n_rows", &name)?;
-        let mean: Vec<f64> = file.tensor("mean")?;
-        if mean.len() != d {
-            return Err(misfit(&name));
-        }
-        m.merge(&CoMoment { n_rows, mean, c: matrix(file.tensor("c")?, d, d, &name)? });
-    }
-    for (k, m) in fold.cross_moments.iter_mut().map(|c| (c.index, &mut c.moment)) {
-        let name = cross_moments_name(k);
-        let mut file = run.read_state(manifest, &name)?;
-        let (dx, dy) = (m.mean_x.len(), m.mean_y.len());
-        let n_rows = number(file.metadata(), "n_rows", &name)?;
-        let mut nulls = Vec::with_capacity(m.nulls.len());
-        for r in 0..m.nulls.len() {
-            let mut null = Matrix::zeros(dx, dy);
-            file.read_at("nulls", r * dx * dy, null.as_mut_slice())?;
-            nulls.push(null);
-        }
-        let c = matrix(file.tensor("c")?, dx, dy, &name)?;
-        let mut vector = |tensor: &str, d: usize| -> Result<Vec<f64>> {
-            let values: Vec<f64> = file.tensor(tensor)?;
-            if values.len() == d { Ok(values) } else { Err(misfit(&name)) }
-        };
-        let (mean_x, mean_y) = (vector("mean_x", dx)?, vector("mean_y", dy)?);
-        m.merge(&CrossCoMoment { n_rows, mean_x, mean_y, xx: vector("xx", dx)?, yy: vector("yy", dy)?, c, nulls });
-    }
-    Ok(())
+    fold.each_file(|file, states| {
+        let mut read = run.read_state(manifest, &file.name)?;
+        states.iter_mut().try_for_each(|state| state.load(&mut read, first_row))
+    })
 }
 
 fn add_space(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest, first_row: u64) -> Result<()> {
@@ -392,13 +303,6 @@ fn add_sketch(fold: &mut Fold, s: usize, run: &RunDir, manifest: &Manifest) -> R
 
 fn number(json: &serde_json::Value, key: &str, name: &str) -> Result<u64> {
     json[key].as_u64().ok_or_else(|| misfit(name))
-}
-
-fn matrix(data: Vec<f64>, n_rows: usize, n_cols: usize, name: &str) -> Result<Matrix<f64>> {
-    if data.len() != n_rows * n_cols {
-        return Err(misfit(name));
-    }
-    Ok(Matrix::from_vec(n_rows, n_cols, data))
 }
 
 fn misfit(name: &str) -> Error {

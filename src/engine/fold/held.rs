@@ -8,8 +8,8 @@ use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    ByLatent, CandidateSums, CoMoment, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums, RowHash,
-    SeenContexts, Sketch, TopTokens, document_rotation,
+    Accumulator, ByLatent, CandidateSums, CoMoment, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums,
+    RowHash, SeenContexts, Sketch, State, TopTokens, document_rotation,
 };
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -76,6 +76,16 @@ impl OwnedCross {
     pub(super) fn is_matched(&self) -> bool {
         !self.published.is_empty()
     }
+}
+
+/// A state file of what a worker holds.
+pub(super) struct FileOf {
+    /// What it is called: by what it holds, not by who does.
+    pub name: String,
+    /// What kind of thing it holds.
+    pub kind: &'static str,
+    /// Whether this worker writes it.
+    pub mine: bool,
 }
 
 /// What one worker holds.
@@ -222,7 +232,7 @@ impl Fold {
             return Ok(());
         }
         if let Some(contexts) = &mut self.contexts {
-            contexts.fold(&batch.tokens);
+            contexts.fold(&batch.tokens)?;
         }
         if plan.is_sketched() {
             let buckets = self.row_hash.next(&batch.tokens);
@@ -233,7 +243,7 @@ impl Fold {
             });
         }
         self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
-        self.documents.fold(&batch.tokens);
+        self.documents.fold(&batch.tokens)?;
         let fields = &plan.spec.corpus.labels;
         self.spaces.par_iter_mut().try_for_each(|space| {
             let latents = &batch.latents[space.index];
@@ -241,9 +251,30 @@ impl Fold {
             space.labels.fold(&batch.tokens, latents, fields)
         })?;
         for (k, moments) in &mut self.moments {
-            moments.merge(&batch.moments[*k]);
+            moments.fold(&batch.moments[*k])?;
         }
-        self.cross_moments.par_iter_mut().for_each(|c| c.moment.merge(&batch.cross_moments[c.index]));
+        self.cross_moments.par_iter_mut().try_for_each(|c| c.moment.fold(&batch.cross_moments[c.index]))
+    }
+
+    /// Every state file that this worker reads, with the states in it, in their order.
+    ///
+    /// # Errors
+    /// Those of `visit`, which end the walk.
+    pub(super) fn each_file(
+        &mut self,
+        mut visit: impl FnMut(FileOf, &mut [&mut dyn State]) -> Result<()>,
+    ) -> Result<()> {
+        let file = |name: String, kind: &'static str, mine: bool| FileOf { name, kind, mine };
+        visit(file("documents".to_string(), "documents", self.leads), &mut [&mut self.documents])?;
+        if let Some(contexts) = &mut self.contexts {
+            visit(file("contexts".to_string(), "contexts", true), &mut [contexts])?;
+        }
+        for (k, moments) in &mut self.moments {
+            visit(file(format!("moments-{k:04}"), "moments", true), &mut [moments])?;
+        }
+        for OwnedCross { index, moment, .. } in &mut self.cross_moments {
+            visit(file(format!("cross-moments-{index:04}"), "cross moments", true), &mut [moment])?;
+        }
         Ok(())
     }
 }
