@@ -51,7 +51,7 @@ impl SaeShape {
 
     /// Bytes that screening its latents takes beside ([`Sae::screened`]); 0 where this machine or its rule gains nothing by it.
     pub fn screen_bytes(&self) -> u64 {
-        let tried = Screen::is_worth_a_trial(self.activation, self.d_in, self.d_sae);
+        let tried = Screen::is_worth_timing(self.activation, self.d_in, self.d_sae);
         if tried { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }
     }
 

@@ -10,7 +10,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::recipe::{Recipe, Rescale, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -66,24 +66,24 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let first_of = |name: &str| tensors.first_of(&[name]);
     let b_enc = || first_of(if matrices { "b_enc" } else { "encoder.bias" });
-    let (activation, gate, bias, subtract_b_dec) = match class {
-        "AutoEncoder" => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }, "bias", true),
-        "AutoEncoderNew" => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }, "decoder.bias", false),
+    let (activation, selection, bias, subtract_b_dec) = match class {
+        "AutoEncoder" => (Activation::Relu, Selection::Bias { b_enc: b_enc()? }, "bias", true),
+        "AutoEncoderNew" => (Activation::Relu, Selection::Bias { b_enc: b_enc()? }, "decoder.bias", false),
         "GatedAutoEncoder" => {
             let [gate, bias, log_scale] = ["gate_bias", "mag_bias", "r_mag"].map(first_of);
-            let gate = Gate::Gated { gate: gate?, bias: bias?, log_scale: log_scale? };
-            (Activation::Gated, gate, "decoder_bias", true)
+            let selection = Selection::Gated { gate: gate?, bias: bias?, log_scale: log_scale? };
+            (Activation::Gated, selection, "decoder_bias", true)
         }
         "JumpReluAutoEncoder" => {
-            let gate = Gate::Thresholds { b_enc: b_enc()?, threshold: first_of("threshold")? };
-            (Activation::JumpRelu, gate, "b_dec", false)
+            let selection = Selection::Thresholds { b_enc: b_enc()?, threshold: first_of("threshold")? };
+            (Activation::JumpRelu, selection, "b_dec", false)
         }
         "AutoEncoderTopK" => {
-            (Activation::TopK(k_of(&tensors, trainer.k)?), Gate::Bias { b_enc: b_enc()? }, "b_dec", true)
+            (Activation::TopK(k_of(&tensors, trainer.k)?), Selection::Bias { b_enc: b_enc()? }, "b_dec", true)
         }
         "BatchTopKSAE" | "MatryoshkaBatchTopKSAE" => {
             let threshold = tensors.scalar("threshold")?;
-            (Activation::JumpRelu, Gate::Threshold { b_enc: b_enc()?, threshold }, "b_dec", true)
+            (Activation::JumpRelu, Selection::Threshold { b_enc: b_enc()?, threshold }, "b_dec", true)
         }
         other => {
             return Err(Error::request(format!(
@@ -119,8 +119,8 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
         b_dec: Some(first_of(bias)?),
         subtract_b_dec,
         normalise: Normalise::Nothing,
-        gate,
-        folds: if class == "AutoEncoder" { vec![Fold::UnitDecoder] } else { Vec::new() },
+        selection,
+        rescales: if class == "AutoEncoder" { vec![Rescale::UnitDecoder] } else { Vec::new() },
         decoder_scale: None,
         skip: None,
         trust_weights: false,

@@ -8,7 +8,7 @@
 use super::autoencoder::{Sae, SaeShape};
 use super::latents::{Encode, LatentBatch};
 use super::rule::{Normalise, Rule};
-use super::screen::{Screen, Way, Work};
+use super::screen::{Mode, Screen, Work};
 use super::selection::{Key, RowSelection};
 use crate::error::{Error, Result};
 use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
@@ -137,7 +137,7 @@ impl Sae {
 
     /// How many times as fast as the full encode screening was found to be; `None` where it is not tried, or not yet known.
     pub fn screening(&self) -> Option<f64> {
-        Some(self.screen.as_ref()?.verdict()?.times)
+        Some(self.screen.as_ref()?.speedup()?.times)
     }
 
     #[allow(clippy::disallowed_methods, reason = "both ways that are timed give the same bits")]
@@ -162,19 +162,19 @@ impl Sae {
         };
         // Of another rule than the SAE's own (a dense encode) nothing is screened.
         let screen = self.screen.as_deref().filter(|_| std::ptr::eq(rule, &self.rule));
-        let way = screen.map_or(Way::Full, |screen| screen.way(n_rows == BLOCK_ROWS));
+        let mode = screen.map_or(Mode::Full, |screen| screen.mode(n_rows == BLOCK_ROWS));
         let start = Instant::now();
         picks.iter_mut().for_each(RowSelection::clear);
-        if way != Way::Screened {
+        if mode != Mode::Screened {
             full(0..self.w_enc.n_panels(), picks);
         }
         let took = start.elapsed();
-        if let Some(screen) = screen.filter(|_| way != Way::Full) {
+        if let Some(screen) = screen.filter(|_| mode != Mode::Full) {
             let start = Instant::now();
             picks.iter_mut().for_each(RowSelection::clear);
             screen.pick(u, rule, TILE_PANELS, screening, picks, full);
-            if way == Way::Tried {
-                screen.tell(took, start.elapsed());
+            if mode == Mode::Both {
+                screen.record(took, start.elapsed());
             }
         }
         let mut block = Block::default();

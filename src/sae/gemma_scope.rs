@@ -9,7 +9,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::recipe::{Recipe, Rescale, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -55,7 +55,7 @@ pub(super) fn recipe_of_archive(folder: &Folder) -> Result<Recipe> {
     let mut recipe = recipe(Format::GemmaScope, tensors, vec![path])?;
     if site == Some(Hookpoint::Embed) {
         let scale = 1.0 / (recipe.shape.d_in as f32).sqrt();
-        recipe.folds.push(Fold::Scaled { input: scale, output: scale, threshold: 1.0 });
+        recipe.rescales.push(Rescale::Scaled { input: scale, output: scale, threshold: 1.0 });
     }
     recipe.shape.transcoder = transcoder;
     recipe.shape.declared.input = site.map(Place::of_path);
@@ -128,8 +128,11 @@ fn recipe(format: Format, tensors: Tensors, files: Vec<std::path::PathBuf>) -> R
         b_dec: Some(tensors.first_of(&["b_dec"])?),
         subtract_b_dec: false,
         normalise: Normalise::Nothing,
-        gate: Gate::Thresholds { b_enc: tensors.first_of(&["b_enc"])?, threshold: tensors.first_of(&["threshold"])? },
-        folds: Vec::new(),
+        selection: Selection::Thresholds {
+            b_enc: tensors.first_of(&["b_enc"])?,
+            threshold: tensors.first_of(&["threshold"])?,
+        },
+        rescales: Vec::new(),
         decoder_scale: None,
         skip: None,
         trust_weights: false,

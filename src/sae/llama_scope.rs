@@ -10,7 +10,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::recipe::{Recipe, Rescale, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -61,12 +61,12 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     let (w_enc, w_dec) = (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"));
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let b_enc = tensors.first_of(&["encoder.bias"])?;
-    let (activation, gate) = match (config.act_fn.as_deref(), config.jump_relu_threshold, config.top_k) {
+    let (activation, selection) = match (config.act_fn.as_deref(), config.jump_relu_threshold, config.top_k) {
         (None | Some("jumprelu"), Some(threshold), _) if threshold.is_finite() => {
-            (Activation::JumpRelu, Gate::Threshold { b_enc, threshold })
+            (Activation::JumpRelu, Selection::Threshold { b_enc, threshold })
         }
-        (Some("topk"), _, Some(k)) => (Activation::TopK(k), Gate::Bias { b_enc }),
-        (Some("relu"), ..) => (Activation::Relu, Gate::Bias { b_enc }),
+        (Some("topk"), _, Some(k)) => (Activation::TopK(k), Selection::Bias { b_enc }),
+        (Some("relu"), ..) => (Activation::Relu, Selection::Bias { b_enc }),
         _ => {
             return Err(wrong(
                 "expected act_fn \"jumprelu\" with jump_relu_threshold, \"topk\" with top_k, or \"relu\"",
@@ -74,7 +74,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         }
     };
     let mut normalise = Normalise::Nothing;
-    let mut folds = Vec::new();
+    let mut rescales = Vec::new();
     let mut scale = Scale::Unsaid;
     match (config.norm_activation.as_deref(), &config.dataset_average_activation_norm) {
         (None | Some("dataset-wise"), Some(norm)) => {
@@ -89,7 +89,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             }
             let own = config.sparsity_include_decoder_norm;
             scale = Scale::Factor((d_in as f64).sqrt() / f64::from(norm.input));
-            folds.push(Fold::Scaled { input, output, threshold: if own { 1.0 } else { input } });
+            rescales.push(Rescale::Scaled { input, output, threshold: if own { 1.0 } else { input } });
         }
         (Some("token-wise"), _) => normalise = Normalise::ConstantNorm,
         (None | Some("none" | "inference"), _) => {}
@@ -100,7 +100,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         }
     }
     if config.sparsity_include_decoder_norm {
-        folds.push(Fold::UnitDecoder);
+        rescales.push(Rescale::UnitDecoder);
     }
     let b_dec = tensors.has("decoder.bias").then(|| "decoder.bias".to_string());
     let files = vec![config_path, weights];
@@ -129,8 +129,8 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         subtract_b_dec: config.apply_decoder_bias_to_pre_encoder && b_dec.is_some(),
         b_dec,
         normalise,
-        gate,
-        folds,
+        selection,
+        rescales,
         decoder_scale: None,
         skip: None,
         trust_weights: false,

@@ -8,7 +8,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::recipe::{Recipe, Rescale, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -53,19 +53,19 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     let b_enc = tensors.first_of(&["b_E", "encoder.bias"])?;
     let b_dec = ["b_D", "decoder.bias"].into_iter().find(|name| tensors.has(name)).map(String::from);
     let logs = ["log_jumprelu_threshold", "activation_function.log_jumprelu_threshold"];
-    let (activation, gate) = match (config.act_fn.as_deref().unwrap_or("jumprelu"), config.top_k) {
-        ("relu", _) => (Activation::Relu, Gate::Bias { b_enc }),
-        ("topk", Some(k)) => (Activation::TopK(k), Gate::Bias { b_enc }),
+    let (activation, selection) = match (config.act_fn.as_deref().unwrap_or("jumprelu"), config.top_k) {
+        ("relu", _) => (Activation::Relu, Selection::Bias { b_enc }),
+        ("topk", Some(k)) => (Activation::TopK(k), Selection::Bias { b_enc }),
         ("jumprelu", _) => {
-            (Activation::JumpRelu, Gate::LogThresholds { b_enc, log_threshold: tensors.first_of(&logs)? })
+            (Activation::JumpRelu, Selection::LogThresholds { b_enc, log_threshold: tensors.first_of(&logs)? })
         }
         (other, _) => {
             return Err(wrong(format!("act_fn {other:?} is not read; expected relu, jumprelu or topk with top_k")));
         }
     };
-    let mut folds = Vec::new();
+    let mut rescales = Vec::new();
     if config.sparsity_include_decoder_norm {
-        folds.push(Fold::SelectByDecoderNorm);
+        rescales.push(Rescale::SelectByDecoderNorm);
     }
     let mut normalise = Normalise::Nothing;
     let mut declared_scale = Scale::Unsaid;
@@ -82,7 +82,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             let input = scale(&config.hook_point_in, d_in)?;
             let output = config.hook_point_out.as_deref().map_or(Ok(input), |hook| scale(hook, d_out))?;
             declared_scale = Scale::Factor(f64::from(input));
-            folds.push(Fold::Scaled { input, output, threshold: 1.0 });
+            rescales.push(Rescale::Scaled { input, output, threshold: 1.0 });
         }
         Some(other) => {
             return Err(wrong(format!(
@@ -115,8 +115,8 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         b_dec,
         subtract_b_dec: false,
         normalise,
-        gate,
-        folds,
+        selection,
+        rescales,
         decoder_scale: None,
         skip: None,
         trust_weights: false,

@@ -3,7 +3,7 @@
 //! Every format on disk is one file here and ends in the same [`Sae`]. Dense pre-activations live only tile by tile.
 //!
 //! Reading goes in two steps: a format's file says from headers alone what is stored ([`header`]), and one common path
-//! (`recipe.rs`) reads the weights and folds what can be folded ([`open`]).
+//! (`recipe.rs`) reads the weights and rescales what can be folded ([`open`]).
 
 mod autoencoder;
 mod declared;

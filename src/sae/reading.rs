@@ -3,7 +3,7 @@
 use super::autoencoder::Sae;
 use super::declared::Scale;
 use super::format::Format;
-use super::recipe::{Fold, Recipe};
+use super::recipe::{Recipe, Rescale};
 use super::rule::Normalise;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
@@ -49,11 +49,11 @@ impl Reading {
                 )));
             }
             if scale != own {
-                // as SAELens folds it; in front of decoder norms, which are then those of the scaled decoder
+                // as SAELens rescales it; in front of decoder norms, which are then those of the scaled decoder
                 let by = (scale / own) as f32;
-                let fold = Fold::Scaled { input: by, output: by, threshold: 1.0 };
-                let at = recipe.folds.iter().position(|f| matches!(f, Fold::UnitDecoder));
-                recipe.folds.insert(at.unwrap_or(recipe.folds.len()), fold);
+                let rescale = Rescale::Scaled { input: by, output: by, threshold: 1.0 };
+                let at = recipe.rescales.iter().position(|f| matches!(f, Rescale::UnitDecoder));
+                recipe.rescales.insert(at.unwrap_or(recipe.rescales.len()), rescale);
             }
         }
         if self.center {

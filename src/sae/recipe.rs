@@ -1,7 +1,7 @@
 //! How do stored tensors become an [`Sae`]? The one path that all formats end in.
 //!
 //! A format's file fills a [`Recipe`] from headers; [`Recipe::check`] compares every shape before any value is read, and
-//! [`Recipe::build`] reads each tensor once, folds factors in, and refuses values that are not finite.
+//! [`Recipe::build`] reads each tensor once, rescales factors in, and refuses values that are not finite.
 
 use super::autoencoder::{Sae, SaeShape};
 use super::rule::{Activation, Normalise, Rule};
@@ -44,7 +44,7 @@ impl Stored {
 
 /// Where the numbers of the selection come from; the kind itself is [`SaeShape::activation`].
 #[derive(Clone, Debug)]
-pub(super) enum Gate {
+pub(super) enum Selection {
     /// `b_enc` alone (ReLU, top-k, group maximum).
     Bias { b_enc: String },
     /// JumpReLU with a threshold for each latent.
@@ -59,7 +59,7 @@ pub(super) enum Gate {
 
 /// Factors that are multiplied into the weights when they are read; `n_j` is the norm of row j of the decoder.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fold {
+pub(super) enum Rescale {
     /// Latents count in units of their decoder row: encoder times n, decoder over n. Thresholds are in these units.
     UnitDecoder,
     /// The selection is made on latents times n, the output is without it.
@@ -82,9 +82,9 @@ pub(super) struct Recipe {
     pub b_dec: Option<String>,
     pub subtract_b_dec: bool,
     pub normalise: Normalise,
-    pub gate: Gate,
+    pub selection: Selection,
     /// In this order.
-    pub folds: Vec<Fold>,
+    pub rescales: Vec<Rescale>,
     /// What decoder rows are multiplied by, `[d_sae]`.
     pub decoder_scale: Option<String>,
     /// Read as `[d_out, d_in]`.
@@ -123,12 +123,12 @@ impl Recipe {
                 t.wrong(&self.w_dec.name, format!("is {d_out} wide, but its bias is taken from an input {d_in} wide"))
             );
         }
-        let vectors: Vec<&String> = match &self.gate {
-            Gate::Bias { b_enc } | Gate::Threshold { b_enc, .. } => vec![b_enc],
-            Gate::Thresholds { b_enc, threshold } => vec![b_enc, threshold],
-            Gate::LogThresholds { b_enc, log_threshold } if t.is_scalar(log_threshold) => vec![b_enc],
-            Gate::LogThresholds { b_enc, log_threshold } => vec![b_enc, log_threshold],
-            Gate::Gated { gate, bias, log_scale } => vec![gate, bias, log_scale],
+        let vectors: Vec<&String> = match &self.selection {
+            Selection::Bias { b_enc } | Selection::Threshold { b_enc, .. } => vec![b_enc],
+            Selection::Thresholds { b_enc, threshold } => vec![b_enc, threshold],
+            Selection::LogThresholds { b_enc, log_threshold } if t.is_scalar(log_threshold) => vec![b_enc],
+            Selection::LogThresholds { b_enc, log_threshold } => vec![b_enc, log_threshold],
+            Selection::Gated { gate, bias, log_scale } => vec![gate, bias, log_scale],
         };
         for name in vectors {
             t.expect(name, &[d_sae])?;
@@ -187,15 +187,15 @@ impl Recipe {
             Activation::GroupMax(groups) => Rule::GroupMax { bias, groups },
             _ => Rule::Above { floor: vec![0.0; bias.len()], bias },
         };
-        let mut rule = match &self.gate {
-            Gate::Bias { b_enc } => relu(t.vector(b_enc, d_sae)?, shape.activation),
-            Gate::Threshold { b_enc, threshold } => {
+        let mut rule = match &self.selection {
+            Selection::Bias { b_enc } => relu(t.vector(b_enc, d_sae)?, shape.activation),
+            Selection::Threshold { b_enc, threshold } => {
                 Rule::Above { bias: t.vector(b_enc, d_sae)?, floor: vec![*threshold; d_sae] }
             }
-            Gate::Thresholds { b_enc, threshold } => {
+            Selection::Thresholds { b_enc, threshold } => {
                 Rule::Above { bias: t.vector(b_enc, d_sae)?, floor: t.thresholds(threshold, d_sae)? }
             }
-            Gate::LogThresholds { b_enc, log_threshold } => {
+            Selection::LogThresholds { b_enc, log_threshold } => {
                 let logs = if t.is_scalar(log_threshold) {
                     vec![t.scalar(log_threshold)?; d_sae]
                 } else {
@@ -203,7 +203,7 @@ impl Recipe {
                 };
                 Rule::Above { bias: t.vector(b_enc, d_sae)?, floor: logs.iter().map(|v| v.exp()).collect() }
             }
-            Gate::Gated { gate, bias, log_scale } => Rule::Gated {
+            Selection::Gated { gate, bias, log_scale } => Rule::Gated {
                 bias: t.vector(bias, d_sae)?,
                 scale: t.vector(log_scale, d_sae)?.iter().map(|v| v.exp()).collect(),
                 gate: t.vector(gate, d_sae)?,
@@ -211,21 +211,21 @@ impl Recipe {
         };
         let mut subtract = self.subtract_b_dec.then(|| b_dec.clone());
         let mut output_scale = None;
-        for fold in &self.folds {
-            match *fold {
-                Fold::UnitDecoder => {
+        for rescale in &self.rescales {
+            match *rescale {
+                Rescale::UnitDecoder => {
                     let norms = row_norms(&w_dec);
                     scale_rows(&mut w_enc, &norms);
                     scale_rows(&mut w_dec, &inverse(&norms));
                     rule.scale_bias(&norms);
                 }
-                Fold::SelectByDecoderNorm => {
+                Rescale::SelectByDecoderNorm => {
                     let norms = row_norms(&w_dec);
                     scale_rows(&mut w_enc, &norms);
                     rule.scale_bias(&norms);
                     output_scale = Some(inverse(&norms));
                 }
-                Fold::Scaled { input, output, threshold } => {
+                Rescale::Scaled { input, output, threshold } => {
                     w_enc.as_mut_slice().iter_mut().for_each(|w| *w *= input);
                     // (input · x − b) W = (x − b / input) (input · W)
                     subtract.iter_mut().flatten().for_each(|b| *b /= input);

@@ -11,7 +11,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale, positions};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Fold, Gate, Recipe, Stored};
+use super::recipe::{Recipe, Rescale, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -119,18 +119,18 @@ pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<
             Error::input(format!("{}: a top-k SAE without k; add \"k\" to the file", config_path.display()))
         })
     };
-    let (activation, gate) = match (core, function) {
-        ("topk", _) | ("standard", "topk") => (Activation::TopK(counted()?), Gate::Bias { b_enc: b_enc()? }),
-        ("abstopk", _) => (Activation::AbsTopK(counted()?), Gate::Bias { b_enc: b_enc()? }),
-        ("standard", "relu") => (Activation::Relu, Gate::Bias { b_enc: b_enc()? }),
+    let (activation, selection) = match (core, function) {
+        ("topk", _) | ("standard", "topk") => (Activation::TopK(counted()?), Selection::Bias { b_enc: b_enc()? }),
+        ("abstopk", _) => (Activation::AbsTopK(counted()?), Selection::Bias { b_enc: b_enc()? }),
+        ("standard", "relu") => (Activation::Relu, Selection::Bias { b_enc: b_enc()? }),
         ("standard", other) => return Err(unknown("activation_fn_str", other, "relu or topk")),
         ("jumprelu" | "batchtopk" | "matryoshka_batchtopk", _) => {
             let threshold = tensors.first_of(&["threshold"])?;
-            (Activation::JumpRelu, Gate::Thresholds { b_enc: b_enc()?, threshold })
+            (Activation::JumpRelu, Selection::Thresholds { b_enc: b_enc()?, threshold })
         }
         ("gated", _) => {
             let [gate, bias, log_scale] = ["b_gate", "b_mag", "r_mag"].map(|name| tensors.first_of(&[name]));
-            (Activation::Gated, Gate::Gated { gate: gate?, bias: bias?, log_scale: log_scale? })
+            (Activation::Gated, Selection::Gated { gate: gate?, bias: bias?, log_scale: log_scale? })
         }
         (other, _) => {
             let known = "standard, gated, jumprelu, topk, abstopk, or one of the transcoders of these";
@@ -154,8 +154,8 @@ pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<
     let skip = architecture.contains("skip").then(|| tensors.first_of(&["W_skip"]).map(Stored::as_is)).transpose()?;
     let files = vec![config_path, weights];
     let subtract_b_dec = !transcoder && config.apply_b_dec_to_input.unwrap_or(true);
-    let folds =
-        if config.rescale_acts_by_decoder_norm && core == "topk" { vec![Fold::UnitDecoder] } else { Vec::new() };
+    let rescales =
+        if config.rescale_acts_by_decoder_norm && core == "topk" { vec![Rescale::UnitDecoder] } else { Vec::new() };
     Ok(Recipe {
         shape: SaeShape {
             format: Format::SaeLens,
@@ -174,8 +174,8 @@ pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<
         b_dec: Some(tensors.first_of(&["b_dec"])?),
         subtract_b_dec,
         normalise,
-        gate,
-        folds,
+        selection,
+        rescales,
         // Of a finetuning that ended with version 4: it multiplies what is decoded.
         decoder_scale: tensors.has("scaling_factor").then(|| "scaling_factor".to_string()),
         skip,

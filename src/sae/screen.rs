@@ -24,7 +24,7 @@ const HEAD_START: usize = 32;
 /// Columns that are looked at before what waits is computed: they stay in the third-level cache.
 const TOGETHER_BYTES: u64 = 16 << 20;
 /// Blocks encoded both ways.
-const TRIALS: usize = 4;
+const TIMED_BLOCKS: usize = 4;
 
 /// Products of this size may overflow: all of such a row is computed, as the full encode reports what is not finite.
 const OVERFLOWS: f32 = 1e37;
@@ -40,27 +40,27 @@ pub(super) struct Screen {
     norm: Vec<f32>,
     rounded: Vec<f32>,
     largest_norm: f32,
-    trial: Mutex<Trial>,
-    verdict: OnceLock<Verdict>,
+    timing: Mutex<Timing>,
+    speedup: OnceLock<Speedup>,
 }
 
-/// The quickest block each way so far.
+/// The shortest times so far.
 #[derive(Debug, Default)]
-struct Trial {
+struct Timing {
     n: usize,
     full: Duration,
     screened: Duration,
 }
 
-/// What the trial found.
+/// How much faster screening is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct Speedup {
     /// How many times as fast as the full encode.
     pub times: f64,
 }
 
-impl Verdict {
-    /// Whether screening is the faster way.
+impl Speedup {
+    /// Whether screening is faster.
     pub fn pays(self) -> bool {
         self.times > 1.0
     }
@@ -68,11 +68,11 @@ impl Verdict {
 
 /// How a block is encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Way {
+pub(super) enum Mode {
     Full,
     Screened,
-    /// Both, for the trial.
-    Tried,
+    /// Both ways, timed.
+    Both,
 }
 
 /// What a thread screens in; kept from block to block.
@@ -116,8 +116,8 @@ impl Screen {
             largest_norm: latents.iter().fold(0.0, |max, latent| max.max(latent.norm)),
             norm: each(|latent| latent.norm),
             rounded: each(|latent| latent.rounded),
-            trial: Mutex::default(),
-            verdict: OnceLock::new(),
+            timing: Mutex::default(),
+            speedup: OnceLock::new(),
             bytes,
         })
     }
@@ -128,8 +128,8 @@ impl Screen {
         BytePanels::memory_bytes(d_in, d_sae) + Columns::memory_bytes(d_in, d_sae) + vectors
     }
 
-    /// Whether an SAE with this activation is worth a trial on this machine.
-    pub fn is_worth_a_trial(activation: Activation, d_in: usize, d_sae: usize) -> bool {
+    /// Whether an SAE with this activation is worth timing on this machine.
+    pub fn is_worth_timing(activation: Activation, d_in: usize, d_sae: usize) -> bool {
         let bounded = match activation {
             Activation::TopK(k) => HEAD_START * k < d_sae,
             Activation::Relu | Activation::JumpRelu => true,
@@ -138,30 +138,30 @@ impl Screen {
         bounded && d_in <= DEEPEST && bytes::pays_off()
     }
 
-    /// What the trial found, once it is over.
-    pub fn verdict(&self) -> Option<Verdict> {
-        self.verdict.get().copied()
+    /// The measured speed-up, once [`TIMED_BLOCKS`] blocks are timed.
+    pub fn speedup(&self) -> Option<Speedup> {
+        self.speedup.get().copied()
     }
 
-    /// How to encode the next block; one of few rows would not show which way is the faster one, and is no trial.
-    pub fn way(&self, whole_block: bool) -> Way {
-        match self.verdict() {
-            Some(verdict) if verdict.pays() => Way::Screened,
-            None if whole_block => Way::Tried,
-            _ => Way::Full,
+    /// How to encode the next block; a block of few rows shows no difference, and is not timed.
+    pub fn mode(&self, whole_block: bool) -> Mode {
+        match self.speedup() {
+            Some(speedup) if speedup.pays() => Mode::Screened,
+            None if whole_block => Mode::Both,
+            _ => Mode::Full,
         }
     }
 
-    /// Takes down how long a block took each way.
-    pub fn tell(&self, full: Duration, screened: Duration) {
-        let mut trial = self.trial.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = trial.n == 0;
-        trial.full = if first { full } else { trial.full.min(full) };
-        trial.screened = if first { screened } else { trial.screened.min(screened) };
-        trial.n += 1;
-        if trial.n == TRIALS {
-            let times = trial.full.as_secs_f64() / trial.screened.as_secs_f64().max(1e-9);
-            self.verdict.get_or_init(|| Verdict { times });
+    /// Records how long a block took each way.
+    pub fn record(&self, full: Duration, screened: Duration) {
+        let mut timing = self.timing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = timing.n == 0;
+        timing.full = if first { full } else { timing.full.min(full) };
+        timing.screened = if first { screened } else { timing.screened.min(screened) };
+        timing.n += 1;
+        if timing.n == TIMED_BLOCKS {
+            let times = timing.full.as_secs_f64() / timing.screened.as_secs_f64().max(1e-9);
+            self.speedup.get_or_init(|| Speedup { times });
         }
     }
 
@@ -318,10 +318,10 @@ fn lanes<const L: usize>(values: &[f32], first: usize) -> &[f32; L] {
 
 #[cfg(test)]
 impl Screen {
-    /// As if the trial had found screening faster.
+    /// As if screening had been measured to be faster.
     pub fn always(w_enc: &Panels, rule: &Rule) -> Option<Screen> {
         let screen = Screen::of(w_enc, rule)?;
-        screen.verdict.get_or_init(|| Verdict { times: 2.0 });
+        screen.speedup.get_or_init(|| Speedup { times: 2.0 });
         Some(screen)
     }
 }

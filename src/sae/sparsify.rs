@@ -7,7 +7,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Gate, Recipe, Stored};
+use super::recipe::{Recipe, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::HookName;
@@ -112,8 +112,8 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         b_dec: Some(tensors.first_of(&["b_dec"])?),
         subtract_b_dec: !config.transcode,
         normalise: Normalise::Nothing,
-        gate: Gate::Bias { b_enc: tensors.first_of(&["encoder.bias"])? },
-        folds: Vec::new(),
+        selection: Selection::Bias { b_enc: tensors.first_of(&["encoder.bias"])? },
+        rescales: Vec::new(),
         decoder_scale: None,
         skip,
         trust_weights: false,

@@ -12,7 +12,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Gate, Recipe, Stored};
+use super::recipe::{Recipe, Selection, Stored};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -126,8 +126,8 @@ fn plain(
         b_dec: Some(tensors.first_of(&[b_dec])?),
         subtract_b_dec: false,
         normalise: Normalise::Nothing,
-        gate: Gate::Bias { b_enc: tensors.first_of(&[b_enc])? },
-        folds: Vec::new(),
+        selection: Selection::Bias { b_enc: tensors.first_of(&[b_enc])? },
+        rescales: Vec::new(),
         decoder_scale: None,
         skip: None,
         trust_weights: false,

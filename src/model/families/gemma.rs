@@ -6,7 +6,7 @@
 //! Known limitation: Gemma 1's early configurations say `hidden_act: gelu`, which the released models were not trained
 //! with; as in transformers, the tanh form is taken.
 
-use super::llama_like::{HeadNorms, Line, Norms};
+use super::llama_like::{HeadNorms, Norms, Variant};
 use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
@@ -15,7 +15,7 @@ use crate::model::layers::Activation;
 use crate::model::rope::RopeKeys;
 use serde_json::{Value, json};
 
-/// Keys of all three, beside those of the whole line.
+/// Keys of all three, beside those of the whole variant.
 pub const KEYS: &[Key] = &[read("num_key_value_heads"), read("head_dim"), read("attention_bias")];
 
 /// Keys of Gemma 1 alone.
@@ -68,7 +68,7 @@ const ROPE_3: RopeKeys = RopeKeys { default_theta: 1_000_000.0, ..RopeKeys::whol
 /// From `config.json` of model_type `gemma`.
 pub fn gemma(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
-    let line = common(Line::plain("gemma", config, d_head, config.rope(&ROPE, d_head)?)?, config, 16)?;
+    let variant = common(Variant::plain("gemma", config, d_head, config.rope(&ROPE, d_head)?)?, config, 16)?;
     let activation = match config.text("hidden_act")? {
         Some("gelu") => Activation::GeluTanh,
         _ => config.activation("hidden_act", "gelu_pytorch_tanh")?,
@@ -81,13 +81,13 @@ pub fn gemma(config: &Config) -> Result<Architecture> {
             config.path().display()
         )));
     }
-    Line { activation, ..line }.describe(config)
+    Variant { activation, ..variant }.describe(config)
 }
 
 /// From `config.json` of model_type `gemma2`: a soft cap of 50 where none is given, none where it is null.
 pub fn gemma2(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
-    let line = common(Line::plain("gemma2", config, d_head, config.rope(&ROPE, d_head)?)?, config, 4)?;
+    let variant = common(Variant::plain("gemma2", config, d_head, config.rope(&ROPE, d_head)?)?, config, 4)?;
     let soft_cap = config.number_or_none("attn_logit_softcapping", Some(50.0))?.map(|cap| cap as f32);
     if soft_cap.is_some_and(|cap| cap <= 0.0) {
         return Err(Error::input(format!(
@@ -95,22 +95,22 @@ pub fn gemma2(config: &Config) -> Result<Architecture> {
             config.path().display()
         )));
     }
-    with_window(Line { soft_cap, ..line }, config, |l| l % 2 == 0)?.describe(config)
+    with_window(Variant { soft_cap, ..variant }, config, |l| l % 2 == 0)?.describe(config)
 }
 
 /// From `config.json` of model_type `gemma3_text`.
 pub fn gemma3(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
     let (rope, sliding_rope) = config.rope_by_layer(&ROPE_3, d_head)?;
-    let line = common(Line::plain("gemma3_text", config, d_head, rope)?, config, 4)?;
+    let variant = common(Variant::plain("gemma3_text", config, d_head, rope)?, config, 4)?;
     let pattern = match config.setting("sliding_window_pattern") {
         Setting::Null if config.get("layer_types").is_none() => {
             return Err(config.wrong("sliding_window_pattern", &Value::Null, "a number, or layer_types beside it"));
         }
         _ => config.size_or("sliding_window_pattern", 6)?,
     };
-    let line = Line { head_norms: HeadNorms::Each, sliding_rope: Some(sliding_rope), ..line };
-    with_window(line, config, |l| (l + 1) % pattern != 0)?.describe(config)
+    let variant = Variant { head_norms: HeadNorms::Each, sliding_rope: Some(sliding_rope), ..variant };
+    with_window(variant, config, |l| (l + 1) % pattern != 0)?.describe(config)
 }
 
 /// The configuration of the text model inside a `config.json` of model_type `gemma3`.
@@ -123,28 +123,28 @@ pub fn text_of_gemma3(config: &Config) -> Result<Config> {
     Ok(text.with("model_type", json!("gemma3_text")))
 }
 
-fn common(line: Line, config: &Config, n_kv_heads: usize) -> Result<Line> {
+fn common(variant: Variant, config: &Config, n_kv_heads: usize) -> Result<Variant> {
     let bias = config.flag_or("attention_bias", false)?;
-    Ok(Line {
-        n_kv_heads: config.kv_heads(line.n_heads, n_kv_heads)?,
+    Ok(Variant {
+        n_kv_heads: config.kv_heads(variant.n_heads, n_kv_heads)?,
         qkv_bias: bias,
         output_bias: bias,
         norm_stored_less: 1.0,
         embed_scale: Some((config.size("hidden_size")? as f64).sqrt() as f32),
-        ..line
+        ..variant
     })
 }
 
 /// What Gemma 2 and 3 have in common; `sliding`: the layers with a window where the configuration names none.
-fn with_window(line: Line, config: &Config, sliding: impl Fn(usize) -> bool) -> Result<Line> {
+fn with_window(variant: Variant, config: &Config, sliding: impl Fn(usize) -> bool) -> Result<Variant> {
     let scalar = config.size_or("query_pre_attn_scalar", 256)? as f64;
     let window = Some(config.size_or("sliding_window", 4096)?);
-    Ok(Line {
+    Ok(Variant {
         norms: Norms::Around,
         activation: config.activation("hidden_activation", "gelu_pytorch_tanh")?,
         score_scale: 1.0 / scalar.sqrt() as f32,
         window,
-        sliding: config.sliding_layers(line.sliding.len(), sliding, window)?,
-        ..line
+        sliding: config.sliding_layers(variant.sliding.len(), sliding, window)?,
+        ..variant
     })
 }

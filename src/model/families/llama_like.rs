@@ -1,5 +1,5 @@
-//! What the Llama line has in common: RMSNorm, rotary attention with grouped queries, a gated MLP. Each family of the
-//! line is a [`Line`] that says where it differs.
+//! What the Llama-like families have in common: RMSNorm, rotary attention with grouped queries, a gated MLP. Each family
+//! is a [`Variant`] that says where it differs.
 
 use crate::error::Result;
 use crate::model::architecture::{
@@ -11,7 +11,7 @@ use crate::model::keys::{Key, harmless, read, read_or_null};
 use crate::model::layers::Activation;
 use crate::model::layers::rotary::Rope;
 
-/// Keys of the whole line.
+/// Keys of the whole variant.
 pub const KEYS: &[Key] = &[
     read("hidden_size"),
     read("intermediate_size"),
@@ -24,8 +24,8 @@ pub const KEYS: &[Key] = &[
     harmless("pretraining_tp"),
 ];
 
-/// Where a family of the line differs from the others.
-pub struct Line {
+/// Where a family differs from the others.
+pub struct Variant {
     /// Name in [`ModelShape`].
     pub family: &'static str,
     /// Number of query heads.
@@ -94,7 +94,7 @@ pub enum Norms {
     After,
 }
 
-impl Line {
+impl Variant {
     /// The family as it is most often: as many key heads as query heads, no biases, no head norms, no window, SiLU, scores
     /// over the root of the width. `hidden_act` is read where there is no activation of another name.
     ///
@@ -102,7 +102,7 @@ impl Line {
     /// `Input` when a size is missing or impossible.
     pub fn plain(family: &'static str, config: &Config, d_head: usize, rope: Rope) -> Result<Self> {
         let n_heads = config.size("num_attention_heads")?;
-        Ok(Line {
+        Ok(Variant {
             family,
             n_heads,
             n_kv_heads: n_heads,

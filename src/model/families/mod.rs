@@ -226,7 +226,7 @@ mod tests {
         for family in FAMILIES {
             let mut seen = BTreeSet::new();
             for key in family.tables().iter().flat_map(|table| table.iter()) {
-                // What a family says of a key of all families, or of its line, stands before it.
+                // What a family says of a key that all families, or all Llama-like ones, have comes first.
                 let common =
                     keys::COMMON.iter().chain(keys::ROTARY).chain(llama_like::KEYS).any(|k| std::ptr::eq(k, key));
                 assert!(seen.insert(key.name) || common, "{} names {} twice", family.name, key.name);

@@ -1,14 +1,14 @@
 //! OLMo 2 (OLMo Team 2024): what attention and MLP give is normed before it is added, nothing before they read it; queries
 //! and keys are normed over all heads together.
 
-use super::llama_like::{HeadNorms, Line, Norms};
+use super::llama_like::{HeadNorms, Norms, Variant};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;
 use crate::model::keys::{Key, read, read_or_null};
 use crate::model::rope::RopeKeys;
 
-/// Keys beside those of the whole line.
+/// Keys beside those of the whole variant.
 pub const KEYS: &[Key] =
     &[read_or_null("num_key_value_heads"), read("head_dim"), read("hidden_act"), read("attention_bias")];
 
@@ -19,7 +19,7 @@ pub fn describe(config: &Config) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
     let bias = config.flag_or("attention_bias", false)?;
-    let line = Line {
+    let variant = Variant {
         n_kv_heads: config.kv_heads(n_heads, n_heads)?,
         activation: config.activation("hidden_act", "silu")?,
         default_eps: 1e-5,
@@ -27,7 +27,7 @@ pub fn describe(config: &Config) -> Result<Architecture> {
         output_bias: bias,
         head_norms: HeadNorms::Together,
         norms: Norms::After,
-        ..Line::plain("olmo2", config, d_head, config.rope(&ROPE, d_head)?)?
+        ..Variant::plain("olmo2", config, d_head, config.rope(&ROPE, d_head)?)?
     };
-    line.describe(config)
+    variant.describe(config)
 }

@@ -1,7 +1,7 @@
 //! Phi-3, 3.5 and 4 (Abdin et al. 2024): Llama's blocks with query, key and value in one layer and gate and up in another; a
 //! sliding window in every layer, or none; LongRoPE for long contexts.
 
-use super::llama_like::Line;
+use super::llama_like::Variant;
 use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
@@ -10,7 +10,7 @@ use crate::model::layers::rotary::Scaling;
 use crate::model::rope::{Fraction, RopeKeys};
 use serde_json::{Value, json};
 
-/// Keys beside those of the whole line.
+/// Keys beside those of the whole variant.
 pub const KEYS: &[Key] = &[
     read_or_null("num_key_value_heads"),
     read("head_dim"),
@@ -38,18 +38,18 @@ pub fn describe(config: &Config) -> Result<Architecture> {
             config.path().display()
         )));
     }
-    let line = Line::plain("phi3", config, d_head, rope)?;
+    let variant = Variant::plain("phi3", config, d_head, rope)?;
     let window = config.optional_size("sliding_window")?;
-    let line = Line {
+    let variant = Variant {
         n_kv_heads: config.kv_heads(n_heads, n_heads)?,
         activation: config.activation("hidden_act", "silu")?,
         default_eps: 1e-5,
         fused: true,
         window,
-        sliding: vec![window.is_some(); line.sliding.len()],
-        ..line
+        sliding: vec![window.is_some(); variant.sliding.len()],
+        ..variant
     };
-    line.describe(config)
+    variant.describe(config)
 }
 
 /// The configuration with what the class makes of it: a context length before the stretch of 4096 where none is given, and

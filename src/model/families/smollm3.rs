@@ -1,7 +1,7 @@
 //! SmolLM 3 (Bakouch et al. 2025): Llama's blocks, some of them without positions (NoPE; every fourth unless the configuration
 //! says otherwise), and a window in those where it is turned on.
 
-use super::llama_like::Line;
+use super::llama_like::Variant;
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::config::Config;
@@ -9,7 +9,7 @@ use crate::model::keys::{Key, read, read_or_null};
 use crate::model::rope::RopeKeys;
 use serde_json::Value;
 
-/// Keys beside those of the whole line.
+/// Keys beside those of the whole variant.
 pub const KEYS: &[Key] = &[
     read_or_null("num_key_value_heads"),
     read("head_dim"),
@@ -29,15 +29,15 @@ const ROPE: RopeKeys = RopeKeys { default_theta: 2_000_000.0, ..RopeKeys::whole(
 pub fn describe(config: &Config) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = config.head_width(config.size("hidden_size")?, n_heads)?;
-    let line = Line::plain("smollm3", config, d_head, config.rope(&ROPE, d_head)?)?;
+    let variant = Variant::plain("smollm3", config, d_head, config.rope(&ROPE, d_head)?)?;
     let bias = config.flag_or("attention_bias", false)?;
-    let turned = turned(config, line.sliding.len())?;
+    let turned = turned(config, variant.sliding.len())?;
     let on = config.flag_or("use_sliding_window", false)?;
     let window = config.optional_size("sliding_window")?;
     // A layer that the configuration names has its window whether windows are turned on or not, as in transformers.
     let by_itself = |l: usize| on && window.is_some() && !turned[l];
-    let sliding = config.sliding_layers(line.sliding.len(), by_itself, window)?;
-    let line = Line {
+    let sliding = config.sliding_layers(variant.sliding.len(), by_itself, window)?;
+    let variant = Variant {
         n_kv_heads: config.kv_heads(n_heads, 4)?,
         activation: config.activation("hidden_act", "silu")?,
         qkv_bias: bias,
@@ -46,9 +46,9 @@ pub fn describe(config: &Config) -> Result<Architecture> {
         window,
         sliding,
         turned,
-        ..line
+        ..variant
     };
-    line.describe(config)
+    variant.describe(config)
 }
 
 /// Which layers have positions.
