@@ -1,8 +1,8 @@
 //! Cognate streams token batches through language models and their sparse autoencoders (SAEs), keeps running sums, and
-//! says, while it runs, which latents of different models correspond, how similar the feature spaces are, and how
-//! settled both answers are.
+//! reports, while it runs, which latents of different models correspond, how similar the feature spaces are, and how
+//! much both answers still change.
 //!
-//! The rooms stand in the order in which data flows; each imports only from rooms before it (ARCHITECTURE.md, and
+//! The rooms are listed in the order in which data flows; each imports only from rooms before it (ARCHITECTURE.md, and
 //! `tests/layers.rs`, which checks it).
 
 // Only of what is shipped: tests and benches may look at the clock.

@@ -47,7 +47,7 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     if run.manifest().exists() || run.previous_manifest().exists() {
         return Err(Error::request(format!("{} holds a run already; choose another --out", out.display())));
     }
-    run.settle(&Decision::Fresh)?;
+    run.carry_out(&Decision::Fresh)?;
     write_atomic(&run.dataflow(), text.as_bytes())?;
     let name = |p: &Part| p.run.root().display().to_string();
     let merged: Vec<MergedRun> = (parts.iter())

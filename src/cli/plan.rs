@@ -3,7 +3,7 @@
 use crate::cli::machine::limit;
 use crate::cli::measure::Measured;
 use crate::cli::progress::Console;
-use crate::cli::recorded::settled_cross;
+use crate::cli::recorded::recorded_cross;
 use crate::corpus::Sample;
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// Those of reading and planning; `Machine` when it is over `memory_limit`.
 pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
-    let known = settled_cross(&spec.default_directory());
+    let known = recorded_cross(&spec.default_directory());
     // what is measured must be here whole
     let mut plan = if measure { Plan::new(spec)? } else { Plan::outline(spec)? };
     let limit = limit(memory_limit)?;

@@ -1,7 +1,7 @@
 //! What is printed during a run: a bar on a terminal, plain lines or JSON elsewhere.
 
 use crate::cli::machine;
-use crate::engine::{Event, Shared};
+use crate::engine::{Event, RunStatus};
 use crate::report::Summary;
 use crate::units::{duration, human_bytes, thousands};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -78,14 +78,14 @@ pub struct Progress {
     bar: ProgressBar,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    settled: Arc<AtomicU64>,
+    unchanged: Arc<AtomicU64>,
 }
 
 /// Tells of events; lives on a worker's thread.
 pub struct EventPrinter {
     voice: Console,
     bar: ProgressBar,
-    settled: Arc<AtomicU64>,
+    unchanged: Arc<AtomicU64>,
     last: Mutex<Instant>,
 }
 
@@ -94,7 +94,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
     /// Starts to watch; `leads` is false in processes that have nothing to tell.
-    pub fn start(voice: Console, shared: Arc<Shared>, max_tokens: u64, first_rows: u64, leads: bool) -> Progress {
+    pub fn start(voice: Console, status: Arc<RunStatus>, max_tokens: u64, first_rows: u64, leads: bool) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
         if voice == Console::Terminal && leads {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
@@ -103,12 +103,12 @@ impl Progress {
             bar.set_style(style.progress_chars("=> "));
         }
         let done = Arc::new(AtomicBool::new(false));
-        let settled = Arc::new(AtomicU64::new(u64::MAX));
+        let unchanged = Arc::new(AtomicU64::new(u64::MAX));
         let thread = leads.then(|| {
-            let (bar, done, settled) = (bar.clone(), done.clone(), settled.clone());
-            std::thread::spawn(move || watch(voice, &shared, max_tokens, first_rows, &bar, &done, &settled))
+            let (bar, done, unchanged) = (bar.clone(), done.clone(), unchanged.clone());
+            std::thread::spawn(move || watch(voice, &status, max_tokens, first_rows, &bar, &done, &unchanged))
         });
-        Progress { voice, bar, done, thread, settled }
+        Progress { voice, bar, done, thread, unchanged }
     }
 
     /// The one that tells of events.
@@ -117,7 +117,7 @@ impl Progress {
         EventPrinter {
             voice: self.voice,
             bar: self.bar.clone(),
-            settled: self.settled.clone(),
+            unchanged: self.unchanged.clone(),
             last: Mutex::new(Instant::now()),
         }
     }
@@ -135,23 +135,23 @@ impl Progress {
 #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
 fn watch(
     voice: Console,
-    shared: &Shared,
+    status: &RunStatus,
     max_tokens: u64,
     first_rows: u64,
     bar: &ProgressBar,
     done: &AtomicBool,
-    settled: &AtomicU64,
+    unchanged: &AtomicU64,
 ) {
     let started = Instant::now();
     let mut spoke = Instant::now();
     let mut first_share: Option<f64> = None;
     while !done.load(Relaxed) {
         std::thread::sleep(Duration::from_millis(100));
-        let rows = shared.rows.load(Relaxed);
+        let rows = status.rows.load(Relaxed);
         let elapsed = started.elapsed().as_secs_f64();
         let rate = (rows - first_rows.min(rows)) as f64 / elapsed.max(1e-9);
-        let total = shared.bytes_total.load(Relaxed);
-        let read = if total > 0 { shared.bytes_done.load(Relaxed) as f64 / total as f64 } else { 0.0 };
+        let total = status.bytes_total.load(Relaxed);
+        let read = if total > 0 { status.bytes_done.load(Relaxed) as f64 / total as f64 } else { 0.0 };
         let share = if max_tokens > 0 { read.max((rows as f64 / max_tokens as f64).min(1.0)) } else { read };
         if rows > first_rows && first_share.is_none() {
             first_share = Some(if max_tokens > 0 { first_rows as f64 / max_tokens as f64 } else { 0.0 });
@@ -163,18 +163,18 @@ fn watch(
                 rows as f64 * (1.0 - share) / share / rate
             }
         });
-        let settled = match settled.load(Relaxed) {
+        let unchanged = match unchanged.load(Relaxed) {
             u64::MAX => String::new(),
             bits => format!(", {:.1} % of matches unchanged", 100.0 * f64::from_bits(bits)),
         };
         let speed = format!("{} tokens/s", thousands(rate as u64));
         let doing = match left {
-            _ if shared.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
+            _ if status.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
             _ if share >= 1.0 => format!("{speed}, corpus read: the last batches, then scores, tables and page"),
             None => "starting".into(),
             Some(s) => format!("{speed}, {} left", duration(s)),
         };
-        let message = format!("{} tokens, {doing}{settled}", thousands(rows));
+        let message = format!("{} tokens, {doing}{unchanged}", thousands(rows));
         bar.set_position((share * 1000.0) as u64);
         bar.set_message(message.clone());
         if voice == Console::Plain && spoke.elapsed() >= LINE_EVERY {
@@ -200,7 +200,7 @@ impl EventPrinter {
                 let churns: Vec<f64> = facts.pairs.iter().filter_map(|p| p.churn).collect();
                 let churn = (!churns.is_empty()).then(|| churns.iter().sum::<f64>() / churns.len() as f64);
                 if let Some(churn) = churn {
-                    self.settled.store((1.0 - churn).to_bits(), Relaxed);
+                    self.unchanged.store((1.0 - churn).to_bits(), Relaxed);
                 }
                 let kept: u64 = facts.pairs.iter().map(|p| p.counts.n_kept).sum();
                 let kept_by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_kept_null).sum();

@@ -1,11 +1,11 @@
-//! What does a run's checkpoint tell the commands that come after it?
+//! What a run's checkpoint records for the commands that come after it.
 
 use crate::spec::Cross;
 use crate::store::{Ended, Manifest, RunDir};
 use std::path::Path;
 
-/// How a run that is in the directory keeps Σxy: what `cross = "auto"` once came to.
-pub fn settled_cross(directory: &Path) -> Option<Cross> {
+/// How the run in the directory keeps Σxy: what `cross = "auto"` was resolved to.
+pub fn recorded_cross(directory: &Path) -> Option<Cross> {
     cross_of(&Manifest::read(&RunDir::at(directory).ok()?.manifest()).ok()?)
 }
 

@@ -7,11 +7,11 @@ use crate::cli::machine::limit;
 use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text, sample_in_words};
 use crate::cli::progress::{Console, Progress};
-use crate::cli::recorded::{ending, settled_cross};
+use crate::cli::recorded::{ending, recorded_cross};
 use crate::cli::{machine, report, score};
 use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
-use crate::engine::{Cluster, Event, Job, Loaded, Meeting, Outcome, Shared, Stage, abort_on_panic, bound_arenas};
+use crate::engine::{Cluster, Event, Job, Loaded, Meeting, Outcome, RunStatus, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary};
@@ -47,7 +47,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut plan = Plan::new(spec)?;
     let leads = cluster.process == 0;
     let limit = limit(args.memory_limit.as_deref())?;
-    plan.decide_cross(limit, if args.fresh { None } else { settled_cross(&directory) });
+    plan.decide_cross(limit, if args.fresh { None } else { recorded_cross(&directory) });
     plan.decide_screens(limit);
     plan.check_memory(limit)?;
     if leads {
@@ -91,11 +91,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             directory.display()
         )));
     }
-    let shared = Arc::new(Shared::default());
-    listen(&shared, &run, leads)?;
+    let status = Arc::new(RunStatus::default());
+    listen(&status, &run, leads)?;
     abort_on_panic();
-    let (of_shared, of_run) = (shared.clone(), run.clone());
-    let stopped = move || of_shared.stop_requested() || (leads && of_run.stop_requested());
+    let (of_process, of_run) = (status.clone(), run.clone());
+    let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
     let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text))?;
     let loaded = Arc::new(Loaded::open(&plan)?);
     if leads && resume.is_none() {
@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let dataflow = resume.as_ref().map_or_else(|| digest_of_text(&text), |m| m.asked.dataflow.clone());
-    let watch = Progress::start(voice, shared.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
+    let watch = Progress::start(voice, status.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
     let job = Job {
         plan: plan.clone(),
@@ -113,15 +113,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         resume,
         in_flight: args.in_flight.unwrap_or_else(|| cluster.in_flight()).max(1),
         cluster,
-        shared: shared.clone(),
+        status: status.clone(),
         observer: Arc::new(move |event: Event| teller.tell(&event)),
         asked: asked(&args.flow, &plan, dataflow)?,
     };
     let outcome = crate::engine::run(job, meeting, corpus);
     watch.stop();
     if leads {
-        warn_of_skips(&shared, voice);
-        warn_of_labels(&shared, &plan.spec.corpus.labels, voice);
+        warn_of_skips(&status, voice);
+        warn_of_labels(&status, &plan.spec.corpus.labels, voice);
     }
     // whoever asked for the stop, it was for all processes
     match outcome? {
@@ -138,11 +138,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
             if leads {
                 write_report(&run, voice);
                 let speed = Speed {
-                    tokens: shared.rows.load(Ordering::Relaxed) - first_rows,
+                    tokens: status.rows.load(Ordering::Relaxed) - first_rows,
                     wall_seconds: started.elapsed().as_secs_f64(),
                     cpu_seconds: machine::cpu_seconds(),
                     peak_bytes: machine::peak_bytes(),
-                    stages: Stage::ALL.map(|s| (s.name(), shared.seconds(s))).to_vec(),
+                    stages: Stage::ALL.map(|s| (s.name(), status.seconds(s))).to_vec(),
                     screening: loaded.screening(&plan),
                 };
                 voice.summary(&summary(&run, Some(speed))?);
@@ -235,22 +235,22 @@ fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
 }
 
 /// Says which records and documents were left out, and what was read as something else.
-fn warn_of_skips(shared: &Shared, voice: Console) {
-    let n = shared.skipped_records.load(Ordering::Relaxed);
+fn warn_of_skips(status: &RunStatus, voice: Console) {
+    let n = status.skipped_records.load(Ordering::Relaxed);
     if n > 0 {
-        let first = shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()).join("; ");
+        let first = status.first_skips.lock().unwrap_or_else(|e| e.into_inner()).join("; ");
         voice.warn(&format!(
             "{} record{} left out as malformed; the first: {first}",
             thousands(n),
             if n == 1 { " was" } else { "s were" }
         ));
     }
-    let left_out = shared.left_out_documents.load(Ordering::Relaxed);
+    let left_out = status.left_out_documents.load(Ordering::Relaxed);
     if left_out > 0 {
-        let kept = shared.documents.load(Ordering::Relaxed);
+        let kept = status.documents.load(Ordering::Relaxed);
         voice.say(&format!("corpus.sample kept {} of {} documents", thousands(kept), thousands(kept + left_out)));
     }
-    if let Some((n, first)) = shared.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
+    if let Some((n, first)) = status.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
         voice.warn(&format!(
             "{} {} of a surrogate pair stood alone in the texts (\\ud83d without its other half) and became U+FFFD; the first: {first}",
             thousands(*n),
@@ -263,9 +263,9 @@ fn warn_of_skips(shared: &Shared, voice: Console) {
 const FEW_LABELLED: f64 = 0.5;
 
 /// Says which labels most documents had no value of.
-fn warn_of_labels(shared: &Shared, labels: &[String], voice: Console) {
-    let documents = shared.documents.load(Ordering::Relaxed);
-    let labelled = shared.labelled.lock().unwrap_or_else(|e| e.into_inner());
+fn warn_of_labels(status: &RunStatus, labels: &[String], voice: Console) {
+    let documents = status.documents.load(Ordering::Relaxed);
+    let labelled = status.labelled.lock().unwrap_or_else(|e| e.into_inner());
     for (field, n) in labels.iter().zip(labelled.iter()) {
         if (*n as f64) < FEW_LABELLED * documents as f64 {
             let n = if *n == 0 { "none".to_string() } else { thousands(*n) };
@@ -370,7 +370,7 @@ fn open_run(
     if let Decision::Refuse(error) = decision {
         return Err(with_score(error, &found, &wanted));
     }
-    run.settle(&decision)?;
+    run.carry_out(&decision)?;
     let Decision::Resume { manifest, warnings } = decision else { return Ok((run, None)) };
     for warning in warnings {
         voice.warn(&warning);
@@ -394,7 +394,7 @@ fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest
 }
 
 /// Ctrl-C and SIGTERM ask for a checkpoint and the end; a second one ends at once.
-fn listen(shared: &Arc<Shared>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
+fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
     let wish = Arc::new(AtomicBool::new(false));
     let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
     for signal in [SIGINT, SIGTERM] {
@@ -402,13 +402,13 @@ fn listen(shared: &Arc<Shared>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
             .and_then(|_| signal_hook::flag::register(signal, wish.clone()))
             .map_err(|e| Error::machine(format!("cannot listen for signals: {e}")))?;
     }
-    let (shared, run) = (Arc::downgrade(shared), run.clone());
+    let (status, run) = (Arc::downgrade(status), run.clone());
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(std::time::Duration::from_millis(50));
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(status) = status.upgrade() else { return };
             if wish.load(Ordering::Relaxed) {
-                shared.request_stop();
+                status.request_stop();
                 if !leads {
                     // process 0 decides; it looks for this file
                     let _ = run.request_stop();

@@ -1,7 +1,7 @@
 //! Forward and encode: one batch in, what it gave out to every worker.
 
 use crate::engine::message::EncodedBatch;
-use crate::engine::shared::{Shared, Stage};
+use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward, recycle};
 use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
@@ -60,7 +60,7 @@ pub fn encode_batch(
     plan: &Plan,
     loaded: &Loaded,
     tokens: &Arc<crate::corpus::TokenBatch>,
-    shared: &Shared,
+    shared: &RunStatus,
     with_moments: bool,
 ) -> Result<EncodedBatch> {
     let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {

@@ -4,7 +4,7 @@ use crate::corpus::Tokenizer;
 use crate::engine::dataflow::Cluster;
 use crate::engine::encode::Loaded;
 use crate::engine::event::Observer;
-use crate::engine::shared::Shared;
+use crate::engine::status::RunStatus;
 use crate::plan::Plan;
 use crate::store::{Asked, Manifest, RunDir};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Job {
     /// Batches that may be unfinished at once.
     pub in_flight: u64,
     /// Status of this process.
-    pub shared: Arc<Shared>,
+    pub status: Arc<RunStatus>,
     /// Called with every event.
     pub observer: Observer,
     /// What was asked, for the manifest.

@@ -3,7 +3,7 @@
 use crate::corpus::TokenBatch;
 use crate::engine::encode::{Loaded, encode_batch};
 use crate::engine::fold::Fold;
-use crate::engine::shared::{Shared, Stage};
+use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::linalg::panels::{Finish, Panels, Rows, multiply};
 use crate::matching::{PRODUCT_COLUMNS, PRODUCT_ROWS};
@@ -19,14 +19,14 @@ use std::time::Instant;
 /// Those of the forward and the encode.
 pub fn measure_batch(plan: &Arc<Plan>, loaded: &Loaded, tokens: &Arc<TokenBatch>) -> Result<Vec<(&'static str, f64)>> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
-    let mut shared = Shared::default();
+    let mut status = RunStatus::default();
     for _ in 0..2 {
-        shared = Shared::default();
-        let batch = encode_batch(plan, loaded, tokens, &shared, true)?;
-        shared.timed(Stage::Fold, || fold.apply(&batch, false))?;
+        status = RunStatus::default();
+        let batch = encode_batch(plan, loaded, tokens, &status, true)?;
+        status.timed(Stage::Fold, || fold.apply(&batch, false))?;
     }
     let stages = [Stage::Forward, Stage::Encode, Stage::Moments, Stage::Fold];
-    Ok(stages.into_iter().map(|s| (s.name(), shared.seconds(s))).collect())
+    Ok(stages.into_iter().map(|s| (s.name(), status.seconds(s))).collect())
 }
 
 /// Seconds that one choice of candidates of all pairs would take, from the speed of a few products of its shape; 0 where

@@ -6,8 +6,8 @@
 
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::results::{Due, Publisher, settled_views};
-use crate::engine::shared::Shared;
+use crate::engine::results::{Due, Publisher, scanned_views};
+use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::store::{Asked, Manifest, MergedRun, RunDir};
@@ -44,9 +44,9 @@ pub fn merge(
     // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
     let saved = checkpoint::save(&mut fold, out, batches, |k| plan.tile_name(k))?;
     let (changes, notes) = fold.snapshot(true);
-    let mut due = Due { deltas: settled_views(changes, plan), saved, ..Due::default() };
+    let mut due = Due { deltas: scanned_views(changes, plan), saved, ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));
-    let (tokenizer, shared) = (plan.tokenizer(), Arc::new(Shared::default()));
-    let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), shared, Arc::new(|_| {}), asked);
+    let (tokenizer, status) = (plan.tokenizer(), Arc::new(RunStatus::default()));
+    let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), status, Arc::new(|_| {}), asked);
     publisher.publish_merged(rows, batches, runs, due)
 }

@@ -21,7 +21,7 @@ mod merge;
 mod message;
 mod results;
 mod score;
-mod shared;
+mod status;
 
 use crate::corpus::Corpus;
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub use job::{Job, Outcome};
 pub use measure::{measure_batch, measure_choice};
 pub use merge::{Part, merge};
 pub use score::{remake, score};
-pub use shared::{Shared, Stage};
+pub use status::{RunStatus, Stage};
 
 /// Runs a job to its end, or until a stop is asked for, once all processes have met. `corpus`, on process 0 only, stands where
 /// the run begins.
@@ -42,11 +42,11 @@ pub use shared::{Shared, Stage};
 /// # Errors
 /// The first failure of any worker of this process; the run then stands at its last checkpoint.
 pub fn run(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<Outcome> {
-    let shared = job.shared.clone();
+    let status = job.status.clone();
     dataflow::execute(job, meeting, corpus)?;
-    match shared.error() {
+    match status.error() {
         Some(error) => Err(error),
-        None if shared.stop_requested() => Ok(Outcome::Stopped),
+        None if status.stop_requested() => Ok(Outcome::Stopped),
         None => Ok(Outcome::Finished),
     }
 }

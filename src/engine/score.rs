@@ -3,8 +3,8 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, settled_views};
-use crate::engine::shared::Shared;
+use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, scanned_views};
+use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
@@ -57,9 +57,9 @@ pub fn score(
 pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &Manifest) -> Result<Option<SetRecord>> {
     // what a sketch's candidates were at a snapshot is not what they are in a checkpoint, but at the end
     let known = manifest.is_finished() || (!plan.is_sketched() && manifest.second_pass().is_none());
-    let (shared, tokenizer) = (Arc::new(Shared::default()), plan.tokenizer());
+    let (status, tokenizer) = (Arc::new(RunStatus::default()), plan.tokenizer());
     let (observer, asked) = (Arc::new(|_| {}), manifest.asked.clone());
-    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), shared, observer, asked);
+    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), status, observer, asked);
     publisher.restore(manifest)?;
     if !known || publisher.tokens_of_last_snapshot() != Some(manifest.rows) {
         return Ok(None);
@@ -77,7 +77,7 @@ fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due>
     // a merge keeps what all its parts count, and chooses its candidates from there
     let of_merge = matches!(manifest.origin, Origin::Merged(_));
     let (changes, notes) = fold.snapshot(of_merge);
-    let mut due = Due { deltas: settled_views(changes, plan), ..Due::default() };
+    let mut due = Due { deltas: scanned_views(changes, plan), ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));
     // the tiles are the largest part; what is to come needs them no more
     drop(fold);

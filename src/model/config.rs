@@ -1,5 +1,5 @@
 //! What does `config.json` say? Typed reading of Hugging Face configurations; which rotation they ask for is read in
-//! `rope.rs`, which keys are accounted for is settled in `keys.rs`.
+//! `rope.rs`, which keys are accounted for is decided in `keys.rs`.
 //!
 //! A key that is absent has the default of the family's class in transformers. One that is null is another thing: none,
 //! the family's own rule, or an error, as the table of the family says.

@@ -32,7 +32,7 @@ impl Reading {
         Reading { format, ..Reading::default() }
     }
 
-    /// The recipe, read this way. The bias is settled when it is built.
+    /// The recipe, read this way. The bias is decided when it is built.
     ///
     /// # Errors
     /// `Request` for a scale that is no positive number, or that would change nothing.

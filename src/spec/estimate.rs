@@ -39,7 +39,7 @@ pub struct EstimateSpec {
     pub top_tokens: usize,
     /// Tokens of context remembered before and after each.
     pub top_context: [usize; 2],
-    /// End the run before the corpus does, when the matches have settled.
+    /// End the run before the corpus does, when the matches have converged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_when: Option<StopRule>,
 }

@@ -71,17 +71,17 @@ impl RunDir {
     ///
     /// # Errors
     /// The decision's own, when it is to refuse; `Machine` when the disk refuses.
-    pub fn settle(&self, decision: &Decision) -> Result<()> {
+    pub fn carry_out(&self, decision: &Decision) -> Result<()> {
         let adopted = match decision {
             Decision::Refuse(e) => return Err(e.clone()),
             Decision::Fresh => None,
             Decision::Resume { manifest, .. } => Some(manifest.as_ref()),
         };
         let (current, previous) = (self.whole(MANIFEST), self.whole(PREVIOUS));
-        let mut steps = settle_steps(adopted, current.as_ref(), previous.as_ref(), &self.state_listing());
+        let mut steps = steps_of(adopted, current.as_ref(), previous.as_ref(), &self.state_listing());
         steps.extend(self.unfinished().into_iter().map(|path| Step::Remove { path }));
         perform(self.root(), &steps)?;
-        self.settle_sets()
+        self.tidy_sets()
     }
 
     /// Forgets the run (`--fresh`): manifests, state, report and tables. The next decision is a fresh start.
@@ -98,7 +98,7 @@ impl RunDir {
         sync_dir(self.root())?;
         [self.manifest(), self.report()].iter().try_for_each(|path| remove(path))?;
         self.forget_sets()?;
-        self.settle(&Decision::Fresh)
+        self.carry_out(&Decision::Fresh)
     }
 
     fn whole(&self, name: &str) -> Option<Manifest> {
@@ -158,8 +158,8 @@ pub(super) fn commit_steps(
     steps
 }
 
-/// The steps of [`RunDir::settle`], less the unfinished files outside `state/`.
-pub(super) fn settle_steps(
+/// The steps of [`RunDir::carry_out`], less the unfinished files outside `state/`.
+pub(super) fn steps_of(
     adopted: Option<&Manifest>,
     current: Option<&Manifest>,
     previous: Option<&Manifest>,

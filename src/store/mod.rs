@@ -8,8 +8,8 @@
 //! than the manifest after a crash, and are published again when the run comes by.
 //!
 //! ```text
-//! open_or_create ── inspect ── decide ─┬─ Fresh  ─ settle ─ go on from batch 0
-//!                   (facts)    (pure)  ├─ Resume ─ settle ─ restore tiles, seek, go on
+//! open_or_create ── inspect ── decide ─┬─ Fresh  ─ carry_out ─ start at batch 0
+//!                   (facts)    (pure)  ├─ Resume ─ carry_out ─ restore tiles, seek, resume
 //!                                      └─ Refuse ─ the error names what differs
 //!                 (recover: the three in one)
 //! every checkpoint:  write_state … finish (one file per tile) ── commit(manifest)

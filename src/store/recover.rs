@@ -92,15 +92,15 @@ pub fn inspect(run: &RunDir) -> Result<Found> {
 }
 
 impl RunDir {
-    /// Finds out where the run stands and brings the directory in line: [`inspect`], [`decide`] and
-    /// [`settle`](RunDir::settle) in one. Gives back the checkpoint to go on from (`None`: begin at batch 0) and what the
-    /// user should know. For the holder of the lock, before any state is written.
+    /// Finds the checkpoint to resume from and brings the directory in line with it: [`inspect`], [`decide`] and
+    /// [`carry_out`](RunDir::carry_out) in one. Gives back that checkpoint (`None`: start at batch 0) and
+    /// warnings for the user. For the holder of the lock, before any state is written.
     ///
     /// # Errors
     /// `State` when the directory holds another run or none of its checkpoints is whole; `Machine` when the disk refuses.
     pub fn recover(&self, wanted: &Wanted) -> Result<(Option<Manifest>, Vec<String>)> {
         let decision = decide(&inspect(self)?, wanted);
-        self.settle(&decision)?;
+        self.carry_out(&decision)?;
         match decision {
             Decision::Fresh => Ok((None, Vec::new())),
             Decision::Resume { manifest, warnings } => Ok((Some(*manifest), warnings)),

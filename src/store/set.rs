@@ -383,7 +383,7 @@ fn file_name(table: &str) -> String {
 
 impl RunDir {
     /// Puts a set in its place that a kill left beside it, and removes what is neither the newest nor the one before it.
-    pub(super) fn settle_sets(&self) -> Result<()> {
+    pub(super) fn tidy_sets(&self) -> Result<()> {
         let root = self.root();
         let newest = newest_number(root);
         if std::fs::symlink_metadata(root.join(TABLES)).is_err()

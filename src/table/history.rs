@@ -1,4 +1,4 @@
-//! `history`: how far the answers have settled, a row per snapshot and pair.
+//! `history`: how much the answers still change, a row per snapshot and pair.
 
 use super::column::{Columns, at, field, numbers, optional};
 use super::counts::PairCounts;

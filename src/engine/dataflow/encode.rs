@@ -39,12 +39,12 @@ pub fn encode<'scope>(
                 if !waiting.is_empty() {
                     activator.activate();
                 }
-                if job.shared.failed() {
+                if job.status.failed() {
                     return;
                 }
                 let batch =
-                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.shared, work.control.pass == Pass::First);
-                let Some(batch) = job.shared.keep(batch).map(Arc::new) else { return };
+                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.status, work.control.pass == Pass::First);
+                let Some(batch) = job.status.keep(batch).map(Arc::new) else { return };
                 let mut session = output.session(&capability);
                 for to in 0..peers as u64 {
                     session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });

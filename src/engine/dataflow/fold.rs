@@ -4,7 +4,7 @@ use crate::engine::allocator;
 use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::job::Job;
 use crate::engine::message::{Encoded, Folded, Note, Pass};
-use crate::engine::shared::{Shared, Stage};
+use crate::engine::status::{RunStatus, Stage};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::store::Manifest;
@@ -32,7 +32,7 @@ pub fn fold<'scope>(
         move |_, _| {
             let mut fold = Fold::new(job.plan.clone(), index, peers);
             if let Some(manifest) = &resume {
-                job.shared.keep(checkpoint::add(&mut fold, &job.run, manifest, 0, |k| job.plan.tile_name(k)));
+                job.status.keep(checkpoint::add(&mut fold, &job.run, manifest, 0, |k| job.plan.tile_name(k)));
             }
             let mut expected = resume.as_ref().map_or(0, |m| m.next_batch);
             let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, Encoded)> = BTreeMap::new();
@@ -44,15 +44,15 @@ pub fn fold<'scope>(
                         }
                     }
                 });
-                job.shared.in_flight.fetch_max(waiting.len() as u64, Relaxed);
+                job.status.in_flight.fetch_max(waiting.len() as u64, Relaxed);
                 while let Some(first) = waiting.first_entry() {
                     // more of t may come from elsewhere, or batches before it: wait, and apply in order
-                    if frontier.frontier().less_equal(first.key()) || job.shared.failed() {
+                    if frontier.frontier().less_equal(first.key()) || job.status.failed() {
                         break;
                     }
                     let (t, (capability, encoded)) = first.remove_entry();
                     if t != expected {
-                        job.shared.fail(Error::state(format!(
+                        job.status.fail(Error::state(format!(
                             "this process stands before batch {expected}, process 0 sent batch {t}; all processes must see \
                              the same run directory: start all of them again"
                         )));
@@ -60,7 +60,7 @@ pub fn fold<'scope>(
                     }
                     expected += 1;
                     let out = fold_one(&mut fold, &job, index, &encoded);
-                    if let Some(out) = job.shared.keep(out) {
+                    if let Some(out) = job.status.keep(out) {
                         output.session(&capability).give_iterator(out.into_iter().map(|o| (o, t)));
                     }
                 }
@@ -81,26 +81,26 @@ pub fn notes_of<'scope>(
 
 /// One batch into one worker's memory, and what is due after it.
 fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
-    let shared: &Shared = &job.shared;
+    let status: &RunStatus = &job.status;
     let control = &encoded.control;
-    shared.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
+    status.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
     if index == 0 {
-        shared.rows.store(control.rows, Relaxed);
+        status.rows.store(control.rows, Relaxed);
     }
     let mut out = Vec::new();
     if let Some(snapshot) = control.snapshot {
         // what batches left free must not stand beside what a snapshot takes
         allocator::give_back();
-        shared.in_snapshot.fetch_add(1, Relaxed);
-        shared.timed(Stage::Snapshot, || {
+        status.in_snapshot.fetch_add(1, Relaxed);
+        status.timed(Stage::Snapshot, || {
             let (changes, notes) = fold.snapshot(snapshot.choose);
             out.extend(changes);
             out.extend(notes.into_iter().map(Folded::Note));
         });
-        shared.in_snapshot.fetch_sub(1, Relaxed);
+        status.in_snapshot.fetch_sub(1, Relaxed);
     }
     if control.checkpoint.is_some() {
-        let saved = shared
+        let saved = status
             .timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1, |k| job.plan.tile_name(k)))?;
         out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
     }

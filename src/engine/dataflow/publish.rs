@@ -49,13 +49,13 @@ pub fn publish<'scope>(
                     let t = *first.key();
                     if rows_frontier.frontier().less_equal(&t)
                         || notes_frontier.frontier().less_equal(&t)
-                        || job.shared.failed()
+                        || job.status.failed()
                     {
                         break;
                     }
                     let (_, (_held, due)) = first.remove_entry();
                     if let Some(publisher) = &mut publisher {
-                        job.shared.keep(publisher.settle(t, due));
+                        job.status.keep(publisher.finish(t, due));
                         allocator::give_back();
                     }
                 }
@@ -78,12 +78,12 @@ fn publisher(job: &Job) -> Option<Publisher> {
         &job.loaded,
         job.tokenizer.clone(),
         job.run.clone(),
-        job.shared.clone(),
+        job.status.clone(),
         job.observer.clone(),
         job.asked.clone(),
     );
     match &job.resume {
-        Some(manifest) => job.shared.keep(publisher.restore(manifest)).map(|()| publisher),
+        Some(manifest) => job.status.keep(publisher.restore(manifest)).map(|()| publisher),
         None => Some(publisher),
     }
 }

@@ -49,15 +49,15 @@ impl Schedule {
         self.second.map_or(0, |pass| pass.batches)
     }
 
-    /// What is due after a batch; `settled` says that the stop rule is met, `stop` that a stop is asked for.
+    /// What is due after a batch; `converged` says that the stop rule is met, `stop` that a stop is asked for.
     ///
     /// A snapshot is due in the batch that reaches a multiple of `snapshot_every` and after the last one of a pass, in a second
     /// pass only there; a checkpoint likewise, in either pass, and at a stop.
-    pub fn next(&mut self, read: Read, settled: bool, stop: bool) -> Control {
+    pub fn next(&mut self, read: Read, converged: bool, stop: bool) -> Control {
         let pass = if self.second.is_some() { Pass::Second } else { Pass::First };
         let ends = match self.second {
             Some(second) => read.t + 1 == 2 * second.batches,
-            None => read.is_last || settled,
+            None => read.is_last || converged,
         };
         let before = self.rows;
         self.rows += read.n_rows;
@@ -65,7 +65,7 @@ impl Schedule {
         let is_checkpoint = crossed(self.checkpoint_every) || ends || stop;
         let is_snapshot = (pass == Pass::First && crossed(self.snapshot_every)) || ends;
         // with more of the corpus to come
-        let converged = settled && !read.is_last;
+        let early = converged && !read.is_last;
         let rows = match &mut self.second {
             Some(second) => {
                 second.counted = self.rows;
@@ -77,11 +77,11 @@ impl Schedule {
             _ if !ends => Next::Batch,
             (Pass::First, _) if self.twice => Next::SecondPass,
             (_, Some(SecondPass { settled: true, .. })) => Next::Converged,
-            (Pass::First, _) if converged => Next::Converged,
+            (Pass::First, _) if early => Next::Converged,
             _ => Next::End,
         };
         if next == Next::SecondPass {
-            self.second = Some(SecondPass { batches: read.t + 1, rows, counted: 0, settled: converged });
+            self.second = Some(SecondPass { batches: read.t + 1, rows, counted: 0, settled: early });
             self.rows = 0;
         }
         let snapshot = is_snapshot.then(|| {
@@ -105,11 +105,11 @@ mod tests {
         Read { t: t as u64, n_rows, is_last: t % N == N - 1, cursor: format!("\"after {t}\"") }
     }
 
-    /// Everything that is due from batch `from` on; the stop rule is met after `settled` snapshots.
-    fn run(mut schedule: Schedule, from: usize, settled: u32) -> Vec<Control> {
+    /// Everything that is due from batch `from` on; the stop rule is met after `converged` snapshots.
+    fn run(mut schedule: Schedule, from: usize, converged: u32) -> Vec<Control> {
         let (mut out, mut snapshots) = (Vec::new(), schedule.snapshots);
         for t in from.. {
-            let control = schedule.next(read(t), snapshots >= settled, false);
+            let control = schedule.next(read(t), snapshots >= converged, false);
             snapshots = control.snapshot.map_or(snapshots, |s| s.number);
             out.push(control);
             if matches!(out[out.len() - 1].next, Next::End | Next::Converged) {

@@ -5,7 +5,7 @@
 use crate::corpus::{Corpus, TokenBatch};
 use crate::engine::dataflow::schedule::{self, Schedule};
 use crate::engine::message::{Next, Work};
-use crate::engine::shared::{Shared, Stage};
+use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ pub struct Fed {
 }
 
 /// Reads ahead in a thread of its own, at most `ahead` batches.
-pub fn feed(mut corpus: Corpus, ahead: usize, shared: Arc<Shared>) -> Receiver<Result<Fed>> {
+pub fn feed(mut corpus: Corpus, ahead: usize, status: Arc<RunStatus>) -> Receiver<Result<Fed>> {
     let (sender, receiver) = sync_channel(ahead);
     std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || {
-            if let Err(error) = read_all(&mut corpus, &sender, &shared) {
+            if let Err(error) = read_all(&mut corpus, &sender, &status) {
                 let _ = sender.send(Err(error));
             }
         })
@@ -39,24 +39,24 @@ pub fn feed(mut corpus: Corpus, ahead: usize, shared: Arc<Shared>) -> Receiver<R
     receiver
 }
 
-fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, shared: &Shared) -> Result<()> {
-    let mut next = shared.timed(Stage::Read, || corpus.next_batch())?;
+fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, status: &RunStatus) -> Result<()> {
+    let mut next = status.timed(Stage::Read, || corpus.next_batch())?;
     while let Some(tokens) = next {
         let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
-        next = shared.timed(Stage::Read, || corpus.next_batch())?;
+        next = status.timed(Stage::Read, || corpus.next_batch())?;
         let progress = corpus.progress();
-        shared.bytes_done.store(progress.bytes_done, Relaxed);
-        shared.bytes_total.store(progress.bytes_total, Relaxed);
-        shared.skipped_records.store(progress.skipped_records, Relaxed);
-        shared.documents.store(progress.documents, Relaxed);
-        *shared.labelled.lock().unwrap_or_else(|e| e.into_inner()) = progress.labelled;
-        shared.left_out_documents.store(progress.left_out_documents, Relaxed);
+        status.bytes_done.store(progress.bytes_done, Relaxed);
+        status.bytes_total.store(progress.bytes_total, Relaxed);
+        status.skipped_records.store(progress.skipped_records, Relaxed);
+        status.documents.store(progress.documents, Relaxed);
+        *status.labelled.lock().unwrap_or_else(|e| e.into_inner()) = progress.labelled;
+        status.left_out_documents.store(progress.left_out_documents, Relaxed);
         if progress.skipped_records > 0 {
-            *shared.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
+            *status.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
         }
         if let Some(first) = progress.first_surrogate {
             let found = (progress.replaced_surrogates, first);
-            *shared.surrogates.lock().unwrap_or_else(|e| e.into_inner()) = Some(found);
+            *status.surrogates.lock().unwrap_or_else(|e| e.into_inner()) = Some(found);
         }
         if sender.send(Ok(Fed { tokens, cursor, last: next.is_none() })).is_err() {
             return Ok(()); // the run has ended
@@ -94,31 +94,31 @@ impl SourceParts {
     ///
     /// # Errors
     /// Those of the corpus.
-    fn read(&mut self, t: BatchIndex, shared: &Arc<Shared>) -> Result<Read> {
+    fn read(&mut self, t: BatchIndex, status: &Arc<RunStatus>) -> Result<Read> {
         let fed = match self.feed.try_recv() {
             Err(TryRecvError::Empty) => return Ok(Read::NotYet),
             Err(TryRecvError::Disconnected) => return Ok(Read::End),
             Ok(fed) => fed?,
         };
-        let stop = shared.stop_requested() || (self.stop_requested)();
+        let stop = status.stop_requested() || (self.stop_requested)();
         debug_assert_eq!(fed.tokens.index + self.schedule.batches_before(), t, "batches come in order");
         let n_rows = fed.tokens.n_rows() as u64;
         let read = schedule::Read { t, n_rows, is_last: fed.last, cursor: fed.cursor };
-        let mut control = self.schedule.next(read, shared.settled(), stop);
+        let mut control = self.schedule.next(read, status.converged(), stop);
         if let (Next::SecondPass, Some(checkpoint)) = (control.next, &mut control.checkpoint) {
-            checkpoint.cursor = self.begin_again(shared, &checkpoint.cursor)?;
+            checkpoint.cursor = self.begin_again(status, &checkpoint.cursor)?;
         }
         let is_last = control.is_last() || stop;
         Ok(Read::Batch { work: Work { control, tokens: Arc::new(fed.tokens) }, is_last })
     }
 
     /// Goes back to the corpus' first batch, `end` being where the first pass came to; gives where it stands there.
-    fn begin_again(&mut self, shared: &Arc<Shared>, end: &str) -> Result<String> {
+    fn begin_again(&mut self, status: &Arc<RunStatus>, end: &str) -> Result<String> {
         let reopen = self.reopen.as_ref().expect("asked for where the corpus is read twice");
         let mut corpus = reopen()?;
         corpus.follow(serde_json::from_str(end).expect("the cursor of a batch is plain data"));
         let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
-        self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, shared.clone());
+        self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, status.clone());
         Ok(cursor)
     }
 }
@@ -128,7 +128,7 @@ pub fn batches<'scope>(
     scope: Scope<'scope, BatchIndex>,
     parts: Option<SourceParts>,
     probe: ProbeHandle<BatchIndex>,
-    shared: Arc<Shared>,
+    status: Arc<RunStatus>,
 ) -> Stream<'scope, BatchIndex, Vec<Work>> {
     source::<_, CapacityContainerBuilder<Vec<Work>>, _, _>(scope, "Batches", move |capability, info| {
         let activator = scope.activator_for(info.address);
@@ -138,7 +138,7 @@ pub fn batches<'scope>(
         move |output| {
             // all that may be in the air, so that every worker has something to do while this one encodes
             while let Some((parts, capability)) = state.as_mut() {
-                if shared.failed() {
+                if status.failed() {
                     state = None;
                     return;
                 }
@@ -149,7 +149,7 @@ pub fn batches<'scope>(
                     return activator.activate_after(again);
                 }
                 held_until = None;
-                match shared.keep(parts.read(next, &shared)) {
+                match status.keep(parts.read(next, &status)) {
                     None | Some(Read::End) => state = None,
                     Some(Read::NotYet) => return activator.activate_after(again),
                     Some(Read::Batch { work, is_last }) => {

@@ -57,7 +57,7 @@ const IDLE_EFFORT: isize = 10_000;
 /// `Machine` when a worker cannot start or ends badly; those of the [`Meeting`].
 pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
     let Some(peers) = meeting.wait()? else {
-        job.shared.request_stop();
+        job.status.request_stop();
         return Ok(());
     };
     let (workers, connections) = workers_of(&job.cluster, peers)?;
@@ -67,7 +67,7 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
         &mut worker,
         &differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_EFFORT)),
     );
-    let shared = job.shared.clone();
+    let status = job.status.clone();
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
     let source = corpus.map(|corpus| {
         let (every, twice) = (job.plan.spec.checkpoint.every, job.plan.reads_twice());
@@ -76,9 +76,9 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
             Some(manifest) => schedule.resumed(manifest.rows, manifest.snapshot, manifest.second_pass()),
             None => schedule,
         };
-        (feed(corpus, job.in_flight.clamp(1, 8) as usize, shared.clone()), schedule, job.run.clone())
+        (feed(corpus, job.in_flight.clamp(1, 8) as usize, status.clone()), schedule, job.run.clone())
     });
-    shared.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
+    status.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
     // handed to the one worker that reads
     let source = Mutex::new(source);
     let several_processes = job.cluster.hosts.len() > 1;
@@ -97,14 +97,14 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
             stop_requested: Box::new(move || run.stop_requested()),
         });
         let probe = ProbeHandle::new();
-        let Some(resume) = of_job.shared.keep(agree(worker, &of_job)) else {
+        let Some(resume) = of_job.status.keep(agree(worker, &of_job)) else {
             return;
         };
         build(worker, &of_job, resume, parts, &probe);
-        while !probe.done() && !of_job.shared.failed() {
+        while !probe.done() && !of_job.status.failed() {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }
-        if of_job.shared.failed() {
+        if of_job.status.failed() {
             for dataflow in worker.installed_dataflows() {
                 worker.drop_dataflow(dataflow);
             }
@@ -113,10 +113,10 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let guards = guards.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))?;
     if several_processes {
         // after a failure the peers would wait for us and we for them: leave, and they see the closed sockets
-        while !shared.failed() && guards.guards().iter().any(|g| !g.is_finished()) {
+        while !status.failed() && guards.guards().iter().any(|g| !g.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if shared.failed() {
+        if status.failed() {
             std::mem::forget(guards);
             return Ok(());
         }

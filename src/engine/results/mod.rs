@@ -19,5 +19,5 @@ pub use due::Due;
 pub use judged::Results;
 pub use publish::Publisher;
 pub use saved_tiles::SavedTiles;
-pub use scan::settled_views;
+pub use scan::scanned_views;
 pub use tables::{make_tables, origin};

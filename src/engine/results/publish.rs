@@ -8,7 +8,7 @@ use crate::engine::results::due::Due;
 use crate::engine::results::judged::{Results, View};
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::engine::results::tables::{make_tables, origin};
-use crate::engine::shared::{Shared, Stage};
+use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use crate::moments::Repeated;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub struct Publisher {
     plan: Arc<Plan>,
     run: Arc<RunDir>,
-    shared: Arc<Shared>,
+    status: Arc<RunStatus>,
     observer: Observer,
     results: Results,
     /// Best partners at the snapshot before, `u32::MAX` for none, of each pair and direction; empty before the first.
@@ -43,14 +43,14 @@ impl Publisher {
         loaded: &Loaded,
         tokenizer: Arc<Tokenizer>,
         run: Arc<RunDir>,
-        shared: Arc<Shared>,
+        status: Arc<RunStatus>,
         observer: Observer,
         asked: Asked,
     ) -> Self {
         let results = Results::new(plan.clone(), loaded.saes.clone(), tokenizer);
         let before = vec![[Vec::new(), Vec::new()]; plan.pairs.len()];
         let parts = (crate::plan::fingerprint(&plan.fingerprint_parts), plan.fingerprint_parts.clone());
-        Publisher { plan, run, shared, observer, results, before, history: Vec::new(), parts, asked }
+        Publisher { plan, run, status, observer, results, before, history: Vec::new(), parts, asked }
     }
 
     /// Reads back what a checkpoint holds of the publisher.
@@ -81,28 +81,28 @@ impl Publisher {
             })?;
             *number = Some(saved).filter(|n| !n.is_nan());
         }
-        self.look_whether_settled();
+        self.check_stop_rule();
         Ok(())
     }
 
-    /// Does what is due after a batch: brings the views up to date, publishes, commits.
+    /// Finishes a batch: brings the views up to date, publishes, commits.
     ///
     /// # Errors
     /// Those of writing; `Input` or `State` from a score that meets a non-finite number.
-    pub fn settle(&mut self, t: BatchIndex, due: Due) -> Result<()> {
+    pub fn finish(&mut self, t: BatchIndex, due: Due) -> Result<()> {
         let mut due = due;
         self.results.update(std::mem::take(&mut due.deltas));
         let Some(control) = due.control.take() else { return Ok(()) };
         debug_assert_eq!(control.t, t);
-        let shared = self.shared.clone();
+        let status = self.status.clone();
         let (next, ended) = (control.t + 1, self.ended(&control));
         if let Some(snapshot) = control.snapshot {
-            shared.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
+            status.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
         }
         if let Some(Checkpoint { cursor, second }) = control.checkpoint {
             let cursor = serde_json::from_str(&cursor).expect("a cursor is plain data");
             let origin = Origin::Streamed { cursor, second_pass: second };
-            shared.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due.saved, origin))?;
+            status.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due.saved, origin))?;
         }
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Publisher {
     /// Publishes the sums of `runs` as one snapshot of `rows` rows, and commits them as a finished run of `batches` batches.
     ///
     /// # Errors
-    /// As [`Publisher::settle`].
+    /// As [`Publisher::finish`].
     pub fn publish_merged(&mut self, rows: u64, batches: BatchIndex, runs: Vec<MergedRun>, mut due: Due) -> Result<()> {
         self.results.update(std::mem::take(&mut due.deltas));
         self.publish(1, rows, batches, Ended::Corpus, &due)?;
@@ -139,7 +139,7 @@ impl Publisher {
         let similarities = make_tables(&mut set, &self.results, due, &origin, with_null, saved)?;
         let of_pairs = self.history_rows(snapshot, rows, &due.spaces, &similarities, due.contexts);
         self.history.extend(of_pairs.iter().cloned());
-        self.look_whether_settled();
+        self.check_stop_rule();
         write_into(&mut set, self.history_measures(), &origin, self.history.iter().cloned())?;
         set.publish(self.about(snapshot, rows), last)?;
         let facts = SnapshotFacts { snapshot, tokens: rows, pairs: of_pairs };
@@ -228,9 +228,9 @@ impl Publisher {
         out
     }
 
-    fn look_whether_settled(&self) {
-        if self.plan.spec.estimate.stop_when.is_some_and(|rule| has_settled(&self.history, rule)) {
-            self.shared.settle();
+    fn check_stop_rule(&self) {
+        if self.plan.spec.estimate.stop_when.is_some_and(|rule| has_converged(&self.history, rule)) {
+            self.status.set_converged();
         }
     }
 
@@ -310,7 +310,7 @@ fn churn(views: &[View; 2], before: &[Vec<u32>; 2]) -> Option<f64> {
 }
 
 /// Whether every pair's churn was below the rule's share in each of the last snapshots that it asks for.
-fn has_settled(history: &[HistoryRow], rule: StopRule) -> bool {
+fn has_converged(history: &[HistoryRow], rule: StopRule) -> bool {
     let last = history.last().map_or(0, |row| row.snapshot);
     let asked: Vec<&HistoryRow> = history.iter().filter(|row| row.snapshot + rule.snapshots > last).collect();
     last >= rule.snapshots && asked.iter().all(|row| row.churn.is_some_and(|churn| churn < rule.churn_below))

@@ -7,8 +7,8 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 
 /// The rows of the views that follow from what a fold that holds all of it says first.
-pub fn settled_views(said: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize)> {
-    let inputs = said.into_iter().filter_map(|folded| match folded {
+pub fn scanned_views(published: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize)> {
+    let inputs = published.into_iter().filter_map(|folded| match folded {
         Folded::Delta(row, _) => Some(row),
         Folded::Note(_) => None,
     });

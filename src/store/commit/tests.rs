@@ -25,7 +25,7 @@ fn first_broken_promise(template: &Path, steps: &[Step], before: &Manifest, afte
             }
             std::fs::copy(template.join(newest), root.join(newest)).unwrap();
         }
-        run.settle(&decision).unwrap();
+        run.carry_out(&decision).unwrap();
         let manifests = [run.whole(MANIFEST), run.whole(PREVIOUS)];
         let named =
             |f: &String| manifests.iter().flatten().any(|m| m.files.contains_key(f)) || f.starts_with("manifest");
@@ -99,17 +99,17 @@ fn the_first_commit_and_a_second_one_of_the_same_batch_survive_crashes_too() {
 }
 
 #[test]
-fn a_fallback_is_settled_crash_by_crash_and_the_run_goes_on() {
+fn a_fallback_is_carried_out_crash_by_crash_and_the_run_resumes() {
     let dir = tempfile::tempdir().unwrap();
     let run = RunDir::join(dir.path()).unwrap();
     let before = checkpoint(&run, 10);
     let hurt = checkpoint(&run, 20);
     std::fs::remove_file(dir.path().join(hurt.files.keys().next().unwrap())).unwrap();
-    let steps = settle_steps(Some(&before), Some(&hurt), Some(&before), &run.state_listing());
+    let steps = steps_of(Some(&before), Some(&hurt), Some(&before), &run.state_listing());
     assert_eq!(first_broken_promise(dir.path(), &steps, &before, &before), None);
 
     let decision = decide(&inspect(&run).unwrap(), &wanted());
-    run.settle(&decision).unwrap();
+    run.carry_out(&decision).unwrap();
     assert_eq!(resumed(dir.path()), (before.clone(), vec![]), "the second start has nothing to warn of");
     let again = checkpoint(&run, 20);
     assert_eq!(resumed(dir.path()).0, again);

@@ -191,7 +191,7 @@ proptest! {
                 for file in manifest.files.keys() {
                     prop_assert_eq!(&std::fs::read(dir.path().join(file)).unwrap(), &intact[file]);
                 }
-                match run.settle(&decided) {
+                match run.carry_out(&decided) {
                     Ok(()) => prop_assert_eq!(&resumed(dir.path()).0, manifest.as_ref()),
                     // Nothing can be renamed over a directory; saying so is all there is to do.
                     Err(e) => prop_assert!(run.manifest().is_dir() && e.kind() == ErrorKind::Machine),

@@ -94,7 +94,7 @@ fn a_kill_between_any_two_steps_leaves_one_whole_set() {
             let found = read(&killed);
             // where it takes two renames, the new set is found by its number in between
             assert_eq!(found, if n > renamed { 2 } else { 1 }, "{place}");
-            killed.settle_sets().unwrap();
+            killed.tidy_sets().unwrap();
             assert_eq!(read(&killed), found, "{place}");
             let linked = copy.join(TABLES).is_symlink();
             assert_eq!(numbers(&copy).len(), usize::from(linked), "{place}: what is not the newest is swept");

@@ -1,5 +1,5 @@
-//! What the threads of one process share beside the dataflow: the wish to stop, the first failure, figures for the person
-//! who watches.
+//! Status of a run in one process, shared by its threads: whether a stop was asked for, the first failure, the stop rule, and the
+//! figures that are printed.
 
 use crate::error::{Error, Result};
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in the order of a batch's walk.
+    /// All of them, in the order in which a batch goes through them.
     pub const ALL: [Stage; 8] = [
         Stage::Read,
         Stage::Forward,
@@ -55,19 +55,19 @@ impl Stage {
     }
 }
 
-/// Shared by all threads of a process.
+/// What all threads of a process share of a run.
 #[derive(Debug, Default)]
-pub struct Shared {
+pub struct RunStatus {
     stop: AtomicBool,
     failed: AtomicBool,
-    settled: AtomicBool,
+    converged: AtomicBool,
     error: Mutex<Option<Error>>,
     stage_ns: [AtomicU64; 8],
     /// Counted rows folded so far, those before a resume included.
     pub rows: AtomicU64,
-    /// Workers that are taking a snapshot (sums to matches, candidates chosen), during which the rows stand still.
+    /// Workers that are taking a snapshot (sums to matches, candidates chosen); no rows are folded meanwhile.
     pub in_snapshot: AtomicU64,
-    /// Bytes of the corpus behind the reader.
+    /// Bytes of the corpus read so far.
     pub bytes_done: AtomicU64,
     /// Bytes of the corpus.
     pub bytes_total: AtomicU64,
@@ -75,38 +75,38 @@ pub struct Shared {
     pub skipped_records: AtomicU64,
     /// The first few of them, described.
     pub first_skips: Mutex<Vec<String>>,
-    /// Halves of surrogate pairs that became U+FFFD, and where the first stood.
+    /// Halves of surrogate pairs that became U+FFFD, and where the first was.
     pub surrogates: Mutex<Option<(u64, String)>>,
     /// Documents read.
     pub documents: AtomicU64,
     /// Of each label field, documents that have a value of it.
     pub labelled: Mutex<Vec<u64>>,
-    /// Documents that are not of the sample.
+    /// Documents that the sample leaves out.
     pub left_out_documents: AtomicU64,
-    /// Largest number of batches in the air at once.
+    /// Largest number of batches in flight at once.
     pub in_flight: AtomicU64,
 }
 
-impl Shared {
+impl RunStatus {
     /// Asks the run to save its state and end.
     pub fn request_stop(&self) {
         self.stop.store(true, Relaxed);
     }
 
-    /// Whether it was asked to.
+    /// Whether a stop was requested.
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
-    /// Says that the stop rule is met: the next batch is the last. The publisher says so before the source may let that
-    /// batch in, at the snapshot itself or where a run is taken up again.
-    pub fn settle(&self) {
-        self.settled.store(true, Relaxed);
+    /// Marks the stop rule as met: the next batch is the last. The publisher calls this before the source may let that batch
+    /// in, at the snapshot itself or where a run resumes.
+    pub fn set_converged(&self) {
+        self.converged.store(true, Relaxed);
     }
 
     /// Whether the stop rule is met.
-    pub fn settled(&self) -> bool {
-        self.settled.load(Relaxed)
+    pub fn converged(&self) -> bool {
+        self.converged.load(Relaxed)
     }
 
     /// Notes a failure; the first one is the one reported.
