@@ -140,7 +140,9 @@ fn forward(c: &mut Criterion) {
         let model = cognate::model::open(&demo("models").join(name)).unwrap();
         let hookpoint: Hookpoint = format!("resid_post.{last}").parse().unwrap();
         group.bench_function(format!("{name} to {hookpoint}"), |b| {
-            b.iter(|| cognate::model::forward(model.as_ref(), black_box(&batch), &[hookpoint]).unwrap());
+            b.iter(|| {
+                cognate::model::forward(model.as_ref(), black_box(&batch), &batch.views[0], &[hookpoint]).unwrap()
+            });
         });
     }
 }

@@ -119,11 +119,12 @@ fn six_ways_of_cutting_give_the_chunks_of_the_reference() {
         for batch in batches(&mut corpus) {
             assert_eq!(batch.first_row, rows, "{mode}");
             rows += batch.n_rows() as u64;
-            for (c, context) in batch.contexts.iter().enumerate() {
-                assert_eq!(context.documents.len(), 1);
-                let document = batch.document_of(c, 0);
+            for context in &batch.views[0].contexts {
+                let first = context.tokens().next().expect("a context has rows").0;
+                let document = batch.document_of(first);
+                assert!(context.tokens().all(|(r, _)| batch.document_of(r).number == document.number));
                 assert_eq!(*document.name, document.number.to_string(), "ids of the file are its line numbers");
-                let leading = context.counted.iter().filter(|counted| !**counted).count() as u64;
+                let leading = context.row_of.iter().filter(|row| row.is_none()).count() as u64;
                 found.push((document.number, leading, context.ids.clone()));
             }
         }

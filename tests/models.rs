@@ -2,11 +2,11 @@
 //! what is wrong, bits that depend on the context alone.
 
 use cognate::cli::activations::activations;
-use cognate::corpus::{Context, Document, TokenBatch};
-use cognate::error::ErrorKind;
+use cognate::corpus::{Document, TokenBatch};
+use cognate::error::{ErrorKind, Result};
 use cognate::ids::{HookName, Hookpoint};
 use cognate::linalg::Matrix;
-use cognate::model;
+use cognate::model::{self, ActivationBatch};
 use common::fixture;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -230,19 +230,22 @@ fn bits(x: &[f32]) -> Vec<u32> {
 }
 
 fn batch(contexts: &[Vec<u32>]) -> TokenBatch {
-    let contexts: Vec<Context> = contexts
-        .iter()
-        .enumerate()
-        .map(|(d, ids)| Context {
-            ids: ids.clone(),
-            counted: (0..ids.len()).map(|p| p > 0).collect(),
-            documents: vec![(0, d as u32)],
-        })
-        .collect();
-    let documents = (0..contexts.len() as u64)
-        .map(|number| Document { number, name: format!("doc-{number}").into(), ..Document::default() })
-        .collect();
-    TokenBatch { index: 3, first_row: 0, contexts, documents }
+    batch_of(contexts, |_, p| p > 0)
+}
+
+/// The positions that are `counted`, given as (context, position), are rows.
+fn batch_of(contexts: &[Vec<u32>], counted: impl Fn(usize, usize) -> bool) -> TokenBatch {
+    let mut batch = TokenBatch::new(3, 0);
+    for (c, ids) in contexts.iter().enumerate() {
+        batch.documents.push(Document { number: c as u64, name: format!("doc-{c}").into(), ..Document::default() });
+        let counted: Vec<bool> = (0..ids.len()).map(|p| counted(c, p)).collect();
+        batch.push(ids.clone(), &counted, &[(0, c as u32)]);
+    }
+    batch
+}
+
+fn forward(model: &dyn model::Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) -> Result<Vec<ActivationBatch>> {
+    model::forward(model, batch, &batch.views[0], hookpoints)
 }
 
 fn some_contexts() -> Vec<Vec<u32>> {
@@ -260,13 +263,12 @@ const HOOKPOINTS: [Hookpoint; 4] =
 fn a_row_depends_on_its_context_alone() {
     let model = model::open(&demo("small-a")).unwrap();
     let contexts = some_contexts();
-    let whole = model::forward(model.as_ref(), &batch(&contexts), &HOOKPOINTS).unwrap();
+    let whole = forward(model.as_ref(), &batch(&contexts), &HOOKPOINTS).unwrap();
     for (h, part) in whole.iter().enumerate() {
         assert_eq!(part.hookpoint, HOOKPOINTS[h]);
         let mut alone = Vec::new();
         for context in &contexts {
-            let one =
-                model::forward(model.as_ref(), &batch(std::slice::from_ref(context)), &HOOKPOINTS[h..=h]).unwrap();
+            let one = forward(model.as_ref(), &batch(std::slice::from_ref(context)), &HOOKPOINTS[h..=h]).unwrap();
             alone.extend(bits(one[0].x.as_slice()));
         }
         assert!(bits(part.x.as_slice()) == alone, "{}", part.hookpoint);
@@ -277,14 +279,17 @@ fn a_row_depends_on_its_context_alone() {
 #[test]
 fn the_rows_of_a_batch_are_the_counted_positions_in_order() {
     let model = model::open(&demo("small-a")).unwrap();
-    let mut batch = batch(&some_contexts());
-    batch.contexts[0].counted = (0..128).map(|p| p % 3 == 1).collect();
-    batch.contexts[4].counted.fill(false);
-    let read = model::forward(model.as_ref(), &batch, &HOOKPOINTS).unwrap();
-    let whole: Vec<_> = batch.contexts.iter().map(|c| model.activations(&c.ids, &HOOKPOINTS).unwrap()).collect();
+    let batch = batch_of(&some_contexts(), |c, p| match c {
+        0 => p % 3 == 1,
+        4 => false,
+        _ => p > 0,
+    });
+    let read = forward(model.as_ref(), &batch, &HOOKPOINTS).unwrap();
+    let whole: Vec<_> =
+        batch.views[0].contexts.iter().map(|c| model.activations(&c.ids, &HOOKPOINTS).unwrap()).collect();
     for (h, part) in read.iter().enumerate() {
         assert_eq!(part.x.n_rows(), batch.n_rows());
-        for (row, (c, p)) in part.x.rows().zip(batch.rows()) {
+        for (row, (_, c, p)) in part.x.rows().zip(batch.views[0].tokens()) {
             assert_eq!(row, whole[c][h].row(p), "{} of context {c}, position {p}", part.hookpoint);
         }
     }
@@ -295,7 +300,7 @@ fn one_thread_and_three_give_the_same_bits() {
     let model = model::open(&demo("small-b")).unwrap();
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let out = pool.install(|| model::forward(model.as_ref(), &batch(&some_contexts()), &HOOKPOINTS)).unwrap();
+        let out = pool.install(|| forward(model.as_ref(), &batch(&some_contexts()), &HOOKPOINTS)).unwrap();
         out.iter().map(|part| bits(part.x.as_slice())).collect::<Vec<_>>()
     };
     assert!(with(1) == with(3));
@@ -484,7 +489,7 @@ fn weights_that_are_not_finite_are_found_at_the_first_gate() {
         },
     );
     let model = model::open(&path).unwrap();
-    let error = model::forward(model.as_ref(), &batch(&[vec![1, 2, 3]]), &[Hookpoint::ResidPost(0)]).unwrap_err();
+    let error = forward(model.as_ref(), &batch(&[vec![1, 2, 3]]), &[Hookpoint::ResidPost(0)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
     assert!(error.to_string().contains("at resid_post.0 is not finite, document doc-0"), "{error}");
 }

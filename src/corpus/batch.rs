@@ -1,20 +1,39 @@
-//! What the corpus hands on.
+//! What the corpus hands on: rows, which are compared, and views, which models are fed.
 
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A batch of contexts; `index` is its timestamp for the rest of its life.
+/// A batch of the corpus: which rows there are, and what models are fed for them. `index` is its timestamp for the rest of
+/// its life.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenBatch {
     /// Number of the batch, from 0 in corpus order.
     pub index: BatchIndex,
-    /// Rows counted (see [`Context::counted`]) in all batches before this one: the number of the first counted row here.
+    /// Number of rows in all batches before this one: the number of the first row here.
     pub first_row: u64,
+    /// What is compared, in corpus order: `[n_rows]`.
+    pub rows: Vec<Row>,
+    /// The documents that the rows come from, in corpus order.
+    pub documents: Vec<Document>,
+    /// What models are fed: one view per tokenizer.
+    pub views: Vec<TokenView>,
+}
+
+/// A row of every sum: a piece of text that all models have read. With one tokenizer it is a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Index into [`TokenBatch::documents`].
+    pub document: u32,
+    /// Number of its context in the batch.
+    pub context: u32,
+}
+
+/// A batch as one tokenizer cuts it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenView {
     /// The contexts, in corpus order.
     pub contexts: Vec<Context>,
-    /// The documents that the contexts come from, in corpus order.
-    pub documents: Vec<Document>,
 }
 
 /// One context: what a model sees at once, positions from 0, no padding.
@@ -22,11 +41,9 @@ pub struct TokenBatch {
 pub struct Context {
     /// Token ids, BOS included where the options put one: `[len]`, 1 ≤ len ≤ context_length.
     pub ids: Vec<u32>,
-    /// Whether position i enters the sums: false for BOS, EOS and padding unless `count_special`. `[len]`.
-    pub counted: Vec<bool>,
-    /// Where documents begin inside the context: (first position, index into [`TokenBatch::documents`]), ascending;
-    /// exactly one entry unless `pack` is set.
-    pub documents: Vec<(u32, u32)>,
+    /// The row that position i belongs to, an index into [`TokenBatch::rows`], ascending; `None` for BOS, EOS and padding
+    /// unless `count_special`. `[len]`.
+    pub row_of: Vec<Option<u32>>,
 }
 
 /// A document as far as it is remembered.
@@ -48,23 +65,62 @@ pub struct Document {
 }
 
 impl TokenBatch {
-    /// Number of counted rows in the batch.
+    /// A batch without rows, to be filled by [`TokenBatch::push`], for one tokenizer.
+    pub fn new(index: BatchIndex, first_row: u64) -> Self {
+        TokenBatch { index, first_row, views: vec![TokenView::default()], ..TokenBatch::default() }
+    }
+
+    /// Puts a context behind the others, each counted token a row. `counted: [len]`; `starts`: where documents begin in it, as (first
+    /// position, index into [`TokenBatch::documents`]), ascending, the first at position 0.
+    ///
+    /// # Panics
+    /// When the lengths differ, or the batch has more than one view.
+    pub fn push(&mut self, ids: Vec<u32>, counted: &[bool], starts: &[(u32, u32)]) {
+        assert_eq!((ids.len(), self.views.len()), (counted.len(), 1), "one view, a flag for each id");
+        let context = self.views[0].contexts.len() as u32;
+        let mut later = starts.iter().peekable();
+        let mut document = 0;
+        let row_of = (0u32..)
+            .zip(counted)
+            .map(|(position, counted)| {
+                while let Some(&(_, begun)) = later.next_if(|(first, _)| *first <= position) {
+                    document = begun;
+                }
+                counted.then(|| {
+                    self.rows.push(Row { document, context });
+                    self.rows.len() as u32 - 1
+                })
+            })
+            .collect();
+        self.views[0].contexts.push(Context { ids, row_of });
+    }
+
+    /// Number of rows.
     pub fn n_rows(&self) -> usize {
-        self.contexts.iter().map(|c| c.counted.iter().filter(|&&k| k).count()).sum()
+        self.rows.len()
     }
 
-    /// Every counted row in order: (context, position in it).
-    pub fn rows(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.contexts
-            .iter()
-            .enumerate()
-            .flat_map(|(c, context)| (0..context.ids.len()).filter(|&p| context.counted[p]).map(move |p| (c, p)))
+    /// The document that row `r` comes from.
+    pub fn document_of(&self, r: usize) -> &Document {
+        &self.documents[self.rows[r].document as usize]
+    }
+}
+
+impl TokenView {
+    /// Every token that belongs to a row, in order: (row, context, position in it).
+    pub fn tokens(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.contexts.iter().enumerate().flat_map(|(c, context)| context.tokens().map(move |(r, p)| (r, c, p)))
     }
 
-    /// The document that position `p` of context `c` belongs to.
-    pub fn document_of(&self, c: usize, p: usize) -> &Document {
-        let starts = &self.contexts[c].documents;
-        let at = starts.partition_point(|&(first, _)| first as usize <= p).max(1) - 1;
-        &self.documents[starts[at].1 as usize]
+    /// The rows that tokens belong to, in order of token: `[n_tokens]`, where n_tokens counts tokens that belong to one.
+    pub fn rows_of_tokens(&self) -> Vec<u32> {
+        self.tokens().map(|(r, _, _)| r as u32).collect()
+    }
+}
+
+impl Context {
+    /// Every position that belongs to a row, ascending: (row, position).
+    pub fn tokens(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.row_of.iter().enumerate().filter_map(|(p, r)| Some(((*r)? as usize, p)))
     }
 }

@@ -51,7 +51,7 @@ mod trail;
 mod vocab_files;
 mod window;
 
-pub use batch::{Context, Document, TokenBatch};
+pub use batch::{Context, Document, Row, TokenBatch, TokenView};
 pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
 pub use facts::{CorpusFacts, Progress, tokenizing_bytes};

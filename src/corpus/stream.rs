@@ -1,6 +1,6 @@
 //! The corpus as a stream of batches that can be left and taken up again at any batch.
 
-use super::batch::{Context, Document, TokenBatch};
+use super::batch::{Document, TokenBatch};
 use super::check::{check_files, check_keys};
 use super::cursor::{Again, Cursor, ReaderState};
 use super::cutter::{Cut, Cutter};
@@ -254,10 +254,12 @@ impl Corpus {
     }
 
     fn collect(&mut self) -> Result<Option<TokenBatch>> {
-        let mut batch = TokenBatch { index: self.batch, first_row: self.rows, ..TokenBatch::default() };
-        while batch.contexts.len() < self.options.batch_contexts {
+        let mut batch = TokenBatch::new(self.batch, self.rows);
+        let mut n_contexts = 0;
+        while n_contexts < self.options.batch_contexts {
             if let Some(cut) = self.waiting.pop_front() {
                 self.handed_out += 1;
+                n_contexts += 1;
                 add(&mut batch, cut);
             } else if self.after.is_through {
                 break;
@@ -265,7 +267,7 @@ impl Corpus {
                 self.cut_next()?;
             }
         }
-        if !batch.contexts.is_empty() {
+        if n_contexts > 0 {
             return Ok(Some(batch));
         }
         if self.batch == 0 { Err(self.nothing_there()) } else { Ok(None) }
@@ -373,12 +375,12 @@ impl Corpus {
 
 /// Puts a context into the batch, its documents by their number in it.
 fn add(batch: &mut TokenBatch, cut: Cut) {
-    let mut documents = Vec::with_capacity(cut.documents.len());
+    let mut starts = Vec::with_capacity(cut.documents.len());
     for (position, document) in cut.documents {
         if batch.documents.last().is_none_or(|last| last.number != document.number) {
             batch.documents.push((*document).clone());
         }
-        documents.push((position, batch.documents.len() as u32 - 1));
+        starts.push((position, batch.documents.len() as u32 - 1));
     }
-    batch.contexts.push(Context { ids: cut.ids, counted: cut.counted, documents });
+    batch.push(cut.ids, &cut.counted, &starts);
 }

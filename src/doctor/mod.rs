@@ -81,7 +81,8 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
         let model = open_model(k, &wanted).map_err(within)?;
         let mut held = Held::new();
         for batch in &batches {
-            for read in crate::model::forward(model.as_ref(), batch, &wanted).map_err(within)? {
+            let view = &batch.views[planned.view];
+            for read in crate::model::forward(model.as_ref(), batch, view, &wanted).map_err(within)? {
                 held.entry(read.hookpoint).or_default().push(read.x);
             }
         }

@@ -1,12 +1,13 @@
 //! Forward and encode: one batch in, what it gave out to every worker.
 
+use crate::corpus::TokenView;
 use crate::engine::message::EncodedBatch;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward, recycle};
 use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
 use crate::plan::{Origin, Plan, RawPair, Tap};
-use crate::sae::{LatentBatch, Sae};
+use crate::sae::{LatentBatch, Pool, Sae};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -66,19 +67,25 @@ pub fn encode_batch(
     let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {
         (plan.models.iter().zip(&loaded.models))
             .map(|(planned, model)| {
-                forward(model.as_ref(), tokens, &planned.hookpoints)
+                forward(model.as_ref(), tokens, &tokens.views[planned.view], &planned.hookpoints)
                     .map_err(|e| e.within(format!("model {:?}", planned.name)))
             })
             .collect::<Result<_>>()
     })?;
     let held = |tap: &Tap| &activations[tap.model][tap.slot].x;
+    let row_of: Vec<Vec<u32>> = tokens.views.iter().map(TokenView::rows_of_tokens).collect();
     let latents = shared.timed(Stage::Encode, || {
         (plan.spaces.iter().zip(&loaded.saes))
-            .map(|(space, sae)| match &space.origin {
-                Origin::Sae { tap, sae: planned } => (sae.as_ref().expect("every SAE of the plan is open"))
-                    .encode(held(tap), planned.encode)
-                    .map_err(|e| e.within(format!("sae \"{}\"", space.site))),
-                Origin::Raw { tap } => Ok(LatentBatch::of_dimensions(held(tap))),
+            .map(|(space, sae)| {
+                let (tap, of_tokens) = match &space.origin {
+                    Origin::Sae { tap, sae: planned } => {
+                        let sae = sae.as_ref().expect("every SAE of the plan is open");
+                        let encoded = sae.encode(held(tap), planned.encode);
+                        (tap, encoded.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?)
+                    }
+                    Origin::Raw { tap } => (tap, LatentBatch::of_dimensions(held(tap))),
+                };
+                Ok(of_tokens.pooled(&row_of[plan.models[tap.model].view], tokens.n_rows(), Pool::Max))
             })
             .collect::<Result<_>>()
     })?;

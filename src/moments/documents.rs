@@ -41,7 +41,7 @@ impl Accumulator for DocumentRows {
 
     /// Documents come in order, so that one is new where its number is another than the last one's.
     fn fold(&mut self, batch: &TokenBatch) -> Result<()> {
-        let documents: Vec<u64> = batch.rows().map(|(c, p)| batch.document_of(c, p).number).collect();
+        let documents: Vec<u64> = (0..batch.n_rows()).map(|r| batch.document_of(r).number).collect();
         let by = document_rotation(documents.len());
         let beside = documents.iter().cycle().skip(by);
         self.n_rows += documents.len() as u64;
@@ -77,22 +77,23 @@ impl DocumentRows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::{Context, Document};
+    use crate::corpus::Document;
     use crate::moments::accumulator::tests::keeps_the_contract;
     use proptest::prelude::*;
 
     /// Contexts of the given documents' rows, cut at `length`, a row that is not counted before each.
     fn batch(documents: &[u64], length: usize) -> TokenBatch {
-        let contexts = documents.chunks(length).enumerate().map(|(c, rows)| Context {
-            ids: vec![0; rows.len() + 1],
-            counted: (0..=rows.len()).map(|p| p > 0).collect(),
-            documents: (rows.iter().enumerate())
+        let mut batch = TokenBatch::new(0, 0);
+        batch.documents = documents.iter().map(|&number| Document { number, ..Document::default() }).collect();
+        for (c, rows) in documents.chunks(length).enumerate() {
+            let counted: Vec<bool> = (0..=rows.len()).map(|p| p > 0).collect();
+            let starts: Vec<(u32, u32)> = (rows.iter().enumerate())
                 .filter(|&(p, d)| p == 0 || rows[p - 1] != *d)
                 .map(|(p, _)| (if p == 0 { 0 } else { p as u32 + 1 }, (c * length + p) as u32))
-                .collect(),
-        });
-        let of = |&number: &u64| Document { number, ..Document::default() };
-        TokenBatch { contexts: contexts.collect(), documents: documents.iter().map(of).collect(), ..Default::default() }
+                .collect();
+            batch.push(vec![0; rows.len() + 1], &counted, &starts);
+        }
+        batch
     }
 
     proptest! {

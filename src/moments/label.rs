@@ -56,7 +56,7 @@ impl LabelSums {
         fits
     }
 
-    /// Adds a batch; `latents` has one row for every counted row of `tokens`.
+    /// Adds a batch; `latents` has one row for every row of `tokens`.
     ///
     /// # Errors
     /// `Input` when a field takes more than [`MAX_LABEL_VALUES`] values.
@@ -64,8 +64,8 @@ impl LabelSums {
         if fields.is_empty() {
             return Ok(());
         }
-        for (r, (c, p)) in tokens.rows().enumerate() {
-            let document = tokens.document_of(c, p);
+        for r in 0..tokens.n_rows() {
+            let document = tokens.document_of(r);
             let (ids, values) = latents.row(r);
             for (field, value) in document.labels.iter().enumerate() {
                 let Some(value) = value else { continue };

@@ -7,7 +7,7 @@
 //! standard error of √(3 ln 2 − 1)/2⁸, 0.41 %. Both are functions of the set of contexts alone: neither order nor the way in
 //! which runs were merged changes a bit. Copies that are moved by a token are not found.
 
-use crate::corpus::TokenBatch;
+use crate::corpus::TokenView;
 use crate::error::Result;
 use crate::moments::sketch::mixed;
 use crate::moments::{Accumulator, State};
@@ -80,12 +80,12 @@ impl State for SeenContexts {
 }
 
 impl Accumulator for SeenContexts {
-    type Batch<'a> = &'a TokenBatch;
+    type Batch<'a> = &'a TokenView;
     type Shape = ();
 
-    /// Adds the contexts of a batch.
-    fn fold(&mut self, tokens: &TokenBatch) -> Result<()> {
-        for context in tokens.contexts.iter().filter(|c| c.ids.len() >= LEAST) {
+    /// Adds the contexts of a batch, as one tokenizer cuts them.
+    fn fold(&mut self, view: &TokenView) -> Result<()> {
+        for context in view.contexts.iter().filter(|c| c.ids.len() >= LEAST) {
             self.n += 1;
             self.add(hash_of(&context.ids));
         }
@@ -239,9 +239,9 @@ mod tests {
     use crate::moments::accumulator::tests::keeps_the_contract;
     use std::collections::HashSet;
 
-    fn batch(contexts: impl Iterator<Item = Vec<u32>>) -> TokenBatch {
-        let context = |ids: Vec<u32>| Context { counted: vec![true; ids.len()], ids, documents: vec![(0, 0)] };
-        TokenBatch { contexts: contexts.map(context).collect(), ..TokenBatch::default() }
+    fn batch(contexts: impl Iterator<Item = Vec<u32>>) -> TokenView {
+        let context = |ids: Vec<u32>| Context { row_of: vec![None; ids.len()], ids };
+        TokenView { contexts: contexts.map(context).collect() }
     }
 
     /// Context number `k`: different numbers, different first tokens.

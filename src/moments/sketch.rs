@@ -17,7 +17,7 @@ use crate::linalg::Stream;
 use crate::moments::ByLatent;
 use rayon::prelude::*;
 
-/// Bucket and sign of each counted row of a batch: `bucket << 1 | negative`.
+/// Bucket and sign of each row of a batch: `bucket << 1 | negative`.
 pub type Buckets = Vec<u32>;
 
 /// Gives rows their buckets, in corpus order.
@@ -46,11 +46,11 @@ impl RowHash {
         (self.document, self.rows) = (document, rows);
     }
 
-    /// Of every counted row of the batch. Batches must come in order.
+    /// Of every row of the batch. Batches must come in order.
     pub fn next(&mut self, tokens: &TokenBatch) -> Buckets {
         let mut out = Vec::with_capacity(tokens.n_rows());
-        for (c, p) in tokens.rows() {
-            let document = tokens.document_of(c, p);
+        for r in 0..tokens.n_rows() {
+            let document = tokens.document_of(r);
             if document.number != self.document {
                 (self.document, self.rows) = (document.number, 0);
             }
@@ -149,21 +149,17 @@ impl Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::{Context, Document};
+    use crate::corpus::Document;
     use crate::sae::LatentBatch;
     use std::sync::Arc;
 
     /// `n` counted rows of document `record` of file `file`, after one that is not counted.
     fn batch(number: u64, file: u64, record: u64, n: usize) -> TokenBatch {
-        TokenBatch {
-            contexts: vec![Context {
-                ids: vec![0; n + 1],
-                counted: std::iter::once(false).chain(vec![true; n]).collect(),
-                documents: vec![(0, 0)],
-            }],
-            documents: vec![Document { number, file, record, name: Arc::from("d"), ..Document::default() }],
-            ..TokenBatch::default()
-        }
+        let mut batch = TokenBatch::new(0, 0);
+        batch.documents.push(Document { number, file, record, name: Arc::from("d"), ..Document::default() });
+        let counted: Vec<bool> = (0..=n).map(|p| p > 0).collect();
+        batch.push(vec![0; n + 1], &counted, &[(0, 0)]);
+        batch
     }
 
     #[test]

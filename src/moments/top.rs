@@ -1,6 +1,6 @@
 //! The strongest tokens of every latent, with what stood around them.
 
-use crate::corpus::TokenBatch;
+use crate::corpus::{TokenBatch, TokenView};
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -79,9 +79,14 @@ impl TopTokens {
         &self.latents
     }
 
-    /// Adds a batch; `latents` has one row for every counted row of `tokens`. Zeros and negative values are not firings.
-    pub fn fold(&mut self, tokens: &TokenBatch, latents: &LatentBatch) {
-        for (r, (c, p)) in tokens.rows().enumerate() {
+    /// Adds a batch; `latents` has one row for every row of `tokens`, of which `view` is what is shown: of a row of several tokens
+    /// the last. Zeros and negative values are not firings.
+    pub fn fold(&mut self, tokens: &TokenBatch, view: &TokenView, latents: &LatentBatch) {
+        let mut shown = view.tokens().peekable();
+        while let Some((r, c, p)) = shown.next() {
+            if shown.peek().is_some_and(|(next, ..)| *next == r) {
+                continue;
+            }
             let row = tokens.first_row + r as u64;
             let (ids, values) = latents.row(r);
             for (&latent, &value) in ids.iter().zip(values) {
@@ -91,7 +96,7 @@ impl TopTokens {
                 {
                     continue;
                 }
-                let context = &tokens.contexts[c].ids;
+                let context = &view.contexts[c].ids;
                 let from = p.saturating_sub(self.options.before);
                 let to = (p + 1 + self.options.after).min(context.len());
                 let entry = TopToken {
@@ -99,7 +104,7 @@ impl TopTokens {
                     row,
                     context: context[from..to].into(),
                     at: (p - from) as u32,
-                    document: tokens.document_of(c, p).name.clone(),
+                    document: tokens.document_of(r).name.clone(),
                 };
                 insert(list, entry, self.options.keep);
             }
@@ -125,20 +130,13 @@ fn insert(list: &mut Vec<TopToken>, entry: TopToken, keep: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::{Context, Document};
+    use crate::corpus::Document;
 
     #[test]
     fn keeps_the_strongest_the_earlier_of_equals_and_their_surroundings() {
-        let tokens = TokenBatch {
-            index: 0,
-            first_row: 100,
-            contexts: vec![Context {
-                ids: vec![0, 11, 12, 13, 14],
-                counted: vec![false, true, true, true, true],
-                documents: vec![(0, 0)],
-            }],
-            documents: vec![Document { name: "d".into(), ..Document::default() }],
-        };
+        let mut tokens = TokenBatch::new(0, 100);
+        tokens.documents.push(Document { name: "d".into(), ..Document::default() });
+        tokens.push(vec![0, 11, 12, 13, 14], &[false, true, true, true, true], &[(0, 0)]);
         let latents = LatentBatch {
             d_sae: 2,
             row_starts: vec![0, 1, 2, 3, 5],
@@ -146,7 +144,7 @@ mod tests {
             values: vec![1.0, 3.0, 1.0, 2.0, -5.0],
         };
         let mut top = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
-        top.fold(&tokens, &latents);
+        top.fold(&tokens, &tokens.views[0], &latents);
         let got: Vec<(f32, u64, u32, Vec<u32>)> =
             top.latent(0).iter().map(|t| (t.value, t.row, t.token(), t.context.to_vec())).collect();
         assert_eq!(
@@ -154,6 +152,14 @@ mod tests {
             [(3.0, 101, 12, vec![11, 12, 13]), (2.0, 103, 14, vec![13, 14]), (1.0, 100, 11, vec![0, 11, 12])]
         );
         assert!(top.latent(1).is_empty(), "a negative value is no firing");
+        // one row of both last tokens: the last is shown
+        let mut pooled = tokens.clone();
+        (pooled.rows, pooled.views[0].contexts[0].row_of) =
+            (tokens.rows[..3].to_vec(), vec![None, Some(0), Some(1), Some(2), Some(2)]);
+        let rows = LatentBatch { d_sae: 2, row_starts: vec![0, 0, 0, 1], latents: vec![1], values: vec![4.0] };
+        let mut of_rows = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
+        of_rows.fold(&pooled, &pooled.views[0], &rows);
+        assert_eq!(of_rows.latent(1).iter().map(|t| (t.row, t.token())).collect::<Vec<_>>(), [(102, 14)]);
         let mut twice = top.clone();
         twice.merge(&TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 }));
         assert_eq!(twice, top);

@@ -329,7 +329,9 @@ fn plan_models(
             shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
         }
         let random_weights = spec.models[&name].random_weights;
-        out.push(PlannedModel { name, path, random_weights, shape, hookpoints: hookpoints.into_iter().collect() });
+        let hookpoints = hookpoints.into_iter().collect();
+        // align = "token": one tokenizer, one view
+        out.push(PlannedModel { name, path, view: 0, random_weights, shape, hookpoints });
     }
     Ok(out)
 }

@@ -99,6 +99,9 @@ pub struct PlannedModel {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
+    /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
+    /// tokenizer share one.
+    pub view: usize,
     /// Seed of the random weights that stand for its own; `None` for its own.
     pub random_weights: Option<u64>,
     /// Its sizes.

@@ -41,6 +41,45 @@ impl LatentBatch {
         out
     }
 
+    /// The same by rows of the batch, where it was by tokens: `row_of: [self.n_rows()]`, ascending, names the row of each token.
+    /// Where each token is a row of its own nothing changes. A row that no token belongs to has no latents.
+    ///
+    /// # Panics
+    /// When `row_of` is of another length, not ascending, or names a row of `n_rows` or more.
+    pub fn pooled(self, row_of: &[u32], n_rows: usize, pool: Pool) -> LatentBatch {
+        assert_eq!(row_of.len(), self.n_rows(), "a row for each token");
+        if n_rows == row_of.len() && (0u32..).zip(row_of).all(|(token, row)| token == *row) {
+            return self;
+        }
+        assert!(row_of.is_sorted() && row_of.last().is_none_or(|&last| (last as usize) < n_rows), "rows of this batch");
+        let mut out = LatentBatch { d_sae: self.d_sae, row_starts: vec![0], ..LatentBatch::default() };
+        let mut first = 0;
+        let mut entries: Vec<(u32, f32)> = Vec::new();
+        for row in 0..n_rows as u32 {
+            let n_tokens = row_of[first..].partition_point(|&r| r == row);
+            let tokens = first..first + n_tokens;
+            first += n_tokens;
+            entries.clear();
+            let pooled =
+                if pool == Pool::Last { tokens.end.saturating_sub(1).max(tokens.start)..tokens.end } else { tokens };
+            for token in pooled {
+                let (latents, values) = self.row(token);
+                entries.extend(latents.iter().copied().zip(values.iter().copied()));
+            }
+            // stable: a latent's values stay in order of token
+            entries.sort_by_key(|(latent, _)| *latent);
+            for of_latent in entries.chunk_by(|a, b| a.0 == b.0) {
+                let value = pool.of(of_latent.iter().map(|(_, value)| *value), n_tokens);
+                if value != 0.0 {
+                    out.latents.push(of_latent[0].0);
+                    out.values.push(value);
+                }
+            }
+            out.row_starts.push(out.latents.len() as u32);
+        }
+        out
+    }
+
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.row_starts.len().saturating_sub(1)
@@ -50,6 +89,37 @@ impl LatentBatch {
     pub fn row(&self, r: usize) -> (&[u32], &[f32]) {
         let span = self.row_starts[r] as usize..self.row_starts[r + 1] as usize;
         (&self.latents[span.clone()], &self.values[span])
+    }
+}
+
+/// What a row of several tokens has of a latent's activations on them; a token on which it does not fire counts as 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// The greatest.
+    #[default]
+    Max,
+    /// That of the last token.
+    Last,
+    /// The mean over the row's tokens, summed in f64 in order of token.
+    Mean,
+    /// The sum, as for the mean.
+    Sum,
+}
+
+impl Pool {
+    /// Of the values that are not 0, in order of token, among `n_tokens` tokens.
+    fn of(self, values: impl ExactSizeIterator<Item = f32> + Clone, n_tokens: usize) -> f32 {
+        let sum = || values.clone().map(f64::from).sum::<f64>();
+        match self {
+            Pool::Max => {
+                let silent = if values.len() < n_tokens { 0.0 } else { f32::NEG_INFINITY };
+                values.clone().fold(silent, f32::max)
+            }
+            Pool::Last => values.clone().last().unwrap_or(0.0),
+            Pool::Mean => (sum() / n_tokens as f64) as f32,
+            Pool::Sum => sum() as f32,
+        }
     }
 }
 
@@ -63,4 +133,59 @@ pub enum Encode {
     /// Activations before a top-k selection (after ReLU), as the paper used for Pythia. Only a selection across latents
     /// (top-k, group maximum) is left out; thresholds and gates belong to the activation function and stay.
     Dense,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sparse(dense: &[Vec<f32>], d: usize) -> LatentBatch {
+        let x = Matrix::from_vec(dense.len(), d, dense.concat());
+        LatentBatch::of_dimensions(&x)
+    }
+
+    proptest! {
+        /// Against the dense definition, a row at a time; values of both signs, rows without tokens, rows of one.
+        #[test]
+        fn pooling_is_that_of_dense_rows(
+            tokens in prop::collection::vec((0usize..3, prop::collection::vec(prop_oneof![Just(0f32), -3f32..4.0], 5)), 0..20),
+            behind in 0usize..3,
+        ) {
+            // each token begins so many rows behind the last one's
+            let row_of: Vec<u32> = tokens.iter().scan(0, |row, t| { *row += t.0 as u32; Some(*row) }).collect();
+            let n_rows = row_of.last().map_or(0, |last| *last as usize + 1) + behind;
+            let dense: Vec<Vec<f32>> = tokens.iter().map(|t| t.1.clone()).collect();
+            for pool in [Pool::Max, Pool::Last, Pool::Mean, Pool::Sum] {
+                let expected: Vec<Vec<f32>> = (0..n_rows as u32)
+                    .map(|row| {
+                        let own: Vec<&Vec<f32>> = (0..dense.len()).filter(|&t| row_of[t] == row).map(|t| &dense[t]).collect();
+                        let of = |j: usize| {
+                            let values: Vec<f32> = own.iter().map(|x| x[j]).collect();
+                            let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
+                            match pool {
+                                _ if values.is_empty() => 0.0,
+                                Pool::Max => values.iter().copied().reduce(f32::max).unwrap(),
+                                Pool::Last => *values.last().unwrap(),
+                                Pool::Mean => (sum / values.len() as f64) as f32,
+                                Pool::Sum => sum as f32,
+                            }
+                        };
+                        (0..5).map(of).collect()
+                    })
+                    .collect();
+                let found = sparse(&dense, 5).pooled(&row_of, n_rows, pool);
+                prop_assert_eq!(found, sparse(&expected, 5), "{:?}", pool);
+            }
+        }
+
+        /// Where each token is a row, nothing changes.
+        #[test]
+        fn a_token_to_a_row_changes_nothing(tokens in prop::collection::vec(prop::collection::vec(-1f32..1.0, 4), 1..9)) {
+            let rows: Vec<u32> = (0..tokens.len() as u32).collect();
+            for pool in [Pool::Max, Pool::Last, Pool::Mean, Pool::Sum] {
+                prop_assert_eq!(sparse(&tokens, 4).pooled(&rows, rows.len(), pool), sparse(&tokens, 4));
+            }
+        }
+    }
 }

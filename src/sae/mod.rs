@@ -31,7 +31,7 @@ mod tests;
 pub use autoencoder::{Sae, SaeShape};
 pub use declared::{Declared, Place, Scale};
 pub use format::Format;
-pub use latents::{Encode, LatentBatch};
+pub use latents::{Encode, LatentBatch, Pool};
 pub use open::{files, header, header_as, open, open_as};
 pub use reading::Reading;
 pub use rule::Activation;

@@ -2,17 +2,21 @@
 
 use super::{byte_tokenizer, options, read, tokenizer};
 use crate::corpus::record::Limits;
-use crate::corpus::{BosRule, Corpus, CorpusOptions, Remainder, TokenBatch};
+use crate::corpus::{BosRule, Context, Corpus, CorpusOptions, Remainder, TokenBatch};
 use crate::error::ErrorKind;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
-/// A position: id, whether it is counted, number of its document.
-type Position = (u32, bool, u64);
+/// A position: id, and the number of its document where it is a row.
+type Position = (u32, Option<u64>);
+
+/// A position being cut: id, whether it is a row, number of its document.
+type Cut = (u32, bool, u64);
 
 /// The contexts of `documents`, cut the plain way: the whole corpus in memory, then chunks.
 fn plainly(documents: &[Vec<u32>], rules: &CorpusOptions, bos: u32, eos: u32) -> Vec<Vec<Position>> {
     let special = rules.count_special;
-    let mut streams: Vec<Vec<Position>> = Vec::new();
+    let mut streams: Vec<Vec<Cut>> = Vec::new();
     for (number, ids) in documents.iter().enumerate().filter(|(_, ids)| !ids.is_empty()) {
         let number = number as u64;
         let mut stream = if rules.pack { streams.pop().unwrap_or_default() } else { Vec::new() };
@@ -35,18 +39,19 @@ fn plainly(documents: &[Vec<u32>], rules: &CorpusOptions, bos: u32, eos: u32) ->
         if rules.bos == BosRule::Context {
             context.insert(0, (bos, special, chunk[0].2));
         }
-        contexts.push(context);
+        contexts.push(context.into_iter().map(|(id, is_row, number)| (id, is_row.then_some(number))).collect());
     }
     contexts
 }
 
 fn positions(batches: &[TokenBatch]) -> Vec<Vec<Position>> {
     let of = |batch: &TokenBatch, c: usize| {
-        let context = &batch.contexts[c];
-        let position = |p: usize| (context.ids[p], context.counted[p], batch.document_of(c, p).number);
+        let context = &batch.views[0].contexts[c];
+        let number = |r: u32| batch.document_of(r as usize).number;
+        let position = |p: usize| (context.ids[p], context.row_of[p].map(number));
         (0..context.ids.len()).map(position).collect()
     };
-    batches.iter().flat_map(|batch| (0..batch.contexts.len()).map(|c| of(batch, c))).collect()
+    batches.iter().flat_map(|batch| (0..batch.views[0].contexts.len()).map(|c| of(batch, c))).collect()
 }
 
 fn jsonl(folder: &std::path::Path, documents: &[String]) -> String {
@@ -79,7 +84,7 @@ proptest! {
             match read(CorpusOptions { batch_contexts, ..rules.clone() }, Limits::default()) {
                 Ok((batches, progress)) => {
                     prop_assert_eq!(positions(&batches), expected.clone());
-                    prop_assert!(batches.iter().rev().skip(1).all(|b| b.contexts.len() == batch_contexts));
+                    prop_assert!(batches.iter().rev().skip(1).all(|b| b.views[0].contexts.len() == batch_contexts));
                     prop_assert_eq!(progress.documents, documents.len() as u64);
                     let mut rows = 0;
                     for (i, batch) in batches.iter().enumerate() {
@@ -105,7 +110,8 @@ fn special_positions_are_ours_in_text_and_all_frame_ids_in_ready_made_ids() {
         let options = CorpusOptions { bos, count_special, ..options(&[path.display().to_string()], 16) };
         let mut corpus = Corpus::open(options, byte_tokenizer()).unwrap();
         let batch = corpus.next_batch().unwrap().unwrap();
-        batch.contexts.into_iter().map(|c| (c.ids, c.counted)).collect::<Vec<_>>()
+        let counted = |c: &Context| c.row_of.iter().map(Option::is_some).collect::<Vec<bool>>();
+        batch.views[0].contexts.iter().map(|c| (c.ids.clone(), counted(c))).collect::<Vec<_>>()
     };
     // The BOS of the ids makes room for ours; without ours it stays and is not counted.
     assert_eq!(
@@ -200,8 +206,11 @@ fn an_eos_written_in_a_text_ends_the_document_as_in_a_file_of_ids() {
         let mut corpus = Corpus::open(options, byte_tokenizer()).unwrap();
         let mut found = Vec::new();
         while let Some(batch) = corpus.next_batch().unwrap() {
-            let of = |c: &crate::corpus::Context| (c.ids.clone(), c.counted.clone(), c.documents.len());
-            found.extend(batch.contexts.iter().map(of));
+            let of = |c: &Context| {
+                let documents: BTreeSet<u64> = c.tokens().map(|(r, _)| batch.document_of(r).number).collect();
+                (c.ids.clone(), c.row_of.iter().map(Option::is_some).collect::<Vec<bool>>(), documents.len())
+            };
+            found.extend(batch.views[0].contexts.iter().map(of));
         }
         (found, corpus.progress().documents)
     };
@@ -242,7 +251,10 @@ fn a_sample_holds_the_same_documents_whatever_lies_before_their_file() {
         assert_eq!(progress.documents + progress.left_out_documents, 200 * files.len() as u64);
         let numbers: Vec<u64> = batches.iter().flat_map(|b| b.documents.iter().map(|d| d.number)).collect();
         assert_eq!(numbers, (0..progress.documents).collect::<Vec<_>>(), "kept documents are numbered on end");
-        batches.iter().flat_map(|b| b.contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap())).collect()
+        batches
+            .iter()
+            .flat_map(|b| b.views[0].contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap()))
+            .collect()
     };
     let both = texts(&[a.clone(), b.clone()], 0.2, 7);
     assert!((50..110).contains(&both.len()), "{}", both.len());

@@ -35,7 +35,10 @@ fn check(options: CorpusOptions, limits: Limits, parts: &[&str], documents: u64,
         assert_eq!(again.progress(), corpus.progress());
     }
     assert_eq!(again.next_batch().unwrap(), None);
-    assert_eq!((again.progress(), n_contexts), (progress, batches.iter().map(|b| b.contexts.len()).sum::<usize>()));
+    assert_eq!(
+        (again.progress(), n_contexts),
+        (progress, batches.iter().map(|b| b.views[0].contexts.len()).sum::<usize>())
+    );
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> CorpusOptions {
@@ -230,7 +233,7 @@ fn a_failure_comes_behind_the_good_batches_and_stays() {
     let options = CorpusOptions { batch_contexts: 4, ..put(folder.path(), "b.jsonl", lines.join("\n").as_bytes()) };
     let mut corpus = Corpus::open(options, tokenizer()).unwrap();
     for _ in 0..7 {
-        assert_eq!(corpus.next_batch().unwrap().unwrap().contexts.len(), 4);
+        assert_eq!(corpus.next_batch().unwrap().unwrap().views[0].contexts.len(), 4);
     }
     let cursor = corpus.cursor();
     let error = corpus.next_batch().unwrap_err().to_string();
@@ -355,7 +358,7 @@ fn half_of_a_surrogate_pair_is_replaced_and_counted_and_numbers_that_are_none_ma
         let (batches, progress) = read(options, Limits::default()).unwrap();
         assert_eq!((progress.documents, progress.skipped_records, progress.replaced_surrogates), (3, 0, 3));
         assert!(progress.first_surrogate.unwrap().ends_with("s.jsonl:1"));
-        let text = |c: usize| tokenizer().decode(&batches[0].contexts[c].ids[1..]).unwrap();
+        let text = |c: usize| tokenizer().decode(&batches[0].views[0].contexts[c].ids[1..]).unwrap();
         assert_eq!([text(0), text(1), text(2)], ["a\u{FFFD}b", "plain", "\u{FFFD}\u{1F600}\u{FFFD}"]);
         assert!(batches[0].documents.iter().all(|d| d.labels == [None]));
     }
@@ -435,7 +438,8 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
         let options = CorpusOptions { labels: vec!["lang".into()], context_length: 4096, ..put };
         let (batches, progress) = read(options, tight).unwrap();
         assert_eq!(progress.documents, 3);
-        let texts: Vec<String> = batches[0].contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap()).collect();
+        let texts: Vec<String> =
+            batches[0].views[0].contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap()).collect();
         if progress.split_documents == 0 {
             assert_eq!(texts, ["first".to_string(), plain.clone(), "last".to_string()]);
         }
@@ -453,7 +457,7 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
     let options = CorpusOptions { context_length: 8192, ..options(&[path.display().to_string()], 8) };
     let (batches, progress) = read(options, limits).unwrap();
     assert_eq!(progress.split_documents, 0);
-    assert_eq!(batches[0].contexts[0].ids[1..], tokenizer().encode(&plain).unwrap());
+    assert_eq!(batches[0].views[0].contexts[0].ids[1..], tokenizer().encode(&plain).unwrap());
     for (line, parts) in [
         (format!("{{\"text\": \"{long}"), &["EOF while parsing a string"][..]),
         (format!("{{\"text\": \"{long}\", }}"), &["not a JSON record"]),

@@ -224,9 +224,10 @@ fn text_units_line_ends_marks_and_blank_lines() {
         let options = CorpusOptions { text_unit, ..super::options(&[path.display().to_string()], 64) };
         let (batches, _) = read(options, Limits::default()).unwrap();
         let of = |batch: &TokenBatch| -> Vec<(String, String)> {
-            let text = |c: usize| tokenizer().decode(&batch.contexts[c].ids[1..]).unwrap();
-            let name = |c: usize| batch.document_of(c, 0).name.rsplit(':').next().unwrap().to_string();
-            (0..batch.contexts.len()).map(|c| (name(c), text(c))).collect()
+            let text = |c: usize| tokenizer().decode(&batch.views[0].contexts[c].ids[1..]).unwrap();
+            let row = |c: usize| batch.views[0].contexts[c].tokens().next().unwrap().0;
+            let name = |c: usize| batch.document_of(row(c)).name.rsplit(':').next().unwrap().to_string();
+            (0..batch.views[0].contexts.len()).map(|c| (name(c), text(c))).collect()
         };
         batches.iter().flat_map(of).collect::<Vec<_>>()
     };
@@ -286,7 +287,7 @@ fn wrapped_files_may_hold_empty_members_zeros_and_nothing() {
         std::fs::write(&none, b"").unwrap();
         let files = [none.display().to_string(), full.display().to_string()];
         let (batches, progress) = read(super::options(&files, 8), Limits::default()).unwrap();
-        assert_eq!((batches[0].contexts.len(), progress.documents), (2, 2));
+        assert_eq!((batches[0].views[0].contexts.len(), progress.documents), (2, 2));
         assert_eq!(progress.bytes_done, progress.bytes_total);
     }
 }

@@ -232,7 +232,7 @@ impl Fold {
             return Ok(());
         }
         if let Some(contexts) = &mut self.contexts {
-            contexts.fold(&batch.tokens)?;
+            contexts.fold(&batch.tokens.views[0])?;
         }
         if plan.is_sketched() {
             let buckets = self.row_hash.next(&batch.tokens);
@@ -247,7 +247,8 @@ impl Fold {
         let fields = &plan.spec.corpus.labels;
         self.spaces.par_iter_mut().try_for_each(|space| {
             let latents = &batch.latents[space.index];
-            space.top.fold(&batch.tokens, latents);
+            let view = plan.models[plan.spaces[space.index].tap().model].view;
+            space.top.fold(&batch.tokens, &batch.tokens.views[view], latents);
             space.labels.fold(&batch.tokens, latents, fields)
         })?;
         for (k, moments) in &mut self.moments {
