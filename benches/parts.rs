@@ -8,7 +8,7 @@
 //! Each prints one JSON object; threads are those of `RAYON_NUM_THREADS`.
 
 use cognate::ids::Hookpoint;
-use cognate::linalg::panels::{Finish, Panels, Rows, multiply};
+use cognate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use cognate::linalg::{Matrix, Stream};
 use cognate::moments::{ByLatent, CrossTile};
 use cognate::sae::{Encode, LatentBatch};
@@ -74,10 +74,10 @@ fn forward(model: &Path, hookpoint: Hookpoint, length: usize, contexts: usize, s
     let widest = kept.iter().map(|k| k.n_columns().max(k.depth())).max().unwrap_or(0);
     let x = values(length * widest, "rows");
     // Packed once for each depth: the floor is the products alone.
-    let packed: Vec<Rows> = kept
+    let packed: Vec<PackedRows> = kept
         .iter()
         .map(|kept| {
-            let mut rows = Rows::default();
+            let mut rows = PackedRows::default();
             rows.pack(&x[..length * kept.depth()], length, kept.depth());
             rows
         })
@@ -116,7 +116,7 @@ fn encode(sae: &Path, input: &Path) {
     let screened_time = seconds(screened);
     let kept = Panels::from_transposed(&values(d_sae * d_in, "weights"), d_sae, d_in);
     let block = 132.min(n_rows);
-    let mut rows = Rows::default();
+    let mut rows = PackedRows::default();
     rows.pack(&x.as_slice()[..block * d_in], block, d_in);
     // As many products as the encode makes, over panels that leave the caches in between, into a tile that stays there.
     let product = seconds(|| {

@@ -4,13 +4,13 @@
 use cognate::corpus::{Corpus, CorpusOptions, TokenBatch, Tokenizer};
 use cognate::ids::{Hookpoint, Site};
 use cognate::linalg::gemm::gemm_f32;
-use cognate::linalg::panels::{Finish, Panels, Rows, multiply};
+use cognate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use cognate::linalg::{Matrix, Stream};
 use cognate::matching::{Direction, Significance, Standardised, choose_candidates, match_tile};
 use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
-use cognate::table::{MatchRow, Pair, write_table};
+use cognate::table::{MatchRow, SitePair, write_table};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
@@ -74,7 +74,7 @@ fn kept_products(c: &mut Criterion) {
     ];
     for (name, m, n, k) in shapes {
         let (a, panels) = (values(m * k, "a"), Panels::from_transposed(&values(n * k, "b"), n, k));
-        let (mut rows, mut out) = (Rows::default(), vec![0.0; m * n]);
+        let (mut rows, mut out) = (PackedRows::default(), vec![0.0; m * n]);
         group.throughput(Throughput::Elements((m * n * k) as u64));
         group.bench_function(name, |bench| {
             bench.iter(|| {
@@ -236,7 +236,7 @@ fn similarity(c: &mut Criterion) {
 fn publish(c: &mut Criterion) {
     let mut group = c.benchmark_group("publish");
     let site = |text: &str| text.parse::<Site>().unwrap();
-    let pair = Arc::new(Pair { source: site("small-a/resid_post.2"), target: site("small-b/resid_post.3") });
+    let pair = Arc::new(SitePair { source: site("small-a/resid_post.2"), target: site("small-b/resid_post.3") });
     let (n, best) = (4096u32, 5u32);
     let r = values((n * best) as usize, "r");
     let rows: Vec<MatchRow> = (0..n * best)

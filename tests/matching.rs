@@ -1,7 +1,7 @@
 //! Correlations from streamed sums against numpy's two-pass ones (`fixtures/matching`) and check vectors of the published method.
 
 use cognate::linalg::Matrix;
-use cognate::matching::assignment::{Candidates, hungarian, hungarian_sparse};
+use cognate::matching::assignment::{ScoredColumns, hungarian, hungarian_sparse};
 use cognate::matching::{
     BestPartners, Filters, LatentFacts, MatchCounts, OneToOne, Partner, Rules, Side, Standardised, TokenClass,
     apply_filters, count_matches, kept, match_tile, significance,
@@ -415,7 +415,7 @@ fn hungarian_reaches_the_total_of_scipy_dense_and_sparse() {
     assert!((total - expected).abs() < 1e-9, "{total} {expected}");
     // all candidates given: no pair is forced, so at least as much, and each a gain
     let all = (0..rows.len()).map(|i| (0..columns.len() as u32).zip(scores.row(i).to_vec()).collect::<Vec<_>>());
-    let pairs = hungarian_sparse(&Candidates::from_rows(columns.len(), all).unwrap()).unwrap();
+    let pairs = hungarian_sparse(&ScoredColumns::from_rows(columns.len(), all).unwrap()).unwrap();
     let sparse: f64 = pairs.iter().map(|&(i, j)| r(i as usize, j as usize)).sum();
     assert!(sparse >= total - 1e-9 && pairs.iter().all(|&(i, j)| r(i as usize, j as usize) > 0.0), "{sparse} {total}");
 }

@@ -1,7 +1,7 @@
 //! How long does it take to pair off whole dictionaries?
 
 use cognate::linalg::{Matrix, Stream};
-use cognate::matching::assignment::{Candidates, Sinkhorn, hungarian, hungarian_sparse, sinkhorn};
+use cognate::matching::assignment::{ScoredColumns, Sinkhorn, hungarian, hungarian_sparse, sinkhorn};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub fn hungarian_beside_scipy(wanted: &str) {
         };
         let rows: Vec<Vec<(u32, f64)>> = (0..n).map(&mut row).collect();
         let clock = Instant::now();
-        let pairs = hungarian_sparse(&Candidates::from_rows(n as usize, rows).unwrap()).unwrap();
+        let pairs = hungarian_sparse(&ScoredColumns::from_rows(n as usize, rows).unwrap()).unwrap();
         assert!(pairs.len() > 30_000);
         println!("{}", serde_json::json!({ "part": part, "once_s": clock.elapsed().as_secs_f64(), "null_s": 0.0 }));
     }
@@ -56,7 +56,7 @@ pub fn whole_dictionaries() {
                 row.into_iter().collect()
             })
             .collect();
-        let candidates = Candidates::from_rows(latents as usize, rows).unwrap();
+        let candidates = ScoredColumns::from_rows(latents as usize, rows).unwrap();
         let clock = Instant::now();
         let pairs = hungarian_sparse(&candidates).unwrap();
         println!("sparse, {name:32} {:.2} s, {} pairs", clock.elapsed().as_secs_f64(), pairs.len());

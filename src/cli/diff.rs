@@ -146,12 +146,12 @@ fn say(out: &mut dyn Write, line: String) -> Result<()> {
 mod tests {
     use super::*;
     use crate::matching::{Direction, Significance};
-    use crate::table::{MatchRow, Pair, write_into};
+    use crate::table::{MatchRow, SitePair, write_into};
     use std::sync::Arc;
 
     fn run(dir: &Path, correlation: f64, n: u32) {
         let run = RunDir::open_or_create(dir).unwrap();
-        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let pair = Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let rows = (0..n).map(|i| MatchRow {
             pair: pair.clone(),
             source_latent: Some(i),

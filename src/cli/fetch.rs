@@ -2,7 +2,7 @@
 
 use crate::cli::progress::Console;
 use crate::error::Result;
-use crate::hub::{self, Reference, Step, Want};
+use crate::hub::{self, DownloadStep, Reference, Want};
 use crate::ids::SiteName;
 use crate::spec::DataflowSpec;
 use crate::units::human_bytes;
@@ -42,7 +42,7 @@ fn as_text(path: PathBuf) -> String {
 /// Those of [`hub::fetch`].
 pub fn fetch(path: &str, want: Want, voice: Console) -> Result<PathBuf> {
     let current: RefCell<Option<(String, ProgressBar)>> = RefCell::default();
-    let tell = |step: &Step| {
+    let tell = |step: &DownloadStep| {
         let mut current = current.borrow_mut();
         if current.as_ref().is_none_or(|(file, _)| file != step.file) {
             *current = Some((step.file.to_string(), begin(step, path, voice)));
@@ -57,7 +57,7 @@ pub fn fetch(path: &str, want: Want, voice: Console) -> Result<PathBuf> {
     hub::fetch(path, want, &tell)
 }
 
-fn begin(step: &Step, path: &str, voice: Console) -> ProgressBar {
+fn begin(step: &DownloadStep, path: &str, voice: Console) -> ProgressBar {
     let repository = Reference::parse(path).ok().flatten().map_or_else(String::new, |r| r.repository);
     if voice != Console::Terminal {
         voice.say(&format!("fetching {} of {repository}, {}", step.file, human_bytes(step.size_bytes)));

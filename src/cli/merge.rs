@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::report::Summary;
 use crate::spec::DataflowSpec;
 use crate::store::{
-    Asked, Decision, Environment, Manifest, MergedRun, RunDir, Wanted, decide, differing_parts, digest_of_text,
+    Decision, Environment, Manifest, MergedRun, RequestRecord, RunDir, Wanted, decide, differing_parts, digest_of_text,
     inspect, read_tables, write_atomic,
 };
 use crate::units::thousands;
@@ -53,7 +53,7 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let merged: Vec<MergedRun> = (parts.iter())
         .map(|p| MergedRun { run: name(p), tokens: p.manifest.rows, finished: p.manifest.is_finished() })
         .collect();
-    let asked = Asked {
+    let asked = RequestRecord {
         flow: parts[0].manifest.asked.flow.clone(),
         dataflow: digest_of_text(&text),
         max_tokens: 0,

@@ -73,7 +73,7 @@ impl Console {
 }
 
 /// Watches a run and speaks of it.
-pub struct Progress {
+pub struct RunProgress {
     voice: Console,
     bar: ProgressBar,
     done: Arc<AtomicBool>,
@@ -92,9 +92,9 @@ pub struct EventPrinter {
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-impl Progress {
+impl RunProgress {
     /// Starts to watch; `leads` is false in processes that have nothing to tell.
-    pub fn start(voice: Console, status: Arc<RunStatus>, max_tokens: u64, first_rows: u64, leads: bool) -> Progress {
+    pub fn start(voice: Console, status: Arc<RunStatus>, max_tokens: u64, first_rows: u64, leads: bool) -> RunProgress {
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
         if voice == Console::Terminal && leads {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
@@ -108,7 +108,7 @@ impl Progress {
             let (bar, done, unchanged) = (bar.clone(), done.clone(), unchanged.clone());
             std::thread::spawn(move || watch(voice, &status, max_tokens, first_rows, &bar, &done, &unchanged))
         });
-        Progress { voice, bar, done, thread, unchanged }
+        RunProgress { voice, bar, done, thread, unchanged }
     }
 
     /// The one that tells of events.

@@ -6,19 +6,19 @@ use crate::cli::fetch::fetch_all;
 use crate::cli::machine::limit;
 use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text, sample_in_words};
-use crate::cli::progress::{Console, Progress};
+use crate::cli::progress::{Console, RunProgress};
 use crate::cli::recorded::{ending, recorded_cross};
 use crate::cli::{machine, report, score};
 use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
-use crate::engine::{Cluster, Event, Job, Loaded, Meeting, Outcome, RunStatus, Stage, abort_on_panic, bound_arenas};
+use crate::engine::{Cluster, Event, Job, Loaded, Meeting, RunOutcome, RunStatus, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Plan, corpus_mark, fingerprint};
 use crate::report::{Speed, Summary};
 use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
-    Asked, Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, differing_names,
-    digest_of_text, inspect, read_tables, write_atomic,
+    Decision, Ended, Environment, Found, FoundManifest, Manifest, RequestRecord, RunDir, Wanted, decide,
+    differing_names, digest_of_text, inspect, read_tables, write_atomic,
 };
 use crate::units::thousands;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let dataflow = resume.as_ref().map_or_else(|| digest_of_text(&text), |m| m.asked.dataflow.clone());
-    let watch = Progress::start(voice, status.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
+    let watch = RunProgress::start(voice, status.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
     let teller = watch.teller();
     let job = Job {
         plan: plan.clone(),
@@ -125,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     // whoever asked for the stop, it was for all processes
     match outcome? {
-        Outcome::Stopped | Outcome::Finished if !reached_end(&run) => {
+        RunOutcome::Stopped | RunOutcome::Finished if !reached_end(&run) => {
             if leads {
                 voice.say(&format!(
                     "stopped; the state is saved, run the same command to go on ({})",
@@ -156,12 +156,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// `Request` for a path that is not UTF-8, those of reading the ends of corpus files.
-fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<Asked> {
+fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<RequestRecord> {
     let corpus_marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
     let flow = flow.to_str().ok_or_else(|| {
         Error::request(format!("the path of the dataflow file {} is not UTF-8; rename it", flow.display()))
     })?;
-    Ok(Asked { flow: flow.to_string(), dataflow, max_tokens: plan.spec.corpus.max_tokens, corpus_marks })
+    Ok(RequestRecord { flow: flow.to_string(), dataflow, max_tokens: plan.spec.corpus.max_tokens, corpus_marks })
 }
 
 /// The doctor's check in short, over what is loaded anyway.

@@ -238,7 +238,7 @@ fn bytes_under(path: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::store::Ended;
-    use crate::table::{HistoryRow, Pair, PairCounts, PairRow, SimilarityRow, write_into};
+    use crate::table::{HistoryRow, PairCounts, PairRow, SimilarityRow, SitePair, write_into};
     use serde_json::json;
     use std::sync::Arc;
 
@@ -272,7 +272,7 @@ mod tests {
 
         manifest.ended = Ended::Corpus;
         RunDir::open_or_create(dir.path()).unwrap().commit(&manifest).unwrap();
-        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let pair = Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let counts = PairCounts {
             mean_best_correlation_forward: Some(0.5),
             n_alive_source: 7,

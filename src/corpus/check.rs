@@ -3,7 +3,7 @@
 use super::fields::first_records;
 use super::files::{CorpusFile, kind_of};
 use super::frame::allowed;
-use super::options::{BosRule, CorpusOptions, Format, OnBadRecord};
+use super::options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord};
 use super::parquet::ParquetReader;
 use super::record::{FilePosition, Limits};
 use super::sniff::sniff;
@@ -17,9 +17,9 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
         let (format, wrapping) = kind_of(&file.path, options.format)?;
         sniff(file, format, wrapping)?;
         window_bytes = allowed(&file.path, wrapping)?.bytes.max(window_bytes);
-        has_fields |= matches!(format, Format::Jsonl | Format::Parquet);
+        has_fields |= matches!(format, CorpusFormat::Jsonl | CorpusFormat::Parquet);
         match (format, &options.ids) {
-            (Format::Parquet, _) => {
+            (CorpusFormat::Parquet, _) => {
                 let mut reader = ParquetReader::open(&file.path, options, FilePosition::default(), limits)?;
                 if let (Some(what), OnBadRecord::Error) = (reader.take_damage(), options.on_bad_record) {
                     return Err(Error::input(format!(
@@ -27,13 +27,13 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
                     )));
                 }
             }
-            (Format::Jsonl | Format::Text, Some(column)) => {
+            (CorpusFormat::Jsonl | CorpusFormat::Text, Some(column)) => {
                 return Err(Error::request(format!(
                     "[corpus] ids = {column:?} names a column of .parquet files, but {} is none; leave ids out to read text",
                     file.path.display()
                 )));
             }
-            (Format::Jsonl | Format::Text | Format::Bin, _) => {}
+            (CorpusFormat::Jsonl | CorpusFormat::Text | CorpusFormat::Bin, _) => {}
         }
     }
     if !has_fields && !options.labels.is_empty() {
@@ -51,35 +51,39 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
 /// # Errors
 /// `Request` naming the key and what there is; those of reading the first records.
 pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<()> {
-    let formats = files.iter().map(|f| Ok(kind_of(&f.path, options.format)?.0)).collect::<Result<Vec<Format>>>()?;
-    let any = |format: Format| formats.contains(&format);
+    let formats =
+        files.iter().map(|f| Ok(kind_of(&f.path, options.format)?.0)).collect::<Result<Vec<CorpusFormat>>>()?;
+    let any = |format: CorpusFormat| formats.contains(&format);
     let reads_ids = options.ids.is_some();
     let usual = CorpusOptions::of_files(Vec::new(), options.context_length);
     let idle = [
         (
             "text",
-            options.text != usual.text && !(any(Format::Jsonl) || any(Format::Parquet) && !reads_ids),
+            options.text != usual.text && !(any(CorpusFormat::Jsonl) || any(CorpusFormat::Parquet) && !reads_ids),
             "names the text's field, but no .jsonl or .parquet file is read as text",
         ),
         (
             "id",
-            options.id != usual.id && !(any(Format::Jsonl) || any(Format::Parquet)),
+            options.id != usual.id && !(any(CorpusFormat::Jsonl) || any(CorpusFormat::Parquet)),
             "names a field of .jsonl and .parquet files, but there is none",
         ),
         (
             "text_unit",
-            options.text_unit != usual.text_unit && !any(Format::Text),
+            options.text_unit != usual.text_unit && !any(CorpusFormat::Text),
             "is about .txt files, but there is none",
         ),
-        ("ids", reads_ids && !any(Format::Parquet), "names a column of .parquet files, but there is none"),
+        ("ids", reads_ids && !any(CorpusFormat::Parquet), "names a column of .parquet files, but there is none"),
         (
             "bin_token_bytes",
-            options.bin_token_bytes != usual.bin_token_bytes && !any(Format::Bin),
+            options.bin_token_bytes != usual.bin_token_bytes && !any(CorpusFormat::Bin),
             "is about .bin files, but there is none",
         ),
         (
             "count_special",
-            options.count_special && options.bos == BosRule::None && !options.pack && !(reads_ids || any(Format::Bin)),
+            options.count_special
+                && options.bos == BosRule::None
+                && !options.pack
+                && !(reads_ids || any(CorpusFormat::Bin)),
             "counts the special tokens that bos and pack put into texts, but bos = \"none\" and pack = false put none",
         ),
     ];
@@ -87,7 +91,7 @@ pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: 
         return Err(Error::request(format!("[corpus] {key} changes nothing here: it {why}; take it out")));
     }
     // a Parquet file without the column was refused already
-    if any(Format::Parquet) || !any(Format::Jsonl) {
+    if any(CorpusFormat::Parquet) || !any(CorpusFormat::Jsonl) {
         return Ok(());
     }
     let first = first_records(files, options, limits)?;

@@ -12,7 +12,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 /// The columns asked for, by name.
 #[derive(Clone)]
-pub(super) struct Columns {
+pub(super) struct FieldColumns {
     /// Text, or ids where `ready_made`.
     pub(super) content: String,
     pub(super) ready_made: bool,
@@ -26,17 +26,17 @@ pub(super) struct Columns {
 }
 
 /// Some decoded rows, and the next of them.
-pub(super) struct Rows {
+pub(super) struct DecodedRows {
     pub(super) content: ArrayRef,
     pub(super) id: Option<StringArray>,
     pub(super) labels: Vec<Option<StringArray>>,
     pub(super) next: usize,
 }
 
-impl Columns {
+impl FieldColumns {
     /// Those that `options` ask for.
-    pub(super) fn new(options: &CorpusOptions) -> Columns {
-        Columns {
+    pub(super) fn new(options: &CorpusOptions) -> FieldColumns {
+        FieldColumns {
             content: options.ids.clone().unwrap_or_else(|| options.text.clone()),
             ready_made: options.ids.is_some(),
             id: options.id.clone(),
@@ -108,7 +108,7 @@ impl Columns {
         wanted.filter_map(|column| schema.index_of(column).ok()).collect()
     }
 
-    pub(super) fn rows(&self, batch: &RecordBatch, named: bool) -> Result<Rows, ArrowError> {
+    pub(super) fn rows(&self, batch: &RecordBatch, named: bool) -> Result<DecodedRows, ArrowError> {
         let shown = |column: &str| -> Result<Option<StringArray>, ArrowError> {
             let values = batch.column_by_name(column).filter(|values| has_text_form(values.data_type()));
             values.map(|values| texts(values, self.uuids.iter().any(|u| u == column))).transpose()
@@ -124,7 +124,7 @@ impl Columns {
         };
         let labels = self.labels.iter().map(|l| shown(l)).collect::<Result<_, _>>()?;
         let id = if named { shown(&self.id)? } else { None };
-        Ok(Rows { content, id, labels, next: 0 })
+        Ok(DecodedRows { content, id, labels, next: 0 })
     }
 }
 

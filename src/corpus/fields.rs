@@ -4,7 +4,7 @@
 use super::files::{CorpusFile, kind_of};
 use super::jsonl::JsonlReader;
 use super::lenient::mended;
-use super::options::{CorpusOptions, Format, OnBadRecord};
+use super::options::{CorpusFormat, CorpusOptions, OnBadRecord};
 use super::record::{FilePosition, Limits, RawBody};
 use crate::error::Result;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -41,7 +41,7 @@ pub(super) fn first_records(files: &[CorpusFile], options: &CorpusOptions, limit
     let mut found = FirstRecords { has: vec![false; wanted.len()], ..FirstRecords::default() };
     let mut bytes = 0;
     for file in files {
-        let (Format::Jsonl, wrapping) = kind_of(&file.path, options.format)? else { continue };
+        let (CorpusFormat::Jsonl, wrapping) = kind_of(&file.path, options.format)? else { continue };
         let mut reader = JsonlReader::open(&file.path, wrapping, &lenient, FilePosition::default(), limits)?;
         while found.n < RECORDS && bytes < BYTES {
             let Some(raw) = reader.next()? else { break };

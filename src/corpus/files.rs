@@ -4,7 +4,7 @@
 //! path, is refused: its tokens would count twice. The kind follows from the ending, `.jsonl`, `.ndjson` or `.json`, `.txt`,
 //! `.parquet`, `.bin`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
 
-use super::options::Format;
+use super::options::CorpusFormat;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ const OTHER_WRAPPINGS: [&str; 6] = ["bz2", "xz", "lzma", "lz4", "br", "zip"];
 ///
 /// # Errors
 /// `Request` for an ending that is none of ours.
-pub(super) fn kind_of(path: &Path, said: Option<Format>) -> Result<(Format, Wrapping)> {
+pub(super) fn kind_of(path: &Path, said: Option<CorpusFormat>) -> Result<(CorpusFormat, Wrapping)> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_ascii_lowercase();
     let (stem, wrapping) = match name.rsplit_once('.') {
         Some((stem, "gz" | "gzip")) => (stem, Wrapping::Gzip),
@@ -84,10 +84,10 @@ pub(super) fn kind_of(path: &Path, said: Option<Format>) -> Result<(Format, Wrap
         )));
     }
     let by_ending = match ending {
-        Some("jsonl" | "ndjson" | "json") => Some(Format::Jsonl),
-        Some("txt") => Some(Format::Text),
-        Some("parquet") => Some(Format::Parquet),
-        Some("bin") => Some(Format::Bin),
+        Some("jsonl" | "ndjson" | "json") => Some(CorpusFormat::Jsonl),
+        Some("txt") => Some(CorpusFormat::Text),
+        Some("parquet") => Some(CorpusFormat::Parquet),
+        Some("bin") => Some(CorpusFormat::Bin),
         _ => None,
     };
     let Some(format) = said.or(by_ending) else {
@@ -98,7 +98,7 @@ pub(super) fn kind_of(path: &Path, said: Option<Format>) -> Result<(Format, Wrap
             path.display()
         )));
     };
-    if format == Format::Parquet && wrapping != Wrapping::Plain {
+    if format == CorpusFormat::Parquet && wrapping != Wrapping::Plain {
         return Err(Error::request(format!(
             "the corpus file {} is Parquet inside another compression, which cannot be read at any place; unpack it once \
              (Parquet compresses its own pages)",
@@ -112,7 +112,7 @@ pub(super) fn kind_of(path: &Path, said: Option<Format>) -> Result<(Format, Wrap
 ///
 /// # Errors
 /// `Request` naming a pattern that is malformed or matches no file, a folder, an unknown ending, or a file named twice.
-pub(super) fn list(patterns: &[String], said: Option<Format>) -> Result<Vec<CorpusFile>> {
+pub(super) fn list(patterns: &[String], said: Option<CorpusFormat>) -> Result<Vec<CorpusFile>> {
     if patterns.is_empty() {
         return Err(Error::request("[corpus] files is empty; name at least one file or pattern"));
     }
@@ -138,7 +138,7 @@ pub(super) fn list(patterns: &[String], said: Option<Format>) -> Result<Vec<Corp
 ///
 /// # Errors
 /// As [`list`], but for patterns that match nothing.
-pub(super) fn list_here(patterns: &[String], said: Option<Format>) -> Result<(Vec<CorpusFile>, Vec<String>)> {
+pub(super) fn list_here(patterns: &[String], said: Option<CorpusFormat>) -> Result<(Vec<CorpusFile>, Vec<String>)> {
     let nothing = |p: &&String| !Path::new(p).exists() && glob::glob(p).is_ok_and(|mut found| found.next().is_none());
     let missing: Vec<String> = patterns.iter().filter(nothing).cloned().collect();
     for pattern in &missing {
@@ -184,24 +184,24 @@ mod tests {
     #[test]
     fn kinds_follow_the_ending_and_unknown_ones_are_named() {
         let kind = |name: &str| kind_of(Path::new(name), None);
-        assert_eq!(kind("a/b.jsonl").unwrap(), (Format::Jsonl, Wrapping::Plain));
-        assert_eq!(kind("b.NDJSON.GZ").unwrap(), (Format::Jsonl, Wrapping::Gzip));
-        assert_eq!(kind("b.x.txt.zst").unwrap(), (Format::Text, Wrapping::Zstd));
-        assert_eq!(kind("b.bin.zst").unwrap(), (Format::Bin, Wrapping::Zstd));
-        assert_eq!(kind("b.parquet").unwrap(), (Format::Parquet, Wrapping::Plain));
-        assert_eq!(kind("c4-train.00000-of-01024.json.gz").unwrap(), (Format::Jsonl, Wrapping::Gzip));
-        assert_eq!(kind("b.JSON").unwrap(), (Format::Jsonl, Wrapping::Plain));
-        assert_eq!(kind("b.jsonl.zstd").unwrap(), (Format::Jsonl, Wrapping::Zstd));
-        assert_eq!(kind("b.txt.gzip").unwrap(), (Format::Text, Wrapping::Gzip));
+        assert_eq!(kind("a/b.jsonl").unwrap(), (CorpusFormat::Jsonl, Wrapping::Plain));
+        assert_eq!(kind("b.NDJSON.GZ").unwrap(), (CorpusFormat::Jsonl, Wrapping::Gzip));
+        assert_eq!(kind("b.x.txt.zst").unwrap(), (CorpusFormat::Text, Wrapping::Zstd));
+        assert_eq!(kind("b.bin.zst").unwrap(), (CorpusFormat::Bin, Wrapping::Zstd));
+        assert_eq!(kind("b.parquet").unwrap(), (CorpusFormat::Parquet, Wrapping::Plain));
+        assert_eq!(kind("c4-train.00000-of-01024.json.gz").unwrap(), (CorpusFormat::Jsonl, Wrapping::Gzip));
+        assert_eq!(kind("b.JSON").unwrap(), (CorpusFormat::Jsonl, Wrapping::Plain));
+        assert_eq!(kind("b.jsonl.zstd").unwrap(), (CorpusFormat::Jsonl, Wrapping::Zstd));
+        assert_eq!(kind("b.txt.gzip").unwrap(), (CorpusFormat::Text, Wrapping::Gzip));
         // said is said, whatever the ending
         let said = |name: &str, format| kind_of(Path::new(name), Some(format));
-        assert_eq!(said("part-0001", Format::Jsonl).unwrap(), (Format::Jsonl, Wrapping::Plain));
-        assert_eq!(said("b.txt.gz", Format::Jsonl).unwrap(), (Format::Jsonl, Wrapping::Gzip));
-        assert!(said("b.gz", Format::Parquet).is_err());
+        assert_eq!(said("part-0001", CorpusFormat::Jsonl).unwrap(), (CorpusFormat::Jsonl, Wrapping::Plain));
+        assert_eq!(said("b.txt.gz", CorpusFormat::Jsonl).unwrap(), (CorpusFormat::Jsonl, Wrapping::Gzip));
+        assert!(said("b.gz", CorpusFormat::Parquet).is_err());
         for other in ["b.jsonl.bz2", "b.txt.xz"] {
             let error = kind(other).unwrap_err().to_string();
             assert!(error.contains(other) && error.contains("compress it anew with zstd"), "{error}");
-            assert!(said(other, Format::Text).is_err());
+            assert!(said(other, CorpusFormat::Text).is_err());
         }
         for bad in ["b.csv", "jsonl", "b.gz", "b.parquet.zst", "b"] {
             let error = kind(bad).unwrap_err();

@@ -56,7 +56,7 @@ pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
 pub use facts::{CorpusFacts, Progress, tokenizing_bytes};
 pub use files::CorpusFile;
-pub use options::{BosRule, CorpusOptions, Format, OnBadRecord, Remainder, TextUnit};
+pub use options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, TextUnit};
 pub use sample::Sample;
 pub use stream::Corpus;
 pub use tokenizer::{Encoded, Tokenizer};

@@ -13,7 +13,7 @@ pub struct CorpusOptions {
     pub files: Vec<String>,
     /// What the files are, whatever their endings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<Format>,
+    pub format: Option<CorpusFormat>,
     /// Which documents are read; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
@@ -94,7 +94,7 @@ impl CorpusOptions {
 /// What is inside a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub enum CorpusFormat {
     /// One JSON record a line.
     Jsonl,
     /// Plain text.

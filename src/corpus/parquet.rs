@@ -4,7 +4,7 @@
 //! Reading from a row on passes over the pages before it in its row group alone. Damage, a type and a compression that are not
 //! read are three things: rows that cannot be decoded are lost one page at a time and counted, the others refuse the file.
 
-use super::columns::{Columns, Rows, ids_at, text_at};
+use super::columns::{DecodedRows, FieldColumns, ids_at, text_at};
 use super::options::CorpusOptions;
 use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
 use crate::error::{Error, Result, caught};
@@ -51,12 +51,12 @@ impl Fault {
 pub(super) struct ParquetReader {
     name: String,
     path: std::path::PathBuf,
-    columns: Columns,
+    columns: FieldColumns,
     limits: Limits,
     place: FilePosition,
     meta: Option<ArrowReaderMetadata>,
     group: Option<ParquetRecordBatchReader>,
-    rows: Option<Rows>,
+    rows: Option<DecodedRows>,
     /// What was wrong with the file itself.
     bad: Option<String>,
 }
@@ -74,7 +74,7 @@ impl ParquetReader {
         limits: Limits,
     ) -> Result<ParquetReader> {
         let file = File::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
-        let mut columns = Columns::new(options);
+        let mut columns = FieldColumns::new(options);
         let name = path.display().to_string();
         let (meta, bad) = match ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) {
             Ok(meta) => (Some(meta), None),
@@ -153,7 +153,7 @@ impl ParquetReader {
     }
 
     /// Decodes the next rows of the row group, from row `first` of it on; `None` at its end. `named`: with their names.
-    fn decode(&mut self, meta: &ArrowReaderMetadata, first: u64, named: bool) -> Result<Option<Rows>, Fault> {
+    fn decode(&mut self, meta: &ArrowReaderMetadata, first: u64, named: bool) -> Result<Option<DecodedRows>, Fault> {
         let group = self.group.take();
         // a damaged length inside a page makes the library panic, which is damage too
         let decoded = caught(|| self.decoded(meta, group, first, named));
@@ -169,7 +169,7 @@ impl ParquetReader {
         group: Option<ParquetRecordBatchReader>,
         first: u64,
         named: bool,
-    ) -> Result<(ParquetRecordBatchReader, Option<Rows>), Fault> {
+    ) -> Result<(ParquetRecordBatchReader, Option<DecodedRows>), Fault> {
         let mut reader = match group {
             Some(reader) => reader,
             None => {
@@ -190,7 +190,7 @@ impl ParquetReader {
             Some(Ok(batch)) => {
                 // what has no text form was refused on opening
                 let rows = self.columns.rows(&batch, named).map_err(|e| Fault::Unsupported(e.to_string()))?;
-                Ok((reader, Some(Rows { next: self.place.skip.saturating_sub(first) as usize, ..rows })))
+                Ok((reader, Some(DecodedRows { next: self.place.skip.saturating_sub(first) as usize, ..rows })))
             }
         }
     }
@@ -293,7 +293,7 @@ impl ParquetReader {
 }
 
 /// Refuses columns whose compression is not read.
-fn check_codecs(name: &str, columns: &Columns, meta: &ArrowReaderMetadata) -> Result<()> {
+fn check_codecs(name: &str, columns: &FieldColumns, meta: &ArrowReaderMetadata) -> Result<()> {
     let wanted = columns.roots(meta.schema(), true);
     let mask = ProjectionMask::roots(meta.parquet_schema(), wanted);
     for (k, group) in meta.metadata().row_groups().iter().enumerate() {

@@ -53,7 +53,7 @@ impl Piece {
 
 /// What a record is parsed by.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct ParseOptions<'a> {
     /// Name of its file, and its key.
     pub(super) name: &'a str,
     pub(super) key: u64,
@@ -62,7 +62,7 @@ pub(super) struct Asked<'a> {
     pub(super) limits: &'a Limits,
 }
 
-impl Asked<'_> {
+impl ParseOptions<'_> {
     /// Whether a record gives nothing, so that it need not be tokenized: its one document is not of the sample.
     fn leaves_out(&self, record: u64, text: &str) -> bool {
         let Some(sample) = self.options.sample else { return false };
@@ -72,8 +72,8 @@ impl Asked<'_> {
 }
 
 /// Parses and tokenizes one record.
-pub(super) fn parse(raw: Raw, asked: &Asked<'_>) -> Unit {
-    let Asked { name, key, options, tokenizer, limits } = *asked;
+pub(super) fn parse(raw: Raw, asked: &ParseOptions<'_>) -> Unit {
+    let ParseOptions { name, key, options, tokenizer, limits } = *asked;
     let record = match &raw.body {
         RawBody::Json { line, number } => Some(json(line, name, *number, options)),
         _ => None,
@@ -142,7 +142,7 @@ pub(super) fn parse(raw: Raw, asked: &Asked<'_>) -> Unit {
 }
 
 /// A whole text, tokenized in pieces where it is long.
-fn whole(opening: Opening, text: &str, record: u64, asked: &Asked<'_>) -> Result<Piece, String> {
+fn whole(opening: Opening, text: &str, record: u64, asked: &ParseOptions<'_>) -> Result<Piece, String> {
     let Limits { piece_bytes, margin_bytes, .. } = *asked.limits;
     let (mut ids, mut split) = (Vec::new(), false);
     if asked.leaves_out(record, text) {
@@ -161,7 +161,12 @@ fn whole(opening: Opening, text: &str, record: u64, asked: &Asked<'_>) -> Result
 }
 
 /// A piece of a text, tokenized with its margins.
-fn one_piece(piece: &Windowed<'_>, opening: Option<Opening>, closes: bool, asked: &Asked<'_>) -> Result<Piece, String> {
+fn one_piece(
+    piece: &Windowed<'_>,
+    opening: Option<Opening>,
+    closes: bool,
+    asked: &ParseOptions<'_>,
+) -> Result<Piece, String> {
     let (ids, agrees) = ids_of(piece, asked.limits.margin_bytes, asked.tokenizer).map_err(|e| e.to_string())?;
     Ok(Piece { split: !agrees, ..Piece::text(opening, ids, closes) })
 }

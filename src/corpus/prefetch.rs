@@ -6,7 +6,7 @@
 
 use super::files::CorpusFile;
 use super::options::CorpusOptions;
-use super::parse::{Asked, Unit, parse};
+use super::parse::{ParseOptions, Unit, parse};
 use super::reader::Reader;
 use super::record::{FilePosition, Limits, Raw};
 use super::tokenizer::Tokenizer;
@@ -101,7 +101,7 @@ impl Ahead {
             .into_par_iter()
             .map(|(file, key, raw)| {
                 let name = files[file].path.display().to_string();
-                (file, parse(raw, &Asked { name: &name, key, options, tokenizer, limits }))
+                (file, parse(raw, &ParseOptions { name: &name, key, options, tokenizer, limits }))
             })
             .collect();
         self.queue.extend(parsed.into_iter().map(Ok));

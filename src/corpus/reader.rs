@@ -3,7 +3,7 @@
 use super::bin::BinReader;
 use super::files::kind_of;
 use super::jsonl::JsonlReader;
-use super::options::{CorpusOptions, Format};
+use super::options::{CorpusFormat, CorpusOptions};
 use super::parquet::ParquetReader;
 use super::record::{FilePosition, Limits, Raw};
 use super::text::TextReader;
@@ -32,10 +32,10 @@ impl Reader {
     ) -> Result<Reader> {
         let (format, wrapping) = kind_of(path, options.format)?;
         Ok(match format {
-            Format::Jsonl => Reader::Jsonl(Box::new(JsonlReader::open(path, wrapping, options, place, limits)?)),
-            Format::Text => Reader::Text(TextReader::open(path, wrapping, options.text_unit, place, limits)?),
-            Format::Parquet => Reader::Parquet(Box::new(ParquetReader::open(path, options, place, limits)?)),
-            Format::Bin => {
+            CorpusFormat::Jsonl => Reader::Jsonl(Box::new(JsonlReader::open(path, wrapping, options, place, limits)?)),
+            CorpusFormat::Text => Reader::Text(TextReader::open(path, wrapping, options.text_unit, place, limits)?),
+            CorpusFormat::Parquet => Reader::Parquet(Box::new(ParquetReader::open(path, options, place, limits)?)),
+            CorpusFormat::Bin => {
                 let (width, n_labels) = (options.bin_token_bytes, options.labels.len());
                 Reader::Bin(BinReader::open(path, wrapping, width, eos, n_labels, place, limits)?)
             }

@@ -3,7 +3,7 @@
 
 use super::bytes::{BytePlace, ByteStream};
 use super::files::{CorpusFile, Wrapping};
-use super::options::Format;
+use super::options::CorpusFormat;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use std::fs::File;
@@ -29,13 +29,13 @@ const BEGINNINGS: [(&[u8], &str); 9] = [
 ///
 /// # Errors
 /// `Input` naming what the file is and what to do; those of reading.
-pub(super) fn sniff(file: &CorpusFile, format: Format, wrapping: Wrapping) -> Result<()> {
+pub(super) fn sniff(file: &CorpusFile, format: CorpusFormat, wrapping: Wrapping) -> Result<()> {
     let path = &file.path;
     let told = |e: std::io::Error| Error::io("read the corpus file", path, &e);
     let mut raw = Vec::new();
     File::open(path).and_then(|f| f.take(HEAD).read_to_end(&mut raw)).map_err(told)?;
     refuse_pointer(path, &raw).map_err(|e| e.within("read the corpus"))?;
-    if !matches!(format, Format::Jsonl | Format::Text) {
+    if !matches!(format, CorpusFormat::Jsonl | CorpusFormat::Text) {
         return Ok(());
     }
     let mut head = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn sniff(file: &CorpusFile, format: Format, wrapping: Wrapping) -> Re
 }
 
 /// What the bytes are that were taken for text, and what to do.
-fn mistaken(head: &[u8], format: Format, wrapping: Wrapping, name: &str) -> Option<String> {
+fn mistaken(head: &[u8], format: CorpusFormat, wrapping: Wrapping, name: &str) -> Option<String> {
     if let Some(encoding) = encoding_of(head) {
         return Some(format!(
             "{encoding}, expected UTF-8; iconv -f {encoding} -t UTF-8 FILE > NEW writes it so{}",
@@ -62,7 +62,7 @@ fn mistaken(head: &[u8], format: Format, wrapping: Wrapping, name: &str) -> Opti
         return Some(what.to_string());
     }
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-    if format == Format::Jsonl && text.trim_ascii_start().first() == Some(&b'[') {
+    if format == CorpusFormat::Jsonl && text.trim_ascii_start().first() == Some(&b'[') {
         let unpacked = match wrapping {
             Wrapping::Plain => format!("jq -c '.[]' {name}"),
             Wrapping::Gzip => format!("gzip -dc {name} | jq -c '.[]'"),

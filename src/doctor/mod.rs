@@ -12,7 +12,7 @@
 mod trial;
 mod verdict;
 
-pub use verdict::{CLEARLY_BELOW, CLEARLY_LOWER_BY, Diagnosis, EXPLAINS, Reading, Verdict, rounded};
+pub use verdict::{CLEARLY_BELOW, CLEARLY_LOWER_BY, Configuration, Diagnosis, EXPLAINS, Verdict, rounded};
 
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
@@ -115,7 +115,7 @@ fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> 
     let places = plan.places(space);
     let Some(&(input, target)) = places.first() else { return Ok(diagnosis) };
     let own = planned.scale();
-    let declared = Reading {
+    let declared = Configuration {
         hookpoint: input,
         subtract_b_dec: sae.subtracts_bias(),
         scale: own,
@@ -129,23 +129,23 @@ fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> 
     let trial = Trial::over(sae, 1.0, x, y)?;
     diagnosis.n_tokens = trial.n();
     let declared = trial.reading(declared);
-    let changed = Reading { declared: false, ..declared.clone() };
+    let changed = Configuration { declared: false, ..declared.clone() };
     let fvu = declared.fvu;
     diagnosis.readings.push(declared);
 
     for &(hookpoint, target) in &places[1..] {
         let trial = Trial::over(sae, 1.0, &held[&hookpoint], &held[&target])?;
-        diagnosis.readings.push(trial.reading(Reading { hookpoint, ..changed.clone() }));
+        diagnosis.readings.push(trial.reading(Configuration { hookpoint, ..changed.clone() }));
     }
     let subtract_b_dec = !changed.subtract_b_dec;
     if let Some(other) = sae.with_bias_subtracted(subtract_b_dec) {
         let trial = Trial::over(&other, 1.0, x, y)?;
-        diagnosis.readings.push(trial.reading(Reading { subtract_b_dec, ..changed.clone() }));
+        diagnosis.readings.push(trial.reading(Configuration { subtract_b_dec, ..changed.clone() }));
     }
     if model.shape.layer_norm && is_written(input) && !sae.takes_mean_off() || changed.center {
         let center = !changed.center;
         let trial = Trial::over(&sae.centered(center), 1.0, x, y)?;
-        diagnosis.readings.push(trial.reading(Reading { center, ..changed.clone() }));
+        diagnosis.readings.push(trial.reading(Configuration { center, ..changed.clone() }));
     }
     if !sae.normalises() {
         let mut scales = vec![planned.registered_scale, estimated_scale(x, changed.center), Some(1.0)];
@@ -158,7 +158,7 @@ fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> 
                 tried.push(scale);
                 // what overflows is no reading
                 if let Ok(trial) = Trial::over(sae, scale / own, x, y) {
-                    diagnosis.readings.push(trial.reading(Reading { scale, ..changed.clone() }));
+                    diagnosis.readings.push(trial.reading(Configuration { scale, ..changed.clone() }));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! How well does one way of reading reconstruct? Sums over rows, in f64.
 
-use super::verdict::Reading;
+use super::verdict::Configuration;
 use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::sae::{Encode, LatentBatch, Sae};
@@ -54,8 +54,8 @@ impl Trial {
     }
 
     /// `like` with what was found.
-    pub fn reading(&self, like: Reading) -> Reading {
-        Reading {
+    pub fn reading(&self, like: Configuration) -> Configuration {
+        Configuration {
             fvu: self.fvu(),
             l0: self.entries as f64 / self.n.max(1) as f64,
             dead_share: self.fired.iter().filter(|f| !**f).count() as f64 / self.fired.len().max(1) as f64,

@@ -14,7 +14,7 @@ pub const EXPLAINS: f64 = 0.7;
 
 /// What one way of reading an SAE gives.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reading {
+pub struct Configuration {
     /// Where the input is taken.
     pub hookpoint: Hookpoint,
     /// Whether the decoder bias is taken from the input.
@@ -48,7 +48,7 @@ pub struct Diagnosis {
     /// What its own files contradict, a sentence each.
     pub contradictions: Vec<String>,
     /// The declared reading first, then one change at a time; empty where it cannot be told what is predicted.
-    pub readings: Vec<Reading>,
+    pub readings: Vec<Configuration>,
 }
 
 fn as_text<S: serde::Serializer>(site: &Site, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -67,7 +67,7 @@ pub enum Verdict<'a> {
     /// The same, but it explains little: an FVU above [`EXPLAINS`].
     ExplainsLittle,
     /// Another reading is clearly better.
-    Better(&'a Reading),
+    Better(&'a Configuration),
     /// It reconstructs no better than the mean: an FVU of 1 or more.
     WorseThanMean,
     /// The same over random weights, as a control has it.
@@ -76,16 +76,16 @@ pub enum Verdict<'a> {
 
 impl Diagnosis {
     /// The reading that the dataflow file declares; `None` where nothing could be checked.
-    pub fn declared(&self) -> Option<&Reading> {
+    pub fn declared(&self) -> Option<&Configuration> {
         self.readings.iter().find(|r| r.declared)
     }
 
     /// The reading that is clearly better than the declared one: the lowest FVU, the first of equals, when it is below
     /// [`CLEARLY_BELOW`] of the declared FVU, lower by at least [`CLEARLY_LOWER_BY`], and at most [`EXPLAINS`].
-    pub fn better(&self) -> Option<&Reading> {
+    pub fn better(&self) -> Option<&Configuration> {
         let declared = self.declared()?;
         let fvu = declared.fvu?;
-        let counts = |r: &&Reading| r.scale == declared.scale || fvu > EXPLAINS;
+        let counts = |r: &&Configuration| r.scale == declared.scale || fvu > EXPLAINS;
         let best = (self.readings.iter().filter(counts).filter_map(|r| Some((r, r.fvu?))))
             .reduce(|best, next| if next.1 < best.1 { next } else { best })?;
         let clearly = best.1 < CLEARLY_BELOW * fvu && fvu - best.1 >= CLEARLY_LOWER_BY;
@@ -121,7 +121,7 @@ impl Diagnosis {
 
     /// The verdict in words, without the SAE's name; what to write where there is something to write.
     pub fn in_words(&self) -> String {
-        let fvu = |r: Option<&Reading>| r.and_then(|r| r.fvu).map_or("-".into(), |f| format!("{f:.3}"));
+        let fvu = |r: Option<&Configuration>| r.and_then(|r| r.fvu).map_or("-".into(), |f| format!("{f:.3}"));
         let declared = fvu(self.declared());
         match self.verdict() {
             Verdict::NotChecked => "not checked: it is not known what this transcoder predicts".into(),
@@ -146,7 +146,7 @@ impl Diagnosis {
     }
 
     /// How a reading differs from the declared one, and what to write for it.
-    fn change(&self, other: &Reading) -> (String, String) {
+    fn change(&self, other: &Configuration) -> (String, String) {
         let declared = self.declared().expect("a better reading is better than the declared one");
         let mut keys = Vec::new();
         if other.subtract_b_dec != declared.subtract_b_dec {

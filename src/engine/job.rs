@@ -6,7 +6,7 @@ use crate::engine::encode::Loaded;
 use crate::engine::event::Observer;
 use crate::engine::status::RunStatus;
 use crate::plan::Plan;
-use crate::store::{Asked, Manifest, RunDir};
+use crate::store::{Manifest, RequestRecord, RunDir};
 use std::sync::Arc;
 
 /// Everything a run needs.
@@ -30,12 +30,12 @@ pub struct Job {
     /// Called with every event.
     pub observer: Observer,
     /// What was asked, for the manifest.
-    pub asked: Asked,
+    pub asked: RequestRecord,
 }
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The corpus was read to its end, or the stop rule was met.
     Finished,
     /// A stop was asked for; the run can be resumed.

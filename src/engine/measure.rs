@@ -5,7 +5,7 @@ use crate::engine::encode::{Loaded, encode_batch};
 use crate::engine::fold::Fold;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
-use crate::linalg::panels::{Finish, Panels, Rows, multiply};
+use crate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use crate::matching::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::plan::Plan;
 use rayon::prelude::*;
@@ -40,7 +40,7 @@ pub fn measure_choice(plan: &Plan) -> f64 {
     }
     let (m, n, width) = (PRODUCT_ROWS, PRODUCT_COLUMNS, plan.spec.compare.width);
     let panels = Panels::from_transposed(&vec![0.5f32; n * width], n, width);
-    let mut rows = Rows::default();
+    let mut rows = PackedRows::default();
     rows.pack(&vec![0.5f32; m * width], m, width);
     let products = 2 * rayon::current_num_threads();
     let start = Instant::now();

@@ -10,7 +10,7 @@ use crate::engine::results::{Due, Publisher, scanned_views};
 use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::plan::Plan;
-use crate::store::{Asked, Manifest, MergedRun, RunDir};
+use crate::store::{Manifest, MergedRun, RequestRecord, RunDir};
 use std::sync::Arc;
 
 /// A run to be added.
@@ -31,7 +31,7 @@ pub fn merge(
     loaded: Loaded,
     parts: &[Part],
     out: &Arc<RunDir>,
-    asked: Asked,
+    asked: RequestRecord,
     runs: Vec<MergedRun>,
 ) -> Result<()> {
     let mut fold = Fold::new(plan.clone(), 0, 1);

@@ -25,7 +25,7 @@ pub struct Control {
     /// The snapshot to take.
     pub snapshot: Option<Snapshot>,
     /// The checkpoint to take.
-    pub checkpoint: Option<Checkpoint>,
+    pub checkpoint: Option<CheckpointDue>,
     /// What comes after it.
     pub next: Next,
 }
@@ -50,7 +50,7 @@ pub struct Snapshot {
 
 /// A checkpoint that is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
+pub struct CheckpointDue {
     /// Where the corpus stands, as JSON.
     pub cursor: String,
     /// The second pass, from the end of the first on.
@@ -84,14 +84,14 @@ impl Control {
 
 /// A batch on its way to its forward.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Work {
+pub struct PendingBatch {
     pub control: Control,
     pub tokens: Arc<TokenBatch>,
 }
 
 /// What a batch gave, for one worker (`to`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Encoded {
+pub struct EncodedPart {
     pub to: u64,
     pub control: Control,
     pub batch: Arc<EncodedBatch>,

@@ -30,7 +30,7 @@ pub use allocator::bound_arenas;
 pub use dataflow::{Cluster, Meeting, abort_on_panic};
 pub use encode::Loaded;
 pub use event::{Event, Observer, SnapshotFacts};
-pub use job::{Job, Outcome};
+pub use job::{Job, RunOutcome};
 pub use measure::{measure_batch, measure_choice};
 pub use merge::{Part, merge};
 pub use score::{remake, score};
@@ -41,12 +41,12 @@ pub use status::{RunStatus, Stage};
 ///
 /// # Errors
 /// The first failure of any worker of this process; the run then stands at its last checkpoint.
-pub fn run(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<Outcome> {
+pub fn run(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<RunOutcome> {
     let status = job.status.clone();
     dataflow::execute(job, meeting, corpus)?;
     match status.error() {
         Some(error) => Err(error),
-        None if status.stop_requested() => Ok(Outcome::Stopped),
-        None => Ok(Outcome::Finished),
+        None if status.stop_requested() => Ok(RunOutcome::Stopped),
+        None => Ok(RunOutcome::Finished),
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::plan::{Plan, fingerprint};
 use crate::sae::Sae;
 use crate::spec::NullAt;
-use crate::store::{Manifest, Origin, RunDir, SetRecord};
+use crate::store::{Manifest, RunDir, SetRecord, SumsOrigin};
 use crate::table::{PairRow, SimilarityRow};
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due>
     let mut fold = Fold::new(plan.clone(), 0, 1);
     checkpoint::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
     // a merge keeps what all its parts count, and chooses its candidates from there
-    let of_merge = matches!(manifest.origin, Origin::Merged(_));
+    let of_merge = matches!(manifest.origin, SumsOrigin::Merged(_));
     let (changes, notes) = fold.snapshot(of_merge);
     let mut due = Due { deltas: scanned_views(changes, plan), ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));

@@ -4,7 +4,7 @@
 //! asynchronous runtime and 160 packages more.
 
 use super::cache::{CHECKPOINT, CHECKPOINTS, OLDER, command, is_sae_weights, names_a_file, shards};
-use super::{Hub, Reference, Step, Tell, Want, split_names};
+use super::{DownloadStep, Hub, Reference, Tell, Want, split_names};
 use crate::error::{Error, Result};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -173,7 +173,7 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn say(&self) {
-        (self.tell)(&Step { file: self.file, size_bytes: self.size_bytes, done_bytes: self.done_bytes });
+        (self.tell)(&DownloadStep { file: self.file, size_bytes: self.size_bytes, done_bytes: self.done_bytes });
     }
 }
 

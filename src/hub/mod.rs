@@ -24,7 +24,7 @@ pub use cache::{CHECKPOINTS, Hub};
 pub use pointer::{POINTER_BYTES, refuse_pointer};
 pub use reference::Reference;
 pub use split::split_names;
-pub use want::{Step, Tell, Want};
+pub use want::{DownloadStep, Tell, Want};
 
 use crate::error::Result;
 use std::path::PathBuf;

@@ -223,7 +223,8 @@ fn what_the_cache_lacks_is_downloaded_once_and_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let hub = Hub { offline: false, endpoint: Some(endpoint), ..hub(dir.path()) };
     let steps = Mutex::new(Vec::new());
-    let tell = |step: &Step| steps.lock().unwrap().push((step.file.to_string(), step.done_bytes, step.size_bytes));
+    let tell =
+        |step: &DownloadStep| steps.lock().unwrap().push((step.file.to_string(), step.done_bytes, step.size_bytes));
     let taken = || {
         let mut asked = asked.lock().unwrap();
         asked.sort();

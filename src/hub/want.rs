@@ -15,7 +15,7 @@ pub enum Want {
 
 /// Part of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step<'a> {
+pub struct DownloadStep<'a> {
     /// The file, as the repository names it.
     pub file: &'a str,
     /// Its size.
@@ -25,4 +25,4 @@ pub struct Step<'a> {
 }
 
 /// Hears of every step.
-pub type Tell<'a> = &'a dyn Fn(&Step);
+pub type Tell<'a> = &'a dyn Fn(&DownloadStep);

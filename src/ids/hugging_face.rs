@@ -5,7 +5,7 @@
 
 use super::place::*;
 
-const fn m(path: &'static str, input: Place, output: Place) -> Module {
+const fn m(path: &'static str, input: PlaceOf, output: PlaceOf) -> Module {
     Module { path, input, output }
 }
 

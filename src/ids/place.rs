@@ -49,7 +49,7 @@ pub(super) struct Family {
 
 /// What a module is called with, or what it gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum ModuleSide {
     Input,
     Output,
 }
@@ -58,15 +58,15 @@ pub(super) enum Side {
 pub(super) struct Module {
     /// Behind the block's path, or behind the root.
     pub path: &'static str,
-    pub input: Place,
-    pub output: Place,
+    pub input: PlaceOf,
+    pub output: PlaceOf,
 }
 
 impl Module {
-    pub fn at(&self, side: Side) -> Place {
+    pub fn at(&self, side: ModuleSide) -> PlaceOf {
         match side {
-            Side::Input => self.input,
-            Side::Output => self.output,
+            ModuleSide::Input => self.input,
+            ModuleSide::Output => self.output,
         }
     }
 }
@@ -84,21 +84,21 @@ pub(super) struct Modules {
 }
 
 /// Why a family has not got a place.
-pub(super) type Reason = &'static str;
+pub(super) type NoPlace = &'static str;
 
-const NO_GATE: Reason = "its MLP has no gate";
-const NO_POST_NORMS: Reason = "it has no norms after attention and MLP";
-const NO_MIDDLE: Reason = "its blocks have no stream between attention and MLP before a norm";
-const NO_SUCH_NORM: Reason = "its blocks have no such norm";
+const NO_GATE: NoPlace = "its MLP has no gate";
+const NO_POST_NORMS: NoPlace = "it has no norms after attention and MLP";
+const NO_MIDDLE: NoPlace = "its blocks have no stream between attention and MLP before a norm";
+const NO_SUCH_NORM: NoPlace = "its blocks have no such norm";
 /// A tensor that this program does not read.
-const NOT_READ: Reason = "that tensor is not read";
+const NOT_READ: NoPlace = "that tensor is not read";
 
 /// The place of block l that a name means in a family.
-pub(super) type Place = fn(&Family, usize) -> Result<Hookpoint, Reason>;
+pub(super) type PlaceOf = fn(&Family, usize) -> Result<Hookpoint, NoPlace>;
 
 macro_rules! places {
     ($($name:ident $place:ident)*) => {$(
-        pub(super) fn $name(_: &Family, l: usize) -> Result<Hookpoint, Reason> {
+        pub(super) fn $name(_: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
             Ok($place(l))
         }
     )*};
@@ -119,71 +119,71 @@ places! {
     resid_post ResidPost
 }
 
-pub(super) fn not_read(_: &Family, _: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn not_read(_: &Family, _: usize) -> Result<Hookpoint, NoPlace> {
     Err(NOT_READ)
 }
 
-pub(super) fn mlp_up(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_up(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.gated { Ok(MlpUp(l)) } else { Err(NO_GATE) }
 }
 
-pub(super) fn mlp_gate(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_gate(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.gated { Ok(MlpPre(l)) } else { Err(NO_GATE) }
 }
 
-pub(super) fn mlp_gate_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_gate_in(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.gated { Ok(MlpIn(l)) } else { Err(NO_GATE) }
 }
 
-pub(super) fn mlp_gate_act(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_gate_act(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.gated { Ok(MlpGateAct(l)) } else { Err(NO_GATE) }
 }
 
 /// What the layer that TransformerLens calls `mlp.in` gives: the up projection.
-pub(super) fn mlp_first(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_first(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     Ok(if family.gated { MlpUp(l) } else { MlpPre(l) })
 }
 
-pub(super) fn resid_mid(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn resid_mid(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.block.has_resid_mid() { Ok(ResidMid(l)) } else { Err(NO_MIDDLE) }
 }
 
 /// The stream that the MLP's part of a block begins from.
-pub(super) fn mlp_stream(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_stream(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     match family.block {
         Parallel | ParallelShared => Ok(ResidPre(l)),
         _ => resid_mid(family, l),
     }
 }
 
-pub(super) fn attn_out_normed(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn attn_out_normed(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.block.has_post_norms() { Ok(AttnOutNormed(l)) } else { Err(NO_POST_NORMS) }
 }
 
-pub(super) fn mlp_out_normed(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_out_normed(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.block.has_post_norms() { Ok(MlpOutNormed(l)) } else { Err(NO_POST_NORMS) }
 }
 
 /// The output of `attn_out` or of its post-norm that has one.
-pub(super) fn attn_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn attn_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.block.has_post_norms() { Ok(AttnOut(l)) } else { Err(NO_POST_NORMS) }
 }
 
-pub(super) fn mlp_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_out_before_norm(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     if family.block.has_post_norms() { Ok(MlpOut(l)) } else { Err(NO_POST_NORMS) }
 }
 
 /// What attention adds to the stream.
-pub(super) fn attn_added(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn attn_added(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     Ok(if family.block.has_post_norms() { AttnOutNormed(l) } else { AttnOut(l) })
 }
 
 /// What the MLP adds to the stream.
-pub(super) fn mlp_added(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn mlp_added(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     Ok(if family.block.has_post_norms() { MlpOutNormed(l) } else { MlpOut(l) })
 }
 
-pub(super) fn first_norm_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn first_norm_in(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     match family.block {
         PostNorms => Err(NO_SUCH_NORM),
         After => Err(NO_MIDDLE),
@@ -191,7 +191,7 @@ pub(super) fn first_norm_in(family: &Family, l: usize) -> Result<Hookpoint, Reas
     }
 }
 
-pub(super) fn first_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn first_norm_out(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     match family.block {
         PostNorms => Err(NO_SUCH_NORM),
         After => Ok(MlpIn(l)),
@@ -199,14 +199,14 @@ pub(super) fn first_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Rea
     }
 }
 
-pub(super) fn second_norm_in(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn second_norm_in(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     match family.block {
         PostNorms | ParallelShared => Err(NO_SUCH_NORM),
         _ => mlp_stream(family, l),
     }
 }
 
-pub(super) fn second_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn second_norm_out(family: &Family, l: usize) -> Result<Hookpoint, NoPlace> {
     match family.block {
         PostNorms | ParallelShared => Err(NO_SUCH_NORM),
         After => Ok(ResidPost(l)),
@@ -215,14 +215,14 @@ pub(super) fn second_norm_out(family: &Family, l: usize) -> Result<Hookpoint, Re
 }
 
 /// The token's row alone.
-pub(super) fn token_embed(family: &Family, _: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn token_embed(family: &Family, _: usize) -> Result<Hookpoint, NoPlace> {
     Ok(if family.positions { TokenEmbed } else { Embed })
 }
 
-pub(super) fn embed(_: &Family, _: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn embed(_: &Family, _: usize) -> Result<Hookpoint, NoPlace> {
     Ok(Embed)
 }
 
-pub(super) fn final_norm(family: &Family, _: usize) -> Result<Hookpoint, Reason> {
+pub(super) fn final_norm(family: &Family, _: usize) -> Result<Hookpoint, NoPlace> {
     if family.block == After { Err("it has no final norm") } else { Ok(FinalNorm) }
 }

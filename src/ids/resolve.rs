@@ -3,7 +3,7 @@
 use super::Hookpoint;
 use super::family::FAMILIES;
 use super::hookpoint::block_number;
-use super::place::{Family, Module, Place, Reason, Side};
+use super::place::{Family, Module, ModuleSide, NoPlace, PlaceOf};
 use super::transformer_lens::{self, Name};
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -14,7 +14,7 @@ enum Meaning {
     /// One place.
     Place(Hookpoint),
     /// A name that the family's library has, but no place here.
-    Missing(Reason),
+    Missing(NoPlace),
     /// A name whose meaning changed; the place that lies after the norm's weight, where there is one.
     Changed(Option<Hookpoint>),
     /// Not a name of the family.
@@ -114,7 +114,7 @@ pub struct LibraryNames {
 pub fn library_names(place: Hookpoint, family: &str) -> LibraryNames {
     let Some(family) = known_family(family) else { return LibraryNames::default() };
     let l = place.layer();
-    let means = |named: Place| named(family, l.unwrap_or(0)) == Ok(place);
+    let means = |named: PlaceOf| named(family, l.unwrap_or(0)) == Ok(place);
     let (names, before) = match l {
         Some(l) => (transformer_lens::IN_BLOCK, format!("blocks.{l}.")),
         None => (transformer_lens::ALONE, String::new()),
@@ -128,7 +128,7 @@ pub fn library_names(place: Hookpoint, family: &str) -> LibraryNames {
         Some(_) => modules.in_block.iter().copied().flatten().collect(),
         None => modules.alone.iter().collect(),
     };
-    let module = [(Side::Output, "output"), (Side::Input, "input")].into_iter().find_map(|(side, word)| {
+    let module = [(ModuleSide::Output, "output"), (ModuleSide::Input, "input")].into_iter().find_map(|(side, word)| {
         let module = of_block.iter().find(|m| means(m.at(side)))?;
         let path = match l {
             Some(l) => format!("{root}{}.{l}.{}", modules.blocks, module.path),
@@ -156,7 +156,7 @@ fn meaning(text: &str, family: &Family) -> Meaning {
     }
 }
 
-fn at(place: Place, family: &Family, l: usize) -> Meaning {
+fn at(place: PlaceOf, family: &Family, l: usize) -> Meaning {
     match place(family, l) {
         Ok(place) => Meaning::Place(place),
         Err(reason) => Meaning::Missing(reason),
@@ -182,9 +182,9 @@ fn of_transformer_lens(text: &str, family: &Family) -> Meaning {
 
 fn of_hugging_face(text: &str, family: &Family) -> Meaning {
     let (path, side) = match text.rsplit_once('.') {
-        Some((path, "input")) => (path, Side::Input),
-        Some((path, "output")) => (path, Side::Output),
-        _ => (text, Side::Output),
+        Some((path, "input")) => (path, ModuleSide::Input),
+        Some((path, "output")) => (path, ModuleSide::Output),
+        _ => (text, ModuleSide::Output),
     };
     let path = path.strip_prefix("base_model.").unwrap_or(path);
     let modules = family.modules;
@@ -202,7 +202,7 @@ fn of_hugging_face(text: &str, family: &Family) -> Meaning {
     Meaning::Unknown
 }
 
-fn missing(text: &str, family: &str, reason: Reason) -> Error {
+fn missing(text: &str, family: &str, reason: NoPlace) -> Error {
     Error::request(format!(
         "hookpoint {text:?} is no place of family {family}: {reason}; write one of {}",
         Hookpoint::written_forms()

@@ -17,14 +17,14 @@ pub(super) struct Name {
     /// Whether version 4 has it.
     pub in_4: bool,
     /// The place.
-    pub place: Place,
+    pub place: PlaceOf,
 }
 
-const fn both(text: &'static str, place: Place) -> Name {
+const fn both(text: &'static str, place: PlaceOf) -> Name {
     Name { text, in_3: true, in_4: true, place }
 }
 
-const fn bridge(text: &'static str, place: Place) -> Name {
+const fn bridge(text: &'static str, place: PlaceOf) -> Name {
     Name { text, in_3: false, in_4: true, place }
 }
 
@@ -82,7 +82,7 @@ pub(super) const ALONE: &[Name] = &[
 ];
 
 /// Names that mean a norm's output before its weight in some versions and after it in others, with what lies after it.
-pub(super) const CHANGED: &[(&str, Place)] = &[
+pub(super) const CHANGED: &[(&str, PlaceOf)] = &[
     ("ln1.hook_normalized", first_norm_out),
     ("ln2.hook_normalized", second_norm_out),
     ("ln1_post.hook_normalized", attn_out_normed),

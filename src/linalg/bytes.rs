@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::linalg::Stream;
     use crate::linalg::panels::Panels;
-    use crate::linalg::panels::{Finish, Rows, multiply};
+    use crate::linalg::panels::{Finish, PackedRows, multiply};
     use proptest::prelude::*;
 
     fn values(n: usize, name: &str) -> Vec<f32> {
@@ -65,7 +65,7 @@ mod tests {
             let x: Vec<f32> = values(n_rows * depth, "x").iter().map(|x| x * scale).collect();
             let panels = Panels::from_transposed(&values(n_columns * depth, "w"), n_columns, depth);
             let (bytes, columns) = BytePanels::of(&panels);
-            let (mut rows, mut full) = (ByteRows::default(), Rows::default());
+            let (mut rows, mut full) = (ByteRows::default(), PackedRows::default());
             rows.pack(&x, n_rows, depth);
             full.pack(&x, n_rows, depth);
             let range = cut.min(panels.n_panels() - 1)..panels.n_panels();

@@ -34,12 +34,12 @@ fn weave(v: impl Iterator<Item = f32>, depth: usize, out: &mut [f32]) {
 
 /// A matrix `[depth, n_columns]`, column by column.
 #[derive(Clone, Debug)]
-pub struct Columns {
+pub struct ColumnMajor {
     depth: usize,
     values: Zeroed<f32>,
 }
 
-impl Columns {
+impl ColumnMajor {
     /// The columns of `panels`.
     pub fn of(panels: &Panels) -> Self {
         let n = n_values(panels.depth());
@@ -47,7 +47,7 @@ impl Columns {
         for j in 0..panels.n_columns() {
             weave(panels.column(j), panels.depth(), &mut values[j * n..][..n]);
         }
-        Columns { depth: panels.depth(), values }
+        ColumnMajor { depth: panels.depth(), values }
     }
 
     /// Bytes that `[depth, n_columns]` take.
@@ -84,7 +84,7 @@ impl WovenRows {
 ///
 /// # Panics
 /// When depths differ, or there is no such row or column.
-pub fn multiply_few(rows: &WovenRows, r: usize, columns: &Columns, chosen: [u32; COLUMNS]) -> [f32; COLUMNS] {
+pub fn multiply_few(rows: &WovenRows, r: usize, columns: &ColumnMajor, chosen: [u32; COLUMNS]) -> [f32; COLUMNS] {
     assert_eq!(rows.depth, columns.depth, "a product sums as many terms on both sides");
     let n = n_values(rows.depth);
     let row = &rows.values[r * n..][..n];
@@ -184,7 +184,7 @@ fn few<T: Lanes<L>, const L: usize>(row: &[f32], chosen: [&[f32]; COLUMNS], lane
 mod tests {
     use super::*;
     use crate::linalg::Stream;
-    use crate::linalg::panels::{Finish, Rows, multiply};
+    use crate::linalg::panels::{Finish, PackedRows, multiply};
     use proptest::prelude::*;
 
     proptest! {
@@ -198,12 +198,12 @@ mod tests {
             let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| (2.0 * stream.unit() - 1.0) as f32).collect() };
             let x = values(n_rows * depth);
             let panels = Panels::from_transposed(&values(n_columns * depth), n_columns, depth);
-            let (mut rows, mut woven) = (Rows::default(), WovenRows::default());
+            let (mut rows, mut woven) = (PackedRows::default(), WovenRows::default());
             rows.pack(&x, n_rows, depth);
             woven.pack(&x, n_rows, depth);
             let mut products = vec![f32::NAN; n_rows * n_columns];
             multiply(&rows, &panels, 0..panels.n_panels(), &mut products, Finish::default());
-            let columns = Columns::of(&panels);
+            let columns = ColumnMajor::of(&panels);
             for r in 0..n_rows {
                 let chosen: [u32; COLUMNS] = std::array::from_fn(|i| ((i * 31 + r * 7) % n_columns) as u32);
                 for (j, found) in chosen.into_iter().zip(multiply_few(&woven, r, &columns, chosen)) {

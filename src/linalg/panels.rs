@@ -1,7 +1,7 @@
 //! What is `x W` when `W` is kept for many products? f32 products over weights that were laid out for the kernel once.
 //!
 //! Both sides lie so that the kernel reads them in order: the kept side in [`Panels`] of [`WIDTH`] columns, the other in
-//! [`Rows`], groups of [`GROUP`] rows. Every element of a product is one fixed sum: blocks of `DEPTH` terms added in order,
+//! [`PackedRows`], groups of [`GROUP`] rows. Every element of a product is one fixed sum: blocks of `DEPTH` terms added in order,
 //! each of them chains of `CHAIN` fused multiply-adds from 0, added in order. So its bits depend on its row and its column
 //! alone: not on the other rows or columns, nor on threads, nor on the width of the machine's vectors. Weights are packed once, and products run
 //! at 80 to 97 % of what the processor's multiply-adds can do where the `gemm` crate, packing anew for each product and with
@@ -129,14 +129,14 @@ fn turn(columns: &[f32], lines: &mut [Line]) {
 
 /// Rows `[n_rows, depth]` in groups of [`GROUP`]; what fills up the last group is never used. Its memory is reused by the next packing.
 #[derive(Clone, Debug, Default)]
-pub struct Rows {
+pub struct PackedRows {
     n_rows: usize,
     depth: usize,
     /// `[n_groups, depth]`
     values: Vec<[f32; GROUP]>,
 }
 
-impl Rows {
+impl PackedRows {
     /// Takes `x: [n_rows, depth]`, row-major.
     ///
     /// # Panics
@@ -178,7 +178,7 @@ pub struct Finish<'a> {
 ///
 /// # Panics
 /// When depths differ, a panel of the range is not there, or a slice does not fit.
-pub fn multiply(rows: &Rows, panels: &Panels, range: Range<usize>, c: &mut [f32], finish: Finish<'_>) {
+pub fn multiply(rows: &PackedRows, panels: &Panels, range: Range<usize>, c: &mut [f32], finish: Finish<'_>) {
     assert_eq!(rows.depth, panels.depth, "a product sums as many terms on both sides");
     assert!(range.start <= range.end && range.end <= panels.n_panels(), "panels {range:?} of {}", panels.n_panels());
     let width = (range.end * WIDTH).min(panels.n_columns).saturating_sub(range.start * WIDTH);
@@ -197,7 +197,7 @@ pub fn multiply(rows: &Rows, panels: &Panels, range: Range<usize>, c: &mut [f32]
 }
 
 struct Product<'a> {
-    rows: &'a Rows,
+    rows: &'a PackedRows,
     depth: usize,
     lines: &'a [Line],
     width: usize,
@@ -470,7 +470,7 @@ mod tests {
             let first = cut.min(panels.n_panels() - 1);
             let width = n_columns - first * WIDTH;
             let (bias_values, add_values) = (values(width, "bias"), values(n_rows * width, "add"));
-            let mut rows = Rows::default();
+            let mut rows = PackedRows::default();
             rows.pack(&x, n_rows, depth);
             let mut c = vec![f32::NAN; n_rows * width];
             let finish = Finish { bias: bias.then_some(&bias_values), add: add.then_some(&add_values) };
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "as many terms on both sides")]
     fn sides_that_do_not_fit_are_refused() {
-        let mut rows = Rows::default();
+        let mut rows = PackedRows::default();
         rows.pack(&[0.0; 6], 2, 3);
         multiply(&rows, &Panels::from_plain(&[0.0; 4], 4, 1), 0..1, &mut [0.0; 2], Finish::default());
     }

@@ -5,7 +5,7 @@
 //! All pairs are one product, [`PRODUCT_ROWS`] by [`PRODUCT_COLUMNS`] at a time; nothing of it is kept but the best. Its bits
 //! do not depend on where it is cut (`linalg/panels.rs`).
 
-use crate::linalg::panels::{Finish, Panels, Rows, multiply};
+use crate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use crate::matching::best::{GLANCE, glance};
 use crate::matching::{BestPartners, Correlation, Partner, Standardised, TileMatches};
 use crate::moments::{CandidateSums, Candidates, Sketch};
@@ -158,7 +158,7 @@ fn best_of_stretch(
     let mut za = vec![0f32; PRODUCT_ROWS * width];
     let mut zb = vec![0f32; PRODUCT_COLUMNS * width];
     let mut r = vec![0f32; PRODUCT_ROWS * PRODUCT_COLUMNS];
-    let mut held = [(); PRODUCTS_HELD].map(|()| Rows::default());
+    let mut held = [(); PRODUCTS_HELD].map(|()| PackedRows::default());
     let mut out = Vec::new();
     for from in rows.clone().step_by(PRODUCTS_HELD * PRODUCT_ROWS) {
         let products: Vec<std::ops::Range<usize>> = (from..rows.end.min(from + PRODUCTS_HELD * PRODUCT_ROWS))

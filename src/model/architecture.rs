@@ -3,7 +3,7 @@
 //! A family makes an [`Architecture`] of its configuration. The same description is checked against the headers of a
 //! checkpoint, costed, and loaded (`load.rs`).
 
-use super::layers::activation::Activation;
+use super::layers::activation::ActivationFunction;
 use super::layers::rotary::Rope;
 use super::shape::ModelShape;
 use crate::ids::BlockKind;
@@ -83,7 +83,7 @@ pub struct MlpSpec {
     /// `[d_model]` to `[d_mlp]`.
     pub up: LinearSpec,
     /// f.
-    pub activation: Activation,
+    pub activation: ActivationFunction,
     /// `[d_mlp]` to `[d_model]`.
     pub down: LinearSpec,
 }
@@ -118,12 +118,12 @@ pub struct LinearSpec {
     /// Whether there is a bias.
     pub bias: bool,
     /// How the weight is stored.
-    pub stored: Stored,
+    pub stored: StoredOrder,
 }
 
 /// How the weight of a linear layer is stored.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stored {
+pub enum StoredOrder {
     /// `[n_out, n_in]`, as `torch.nn.Linear` stores it.
     OutIn,
     /// `[n_in, n_out]`, as GPT-2's `Conv1D` stores it.
@@ -323,12 +323,12 @@ impl<N> Wiring<N> {
 
 /// A linear layer stored as `torch.nn.Linear` does.
 pub fn linear(name: &'static str, n_in: usize, n_out: usize, bias: bool) -> LinearSpec {
-    LinearSpec { name, n_in, n_out, bias, stored: Stored::OutIn }
+    LinearSpec { name, n_in, n_out, bias, stored: StoredOrder::OutIn }
 }
 
 /// A linear layer stored as GPT-2's `Conv1D` does, with a bias.
 pub fn conv1d(name: &'static str, n_in: usize, n_out: usize) -> LinearSpec {
-    LinearSpec { name, n_in, n_out, bias: true, stored: Stored::InOut }
+    LinearSpec { name, n_in, n_out, bias: true, stored: StoredOrder::InOut }
 }
 
 /// A LayerNorm with weight and bias.
@@ -348,9 +348,9 @@ impl LinearSpec {
     /// Its tensors, as stored.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let (weight, bias) = match self.stored {
-            Stored::OutIn | Stored::Rows(_) => ([self.n_out, self.n_in], self.n_out),
-            Stored::InOut => ([self.n_in, self.n_out], self.n_out),
-            Stored::Part { of, .. } => ([of, self.n_in], of),
+            StoredOrder::OutIn | StoredOrder::Rows(_) => ([self.n_out, self.n_in], self.n_out),
+            StoredOrder::InOut => ([self.n_in, self.n_out], self.n_out),
+            StoredOrder::Part { of, .. } => ([of, self.n_in], of),
         };
         let mut out = vec![(format!("{}.weight", self.name), weight.to_vec())];
         if self.bias {
@@ -449,7 +449,8 @@ mod tests {
 
     #[test]
     fn layers_that_are_stored_as_one_are_one_tensor() {
-        let half = |first| LinearSpec { stored: Stored::Part { first, of: 10 }, ..linear("mlp.gate_up", 3, 5, true) };
+        let half =
+            |first| LinearSpec { stored: StoredOrder::Part { first, of: 10 }, ..linear("mlp.gate_up", 3, 5, true) };
         let norm = layer_norm("norm", 3, 1e-5);
         let block = BlockSpec {
             attention: AttentionSpec {
@@ -463,7 +464,7 @@ mod tests {
             mlp: MlpSpec {
                 gate: Some(half(0)),
                 up: half(5),
-                activation: Activation::Silu,
+                activation: ActivationFunction::Silu,
                 down: linear("mlp.down", 5, 3, false),
             },
             wiring: Wiring::Sequential(norm, NormSpec::Layer { name: None, width: 3, eps: 1e-5 }),

@@ -4,7 +4,7 @@
 //! A key that is absent has the default of the family's class in transformers. One that is null is another thing: none,
 //! the family's own rule, or an error, as the table of the family says.
 
-use super::layers::Activation;
+use super::layers::ActivationFunction;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use serde_json::{Map, Value};
@@ -240,9 +240,9 @@ impl Config {
     ///
     /// # Errors
     /// `Request` when it is not one that is supported.
-    pub fn activation(&self, key: &str, default: &str) -> Result<Activation> {
+    pub fn activation(&self, key: &str, default: &str) -> Result<ActivationFunction> {
         let name = self.text(key)?.unwrap_or(default);
-        Activation::named(name).ok_or_else(|| {
+        ActivationFunction::named(name).ok_or_else(|| {
             Error::request(format!(
                 "config {}: {key} is {name:?}; supported are gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu and relu",
                 self.path.display()

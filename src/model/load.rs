@@ -2,8 +2,8 @@
 //! of the blocks that are needed are read, widened to f32 and laid out for the products.
 
 use super::architecture::{
-    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, Stored, TableSpec,
-    TensorSpec,
+    Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, StoredOrder,
+    TableSpec, TensorSpec,
 };
 use super::decoder::{Block, Decoder, Input};
 use super::layers::linear::Order;
@@ -186,7 +186,7 @@ impl Checked {
         let tensors = spec.tensors();
         let whole = self.weights(&tensors[0], at)?;
         let bias = tensors.get(1).map(|tensor| self.weights(tensor, at)).transpose()?;
-        let order = if spec.stored == Stored::InOut { Order::InOut } else { Order::OutIn };
+        let order = if spec.stored == StoredOrder::InOut { Order::InOut } else { Order::OutIn };
         let weight = of_stored(&spec.stored, whole, spec.n_in, spec.n_out);
         let bias = bias.map(|bias| of_stored(&spec.stored, bias, 1, spec.n_out));
         Ok(Linear::new(&weight, bias, spec.n_in, spec.n_out, order))
@@ -239,11 +239,11 @@ fn prefix(architecture: &Architecture, source: &dyn Source) -> &'static str {
 }
 
 /// The rows of one layer, `width` values each, of what is stored.
-fn of_stored(stored: &Stored, whole: Vec<f32>, width: usize, n_out: usize) -> Vec<f32> {
+fn of_stored(stored: &StoredOrder, whole: Vec<f32>, width: usize, n_out: usize) -> Vec<f32> {
     match stored {
-        Stored::OutIn | Stored::InOut => whole,
-        Stored::Part { first, .. } => whole[first * width..(first + n_out) * width].to_vec(),
-        Stored::Rows(rows) => rows.iter().flat_map(|r| &whole[r * width..(r + 1) * width]).copied().collect(),
+        StoredOrder::OutIn | StoredOrder::InOut => whole,
+        StoredOrder::Part { first, .. } => whole[first * width..(first + n_out) * width].to_vec(),
+        StoredOrder::Rows(rows) => rows.iter().flat_map(|r| &whole[r * width..(r + 1) * width]).copied().collect(),
     }
 }
 
@@ -265,10 +265,10 @@ mod tests {
         let whole: Vec<f32> = (0..12).map(|v| v as f32).collect();
         // rows of two: the second layer of [2, 4] rows, and rows 2, 0, 1
         let of = |stored, n_out| of_stored(&stored, whole.clone(), 2, n_out);
-        assert_eq!(of(Stored::Part { first: 2, of: 6 }, 4), (4..12).map(|v| v as f32).collect::<Vec<_>>());
-        assert_eq!(of(Stored::Rows([2, 0, 1].into_iter().collect()), 3), [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(of(Stored::OutIn, 6), whole);
-        assert_eq!(of(Stored::InOut, 6), whole);
+        assert_eq!(of(StoredOrder::Part { first: 2, of: 6 }, 4), (4..12).map(|v| v as f32).collect::<Vec<_>>());
+        assert_eq!(of(StoredOrder::Rows([2, 0, 1].into_iter().collect()), 3), [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(of(StoredOrder::OutIn, 6), whole);
+        assert_eq!(of(StoredOrder::InOut, 6), whole);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the tokenizer.
 
 use crate::corpus::Tokenizer;
-use crate::table::TopToken;
+use crate::table::TopTokenCell;
 use std::ops::Range;
 
 /// Finds strongest tokens in their contexts.
@@ -23,7 +23,7 @@ impl Marker {
     ///
     /// A context ends `after` tokens behind the strong one unless its document ends first, and begins `before` tokens
     /// ahead of it unless the document begins later. Of the places where the token stands, that which fits is taken.
-    pub fn place(&self, top: &TopToken) -> Option<Range<usize>> {
+    pub fn place(&self, top: &TopTokenCell) -> Option<Range<usize>> {
         let (token, context) = (top.token.as_str(), top.context.as_str());
         if token.is_empty() {
             return None;
@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn top(token: &str, context: &str) -> TopToken {
-        TopToken { token: token.into(), value: 1.0, context: context.into(), document: "d".into() }
+    fn top(token: &str, context: &str) -> TopTokenCell {
+        TopTokenCell { token: token.into(), value: 1.0, context: context.into(), document: "d".into() }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::words::shown_token;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::matching::Direction;
-use crate::table::{LabelColumn, LatentRow, MatchRow, TableReader, TopToken};
+use crate::table::{LabelColumn, LatentRow, MatchRow, TableReader, TopTokenCell};
 use crate::units::thousands;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ struct Partner {
     /// The latent shown picks; otherwise it is picked.
     picks: bool,
     row: MatchRow,
-    top: Vec<TopToken>,
+    top: Vec<TopTokenCell>,
 }
 
 impl LatentCard {
@@ -64,7 +64,7 @@ impl LatentCard {
             }));
         };
         let mut partners = partners(tables, site, latent)?;
-        let mut wanted: BTreeMap<(Site, u32), Vec<TopToken>> =
+        let mut wanted: BTreeMap<(Site, u32), Vec<TopTokenCell>> =
             partners.iter().filter_map(|p| Some(((p.site.clone(), p.latent?), Vec::new()))).collect();
         let mut reader: TableReader<LatentRow> = TableReader::open(&path)?;
         while let Some(rows) = reader.next_rows()? {
@@ -168,7 +168,7 @@ impl LatentCard {
     /// For programs; `strong` is the byte range of the token in its context.
     pub fn as_json(&self, marker: &Marker) -> Value {
         let r = &self.row;
-        let top = |t: &TopToken| {
+        let top = |t: &TopTokenCell| {
             json!({ "token": t.token, "value": t.value, "context": t.context, "document": t.document,
                     "strong": marker.place(t).map(|p| [p.start, p.end]) })
         };
@@ -210,7 +210,7 @@ fn partners(tables: &Path, site: &Site, latent: u32) -> Result<Vec<Partner>> {
 }
 
 /// The context with the strong token in brackets, cut to `room` characters around it.
-fn marked(top: &TopToken, marker: &Marker, room: usize) -> String {
+fn marked(top: &TopTokenCell, marker: &Marker, room: usize) -> String {
     let Some(place) = marker.place(top) else {
         let text: String = plain(&top.context).chars().take(room.saturating_sub(30).max(10)).collect();
         return format!("{} in {text}", shown_token(&top.token));
@@ -261,11 +261,11 @@ fn write_wrapped(out: &mut String, head: &str, items: &[String], width: usize) -
 mod tests {
     use super::*;
     use crate::matching::Significance;
-    use crate::table::{LabelSum, Pair, write_table};
+    use crate::table::{LabelSum, SitePair, write_table};
     use std::sync::Arc;
 
     fn tables(dir: &Path) {
-        let pair = Arc::new(Pair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
+        let pair = Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let latent = |site: &Site, latent: u32, alive: bool, token: &str| LatentRow {
             site: Arc::new(site.clone()),
             latent,
@@ -276,7 +276,7 @@ mod tests {
             max: alive.then_some(3.0),
             alive,
             top: if alive {
-                vec![TopToken {
+                vec![TopTokenCell {
                     token: token.into(),
                     value: 3.0,
                     context: format!("left\x1b[31m{token}\u{202e}right"),

@@ -10,7 +10,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Rescale, Selection, Stored};
+use super::recipe::{Recipe, Rescale, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -59,9 +59,9 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
     };
     let matrices = tensors.has("W_enc");
     let (w_enc, w_dec) = if matrices {
-        (Stored::transposed("W_enc"), Stored::as_is("W_dec"))
+        (StoredMatrix::transposed("W_enc"), StoredMatrix::as_is("W_dec"))
     } else {
-        (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"))
+        (StoredMatrix::as_is("encoder.weight"), StoredMatrix::transposed("decoder.weight"))
     };
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let first_of = |name: &str| tensors.first_of(&[name]);

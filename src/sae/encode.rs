@@ -8,10 +8,10 @@
 use super::autoencoder::{Sae, SaeShape};
 use super::latents::{Encode, LatentBatch};
 use super::rule::{Normalise, Rule};
-use super::screen::{Mode, Screen, Work};
-use super::selection::{Key, RowSelection};
+use super::screen::{Mode, Screen, ScreenScratch};
+use super::selection::{RankKey, RowSelection};
 use crate::error::{Error, Result};
-use crate::linalg::panels::{Finish, Rows, WIDTH, multiply};
+use crate::linalg::panels::{Finish, PackedRows, WIDTH, multiply};
 use crate::linalg::{Matrix, vectorised};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -30,11 +30,11 @@ struct Scratch {
     /// Inputs, `[BLOCK_ROWS, d_in]`, where they are not the rows as they are.
     u: Vec<f32>,
     /// The same, ready for the product.
-    rows: Rows,
+    rows: PackedRows,
     /// Products, `[BLOCK_ROWS, tile]`.
     products: Vec<f32>,
     picks: Vec<RowSelection>,
-    screening: Work,
+    screening: ScreenScratch,
 }
 
 impl Scratch {
@@ -52,8 +52,8 @@ impl SaeShape {
     /// kept; where latents may be screened ([`Sae::screened`]) inputs laid out twice more, and sums of a tile.
     pub fn encoding_bytes(&self, encode: Encode) -> u64 {
         let (d_in, tile) = (self.d_in as u64, (TILE_PANELS * WIDTH) as u64);
-        let keys = size_of::<Key>() as u64 * 2 * self.entries_per_row(encode) as u64;
-        let screening = if self.screen_bytes() > 0 { (4 + 1) * d_in + 4 * tile + Work::ROW_BYTES } else { 0 };
+        let keys = size_of::<RankKey>() as u64 * 2 * self.entries_per_row(encode) as u64;
+        let screening = if self.screen_bytes() > 0 { (4 + 1) * d_in + 4 * tile + ScreenScratch::ROW_BYTES } else { 0 };
         BLOCK_ROWS as u64 * (2 * 4 * d_in + 4 * tile + keys + screening)
     }
 }
@@ -68,7 +68,7 @@ struct Block {
 
 impl Block {
     /// Adds a row and gives its number of entries; a value that is 0 has none.
-    fn push_row(&mut self, keys: &[Key], scale: Option<&[f32]>) -> usize {
+    fn push_row(&mut self, keys: &[RankKey], scale: Option<&[f32]>) -> usize {
         let before = self.latents.len();
         match scale {
             // A candidate exceeds a floor of 0 or more, so it is not 0.
@@ -185,7 +185,7 @@ impl Sae {
                     first_row + r
                 )));
             }
-            let keys: &[Key] = if let Rule::TopK { k, .. } = *rule { pick.best(k) } else { pick.all() };
+            let keys: &[RankKey] = if let Rule::TopK { k, .. } = *rule { pick.best(k) } else { pick.all() };
             let n = block.push_row(keys, self.output_scale.as_deref());
             block.row_lengths.push(n);
         }

@@ -9,7 +9,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Rescale, Selection, Stored};
+use super::recipe::{Recipe, Rescale, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -100,15 +100,15 @@ pub(super) fn recipe_of_second(folder: &Folder) -> Result<Recipe> {
     if let Some(skip) = ["affine_skip_connection", "w_skip", "W_skip"].into_iter().find(|name| recipe.tensors.has(name))
     {
         // Stored [d_in, d_out]: the output gets x · skip.
-        recipe.skip = Some(Stored::transposed(skip));
+        recipe.skip = Some(StoredMatrix::transposed(skip));
         recipe.shape.skip = true;
     }
     Ok(recipe)
 }
 
 fn recipe(format: Format, tensors: Tensors, files: Vec<std::path::PathBuf>) -> Result<Recipe> {
-    let w_enc = Stored::transposed(tensors.first_of(&["W_enc", "w_enc"])?);
-    let w_dec = Stored::as_is(tensors.first_of(&["W_dec", "w_dec"])?);
+    let w_enc = StoredMatrix::transposed(tensors.first_of(&["W_enc", "w_enc"])?);
+    let w_dec = StoredMatrix::as_is(tensors.first_of(&["W_dec", "w_dec"])?);
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     Ok(Recipe {
         shape: SaeShape {

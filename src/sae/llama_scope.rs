@@ -10,7 +10,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Rescale, Selection, Stored};
+use super::recipe::{Recipe, Rescale, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -58,7 +58,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
         return Err(wrong("use_glu_encoder is true; SAEs with a gated linear encoder are not read"));
     }
     let tensors = safetensors::tensors(&weights)?;
-    let (w_enc, w_dec) = (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"));
+    let (w_enc, w_dec) = (StoredMatrix::as_is("encoder.weight"), StoredMatrix::transposed("decoder.weight"));
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let b_enc = tensors.first_of(&["encoder.bias"])?;
     let (activation, selection) = match (config.act_fn.as_deref(), config.jump_relu_threshold, config.top_k) {

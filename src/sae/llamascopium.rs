@@ -8,7 +8,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Rescale, Selection, Stored};
+use super::recipe::{Recipe, Rescale, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -45,9 +45,9 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     }
     let linear = tensors.has("encoder.weight");
     let (w_enc, w_dec) = if linear {
-        (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"))
+        (StoredMatrix::as_is("encoder.weight"), StoredMatrix::transposed("decoder.weight"))
     } else {
-        (Stored::transposed("W_E"), Stored::as_is("W_D"))
+        (StoredMatrix::transposed("W_E"), StoredMatrix::as_is("W_D"))
     };
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let b_enc = tensors.first_of(&["b_E", "encoder.bias"])?;

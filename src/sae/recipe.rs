@@ -12,18 +12,18 @@ use crate::weights::{Layout, Tensors};
 
 /// A matrix by name and how it lies.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredMatrix {
     pub name: String,
     pub layout: Layout,
 }
 
-impl Stored {
+impl StoredMatrix {
     pub fn as_is(name: impl Into<String>) -> Self {
-        Stored { name: name.into(), layout: Layout::AsIs }
+        StoredMatrix { name: name.into(), layout: Layout::AsIs }
     }
 
     pub fn transposed(name: impl Into<String>) -> Self {
-        Stored { name: name.into(), layout: Layout::Transposed }
+        StoredMatrix { name: name.into(), layout: Layout::Transposed }
     }
 
     /// `(rows, cols)` as they will be read.
@@ -75,9 +75,9 @@ pub(super) struct Recipe {
     pub shape: SaeShape,
     pub tensors: Tensors,
     /// Read as `[d_sae, d_in]`.
-    pub w_enc: Stored,
+    pub w_enc: StoredMatrix,
     /// Read as `[d_sae, d_out]`.
-    pub w_dec: Stored,
+    pub w_dec: StoredMatrix,
     /// `[d_out]`; zeros where there is none.
     pub b_dec: Option<String>,
     pub subtract_b_dec: bool,
@@ -88,7 +88,7 @@ pub(super) struct Recipe {
     /// What decoder rows are multiplied by, `[d_sae]`.
     pub decoder_scale: Option<String>,
     /// Read as `[d_out, d_in]`.
-    pub skip: Option<Stored>,
+    pub skip: Option<StoredMatrix>,
     /// Whether the weights are believed where the configuration has other sizes.
     pub trust_weights: bool,
 }

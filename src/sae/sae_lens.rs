@@ -11,7 +11,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale, positions};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Rescale, Selection, Stored};
+use super::recipe::{Recipe, Rescale, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::weights::safetensors;
@@ -103,7 +103,7 @@ pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<
         Error::request(format!("{}: {key} {value:?} is not read; expected {expected}", config_path.display()))
     };
     let tensors = safetensors::tensors(&weights)?;
-    let (w_enc, w_dec) = (Stored::transposed("W_enc"), Stored::as_is("W_dec"));
+    let (w_enc, w_dec) = (StoredMatrix::transposed("W_enc"), StoredMatrix::as_is("W_dec"));
     let ((d_sae, d_in), (_, d_out)) = (w_enc.sides(&tensors)?, w_dec.sides(&tensors)?);
     let architecture = config.architecture.as_deref().unwrap_or("standard");
     let (transcoder, core) = match architecture {
@@ -151,7 +151,8 @@ pub(super) fn recipe(folder: &Folder, overrides: &Map<String, Value>) -> Result<
             }
         },
     };
-    let skip = architecture.contains("skip").then(|| tensors.first_of(&["W_skip"]).map(Stored::as_is)).transpose()?;
+    let skip =
+        architecture.contains("skip").then(|| tensors.first_of(&["W_skip"]).map(StoredMatrix::as_is)).transpose()?;
     let files = vec![config_path, weights];
     let subtract_b_dec = !transcoder && config.apply_b_dec_to_input.unwrap_or(true);
     let rescales =

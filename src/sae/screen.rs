@@ -10,7 +10,7 @@
 use super::rule::{Activation, Rule};
 use super::selection::RowSelection;
 use crate::linalg::bytes::{BytePanels, ByteRows, DEEPEST, Rounding, UNDERFLOW, multiply_bytes};
-use crate::linalg::columns::{COLUMNS, Columns, WovenRows, multiply_few};
+use crate::linalg::columns::{COLUMNS, ColumnMajor, WovenRows, multiply_few};
 use crate::linalg::panels::{Panels, WIDTH};
 use crate::linalg::{bytes, vectorised};
 use std::ops::Range;
@@ -33,7 +33,7 @@ const OVERFLOWS: f32 = 1e37;
 #[derive(Debug)]
 pub(super) struct Screen {
     bytes: BytePanels,
-    columns: Columns,
+    columns: ColumnMajor,
     /// Of each latent, `[d_sae]`: its step, its bias and more, its norm, what rounding took of it.
     step: Vec<f32>,
     bias: Vec<f32>,
@@ -77,7 +77,7 @@ pub(super) enum Mode {
 
 /// What a thread screens in; kept from block to block.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct ScreenScratch {
     bytes: ByteRows,
     woven: WovenRows,
     sums: Vec<i32>,
@@ -91,7 +91,7 @@ struct Waiting {
     n: usize,
 }
 
-impl Work {
+impl ScreenScratch {
     /// Bytes for each row beside its inputs and sums.
     pub const ROW_BYTES: u64 = size_of::<Waiting>() as u64;
 }
@@ -109,7 +109,7 @@ impl Screen {
         let (bytes, latents) = BytePanels::of(w_enc);
         let each = |of: fn(&Rounding) -> f32| latents.iter().map(of).collect();
         Some(Screen {
-            columns: Columns::of(w_enc),
+            columns: ColumnMajor::of(w_enc),
             step: each(|latent| latent.step),
             // more than it is by what adding it up may lose
             bias: bias.iter().map(|b| b + 1e-6 * b.abs() + UNDERFLOW).collect(),
@@ -125,7 +125,7 @@ impl Screen {
     /// Bytes that one takes for an encoder `[d_in, d_sae]`.
     pub fn memory_bytes(d_in: usize, d_sae: usize) -> u64 {
         let vectors = 4 * size_of::<f32>() as u64 * d_sae as u64;
-        BytePanels::memory_bytes(d_in, d_sae) + Columns::memory_bytes(d_in, d_sae) + vectors
+        BytePanels::memory_bytes(d_in, d_sae) + ColumnMajor::memory_bytes(d_in, d_sae) + vectors
     }
 
     /// Whether an SAE with this activation is worth timing on this machine.
@@ -172,7 +172,7 @@ impl Screen {
         u: &[f32],
         rule: &Rule,
         tile: usize,
-        work: &mut Work,
+        work: &mut ScreenScratch,
         picks: &mut [RowSelection],
         mut full: impl FnMut(Range<usize>, &mut [RowSelection]),
     ) {
@@ -186,8 +186,8 @@ impl Screen {
             picks.iter_mut().for_each(|pick| pick.prune(k));
         }
         // Several rows may wait for the same column: it comes from memory once.
-        let together = (TOGETHER_BYTES / Columns::memory_bytes(depth, tile * WIDTH)).max(1) as usize * tile;
-        let Work { bytes, woven, sums, waiting } = work;
+        let together = (TOGETHER_BYTES / ColumnMajor::memory_bytes(depth, tile * WIDTH)).max(1) as usize * tile;
+        let ScreenScratch { bytes, woven, sums, waiting } = work;
         bytes.pack(u, n_rows, depth);
         woven.pack(u, n_rows, depth);
         waiting.clear();

@@ -13,13 +13,13 @@ const LANES: usize = 32;
 /// A candidate as one integer: magnitude (31 bits), latent inverted (32 bits), sign. Descending order is descending
 /// magnitude, then ascending latent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u64);
+pub(super) struct RankKey(u64);
 
-impl Key {
+impl RankKey {
     #[inline(always)]
     fn new(latent: u32, value: f32) -> Self {
         let bits = value.to_bits();
-        Key((u64::from(bits & 0x7fff_ffff) << 33) | (u64::from(!latent) << 1) | u64::from(bits >> 31))
+        RankKey((u64::from(bits & 0x7fff_ffff) << 33) | (u64::from(!latent) << 1) | u64::from(bits >> 31))
     }
 
     pub fn latent(self) -> u32 {
@@ -38,11 +38,11 @@ impl Key {
 /// The candidates of one row so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RowSelection {
-    keys: Vec<Key>,
+    keys: Vec<RankKey>,
     /// What a candidate has to exceed (top-k: the k-th best at the last pruning; group maximum: the best of the group).
     floor: f32,
     /// The best of the group that is being scanned.
-    best: Option<Key>,
+    best: Option<RankKey>,
     /// A latent whose value was not finite.
     broken: Option<u32>,
 }
@@ -60,12 +60,12 @@ impl RowSelection {
     }
 
     /// Everything that passed, ascending by latent.
-    pub fn all(&self) -> &[Key] {
+    pub fn all(&self) -> &[RankKey] {
         &self.keys
     }
 
     /// The k best, ascending by latent.
-    pub fn best(&mut self, k: usize) -> &[Key] {
+    pub fn best(&mut self, k: usize) -> &[RankKey] {
         self.prune(k);
         self.keys.sort_unstable_by_key(|key| key.latent());
         &self.keys
@@ -74,7 +74,7 @@ impl RowSelection {
     #[inline(always)]
     fn push(&mut self, latent: u32, value: f32) {
         if value.is_finite() {
-            self.keys.push(Key::new(latent, value));
+            self.keys.push(RankKey::new(latent, value));
         } else {
             self.broken = Some(latent);
         }
@@ -139,11 +139,11 @@ impl RowSelection {
     /// At most [`LANES`] of them; written without a branch, as half of a dense row passes.
     #[inline(always)]
     fn above_singly(&mut self, first: u32, products: &[f32], bias: &[f32], floor: &[f32]) {
-        let (mut passed, mut n, mut finite) = ([Key(0); LANES], 0, true);
+        let (mut passed, mut n, mut finite) = ([RankKey(0); LANES], 0, true);
         for (latent, ((product, bias), floor)) in (first..).zip(products.iter().zip(bias).zip(floor)) {
             let value = product + bias;
             let pass = !(value <= *floor);
-            passed[n % LANES] = Key::new(latent, value);
+            passed[n % LANES] = RankKey::new(latent, value);
             finite &= !pass | value.is_finite();
             n += usize::from(pass);
         }
@@ -188,7 +188,7 @@ impl RowSelection {
             let span = at - first..stop - first;
             self.visit::<false>(at, &products[span.clone()], &bias[span], |pick, latent, value| {
                 if value.is_finite() {
-                    pick.best = Some(Key::new(latent, value));
+                    pick.best = Some(RankKey::new(latent, value));
                     pick.floor = value;
                 } else {
                     pick.broken = Some(latent);
@@ -253,10 +253,10 @@ mod tests {
     #[test]
     fn keys_give_back_what_went_in_and_order_by_magnitude_then_latent() {
         for (latent, value) in [(0, 1.0f32), (u32::MAX, -2.5), (7, f32::MIN_POSITIVE), (65_535, -0.25)] {
-            let key = Key::new(latent, value);
+            let key = RankKey::new(latent, value);
             assert_eq!((key.latent(), key.value()), (latent, value));
         }
-        assert!(Key::new(9, -3.0) > Key::new(1, 2.0) && Key::new(1, 2.0) > Key::new(2, 2.0));
+        assert!(RankKey::new(9, -3.0) > RankKey::new(1, 2.0) && RankKey::new(1, 2.0) > RankKey::new(2, 2.0));
     }
 
     #[test]

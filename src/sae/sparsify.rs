@@ -7,7 +7,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Selection, Stored};
+use super::recipe::{Recipe, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::HookName;
@@ -49,12 +49,12 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     let config: Config = folder.json(CONFIG)?;
     let (config_path, weights) = (folder.path.join(CONFIG), folder.weights(WEIGHTS));
     let tensors = safetensors::tensors(&weights)?;
-    let w_enc = Stored::as_is("encoder.weight");
+    let w_enc = StoredMatrix::as_is("encoder.weight");
     let (d_sae, d_in) = w_enc.sides(&tensors)?;
     // The first releases stored the decoder as a linear layer, [d_out, d_sae].
     let w_dec = match tensors.first_of(&["W_dec", "decoder.weight"])? {
-        name if name == "W_dec" => Stored::as_is(name),
-        name => Stored::transposed(name),
+        name if name == "W_dec" => StoredMatrix::as_is(name),
+        name => StoredMatrix::transposed(name),
     };
     let (_, d_out) = w_dec.sides(&tensors)?;
     let promised =
@@ -79,7 +79,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
             )));
         }
     };
-    let skip = if config.skip_connection { Some(Stored::as_is(tensors.first_of(&["W_skip"])?)) } else { None };
+    let skip = if config.skip_connection { Some(StoredMatrix::as_is(tensors.first_of(&["W_skip"])?)) } else { None };
     let site = folder.path.file_name().and_then(|n| n.to_str()).map(String::from);
     // a folder that is not called after a module says nothing
     let site = site.filter(|site| site.parse::<HookName>().is_ok());

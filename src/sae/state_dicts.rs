@@ -12,7 +12,7 @@ use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};
 use super::folder::{Folder, total_bytes};
 use super::format::Format;
-use super::recipe::{Recipe, Selection, Stored};
+use super::recipe::{Recipe, Selection, StoredMatrix};
 use super::rule::{Activation, Normalise};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -34,7 +34,7 @@ pub(super) fn qwen_scope(folder: &Folder, weights: PathBuf, dict: StateDict) -> 
     })?;
     let name = weights.file_name().and_then(|n| n.to_str()).unwrap_or("");
     let site = name.strip_prefix("layer").and_then(leading_number).map(Hookpoint::ResidPost);
-    let matrices = (Stored::as_is("W_enc"), Stored::transposed("W_dec"));
+    let matrices = (StoredMatrix::as_is("W_enc"), StoredMatrix::transposed("W_dec"));
     let mut recipe = plain(Format::QwenScope, weights, dict.tensors, matrices, ["b_enc", "b_dec"], site)?;
     recipe.shape.activation = Activation::TopK(k);
     Ok(recipe)
@@ -49,7 +49,7 @@ pub(super) fn goodfire(folder: &Folder, weights: PathBuf, dict: StateDict) -> Re
     let in_name = |c: &str| c.rsplit_once("SAE-l").and_then(|(_, rest)| leading_number(rest));
     let own = weights.file_name().and_then(|n| n.to_str()).and_then(in_name);
     let site = own.or_else(|| folder.components().find_map(|c| in_name(&c))).map(Hookpoint::ResidPost);
-    let matrices = (Stored::as_is("encoder_linear.weight"), Stored::transposed("decoder_linear.weight"));
+    let matrices = (StoredMatrix::as_is("encoder_linear.weight"), StoredMatrix::transposed("decoder_linear.weight"));
     plain(Format::Goodfire, weights, dict.tensors, matrices, ["encoder_linear.bias", "decoder_linear.bias"], site)
 }
 
@@ -87,7 +87,7 @@ pub(super) fn openai(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
             _ => None,
         })
     });
-    let matrices = (Stored::as_is("encoder.weight"), Stored::transposed("decoder.weight"));
+    let matrices = (StoredMatrix::as_is("encoder.weight"), StoredMatrix::transposed("decoder.weight"));
     let mut recipe = plain(Format::OpenAi, weights, tensors, matrices, ["latent_bias", "pre_bias"], site)?;
     if matches!(activation, Activation::TopK(_)) {
         recipe.normalise = Normalise::LayerNorm;
@@ -102,7 +102,7 @@ fn plain(
     format: Format,
     weights: PathBuf,
     tensors: Tensors,
-    (w_enc, w_dec): (Stored, Stored),
+    (w_enc, w_dec): (StoredMatrix, StoredMatrix),
     [b_enc, b_dec]: [&str; 2],
     site: Option<Hookpoint>,
 ) -> Result<Recipe> {

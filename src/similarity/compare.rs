@@ -12,7 +12,7 @@ use super::procrustes::{Cka, Procrustes, ProcrustesRmse};
 use super::pwcca::Pwcca;
 use super::rsa::{RSA_MAX_ROWS, Rsa};
 use super::score::{Null, Score};
-use super::space::Space;
+use super::space::SideSpace;
 use super::statistic::{Draw, Statistic, finite};
 use super::svcca::{canonical_correlations, mean, no_power};
 use crate::error::{Error, Result};
@@ -108,7 +108,7 @@ fn score_all(
     let n = p.n_rows();
     let spectral = |m: &Measure| !matches!(m, Measure::Rsa(_) | Measure::JaccardKnn(_) | Measure::MutualKnn(_));
     let spaces = if measures.iter().any(|(_, m)| spectral(m)) {
-        let (a, b) = rayon::join(|| Space::of(p), || Space::of(q));
+        let (a, b) = rayon::join(|| SideSpace::of(p), || SideSpace::of(q));
         a?.zip(b?)
     } else {
         None
@@ -143,7 +143,7 @@ fn prepare<'a>(
     p: &Matrix<f64>,
     q: &Matrix<f64>,
     measure: Measure,
-    spaces: Option<&'a (Space, Space)>,
+    spaces: Option<&'a (SideSpace, SideSpace)>,
 ) -> Option<Prepared<'a>> {
     let n = p.n_rows();
     let plain = |statistic: Box<dyn Statistic + 'a>, no_power| Prepared {
@@ -152,7 +152,7 @@ fn prepare<'a>(
         components: None,
         no_power,
     };
-    let whole = |(a, b): &(Space, Space)| (a.svd.s.len(), b.svd.s.len());
+    let whole = |(a, b): &(SideSpace, SideSpace)| (a.svd.s.len(), b.svd.s.len());
     Some(match measure {
         Measure::Rsa(rule) => plain(Box::new(Rsa::new(p, q, rule)?), false),
         Measure::JaccardKnn(k) | Measure::MutualKnn(k) => {

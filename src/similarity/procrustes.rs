@@ -3,13 +3,13 @@
 //!
 //! With `P_c = U_A S_A V_Aᵀ` and `M = U_Aᵀ U_B[order]`: `‖P_cᵀ Q_c‖ = ‖S_A M S_B‖` in every unitarily invariant norm.
 
-use super::space::Space;
+use super::space::SideSpace;
 use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product, product_transposed, singular_values};
 
 /// `S_A M S_B`.
-fn weighted(cross: &Matrix<f64>, a: &Space, b: &Space) -> Matrix<f64> {
+fn weighted(cross: &Matrix<f64>, a: &SideSpace, b: &SideSpace) -> Matrix<f64> {
     let mut out = cross.clone();
     for i in 0..out.n_rows() {
         let s = a.svd.s[i];
@@ -20,20 +20,20 @@ fn weighted(cross: &Matrix<f64>, a: &Space, b: &Space) -> Matrix<f64> {
 
 /// Linear CKA: `‖P_cᵀQ_c‖² / (‖P_cᵀP_c‖ ‖Q_cᵀQ_c‖)` in Frobenius norms (Kornblith et al. 2019, arXiv 1905.00414, eq. 3 and
 /// section 5), the RV coefficient of Robert and Escoufier (1976).
-pub(super) struct Cka<'a>(pub &'a Space, pub &'a Space);
+pub(super) struct Cka<'a>(pub &'a SideSpace, pub &'a SideSpace);
 
 impl Statistic for Cka<'_> {
     fn value(&self, draw: &Draw) -> Result<f64> {
         let Cka(a, b) = self;
         let squares: f64 = weighted(draw.cross(), a, b).as_slice().iter().map(|x| x * x).sum();
-        let fourth = |space: &Space| space.svd.s.iter().map(|s| s.powi(4)).sum::<f64>();
+        let fourth = |space: &SideSpace| space.svd.s.iter().map(|s| s.powi(4)).sum::<f64>();
         Ok(squares / (fourth(a) * fourth(b)).sqrt())
     }
 }
 
 /// `‖P_cᵀQ_c‖_* / (‖P_c‖ ‖Q_c‖)`: the inner product of the centred, unit-norm sides after the best orthogonal map, the
 /// narrower side padded with zeros (Schönemann 1966).
-pub(super) struct Procrustes<'a>(pub &'a Space, pub &'a Space);
+pub(super) struct Procrustes<'a>(pub &'a SideSpace, pub &'a SideSpace);
 
 impl Statistic for Procrustes<'_> {
     fn value(&self, draw: &Draw) -> Result<f64> {
@@ -46,8 +46,8 @@ impl Statistic for Procrustes<'_> {
 /// `min_R ‖P R - Q‖ / ‖Q‖` over orthogonal `R`, not centred and not scaled, the narrower side padded with zeros:
 /// `‖P‖² + ‖Q‖² - 2 ‖PᵀQ‖_*`. The difference cancels: equal spaces give about 1e-8, not 0.
 pub(super) struct ProcrustesRmse<'a> {
-    a: &'a Space,
-    b: &'a Space,
+    a: &'a SideSpace,
+    b: &'a SideSpace,
     left: Matrix<f64>,
     right: Matrix<f64>,
     n_rows: f64,
@@ -55,11 +55,11 @@ pub(super) struct ProcrustesRmse<'a> {
 
 impl<'a> ProcrustesRmse<'a> {
     /// For `n_rows` matched rows.
-    pub fn new(a: &'a Space, b: &'a Space, n_rows: usize) -> Self {
+    pub fn new(a: &'a SideSpace, b: &'a SideSpace, n_rows: usize) -> Self {
         ProcrustesRmse { a, b, left: a.svd.v.clone(), right: b.svd.v.clone(), n_rows: n_rows as f64 }
     }
 
-    fn raw_norm(&self, space: &Space) -> f64 {
+    fn raw_norm(&self, space: &SideSpace) -> f64 {
         space.total_variance + self.n_rows * space.mean.iter().map(|m| m * m).sum::<f64>()
     }
 }

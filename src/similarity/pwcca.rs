@@ -2,15 +2,15 @@
 //! arXiv 1806.05759, eq. 2 and 3). The weights come from the side of lower rank, the first on equal ranks.
 
 use super::measure::PwccaRule;
-use super::space::Space;
+use super::space::SideSpace;
 use super::statistic::{Draw, Statistic};
 use crate::error::Result;
 use crate::linalg::{Matrix, product, product_transposed, thin_svd, transposed_product};
 
 /// The prepared sides.
 pub(super) struct Pwcca<'a> {
-    a: &'a Space,
-    b: &'a Space,
+    a: &'a SideSpace,
+    b: &'a SideSpace,
     rule: PwccaRule,
     n_rows: usize,
     /// Whether the weights come from the first side.
@@ -22,7 +22,7 @@ pub(super) struct Pwcca<'a> {
 }
 
 impl<'a> Pwcca<'a> {
-    pub fn new(a: &'a Space, b: &'a Space, rule: PwccaRule, n_rows: usize) -> Self {
+    pub fn new(a: &'a SideSpace, b: &'a SideSpace, rule: PwccaRule, n_rows: usize) -> Self {
         let first = a.rank <= b.rank;
         let columns = if first { a } else { b }.scores_to_columns();
         Pwcca { a, b, rule, n_rows, first, signs: Vec::new(), columns }
@@ -30,7 +30,7 @@ impl<'a> Pwcca<'a> {
 
     /// `[k, d]`: inner products of the published directions with the columns. The published directions are
     /// `S w_i + μ_i 1`, made orthonormal in order; in the basis (U, 1/√N) they are `(S w_i, √N μ_i)`.
-    fn published(&self, w: &Matrix<f64>, side: &Space) -> Matrix<f64> {
+    fn published(&self, w: &Matrix<f64>, side: &SideSpace) -> Matrix<f64> {
         let (r, d, k, root) = (side.rank, side.mean.len(), w.n_cols(), (self.n_rows as f64).sqrt());
         let mut directions: Vec<Vec<f64>> = Vec::with_capacity(k);
         let mut columns = Matrix::zeros(r + 1, d);
@@ -75,7 +75,7 @@ impl Statistic for Pwcca<'_> {
             }
             PwccaRule::AsPublished => {
                 // The published code decomposes the whitened covariance in the variables' own coordinates.
-                let cut = |space: &Space| {
+                let cut = |space: &SideSpace| {
                     let v: Vec<f64> = space.svd.v.rows().flat_map(|row| &row[..space.rank]).copied().collect();
                     Matrix::from_vec(space.svd.v.n_rows(), space.rank, v)
                 };
@@ -109,7 +109,7 @@ mod tests {
     /// The published code adds `μ_i` to a direction whose sign is free, so its value hangs on the signs of LAPACK's singular
     /// vectors. Given those (of the first coordinates, read off NumPy 2.4), the value is met to the last digits.
     fn with_signs(p: &Matrix<f64>, q: &Matrix<f64>, signs: &str) -> f64 {
-        let (a, b) = (Space::of(p).unwrap().unwrap(), Space::of(q).unwrap().unwrap());
+        let (a, b) = (SideSpace::of(p).unwrap().unwrap(), SideSpace::of(q).unwrap().unwrap());
         let mut pwcca = Pwcca::new(&a, &b, PwccaRule::AsPublished, p.n_rows());
         pwcca.signs = signs.chars().map(|c| if c == '+' { 1.0 } else { -1.0 }).collect();
         let order: Vec<u32> = (0..p.n_rows() as u32).collect();

@@ -15,7 +15,7 @@ pub(super) const RANK_CUT: f64 = 1e-10;
 const CONSTANT_CUT: f64 = 1e-26;
 
 /// One side's rows: column means and principal components.
-pub(super) struct Space {
+pub(super) struct SideSpace {
     /// `[d]`, mean of each column.
     pub mean: Vec<f64>,
     /// `U: [N, r]`, `S: [r]`, `V: [d, r]` of the centred rows.
@@ -26,12 +26,12 @@ pub(super) struct Space {
     pub rank: usize,
 }
 
-impl Space {
+impl SideSpace {
     /// The space of `rows: [N, d]`; `None` when the rows have no variance or there are fewer than 3.
     ///
     /// # Errors
     /// `Input` for values that are not finite.
-    pub fn of(rows: &Matrix<f64>) -> Result<Option<Space>> {
+    pub fn of(rows: &Matrix<f64>) -> Result<Option<SideSpace>> {
         let (n, d) = (rows.n_rows(), rows.n_cols());
         if n < 3 || d == 0 {
             return Ok(None);
@@ -53,7 +53,7 @@ impl Space {
         let svd = thin_svd(&centred)?;
         let total_variance = svd.s.iter().map(|s| s * s).sum();
         let rank = svd.s.iter().filter(|&&s| s * s >= RANK_CUT * svd.s[0] * svd.s[0]).count();
-        Ok(Some(Space { mean, svd, total_variance, rank }))
+        Ok(Some(SideSpace { mean, svd, total_variance, rank }))
     }
 
     /// Squared singular values, largest first.

@@ -1,6 +1,6 @@
 //! What is a measure, once it is prepared? A number for any pairing of rows.
 
-use super::space::Space;
+use super::space::SideSpace;
 use crate::error::{Error, Result};
 use crate::linalg::{Matrix, transposed_product_permuted};
 
@@ -12,7 +12,7 @@ pub(super) struct Draw<'a> {
 
 impl<'a> Draw<'a> {
     /// A pairing with the `corner` of the cross product.
-    pub fn new(order: &'a [u32], a: &Space, b: &Space, corner: (usize, usize)) -> Self {
+    pub fn new(order: &'a [u32], a: &SideSpace, b: &SideSpace, corner: (usize, usize)) -> Self {
         Draw { order, cross: Some(transposed_product_permuted(&a.svd.u, &b.svd.u, order, corner.0, corner.1)) }
     }
 

@@ -5,7 +5,7 @@
 //! values of `U_A[:, :k_A]ᵀ U_B[:, :k_B]`; the score is their plain mean. The published code solves the same problem by
 //! covariance blocks with a ridge of 1e-10, and differs from this by about 5e-10.
 
-use super::space::{RANK_CUT, Space};
+use super::space::{RANK_CUT, SideSpace};
 use crate::error::{Error, Result};
 use crate::linalg::{Matrix, require_finite, singular_values, transposed_product_permuted};
 
@@ -70,7 +70,7 @@ pub fn svcca(p: &Matrix<f64>, q: &Matrix<f64>, rule: SvccaRule) -> Result<Option
     }
     require_finite(p, "svcca: first side")?;
     require_finite(q, "svcca: second side")?;
-    let (Some(a), Some(b)) = (Space::of(p)?, Space::of(q)?) else { return Ok(None) };
+    let (Some(a), Some(b)) = (SideSpace::of(p)?, SideSpace::of(q)?) else { return Ok(None) };
     let (k_a, k_b) = (rule.components(&a.variances()), rule.components(&b.variances()));
     let order: Vec<u32> = (0..p.n_rows() as u32).collect();
     let cross = transposed_product_permuted(&a.svd.u, &b.svd.u, &order, k_a, k_b);

@@ -98,7 +98,7 @@ fn decoders_give_the_check_values() {
 }
 
 fn svcca_variances(m: &Matrix<f64>) -> Vec<f64> {
-    space::Space::of(m).unwrap().unwrap().variances()
+    space::SideSpace::of(m).unwrap().unwrap().variances()
 }
 
 #[test]

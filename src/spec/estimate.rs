@@ -143,12 +143,12 @@ impl Pairing {
     }
 }
 
-impl From<Pairing> for crate::table::Pairing {
+impl From<Pairing> for crate::table::RowPairing {
     fn from(pairing: Pairing) -> Self {
         match pairing {
-            Pairing::Forward => crate::table::Pairing::Forward,
-            Pairing::Backward => crate::table::Pairing::Backward,
-            Pairing::Mutual => crate::table::Pairing::Mutual,
+            Pairing::Forward => crate::table::RowPairing::Forward,
+            Pairing::Backward => crate::table::RowPairing::Backward,
+            Pairing::Mutual => crate::table::RowPairing::Mutual,
         }
     }
 }

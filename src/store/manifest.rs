@@ -3,7 +3,7 @@
 //! The file is sealed (`seal`): damage is noticed before any of its numbers is believed.
 
 use super::digest::FileRecord;
-use super::record::{Asked, Ended, MergedRun, Origin, SecondPass};
+use super::record::{Ended, MergedRun, RequestRecord, SecondPass, SumsOrigin};
 use super::seal::{format_of, looks_sealed, sealed, unsealed};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -43,9 +43,9 @@ pub struct Manifest {
     /// How the run ended.
     pub ended: Ended,
     /// Where the sums come from.
-    pub origin: Origin,
+    pub origin: SumsOrigin,
     /// What the run was asked for.
-    pub asked: Asked,
+    pub asked: RequestRecord,
     /// What computed it.
     pub environment: Environment,
     /// Every live state file: path relative to the run directory, with `/`.
@@ -107,8 +107,8 @@ impl Manifest {
             rows: 0,
             snapshot: 0,
             ended: Ended::No,
-            origin: Origin::default(),
-            asked: Asked::default(),
+            origin: SumsOrigin::default(),
+            asked: RequestRecord::default(),
             environment: Environment::here(),
             files: BTreeMap::new(),
         }
@@ -122,24 +122,24 @@ impl Manifest {
     /// Where the corpus stands, in the corpus' own words; `None` for a merge.
     pub fn cursor(&self) -> Option<&Value> {
         match &self.origin {
-            Origin::Streamed { cursor, .. } => Some(cursor),
-            Origin::Merged(_) => None,
+            SumsOrigin::Streamed { cursor, .. } => Some(cursor),
+            SumsOrigin::Merged(_) => None,
         }
     }
 
     /// The second pass over the corpus that the checkpoint stands in, or has behind it.
     pub fn second_pass(&self) -> Option<SecondPass> {
         match &self.origin {
-            Origin::Streamed { second_pass, .. } => *second_pass,
-            Origin::Merged(_) => None,
+            SumsOrigin::Streamed { second_pass, .. } => *second_pass,
+            SumsOrigin::Merged(_) => None,
         }
     }
 
     /// The runs of which the sums are a merge; none for a run that streamed.
     pub fn merged(&self) -> &[MergedRun] {
         match &self.origin {
-            Origin::Streamed { .. } => &[],
-            Origin::Merged(runs) => runs,
+            SumsOrigin::Streamed { .. } => &[],
+            SumsOrigin::Merged(runs) => runs,
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
         m.files.insert("state/000000000007/a.safetensors".into(), FileRecord { size: 9, blake3: "00".into() });
         // A number whose shortest form is long: the seal is over the text, so no re-rounding can break it.
         let cursor = serde_json::json!({ "x": 0.1 + 0.2, "y": [1e300, null] });
-        m.origin = Origin::Streamed { cursor, second_pass: None };
+        m.origin = SumsOrigin::Streamed { cursor, second_pass: None };
         m.ended = Ended::StopRule { churn_below: 0.1 + 0.2, snapshots: 3 };
         (m.next_batch, m.rows) = (7, u64::MAX);
         m

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What a run was asked for, as far as a later command has to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct RequestRecord {
     /// The dataflow file that was given; paths in it that begin with `./` are relative to its folder.
     pub flow: String,
     /// Digest of the copy of it that the run directory keeps.
@@ -38,7 +38,7 @@ pub enum Ended {
 /// Where sums come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Origin {
+pub enum SumsOrigin {
     /// From batches of a corpus.
     Streamed {
         /// Where the corpus stands, in the corpus' own words; null before the first batch.
@@ -78,8 +78,8 @@ pub struct MergedRun {
     pub finished: bool,
 }
 
-impl Default for Origin {
+impl Default for SumsOrigin {
     fn default() -> Self {
-        Origin::Streamed { cursor: Value::Null, second_pass: None }
+        SumsOrigin::Streamed { cursor: Value::Null, second_pass: None }
     }
 }

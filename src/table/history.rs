@@ -2,7 +2,7 @@
 
 use super::column::{Columns, at, field, numbers, optional};
 use super::counts::PairCounts;
-use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
+use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
@@ -17,7 +17,7 @@ pub struct HistoryRow {
     /// Rows (tokens) counted by then.
     pub tokens: u64,
     /// The two places.
-    pub pair: Arc<Pair>,
+    pub pair: Arc<SitePair>,
     /// Counts beside their chance.
     pub counts: PairCounts,
     /// Share of the contexts that were seen before, by their first tokens; `None` before the first context. The same for all pairs.

@@ -30,7 +30,7 @@ pub struct LatentRow {
     /// It fired at least once.
     pub alive: bool,
     /// Its strongest tokens, strongest first; ties in corpus order.
-    pub top: Vec<TopToken>,
+    pub top: Vec<TopTokenCell>,
     /// The semantic categories that it belongs to, in order of name; `None` where the dataflow file names none.
     pub categories: Option<Vec<String>>,
     /// Firings per label, one entry per [`LabelColumn`] of the table; `None` where no row bore the label.
@@ -39,7 +39,7 @@ pub struct LatentRow {
 
 /// One of the strongest firings.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TopToken {
+pub struct TopTokenCell {
     /// The token as text.
     pub token: String,
     /// Activation there.
@@ -269,7 +269,7 @@ fn categories(columns: &Columns<'_>) -> Result<Vec<Option<Vec<String>>>> {
     Ok((0..list.len()).map(|i| list.is_valid(i).then(|| names(i))).collect())
 }
 
-fn tops(columns: &Columns<'_>) -> Result<Vec<Vec<TopToken>>> {
+fn tops(columns: &Columns<'_>) -> Result<Vec<Vec<TopTokenCell>>> {
     let array = columns.array("top")?;
     let wrong = || columns.wrong_type("top", array, &top_type().to_string());
     let list = array.as_list_opt::<i32>().ok_or_else(wrong)?;
@@ -277,7 +277,7 @@ fn tops(columns: &Columns<'_>) -> Result<Vec<Vec<TopToken>>> {
     let text = |name: &str| values.column_by_name(name).and_then(|a| a.as_string_opt::<i32>()).ok_or_else(wrong);
     let (token, context, document) = (text("token")?, text("context")?, text("document")?);
     let value = values.column_by_name("value").and_then(|a| a.as_primitive_opt::<Float32Type>()).ok_or_else(wrong)?;
-    let one = |k: usize| TopToken {
+    let one = |k: usize| TopTokenCell {
         token: token.value(k).to_string(),
         value: value.value(k),
         context: context.value(k).to_string(),

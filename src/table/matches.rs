@@ -1,7 +1,7 @@
 //! `matches`: who corresponds to whom, seen from either side.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
-use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
+use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use crate::matching::{Direction, Significance};
 use arrow::array::{Array, ArrayRef, StringArray};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatchRow {
     /// The two places.
-    pub pair: Arc<Pair>,
+    pub pair: Arc<SitePair>,
     /// Latent of the source; always there when it picks.
     pub source_latent: Option<u32>,
     /// Latent of the target; always there when it picks.

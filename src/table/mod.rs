@@ -25,12 +25,12 @@ mod writer;
 pub use compare::{ColumnDiff, LargestDiff, TableDiff, compare};
 pub use counts::PairCounts;
 pub use history::HistoryRow;
-pub use latents::{LabelColumn, LabelSum, LatentRow, TopToken};
+pub use latents::{LabelColumn, LabelSum, LatentRow, TopTokenCell};
 pub use matches::MatchRow;
 pub use pairs::PairRow;
 pub use reader::TableReader;
-pub use row::{Pair, Row, TABLE_FORMAT};
-pub use similarities::{Pairing, SimilarityRow};
+pub use row::{Row, SitePair, TABLE_FORMAT};
+pub use similarities::{RowPairing, SimilarityRow};
 pub use writer::{MAX_ROW_GROUP_ROWS, TableWriter, write_into, write_table};
 
 #[cfg(test)]

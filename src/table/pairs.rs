@@ -2,7 +2,7 @@
 
 use super::column::{Columns, at, field, flags, numbers, optional};
 use super::counts::PairCounts;
-use super::row::{PAIR_KEY, Pair, Row, pair_arrays, pair_fields, pairs};
+use super::row::{PAIR_KEY, Row, SitePair, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairRow {
     /// The two places.
-    pub pair: Arc<Pair>,
+    pub pair: Arc<SitePair>,
     /// Rows (tokens) counted.
     pub tokens: u64,
     /// Documents that they are of.

@@ -46,14 +46,14 @@ pub trait Row: Sized {
 
 /// Two places that are compared. Shared by the rows of a pair.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct Pair {
+pub struct SitePair {
     /// The one whose latents are matched.
     pub source: Site,
     /// The one they are matched to.
     pub target: Site,
 }
 
-impl std::fmt::Display for Pair {
+impl std::fmt::Display for SitePair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} with {}", self.source, self.target)
     }
@@ -72,7 +72,7 @@ pub(super) fn pair_fields() -> Vec<Field> {
     PAIR_KEY.iter().zip(docs).map(|(name, doc)| field(name, DataType::Utf8, false, doc)).collect()
 }
 
-pub(super) fn pair_arrays<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> Vec<ArrayRef> {
+pub(super) fn pair_arrays<'a>(pairs: impl Iterator<Item = &'a SitePair> + Clone) -> Vec<ArrayRef> {
     vec![
         texts(pairs.clone().map(|p| p.source.model.as_str())),
         texts(pairs.clone().map(|p| p.source.hookpoint.to_string())),
@@ -82,14 +82,14 @@ pub(super) fn pair_arrays<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone) -> 
 }
 
 /// The pair of each row; neighbours that are equal share one.
-pub(super) fn pairs(columns: &Columns<'_>) -> Result<Vec<Arc<Pair>>> {
+pub(super) fn pairs(columns: &Columns<'_>) -> Result<Vec<Arc<SitePair>>> {
     let sources = columns.sites("source_model", "source_hookpoint")?;
     let targets = columns.sites("target_model", "target_hookpoint")?;
-    let mut out: Vec<Arc<Pair>> = Vec::with_capacity(sources.len());
+    let mut out: Vec<Arc<SitePair>> = Vec::with_capacity(sources.len());
     for (source, target) in sources.into_iter().zip(targets) {
         match out.last() {
             Some(last) if last.source == *source && last.target == *target => out.push(last.clone()),
-            _ => out.push(Arc::new(Pair { source: (*source).clone(), target: (*target).clone() })),
+            _ => out.push(Arc::new(SitePair { source: (*source).clone(), target: (*target).clone() })),
         }
     }
     Ok(out)

@@ -1,7 +1,7 @@
 //! `similarities`: how alike two spaces are, each value beside its null.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
-use super::row::{Pair, Row, pair_arrays, pair_fields, pairs};
+use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Which rows of the two spaces were laid side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pairing {
+pub enum RowPairing {
     /// Decoder rows of each kept source latent and its best target.
     Forward,
     /// Decoder rows of each kept target latent and its best source.
@@ -21,16 +21,17 @@ pub enum Pairing {
     Activations,
 }
 
-impl Pairing {
-    const ALL: [Pairing; 4] = [Pairing::Forward, Pairing::Backward, Pairing::Mutual, Pairing::Activations];
+impl RowPairing {
+    const ALL: [RowPairing; 4] =
+        [RowPairing::Forward, RowPairing::Backward, RowPairing::Mutual, RowPairing::Activations];
 
     /// The word in the table.
     pub fn as_str(self) -> &'static str {
         match self {
-            Pairing::Forward => "forward",
-            Pairing::Backward => "backward",
-            Pairing::Mutual => "mutual",
-            Pairing::Activations => "activations",
+            RowPairing::Forward => "forward",
+            RowPairing::Backward => "backward",
+            RowPairing::Mutual => "mutual",
+            RowPairing::Activations => "activations",
         }
     }
 }
@@ -39,11 +40,11 @@ impl Pairing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimilarityRow {
     /// The two places.
-    pub pair: Arc<Pair>,
+    pub pair: Arc<SitePair>,
     /// `all`, or a category of concepts.
     pub subset: String,
     /// Which rows were laid side by side.
-    pub pairing: Pairing,
+    pub pairing: RowPairing,
     /// `svcca`, `rsa`, `cka` …
     pub measure: String,
     /// The measure; `None` where it is undefined (too few pairs, no variance).
@@ -170,7 +171,7 @@ impl Row for SimilarityRow {
         let q_value = float("q_value")?;
         let one_decoder = columns.flags("one_decoder")?;
         let row = |(i, pair)| {
-            let named = Pairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
+            let named = RowPairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
             Ok(SimilarityRow {
                 pair,
                 subset: subset.value(i).to_string(),

@@ -12,8 +12,8 @@ fn site(text: &str) -> Arc<Site> {
     Arc::new(text.parse().unwrap())
 }
 
-fn pair(source: &str, target: &str) -> Arc<Pair> {
-    Arc::new(Pair { source: source.parse().unwrap(), target: target.parse().unwrap() })
+fn pair(source: &str, target: &str) -> Arc<SitePair> {
+    Arc::new(SitePair { source: source.parse().unwrap(), target: target.parse().unwrap() })
 }
 
 fn labels() -> Vec<LabelColumn> {
@@ -26,7 +26,7 @@ fn labels() -> Vec<LabelColumn> {
 fn latents(n: u32) -> Vec<LatentRow> {
     let row = |place: &str, i: u32| {
         let x = f64::from(i) / 7.0;
-        let token = |k: u32| TopToken {
+        let token = |k: u32| TopTokenCell {
             token: format!(" t{k}"),
             value: (i * 3 + k) as f32 / 3.0,
             context: format!("ein »Satz« um {k}\n"),
@@ -96,7 +96,7 @@ fn matches(n: u32) -> Vec<MatchRow> {
 fn similarities() -> Vec<SimilarityRow> {
     let mut rows = Vec::new();
     for subset in ["all", "emotions"] {
-        for pairing in [Pairing::Forward, Pairing::Backward, Pairing::Mutual, Pairing::Activations] {
+        for pairing in [RowPairing::Forward, RowPairing::Backward, RowPairing::Mutual, RowPairing::Activations] {
             for (measure, value) in [("cka", Some(0.25)), ("svcca", None)] {
                 rows.push(SimilarityRow {
                     pair: pair("a/resid_post.2", "b/mlp_out.3"),
@@ -166,7 +166,7 @@ fn pair_table(n: u32) -> Vec<PairRow> {
 
 fn history(n_snapshots: u32) -> Vec<HistoryRow> {
     let pairs = [pair("a/resid_post.2", "b/mlp_out.3"), pair("a/resid_post.10", "b/mlp_out.3")];
-    let row = |snapshot: u32, pair: &Arc<Pair>| HistoryRow {
+    let row = |snapshot: u32, pair: &Arc<SitePair>| HistoryRow {
         snapshot,
         tokens: u64::from(snapshot + 1) * 50_000,
         pair: pair.clone(),

@@ -5,11 +5,11 @@
 //! else `pytorch_model.bin`, else the shards of `pytorch_model.bin.index.json`. Names lose what training wrappers put into
 //! them (`weights/names.rs`). Every tensor's place has been checked against its file's length before a value is read.
 
-use super::convert::{Dtype, widen};
+use super::convert::{StoredDtype, widen};
 use super::file::map;
 use super::names::plain;
 use super::source::Source;
-use super::tensors::{Entry, Place};
+use super::tensors::{Entry, Extent};
 use super::{safetensors, torch};
 use crate::error::{Error, Result};
 use crate::hub::{CHECKPOINTS, refuse_pointer};
@@ -174,7 +174,7 @@ impl Source for Checkpoint {
             Ok(_) => return Err(self.wrong(name, &format!("holds whole numbers; {EXPECTED}"))),
             Err(why) => return Err(self.wrong(name, &format!("{why}; {EXPECTED}"))),
         };
-        let Place::Plain { offset } = entry.place else {
+        let Extent::Plain { offset } = entry.place else {
             return Err(self.wrong(name, "is compressed inside its file; save the model again with save_pretrained"));
         };
         let (all, size) = (&self.shards[*shard].bytes, dtype.size());
@@ -200,7 +200,7 @@ impl Source for Checkpoint {
     }
 
     fn n_parameters(&self) -> u64 {
-        let float = |stored: &&Stored| stored.entry.dtype.is_ok_and(Dtype::is_float);
+        let float = |stored: &&Stored| stored.entry.dtype.is_ok_and(StoredDtype::is_float);
         self.tensors.values().filter(float).map(|stored| stored.entry.shape.iter().product::<usize>() as u64).sum()
     }
 

@@ -5,7 +5,7 @@ use half::slice::HalfFloatSliceExt;
 
 /// How an element is stored, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
+pub enum StoredDtype {
     /// IEEE 754 half precision.
     F16,
     /// The upper half of an f32.
@@ -20,24 +20,24 @@ pub enum Dtype {
     I64,
 }
 
-impl Dtype {
+impl StoredDtype {
     /// Bytes of an element.
     pub fn size(self) -> usize {
         match self {
-            Dtype::F16 | Dtype::Bf16 => 2,
-            Dtype::F32 | Dtype::I32 => 4,
-            Dtype::F64 | Dtype::I64 => 8,
+            StoredDtype::F16 | StoredDtype::Bf16 => 2,
+            StoredDtype::F32 | StoredDtype::I32 => 4,
+            StoredDtype::F64 | StoredDtype::I64 => 8,
         }
     }
 
     /// Whether elements are floating-point numbers.
     pub fn is_float(self) -> bool {
-        !matches!(self, Dtype::I32 | Dtype::I64)
+        !matches!(self, StoredDtype::I32 | StoredDtype::I64)
     }
 }
 
 /// Little-endian elements to f32; f64 and integers are rounded to the nearest. As many as both hold.
-pub fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
+pub fn widen(dtype: StoredDtype, bytes: &[u8], values: &mut [f32]) {
     fn each<const N: usize>(bytes: &[u8], values: &mut [f32], widen: impl Fn([u8; N]) -> f32) {
         let (elements, _) = bytes.as_chunks::<N>();
         for (value, element) in values.iter_mut().zip(elements) {
@@ -45,12 +45,12 @@ pub fn widen(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
         }
     }
     match dtype {
-        Dtype::F16 => widen_f16(bytes, values),
-        Dtype::Bf16 => each(bytes, values, |b| half::bf16::from_le_bytes(b).to_f32()),
-        Dtype::F32 => each(bytes, values, f32::from_le_bytes),
-        Dtype::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
-        Dtype::I32 => each(bytes, values, |b| i32::from_le_bytes(b) as f32),
-        Dtype::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
+        StoredDtype::F16 => widen_f16(bytes, values),
+        StoredDtype::Bf16 => each(bytes, values, |b| half::bf16::from_le_bytes(b).to_f32()),
+        StoredDtype::F32 => each(bytes, values, f32::from_le_bytes),
+        StoredDtype::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
+        StoredDtype::I32 => each(bytes, values, |b| i32::from_le_bytes(b) as f32),
+        StoredDtype::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
     }
 }
 

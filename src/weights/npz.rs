@@ -4,9 +4,9 @@
 //! (numpy.lib.format). Only that literal's three keys are looked for; nothing of it is evaluated.
 
 use super::budget::Budget;
-use super::convert::Dtype;
+use super::convert::StoredDtype;
 use super::file::{length, open};
-use super::tensors::{Entry, Place, Tensors, count};
+use super::tensors::{Entry, Extent, Tensors, count};
 use super::zip::{Member, members, read_member};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -53,11 +53,11 @@ fn entry(path: &Path, name: &str, member: Member) -> Result<Entry> {
     let text = text.ok_or_else(|| damaged("its header is longer than any of a plain array"))?;
     let shape = shape(text).ok_or_else(|| damaged("its header has no shape"))?;
     let dtype = match quoted(text, "descr") {
-        Some("<f2") => Ok(Dtype::F16),
-        Some("<f4") => Ok(Dtype::F32),
-        Some("<f8") => Ok(Dtype::F64),
-        Some("<i4") => Ok(Dtype::I32),
-        Some("<i8") => Ok(Dtype::I64),
+        Some("<f2") => Ok(StoredDtype::F16),
+        Some("<f4") => Ok(StoredDtype::F32),
+        Some("<f8") => Ok(StoredDtype::F64),
+        Some("<i4") => Ok(StoredDtype::I32),
+        Some("<i8") => Ok(StoredDtype::I64),
         _ => Err("is of an element type that is not read"),
     };
     if let Ok(dtype) = dtype {
@@ -67,9 +67,9 @@ fn entry(path: &Path, name: &str, member: Member) -> Result<Entry> {
         }
     }
     let place = if member.deflated {
-        Place::Deflated { offset: member.offset, compressed: member.compressed, skip }
+        Extent::Deflated { offset: member.offset, compressed: member.compressed, skip }
     } else {
-        Place::Plain { offset: member.offset + skip }
+        Extent::Plain { offset: member.offset + skip }
     };
     let order = after(text, "fortran_order").map_err(|e| e.within(format!("{}: array {name:?}", path.display())))?;
     Ok(Entry { dtype, shape, column_major: order.starts_with("True"), place })

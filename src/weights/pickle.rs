@@ -2,7 +2,7 @@
 //!
 //! Pickle is a program for a stack machine that may call any Python function. Here the stack is run, but a call is only
 //! understood when it is one of the three that build a state dict (`OrderedDict`, `_rebuild_tensor_v2`,
-//! `_rebuild_parameter`); every other call, class or object becomes [`Value::Opaque`] and is carried along unread.
+//! `_rebuild_parameter`); every other call, class or object becomes [`PickleValue::Opaque`] and is carried along unread.
 //! Opcodes of protocols 2 to 5 as far as torch writes them. Texts stay where they are in the file. Everything else that is
 //! kept (stack, memo, containers, tensors) is paid for out of a [`Budget`] first, and nesting is limited, so that a
 //! hostile file costs no more than a few times its length.
@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 /// A tensor as a view of a storage, in elements.
 #[derive(Clone, Debug)]
-pub struct View<'a> {
+pub struct StorageView<'a> {
     pub storage: Storage<'a>,
     pub offset: u64,
     pub shape: Vec<usize>,
@@ -32,18 +32,18 @@ pub struct Storage<'a> {
 }
 
 #[derive(Clone, Debug)]
-pub enum Value<'a> {
+pub enum PickleValue<'a> {
     None,
     Int(i64),
     Float(f64),
     Text(&'a str),
-    Tuple(Rc<Vec<Value<'a>>>, u32),
+    Tuple(Rc<Vec<PickleValue<'a>>>, u32),
     /// Index into [`Unpickled::lists`]: lists and dicts are filled after they are made, and may be shared.
     List(usize),
     Dict(usize),
     Global(Global<'a>),
     Storage(Rc<Storage<'a>>),
-    Tensor(Rc<View<'a>>),
+    Tensor(Rc<StorageView<'a>>),
     Opaque,
 }
 
@@ -60,8 +60,8 @@ pub enum Global<'a> {
 /// What a pickle leaves behind.
 #[derive(Debug, Default)]
 pub struct Unpickled<'a> {
-    pub lists: Vec<Vec<Value<'a>>>,
-    pub dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    pub lists: Vec<Vec<PickleValue<'a>>>,
+    pub dicts: Vec<Vec<(PickleValue<'a>, PickleValue<'a>)>>,
     /// Bytes read, the stop opcode included.
     pub bytes: usize,
 }
@@ -71,7 +71,7 @@ const NESTING_LIMIT: u32 = 32;
 /// A growing vector holds up to twice its items, and the old ones beside them while it moves.
 const GROWING: usize = 3;
 /// What an entry of the memo takes in a tree whose nodes are half full.
-const MEMO: usize = 3 * (size_of::<usize>() + size_of::<Value>());
+const MEMO: usize = 3 * (size_of::<usize>() + size_of::<PickleValue>());
 /// The counters of an [`Rc`].
 const COUNTERS: usize = 2 * size_of::<usize>();
 
@@ -80,7 +80,7 @@ const COUNTERS: usize = 2 * size_of::<usize>();
 ///
 /// # Errors
 /// A sentence about the first opcode that is not understood, damage, or more memory than the budget holds.
-pub fn unpickle<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(Value<'a>, Unpickled<'a>), String> {
+pub fn unpickle<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(PickleValue<'a>, Unpickled<'a>), String> {
     let mut machine = Machine {
         bytes,
         at: 0,
@@ -105,11 +105,11 @@ pub fn unpickle<'a>(bytes: &'a [u8], budget: &mut Budget) -> Result<(Value<'a>, 
 struct Machine<'a, 'b> {
     bytes: &'a [u8],
     at: usize,
-    stack: Vec<Value<'a>>,
+    stack: Vec<PickleValue<'a>>,
     /// Values and marks that the stack was paid for.
     most: usize,
     marks: Vec<usize>,
-    memo: BTreeMap<usize, Value<'a>>,
+    memo: BTreeMap<usize, PickleValue<'a>>,
     out: Unpickled<'a>,
     budget: &'b mut Budget,
 }
@@ -137,7 +137,7 @@ impl<'a> Machine<'a, '_> {
         Ok(line)
     }
 
-    fn push(&mut self, value: Value<'a>) -> Result<(), String> {
+    fn push(&mut self, value: PickleValue<'a>) -> Result<(), String> {
         self.pay_for_stack()?;
         self.stack.push(value);
         Ok(())
@@ -146,14 +146,14 @@ impl<'a> Machine<'a, '_> {
     /// Values and marks below the highest ones so far were paid for before.
     fn pay_for_stack(&mut self) -> Result<(), String> {
         if self.stack.len() + self.marks.len() == self.most {
-            self.budget.spend(GROWING * size_of::<Value>())?;
+            self.budget.spend(GROWING * size_of::<PickleValue>())?;
             self.most += 1;
         }
         Ok(())
     }
 
     /// Never takes what lies below the last mark.
-    fn pop(&mut self) -> Result<Value<'a>, String> {
+    fn pop(&mut self) -> Result<PickleValue<'a>, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() > floor {
             Ok(self.stack.pop().expect("longer than the floor"))
@@ -162,19 +162,19 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>, String> {
+    fn pop_to_mark(&mut self) -> Result<Vec<PickleValue<'a>>, String> {
         let mark = self.marks.pop().ok_or("there is no mark")?;
         Ok(self.stack.split_off(mark))
     }
 
-    fn push_tuple(&mut self, items: Vec<Value<'a>>) -> Result<(), String> {
+    fn push_tuple(&mut self, items: Vec<PickleValue<'a>>) -> Result<(), String> {
         let depth =
-            items.iter().map(|v| if let Value::Tuple(_, depth) = v { *depth } else { 0 }).max().unwrap_or(0) + 1;
+            items.iter().map(|v| if let PickleValue::Tuple(_, depth) = v { *depth } else { 0 }).max().unwrap_or(0) + 1;
         if depth > NESTING_LIMIT {
             return Err("tuples are nested too deeply".into());
         }
-        self.budget.spend(COUNTERS + size_of::<Vec<Value>>() + items.capacity() * size_of::<Value>())?;
-        self.push(Value::Tuple(Rc::new(items), depth))
+        self.budget.spend(COUNTERS + size_of::<Vec<PickleValue>>() + items.capacity() * size_of::<PickleValue>())?;
+        self.push(PickleValue::Tuple(Rc::new(items), depth))
     }
 
     fn push_tuple_of(&mut self, n: usize) -> Result<(), String> {
@@ -183,15 +183,15 @@ impl<'a> Machine<'a, '_> {
         self.push_tuple(items)
     }
 
-    fn new_dict(&mut self) -> Result<Value<'a>, String> {
-        self.budget.spend(GROWING * size_of::<Vec<(Value, Value)>>())?;
+    fn new_dict(&mut self) -> Result<PickleValue<'a>, String> {
+        self.budget.spend(GROWING * size_of::<Vec<(PickleValue, PickleValue)>>())?;
         self.out.dicts.push(Vec::new());
-        Ok(Value::Dict(self.out.dicts.len() - 1))
+        Ok(PickleValue::Dict(self.out.dicts.len() - 1))
     }
 
-    fn set_items(&mut self, items: Vec<Value<'a>>) -> Result<(), String> {
-        if let Some(&Value::Dict(dict)) = self.stack.last() {
-            self.budget.spend(GROWING * items.len() * size_of::<Value>())?;
+    fn set_items(&mut self, items: Vec<PickleValue<'a>>) -> Result<(), String> {
+        if let Some(&PickleValue::Dict(dict)) = self.stack.last() {
+            self.budget.spend(GROWING * items.len() * size_of::<PickleValue>())?;
             let mut items = items.into_iter();
             while let (Some(key), Some(value)) = (items.next(), items.next()) {
                 self.out.dicts[dict].push((key, value));
@@ -200,9 +200,9 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), String> {
-        if let Some(&Value::List(list)) = self.stack.last() {
-            self.budget.spend(GROWING * items.len() * size_of::<Value>())?;
+    fn append(&mut self, items: Vec<PickleValue<'a>>) -> Result<(), String> {
+        if let Some(&PickleValue::List(list)) = self.stack.last() {
+            self.budget.spend(GROWING * items.len() * size_of::<PickleValue>())?;
             self.out.lists[list].extend(items);
         }
         Ok(())
@@ -226,19 +226,19 @@ impl<'a> Machine<'a, '_> {
         match op {
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
-            b'N' => self.push(Value::None)?,
-            0x88 | 0x89 => self.push(Value::Int(i64::from(op == 0x88)))?,
+            b'N' => self.push(PickleValue::None)?,
+            0x88 | 0x89 => self.push(PickleValue::Int(i64::from(op == 0x88)))?,
             b'K' => {
                 let n = self.number::<1>()?;
-                self.push(Value::Int(n[0].into()))?;
+                self.push(PickleValue::Int(n[0].into()))?;
             }
             b'M' => {
                 let n = u16::from_le_bytes(self.number()?);
-                self.push(Value::Int(n.into()))?;
+                self.push(PickleValue::Int(n.into()))?;
             }
             b'J' => {
                 let n = i32::from_le_bytes(self.number()?);
-                self.push(Value::Int(n.into()))?;
+                self.push(PickleValue::Int(n.into()))?;
             }
             0x8a => {
                 let n = self.number::<1>()?[0];
@@ -246,12 +246,13 @@ impl<'a> Machine<'a, '_> {
                 // Longer than 8 bytes is no size; torch writes one such number, its magic.
                 let sign = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
                 let wide: [u8; 8] = std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(sign));
-                let value = if bytes.len() <= 8 { Value::Int(i64::from_le_bytes(wide)) } else { Value::Opaque };
+                let value =
+                    if bytes.len() <= 8 { PickleValue::Int(i64::from_le_bytes(wide)) } else { PickleValue::Opaque };
                 self.push(value)?;
             }
             b'G' => {
                 let x = f64::from_be_bytes(self.number()?);
-                self.push(Value::Float(x))?;
+                self.push(PickleValue::Float(x))?;
             }
             b'X' | 0x8c | 0x8d => {
                 let n = match op {
@@ -260,7 +261,7 @@ impl<'a> Machine<'a, '_> {
                     _ => usize::try_from(u64::from_le_bytes(self.number()?)).map_err(|_| "a text is too long")?,
                 };
                 let text = self.text(n)?;
-                self.push(Value::Text(text))?;
+                self.push(PickleValue::Text(text))?;
             }
             b'T' | b'U' | b'B' | b'C' => {
                 let n = if matches!(op, b'T' | b'B') {
@@ -269,18 +270,18 @@ impl<'a> Machine<'a, '_> {
                     self.number::<1>()?[0].into()
                 };
                 self.take(n)?;
-                self.push(Value::Opaque)?;
+                self.push(PickleValue::Opaque)?;
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.push(Value::Global(global(module, name)))?;
+                self.push(PickleValue::Global(global(module, name)))?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Value::Text(module), Value::Text(name)) = (module, name) else {
+                let (PickleValue::Text(module), PickleValue::Text(name)) = (module, name) else {
                     return Err("a class has no name".into());
                 };
-                self.push(Value::Global(global(module, name)))?;
+                self.push(PickleValue::Global(global(module, name)))?;
             }
             b'(' => {
                 self.pay_for_stack()?;
@@ -297,9 +298,9 @@ impl<'a> Machine<'a, '_> {
                 self.push(dict)?;
             }
             b']' => {
-                self.budget.spend(GROWING * size_of::<Vec<Value>>())?;
+                self.budget.spend(GROWING * size_of::<Vec<PickleValue>>())?;
                 self.out.lists.push(Vec::new());
-                self.push(Value::List(self.out.lists.len() - 1))?;
+                self.push(PickleValue::List(self.out.lists.len() - 1))?;
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
@@ -338,7 +339,7 @@ impl<'a> Machine<'a, '_> {
                 let id = self.pop()?;
                 let found = storage(&id);
                 self.budget.spend(COUNTERS + size_of::<Storage>())?;
-                self.push(found.map_or(Value::Opaque, |s| Value::Storage(Rc::new(s))))?;
+                self.push(found.map_or(PickleValue::Opaque, |s| PickleValue::Storage(Rc::new(s))))?;
             }
             b'R' | 0x81 => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
@@ -352,26 +353,27 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// A call that was understood, or [`Value::Opaque`].
-    fn reduce(&mut self, callable: &Value<'a>, arguments: &Value<'a>) -> Result<Value<'a>, String> {
-        let (Value::Global(global), Value::Tuple(arguments, _)) = (callable, arguments) else {
-            return Ok(Value::Opaque);
+    /// A call that was understood, or [`PickleValue::Opaque`].
+    fn reduce(&mut self, callable: &PickleValue<'a>, arguments: &PickleValue<'a>) -> Result<PickleValue<'a>, String> {
+        let (PickleValue::Global(global), PickleValue::Tuple(arguments, _)) = (callable, arguments) else {
+            return Ok(PickleValue::Opaque);
         };
         match (global, arguments.as_slice()) {
             (Global::OrderedDict, []) => self.new_dict(),
-            (Global::RebuildParameter, [tensor @ Value::Tensor(_), ..]) => Ok(tensor.clone()),
-            (Global::RebuildTensor, [Value::Storage(storage), Value::Int(offset), shape, strides, ..]) => {
-                let sides = |value: &Value| if let Value::Tuple(items, _) = value { items.len() } else { 0 };
+            (Global::RebuildParameter, [tensor @ PickleValue::Tensor(_), ..]) => Ok(tensor.clone()),
+            (Global::RebuildTensor, [PickleValue::Storage(storage), PickleValue::Int(offset), shape, strides, ..]) => {
+                let sides =
+                    |value: &PickleValue| if let PickleValue::Tuple(items, _) = value { items.len() } else { 0 };
                 let of_sides = (sides(shape) + sides(strides)) * size_of::<usize>();
-                self.budget.spend(COUNTERS + size_of::<View>() + of_sides)?;
+                self.budget.spend(COUNTERS + size_of::<StorageView>() + of_sides)?;
                 Ok(match (u64::try_from(*offset), sizes(shape), sizes(strides)) {
                     (Ok(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
-                        Value::Tensor(Rc::new(View { storage: **storage, offset, shape, strides }))
+                        PickleValue::Tensor(Rc::new(StorageView { storage: **storage, offset, shape, strides }))
                     }
-                    _ => Value::Opaque,
+                    _ => PickleValue::Opaque,
                 })
             }
-            _ => Ok(Value::Opaque),
+            _ => Ok(PickleValue::Opaque),
         }
     }
 }
@@ -386,26 +388,31 @@ fn global<'a>(module: &str, name: &'a str) -> Global<'a> {
 }
 
 /// The persistent id that torch writes: `('storage', class, key, device, n[, view])`.
-fn storage<'a>(id: &Value<'a>) -> Option<Storage<'a>> {
-    let Value::Tuple(id, _) = id else { return None };
+fn storage<'a>(id: &PickleValue<'a>) -> Option<Storage<'a>> {
+    let PickleValue::Tuple(id, _) = id else { return None };
     match id.as_slice() {
-        [Value::Text("storage"), Value::Global(Global::Named(class)), Value::Text(key), _, Value::Int(n), ..] => {
-            Some(Storage { class, key, n: u64::try_from(*n).ok()? })
-        }
+        [
+            PickleValue::Text("storage"),
+            PickleValue::Global(Global::Named(class)),
+            PickleValue::Text(key),
+            _,
+            PickleValue::Int(n),
+            ..,
+        ] => Some(Storage { class, key, n: u64::try_from(*n).ok()? }),
         _ => None,
     }
 }
 
-fn sizes(value: &Value) -> Option<Vec<usize>> {
-    let Value::Tuple(items, _) = value else { return None };
-    items.iter().map(|v| if let Value::Int(n) = v { usize::try_from(*n).ok() } else { None }).collect()
+fn sizes(value: &PickleValue) -> Option<Vec<usize>> {
+    let PickleValue::Tuple(items, _) = value else { return None };
+    items.iter().map(|v| if let PickleValue::Int(n) = v { usize::try_from(*n).ok() } else { None }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(bytes: &[u8]) -> Result<(Value<'_>, Unpickled<'_>), String> {
+    fn run(bytes: &[u8]) -> Result<(PickleValue<'_>, Unpickled<'_>), String> {
         unpickle(bytes, &mut Budget::of_file(bytes.len() as u64))
     }
 
@@ -414,8 +421,8 @@ mod tests {
         // posix.system("echo") inside a dict under "x".
         let bytes = b"\x80\x02}X\x01\x00\x00\x00xcposix\nsystem\nX\x04\x00\x00\x00echo\x85Rs.";
         let (value, out) = run(bytes).unwrap();
-        let Value::Dict(dict) = value else { panic!("{value:?}") };
-        assert!(matches!(out.dicts[dict].as_slice(), [(Value::Text(_), Value::Opaque)]));
+        let PickleValue::Dict(dict) = value else { panic!("{value:?}") };
+        assert!(matches!(out.dicts[dict].as_slice(), [(PickleValue::Text(_), PickleValue::Opaque)]));
         assert_eq!(out.bytes, bytes.len());
     }
 

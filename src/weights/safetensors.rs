@@ -1,9 +1,9 @@
 //! Which tensors does a safetensors file hold? Its header, checked against the length of the file; no values.
 
-use super::convert::Dtype;
+use super::convert::StoredDtype;
 use super::file::map;
 use super::names::Plain;
-use super::tensors::{Entry, Place, Tensors};
+use super::tensors::{Entry, Extent, Tensors};
 use crate::error::{Error, Result};
 use ::safetensors::tensor::{SafeTensorError, SafeTensors, TensorInfo};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub fn tensors(path: &Path) -> Result<Tensors> {
             dtype: dtype(info),
             shape: info.shape.clone(),
             column_major: false,
-            place: Place::Plain { offset: start + info.data_offsets.0 as u64 },
+            place: Extent::Plain { offset: start + info.data_offsets.0 as u64 },
         };
         entries.add(path, name, entry)?;
     }
@@ -62,15 +62,15 @@ fn sentence(e: &SafeTensorError) -> String {
     }
 }
 
-fn dtype(info: &TensorInfo) -> Result<Dtype, &'static str> {
+fn dtype(info: &TensorInfo) -> Result<StoredDtype, &'static str> {
     use ::safetensors::Dtype as Stored;
     match info.dtype {
-        Stored::F16 => Ok(Dtype::F16),
-        Stored::BF16 => Ok(Dtype::Bf16),
-        Stored::F32 => Ok(Dtype::F32),
-        Stored::F64 => Ok(Dtype::F64),
-        Stored::I32 => Ok(Dtype::I32),
-        Stored::I64 => Ok(Dtype::I64),
+        Stored::F16 => Ok(StoredDtype::F16),
+        Stored::BF16 => Ok(StoredDtype::Bf16),
+        Stored::F32 => Ok(StoredDtype::F32),
+        Stored::F64 => Ok(StoredDtype::F64),
+        Stored::I32 => Ok(StoredDtype::I32),
+        Stored::I64 => Ok(StoredDtype::I64),
         Stored::BOOL => Err("holds true and false, no numbers"),
         Stored::U8 | Stored::I8 => Err("holds bytes (uint8 or int8)"),
         Stored::F8_E4M3 | Stored::F8_E5M2 | Stored::F8_E8M0 => Err("holds floats of 8 bits"),

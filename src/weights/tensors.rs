@@ -5,7 +5,7 @@
 //! Values are read later, tensor by tensor, in pieces straight into their final matrix, so weights are never held twice.
 //! Every length in a header is checked against the file before anything is allocated.
 
-use super::convert::{Dtype, widen};
+use super::convert::{StoredDtype, widen};
 use super::file::open;
 use super::zip::inflated;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the bytes of a tensor lie in its file.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum Extent {
     /// As they are, from this offset.
     Plain {
         /// Of the first byte.
@@ -37,13 +37,13 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// How elements are stored, or why the tensor cannot be read: it may be there and be none of the weights.
-    pub dtype: Result<Dtype, &'static str>,
+    pub dtype: Result<StoredDtype, &'static str>,
     /// Its sides, slowest first.
     pub shape: Vec<usize>,
     /// Whether the first index runs fastest (torch's transposed views, Fortran order of numpy).
     pub column_major: bool,
     /// Where its bytes are.
-    pub place: Place,
+    pub place: Extent,
 }
 
 /// The named tensors of a file.
@@ -76,10 +76,10 @@ impl Tensors {
             let Ok(dtype) = entry.dtype else { continue };
             let size = count(&entry.shape).and_then(|n| n.checked_mul(dtype.size())).map(|n| n as u64);
             let fits = match entry.place {
-                Place::Plain { offset } => {
+                Extent::Plain { offset } => {
                     size.and_then(|size| offset.checked_add(size)).is_some_and(|end| end <= file_bytes)
                 }
-                Place::Deflated { .. } => size.is_some(),
+                Extent::Deflated { .. } => size.is_some(),
             };
             if !fits {
                 return Err(tensors.wrong(
@@ -247,7 +247,7 @@ impl Tensors {
             shape @ [_, .., width] if *width > 0 => (shape.to_vec(), *width),
             other => return Err(self.wrong(name, format!("has shape {other:?}, expected [n, d_in]"))),
         };
-        if !matches!(entry.dtype, Ok(Dtype::F16 | Dtype::Bf16 | Dtype::F32 | Dtype::F64)) {
+        if !matches!(entry.dtype, Ok(StoredDtype::F16 | StoredDtype::Bf16 | StoredDtype::F32 | StoredDtype::F64)) {
             return Err(self.wrong(name, "is not of a float type that is read (f16, bf16, f32, f64)"));
         }
         let n_rows = count(&shape[..shape.len() - 1]).ok_or_else(|| self.wrong(name, "is too large"))?;
@@ -282,11 +282,13 @@ impl Tensors {
         let mut file = open(&self.path)?;
         let failed = |e: std::io::Error| Error::io("read", &self.path, &e).within(format!("tensor {name:?}"));
         let mut source: Box<dyn Read> = match entry.place {
-            Place::Plain { offset } => {
+            Extent::Plain { offset } => {
                 file.seek(SeekFrom::Start(offset)).map_err(failed)?;
                 Box::new(file)
             }
-            Place::Deflated { offset, compressed, skip } => inflated(file, offset, compressed, skip).map_err(failed)?,
+            Extent::Deflated { offset, compressed, skip } => {
+                inflated(file, offset, compressed, skip).map_err(failed)?
+            }
         };
         let piece = ((PIECE_BYTES / dtype.size() / row.max(1)).max(16) * row.max(1)).min(total.max(1));
         let (mut bytes, mut values) = (vec![0u8; piece * dtype.size()], vec![0f32; piece]);

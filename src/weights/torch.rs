@@ -4,11 +4,11 @@
 //! what wrappers put into names (`names.rs`) is left out. A tensor's strides are honoured when they are row-major or column-major; the device it was saved from is not looked at.
 
 use super::budget::Budget;
-use super::convert::Dtype;
+use super::convert::StoredDtype;
 use super::file::{length, open};
 use super::names::{Plain, plain};
-use super::pickle::{Unpickled, Value, View, unpickle};
-use super::tensors::{Entry, Place, Tensors, count};
+use super::pickle::{PickleValue, StorageView, Unpickled, unpickle};
+use super::tensors::{Entry, Extent, Tensors, count};
 use super::zip::{Member, members, read_member};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -87,21 +87,21 @@ fn legacy(path: &Path, file_bytes: u64, head: &[u8], budget: &mut Budget) -> Res
         next(budget)?;
     }
     let (value, out, _) = next(budget)?;
-    let (Value::List(keys), key_out, mut offset) = next(budget)? else {
+    let (PickleValue::List(keys), key_out, mut offset) = next(budget)? else {
         return Err(wrong(path, "has no list of storages"));
     };
     // The byte length of a storage follows from its class, which only the tensors know.
     let mut sizes: BTreeMap<&str, Option<usize>> = BTreeMap::new();
     visit(&value, &out, budget, &mut |_, value| {
-        if let Value::Tensor(view) = value {
-            sizes.insert(view.storage.key, element(view.storage.class).ok().map(Dtype::size));
+        if let PickleValue::Tensor(view) = value {
+            sizes.insert(view.storage.key, element(view.storage.class).ok().map(StoredDtype::size));
         }
     })
     .map_err(|e| wrong(path, e))?;
     let mut places: BTreeMap<&str, Member> = BTreeMap::new();
     let mut file = open(path)?;
     for key in &key_out.lists[keys] {
-        let Value::Text(key) = *key else { return Err(wrong(path, "has a storage without a name")) };
+        let PickleValue::Text(key) = *key else { return Err(wrong(path, "has a storage without a name")) };
         let size = sizes.get(key).copied().flatten();
         let size = size.ok_or_else(|| wrong(path, "has storages of an element type that is not read"))? as u64;
         let mut n = [0; 8];
@@ -123,17 +123,17 @@ fn legacy(path: &Path, file_bytes: u64, head: &[u8], budget: &mut Budget) -> Res
 fn flatten(
     path: &Path,
     file_bytes: u64,
-    value: &Value,
+    value: &PickleValue,
     out: &Unpickled,
     budget: &mut Budget,
     find: &dyn Fn(&str) -> Option<Member>,
 ) -> Result<StateDict> {
     let (mut views, mut texts, mut numbers) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     visit(value, out, budget, &mut |name, value| match value {
-        Value::Tensor(view) => views.push((name, view.clone())),
-        Value::Text(text) => drop(texts.insert(plain(&name).into_owned(), (*text).to_string())),
-        Value::Int(n) => drop(numbers.insert(plain(&name).into_owned(), *n as f64)),
-        Value::Float(x) => drop(numbers.insert(plain(&name).into_owned(), *x)),
+        PickleValue::Tensor(view) => views.push((name, view.clone())),
+        PickleValue::Text(text) => drop(texts.insert(plain(&name).into_owned(), (*text).to_string())),
+        PickleValue::Int(n) => drop(numbers.insert(plain(&name).into_owned(), *n as f64)),
+        PickleValue::Float(x) => drop(numbers.insert(plain(&name).into_owned(), *x)),
         _ => {}
     })
     .map_err(|e| wrong(path, e))?;
@@ -146,12 +146,12 @@ fn flatten(
 }
 
 fn visit<'a>(
-    value: &Value<'a>,
+    value: &PickleValue<'a>,
     out: &Unpickled<'a>,
     budget: &mut Budget,
-    see: &mut dyn FnMut(String, &Value<'a>),
+    see: &mut dyn FnMut(String, &PickleValue<'a>),
 ) -> Result<(), &'static str> {
-    let Value::Dict(top) = value else { return Err("holds something else than a state dict") };
+    let PickleValue::Dict(top) = value else { return Err("holds something else than a state dict") };
     let mut waiting = vec![(*top, String::new(), 0)];
     let mut n = 0;
     while let Some((dict, prefix, depth)) = waiting.pop() {
@@ -160,17 +160,17 @@ fn visit<'a>(
             if n > ENTRY_LIMIT || depth > DEPTH_LIMIT {
                 return Err("holds dicts of a size or depth that no state dict has");
             }
-            let Value::Text(key) = key else { continue };
+            let PickleValue::Text(key) = key else { continue };
             let of_value = match value {
-                Value::Text(text) => text.len(),
-                Value::Tensor(view) => 2 * size_of_val(view.shape.as_slice()),
+                PickleValue::Text(text) => text.len(),
+                PickleValue::Tensor(view) => 2 * size_of_val(view.shape.as_slice()),
                 _ => 0,
             };
             // a name is held twice: as written and without what wrappers put into it
             budget.spend(ENTRY + 2 * (prefix.len() + key.len()) + of_value)?;
             let name = format!("{prefix}{key}");
             match value {
-                Value::Dict(inner) => waiting.push((*inner, format!("{name}."), depth + 1)),
+                PickleValue::Dict(inner) => waiting.push((*inner, format!("{name}."), depth + 1)),
                 value => see(name, value),
             }
         }
@@ -178,13 +178,13 @@ fn visit<'a>(
     Ok(())
 }
 
-fn entry(view: &View, find: &dyn Fn(&str) -> Option<Member>) -> Result<Entry, String> {
+fn entry(view: &StorageView, find: &dyn Fn(&str) -> Option<Member>) -> Result<Entry, String> {
     let member = find(view.storage.key).ok_or("lies in a storage that the file has not got")?;
     let shape = view.shape.clone();
     let dtype = match element(view.storage.class) {
         Ok(dtype) => dtype,
         Err(why) => {
-            let place = Place::Plain { offset: member.offset };
+            let place = Extent::Plain { offset: member.offset };
             return Ok(Entry { dtype: Err(why), shape, column_major: false, place });
         }
     };
@@ -204,9 +204,9 @@ fn entry(view: &View, find: &dyn Fn(&str) -> Option<Member>) -> Result<Entry, St
     let readable = row_major || same(&cols_first);
     let skip = view.offset * size;
     let place = if member.deflated {
-        Place::Deflated { offset: member.offset, compressed: member.compressed, skip }
+        Extent::Deflated { offset: member.offset, compressed: member.compressed, skip }
     } else {
-        Place::Plain { offset: member.offset + skip }
+        Extent::Plain { offset: member.offset + skip }
     };
     let dtype = readable.then_some(dtype).ok_or("is a view with gaps; save it again with .contiguous()");
     Ok(Entry { dtype, shape, column_major: !row_major, place })
@@ -225,14 +225,14 @@ fn strides<'a>(sides: impl Iterator<Item = &'a usize>) -> Vec<usize> {
 }
 
 /// The element type of a storage's class, or why it is none that is read.
-fn element(class: &str) -> Result<Dtype, &'static str> {
+fn element(class: &str) -> Result<StoredDtype, &'static str> {
     Ok(match class {
-        "HalfStorage" => Dtype::F16,
-        "BFloat16Storage" => Dtype::Bf16,
-        "FloatStorage" => Dtype::F32,
-        "DoubleStorage" => Dtype::F64,
-        "IntStorage" => Dtype::I32,
-        "LongStorage" => Dtype::I64,
+        "HalfStorage" => StoredDtype::F16,
+        "BFloat16Storage" => StoredDtype::Bf16,
+        "FloatStorage" => StoredDtype::F32,
+        "DoubleStorage" => StoredDtype::F64,
+        "IntStorage" => StoredDtype::I32,
+        "LongStorage" => StoredDtype::I64,
         "BoolStorage" => return Err("holds true and false, no numbers"),
         "ByteStorage" | "CharStorage" | "QUInt8Storage" | "QInt8Storage" => return Err("holds bytes (uint8 or int8)"),
         _ => return Err("is of an element type that is not read"),

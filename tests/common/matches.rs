@@ -2,7 +2,7 @@
 
 use cognate::error::Result;
 use cognate::matching::{Direction, Significance};
-use cognate::table::{MatchRow, Pair, write_table};
+use cognate::table::{MatchRow, SitePair, write_table};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// # Errors
 /// Those of writing.
 pub fn write_matches(path: &Path, n: u32) -> Result<()> {
-    let pair = Arc::new(Pair { source: "a/resid_post.2".parse()?, target: "b/resid_post.3".parse()? });
+    let pair = Arc::new(SitePair { source: "a/resid_post.2".parse()?, target: "b/resid_post.3".parse()? });
     let row = |i: u32| MatchRow {
         pair: pair.clone(),
         source_latent: Some(i / 5),

@@ -7,7 +7,7 @@ use cognate::corpus::Corpus;
 use cognate::linalg::Matrix;
 use cognate::matching::Direction;
 use cognate::spec::DataflowSpec;
-use cognate::table::{HistoryRow, Pairing, SimilarityRow, TableReader};
+use cognate::table::{HistoryRow, RowPairing, SimilarityRow, TableReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,8 +188,12 @@ fn dimensions_are_compared_as_they_are_against_plain_sums() {
 
     let scores: Vec<SimilarityRow> =
         TableReader::open(&out.join("tables/similarities.parquet")).unwrap().read_all().unwrap();
-    let of = |pairing: Pairing| scores.iter().filter(|s| s.pairing == pairing).count();
-    assert_eq!((of(Pairing::Mutual), of(Pairing::Activations)), (2, 8), "decoder rows belong to the one pair of SAEs");
+    let of = |pairing: RowPairing| scores.iter().filter(|s| s.pairing == pairing).count();
+    assert_eq!(
+        (of(RowPairing::Mutual), of(RowPairing::Activations)),
+        (2, 8),
+        "decoder rows belong to the one pair of SAEs"
+    );
     let (a, b) = (centred(&x[0]), centred(&x[1]));
     let frobenius = |c: Vec<Vec<f64>>| c.iter().flatten().map(|v| v * v).sum::<f64>().sqrt();
     let cka = frobenius(co_moment(&a, &b)).powi(2) / (frobenius(co_moment(&a, &a)) * frobenius(co_moment(&b, &b)));

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn reading(fvu: f64) -> Reading {
-    Reading {
+fn reading(fvu: f64) -> Configuration {
+    Configuration {
         hookpoint: Hookpoint::ResidPost(1),
         subtract_b_dec: true,
         scale: 1.0,
@@ -15,8 +15,8 @@ fn reading(fvu: f64) -> Reading {
     }
 }
 
-fn of(declared: f64, others: &[Reading]) -> Diagnosis {
-    let mut readings = vec![Reading { declared: true, ..reading(declared) }];
+fn of(declared: f64, others: &[Configuration]) -> Diagnosis {
+    let mut readings = vec![Configuration { declared: true, ..reading(declared) }];
     readings.extend_from_slice(others);
     let site = "m/resid_post.1".parse().unwrap();
     Diagnosis { site, n_tokens: 100, control: false, any_fvu: false, contradictions: Vec::new(), readings }
@@ -24,7 +24,7 @@ fn of(declared: f64, others: &[Reading]) -> Diagnosis {
 
 #[test]
 fn a_worse_fit_than_the_mean_is_wrong_unless_a_control_or_insisted_on() {
-    let bad = of(1.49, &[Reading { center: true, ..reading(1.3) }]);
+    let bad = of(1.49, &[Configuration { center: true, ..reading(1.3) }]);
     assert_eq!((bad.verdict(), bad.is_wrong()), (Verdict::WorseThanMean, true));
     assert!(bad.in_words().contains("worse than the mean: FVU 1.490"), "{}", bad.in_words());
     assert!(of(1.0, &[]).is_wrong() && !of(0.999, &[]).is_wrong());
@@ -38,23 +38,23 @@ fn a_worse_fit_than_the_mean_is_wrong_unless_a_control_or_insisted_on() {
 
 #[test]
 fn what_is_better_says_what_to_write() {
-    let words = |declared: f64, other: Reading| of(declared, &[other]).in_words();
-    let bias = words(0.9, Reading { subtract_b_dec: false, ..reading(0.3) });
+    let words = |declared: f64, other: Configuration| of(declared, &[other]).in_words();
+    let bias = words(0.9, Configuration { subtract_b_dec: false, ..reading(0.3) });
     assert!(
         bias.contains("with subtract_b_dec = false: FVU 0.300 against 0.900; write subtract_b_dec = false"),
         "{bias}"
     );
-    let place = words(0.9, Reading { hookpoint: Hookpoint::ResidPost(2), ..reading(0.3) });
+    let place = words(0.9, Configuration { hookpoint: Hookpoint::ResidPost(2), ..reading(0.3) });
     assert!(place.contains("at resid_post.2: FVU 0.300 against 0.900; write [saes.\"m/resid_post.2\"]"), "{place}");
-    let scale = words(1.5, Reading { scale: 2.370456, ..reading(0.3) });
+    let scale = words(1.5, Configuration { scale: 2.370456, ..reading(0.3) });
     assert!(scale.ends_with("write scale = 2.37"), "{scale}");
-    let center = words(1.5, Reading { center: true, ..reading(0.3) });
+    let center = words(1.5, Configuration { center: true, ..reading(0.3) });
     assert!(center.ends_with("write center = true"), "{center}");
 }
 
 #[test]
 fn another_scale_counts_only_where_the_declared_one_explains_little() {
-    let more = Reading { scale: 2.0, l0: 400.0, ..reading(0.1) };
+    let more = Configuration { scale: 2.0, l0: 400.0, ..reading(0.1) };
     assert_eq!(of(0.3, std::slice::from_ref(&more)).verdict(), Verdict::Fits);
     assert_eq!(of(0.9, std::slice::from_ref(&more)).verdict(), Verdict::Better(&more));
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::encode::encode_batch;
 use crate::engine::job::Job;
-use crate::engine::message::{Encoded, Pass, Work};
+use crate::engine::message::{EncodedPart, Pass, PendingBatch};
 use crate::ids::BatchIndex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use timely::dataflow::{Scope, Stream};
 /// What every batch gives, once for each of `peers` workers. Batch t is encoded on worker (t + 1) mod `peers`.
 pub fn encode<'scope>(
     scope: Scope<'scope, BatchIndex>,
-    work: Stream<'scope, BatchIndex, Vec<Work>>,
+    work: Stream<'scope, BatchIndex, Vec<PendingBatch>>,
     job: Arc<Job>,
     peers: usize,
-) -> Stream<'scope, BatchIndex, Vec<Encoded>> {
-    work.unary::<CapacityContainerBuilder<Vec<Encoded>>, _, _, _>(
+) -> Stream<'scope, BatchIndex, Vec<EncodedPart>> {
+    work.unary::<CapacityContainerBuilder<Vec<EncodedPart>>, _, _, _>(
         // the worker that reads has the last of each round: the others have theirs before it begins
-        Exchange::new(|w: &Work| w.control.t + 1),
+        Exchange::new(|w: &PendingBatch| w.control.t + 1),
         "Encode",
         move |_, info| {
             let activator = scope.activator_for(info.address);
-            let mut waiting: VecDeque<(Capability<BatchIndex>, Work)> = VecDeque::new();
+            let mut waiting: VecDeque<(Capability<BatchIndex>, PendingBatch)> = VecDeque::new();
             move |input, output| {
                 input.for_each(|capability, data| {
                     for work in data.drain(..) {
@@ -47,7 +47,7 @@ pub fn encode<'scope>(
                 let Some(batch) = job.status.keep(batch).map(Arc::new) else { return };
                 let mut session = output.session(&capability);
                 for to in 0..peers as u64 {
-                    session.give(Encoded { to, control: work.control.clone(), batch: batch.clone() });
+                    session.give(EncodedPart { to, control: work.control.clone(), batch: batch.clone() });
                 }
             }
         },

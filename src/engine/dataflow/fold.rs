@@ -3,7 +3,7 @@
 use crate::engine::allocator;
 use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::job::Job;
-use crate::engine::message::{Encoded, Folded, Note, Pass};
+use crate::engine::message::{EncodedPart, Folded, Note, Pass};
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -20,14 +20,14 @@ use timely::dataflow::operators::vec::Map;
 
 /// Changed rows and notes, each with its batch, of worker `index` of `peers`, whose memory begins as the checkpoint `resume` has it.
 pub fn fold<'scope>(
-    encoded: Stream<'scope, BatchIndex, Vec<Encoded>>,
+    encoded: Stream<'scope, BatchIndex, Vec<EncodedPart>>,
     job: Arc<Job>,
     resume: Option<Arc<Manifest>>,
     index: usize,
     peers: usize,
 ) -> Stream<'scope, BatchIndex, Vec<(Folded, BatchIndex)>> {
     encoded.unary_frontier::<CapacityContainerBuilder<Vec<(Folded, BatchIndex)>>, _, _, _>(
-        Exchange::new(|e: &Encoded| e.to),
+        Exchange::new(|e: &EncodedPart| e.to),
         "Fold",
         move |_, _| {
             let mut fold = Fold::new(job.plan.clone(), index, peers);
@@ -35,7 +35,7 @@ pub fn fold<'scope>(
                 job.status.keep(checkpoint::add(&mut fold, &job.run, manifest, 0, |k| job.plan.tile_name(k)));
             }
             let mut expected = resume.as_ref().map_or(0, |m| m.next_batch);
-            let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, Encoded)> = BTreeMap::new();
+            let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, EncodedPart)> = BTreeMap::new();
             move |(input, frontier), output| {
                 input.for_each(|capability, data| {
                     for encoded in data.drain(..) {
@@ -80,7 +80,7 @@ pub fn notes_of<'scope>(
 }
 
 /// One batch into one worker's memory, and what is due after it.
-fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &Encoded) -> Result<Vec<Folded>> {
+fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> Result<Vec<Folded>> {
     let status: &RunStatus = &job.status;
     let control = &encoded.control;
     status.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;

@@ -1,7 +1,7 @@
 //! What is due after each batch: a snapshot, a checkpoint, the second pass, the end? A pure function of the corpus and the
 //! dataflow file, so that a resumed run takes the same ones.
 
-use crate::engine::message::{Checkpoint, Control, Next, Pass, Snapshot};
+use crate::engine::message::{CheckpointDue, Control, Next, Pass, Snapshot};
 use crate::ids::BatchIndex;
 use crate::store::SecondPass;
 
@@ -89,7 +89,7 @@ impl Schedule {
             let by_number = pass == Pass::First && self.snapshots.is_power_of_two();
             Snapshot { number: self.snapshots, choose: by_number || next == Next::SecondPass }
         });
-        let checkpoint = is_checkpoint.then_some(Checkpoint { cursor: read.cursor, second: self.second });
+        let checkpoint = is_checkpoint.then_some(CheckpointDue { cursor: read.cursor, second: self.second });
         Control { t: read.t, rows, pass, snapshot, checkpoint, next }
     }
 }

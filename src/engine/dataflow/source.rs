@@ -4,7 +4,7 @@
 
 use crate::corpus::{Corpus, TokenBatch};
 use crate::engine::dataflow::schedule::{self, Schedule};
-use crate::engine::message::{Next, Work};
+use crate::engine::message::{Next, PendingBatch};
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
@@ -86,7 +86,7 @@ enum Read {
     /// Nothing more to read: a run that is taken up again at its very end.
     End,
     /// `is_last`: none comes after it.
-    Batch { work: Work, is_last: bool },
+    Batch { work: PendingBatch, is_last: bool },
 }
 
 impl SourceParts {
@@ -109,7 +109,7 @@ impl SourceParts {
             checkpoint.cursor = self.begin_again(status, &checkpoint.cursor)?;
         }
         let is_last = control.is_last() || stop;
-        Ok(Read::Batch { work: Work { control, tokens: Arc::new(fed.tokens) }, is_last })
+        Ok(Read::Batch { work: PendingBatch { control, tokens: Arc::new(fed.tokens) }, is_last })
     }
 
     /// Goes back to the corpus' first batch, `end` being where the first pass came to; gives where it stands there.
@@ -129,8 +129,8 @@ pub fn batches<'scope>(
     parts: Option<SourceParts>,
     probe: ProbeHandle<BatchIndex>,
     status: Arc<RunStatus>,
-) -> Stream<'scope, BatchIndex, Vec<Work>> {
-    source::<_, CapacityContainerBuilder<Vec<Work>>, _, _>(scope, "Batches", move |capability, info| {
+) -> Stream<'scope, BatchIndex, Vec<PendingBatch>> {
+    source::<_, CapacityContainerBuilder<Vec<PendingBatch>>, _, _>(scope, "Batches", move |capability, info| {
         let activator = scope.activator_for(info.address);
         let mut state = parts.map(|p| (p, capability));
         let mut held_until: Option<BatchIndex> = None;

@@ -1,7 +1,7 @@
 //! What arrived for one batch that has something due: views, sums and state files, from all workers.
 
 use crate::engine::message::{ChanceSnapshot, Control, Note, RawMoments, SavedFile, Spaces, ViewRow};
-use crate::engine::results::judged::Facts;
+use crate::engine::results::judged::MatchFacts;
 use crate::moments::{Candidates, DocumentRows, Repeated};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl Due {
     }
 
     /// What the views are judged by.
-    pub fn facts(&self) -> Facts<'_> {
+    pub fn facts(&self) -> MatchFacts<'_> {
         let Due { spaces, chance, candidates, documents, .. } = self;
-        Facts { spaces, chance, candidates, documents }
+        MatchFacts { spaces, chance, candidates, documents }
     }
 }

@@ -29,7 +29,7 @@ pub struct View {
 
 /// What the views are judged by.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub struct MatchFacts<'a> {
     /// Every space.
     pub spaces: &'a Spaces,
     /// What the workers' parts of each pair give by chance; none where there is no chance level.
@@ -146,8 +146,8 @@ impl Results {
     ///
     /// # Errors
     /// Those of the one-to-one rules.
-    pub fn judge(&mut self, facts: Facts<'_>) -> Result<()> {
-        let Facts { spaces, chance, candidates, documents } = facts;
+    pub fn judge(&mut self, facts: MatchFacts<'_>) -> Result<()> {
+        let MatchFacts { spaces, chance, candidates, documents } = facts;
         self.documents = documents.clone();
         // a chance level is that of other documents' rows
         let chance = if documents.n_documents < MIN_DOCUMENTS { &[] } else { chance };
@@ -223,9 +223,9 @@ impl Results {
     }
 
     /// A pair as tables name it.
-    pub fn table_pair(&self, p: usize) -> crate::table::Pair {
+    pub fn table_pair(&self, p: usize) -> crate::table::SitePair {
         let (source, target) = self.plan.pair_sites(p);
-        crate::table::Pair { source: source.clone(), target: target.clone() }
+        crate::table::SitePair { source: source.clone(), target: target.clone() }
     }
 
     /// Kept matches of a pair as (source, target), in order of the picking latent.

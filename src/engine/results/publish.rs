@@ -3,7 +3,7 @@
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::event::{Event, Observer, SnapshotFacts};
-use crate::engine::message::{Checkpoint, Control, Next, SavedFile, Spaces};
+use crate::engine::message::{CheckpointDue, Control, Next, SavedFile, Spaces};
 use crate::engine::results::due::Due;
 use crate::engine::results::judged::{Results, View};
 use crate::engine::results::saved_tiles::SavedTiles;
@@ -15,9 +15,10 @@ use crate::moments::Repeated;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{
-    Asked, Ended, Environment, FileRecord, Manifest, MergedRun, Origin, RunDir, SetRecord, StateFile, StateLayout,
+    Ended, Environment, FileRecord, Manifest, MergedRun, RequestRecord, RunDir, SetRecord, StateFile, StateLayout,
+    SumsOrigin,
 };
-use crate::table::{HistoryRow, Pair, Pairing, SimilarityRow, write_into};
+use crate::table::{HistoryRow, RowPairing, SimilarityRow, SitePair, write_into};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct Publisher {
     before: Vec<[Vec<u32>; 2]>,
     history: Vec<HistoryRow>,
     parts: (String, BTreeMap<String, String>),
-    asked: Asked,
+    asked: RequestRecord,
 }
 
 impl Publisher {
@@ -45,7 +46,7 @@ impl Publisher {
         run: Arc<RunDir>,
         status: Arc<RunStatus>,
         observer: Observer,
-        asked: Asked,
+        asked: RequestRecord,
     ) -> Self {
         let results = Results::new(plan.clone(), loaded.saes.clone(), tokenizer);
         let before = vec![[Vec::new(), Vec::new()]; plan.pairs.len()];
@@ -99,9 +100,9 @@ impl Publisher {
         if let Some(snapshot) = control.snapshot {
             status.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
         }
-        if let Some(Checkpoint { cursor, second }) = control.checkpoint {
+        if let Some(CheckpointDue { cursor, second }) = control.checkpoint {
             let cursor = serde_json::from_str(&cursor).expect("a cursor is plain data");
-            let origin = Origin::Streamed { cursor, second_pass: second };
+            let origin = SumsOrigin::Streamed { cursor, second_pass: second };
             status.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due.saved, origin))?;
         }
         Ok(())
@@ -114,7 +115,7 @@ impl Publisher {
     pub fn publish_merged(&mut self, rows: u64, batches: BatchIndex, runs: Vec<MergedRun>, mut due: Due) -> Result<()> {
         self.results.update(std::mem::take(&mut due.deltas));
         self.publish(1, rows, batches, Ended::Corpus, &due)?;
-        self.commit(batches, rows, Ended::Corpus, due.saved, Origin::Merged(runs))
+        self.commit(batches, rows, Ended::Corpus, due.saved, SumsOrigin::Merged(runs))
     }
 
     /// How the run has ended after a batch.
@@ -180,11 +181,11 @@ impl Publisher {
     }
 
     /// Pairing and measure of each score that `history` has a column of, in their order.
-    fn history_scores(&self) -> Vec<(Pairing, String)> {
+    fn history_scores(&self) -> Vec<(RowPairing, String)> {
         let estimate = &self.plan.spec.estimate;
         let of_rows = (estimate.pairings.iter())
             .flat_map(|&pairing| estimate.measures.iter().map(move |m| (pairing.into(), m.to_string())));
-        let of_activations = estimate.activation_measures.iter().map(|m| (Pairing::Activations, m.to_string()));
+        let of_activations = estimate.activation_measures.iter().map(|m| (RowPairing::Activations, m.to_string()));
         of_rows.chain(of_activations).collect()
     }
 
@@ -202,14 +203,14 @@ impl Publisher {
         repeated: Option<Repeated>,
     ) -> Vec<HistoryRow> {
         let scores = self.history_scores();
-        let values: BTreeMap<(&Pair, Pairing, &str), Option<f64>> = (similarities.iter())
+        let values: BTreeMap<(&SitePair, RowPairing, &str), Option<f64>> = (similarities.iter())
             .filter(|row| row.subset == "all")
             .map(|row| ((&*row.pair, row.pairing, row.measure.as_str()), row.value))
             .collect();
         let mut out = Vec::new();
         for p in 0..self.plan.pairs.len() {
             let table_pair = Arc::new(self.results.table_pair(p));
-            let value = |(pairing, measure): &(Pairing, String)| {
+            let value = |(pairing, measure): &(RowPairing, String)| {
                 values.get(&(&*table_pair, *pairing, measure.as_str())).copied().flatten()
             };
             let values = scores.iter().map(value).collect();
@@ -240,7 +241,7 @@ impl Publisher {
         rows: u64,
         ended: Ended,
         saved: Vec<SavedFile>,
-        origin: Origin,
+        origin: SumsOrigin,
     ) -> Result<()> {
         // decimal text does not bring every f64 back, so numbers are saved as they are; here alone NaN stands for none
         let numbers: Vec<f64> =

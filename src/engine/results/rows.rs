@@ -6,7 +6,7 @@ use crate::ids::Site;
 use crate::matching::{Direction, Outcome, Significance};
 use crate::moments::LabelKey;
 use crate::plan::Plan;
-use crate::table::{LabelColumn, LabelSum, LatentRow, MatchRow, TopToken};
+use crate::table::{LabelColumn, LabelSum, LatentRow, MatchRow, TopTokenCell};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Results {
             let of = lists.categories.keys().zip(members);
             of.filter(|(_, members)| members.binary_search(&(i as u32)).is_ok()).map(|(name, _)| name.clone()).collect()
         });
-        let top = |t: &crate::moments::TopToken| TopToken {
+        let top = |t: &crate::moments::TopToken| TopTokenCell {
             token: self.tokenizer.token_text(t.token()),
             value: t.value,
             context: self.tokenizer.decode(&t.context).unwrap_or_default(),
@@ -80,7 +80,13 @@ impl Results {
     }
 
     /// The rows of one picking latent.
-    fn matches_of(&self, pair: &Arc<crate::table::Pair>, p: usize, direction: Direction, latent: u32) -> Vec<MatchRow> {
+    fn matches_of(
+        &self,
+        pair: &Arc<crate::table::SitePair>,
+        p: usize,
+        direction: Direction,
+        latent: u32,
+    ) -> Vec<MatchRow> {
         let view = &self.views[p][side(direction)];
         let partners = &view.best[latent as usize];
         let row = |(rank, &outcome): (usize, &Outcome)| {

@@ -68,7 +68,7 @@ impl Results {
                 let nulls = &cross.nulls[..self.plan.activation_nulls() as usize];
                 let scores = moments_scores(&blocks, &measures, nulls)?;
                 out.extend(
-                    scores.into_iter().map(|s| self.similarity(p, "all", crate::table::Pairing::Activations, s)),
+                    scores.into_iter().map(|s| self.similarity(p, "all", crate::table::RowPairing::Activations, s)),
                 );
             }
         }
@@ -121,7 +121,7 @@ impl Results {
         Ok(Some(pairs.into_iter().map(latents).collect()))
     }
 
-    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::Pairing, score: Score) -> SimilarityRow {
+    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::RowPairing, score: Score) -> SimilarityRow {
         let rules = self.plan.spec.estimate.rules;
         SimilarityRow {
             pair: Arc::new(self.table_pair(p)),
@@ -133,7 +133,8 @@ impl Results {
             components_source: score.components.map(|c| c.0 as u32),
             components_target: score.components.map(|c| c.1 as u32),
             no_power: score.no_power,
-            one_decoder: pairing != crate::table::Pairing::Activations && self.plan.is_one_decoder(self.plan.pairs[p]),
+            one_decoder: pairing != crate::table::RowPairing::Activations
+                && self.plan.is_one_decoder(self.plan.pairs[p]),
             null_mean: score.null.map(|n| n.mean),
             null_sd: score.null.and_then(|n| n.sd),
             null_runs: score.null.map_or(0, |n| n.runs as u32),

@@ -1,6 +1,6 @@
 //! How are bytes multiplied by fours? A loop over groups of rows and panels for any instruction that does, and the two that do.
 
-use super::packed::{ByteRows, Line, QUAD};
+use super::packed::{ByteRows, QUAD, QuadLine};
 use crate::linalg::panels::{GROUP, WIDTH};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
@@ -23,7 +23,7 @@ trait Quads: Copy {
     /// A line of sums.
     type Sums: Pod;
     /// `sums + w x`, `w` unsigned, `x` four signed bytes for every lane.
-    fn add(self, sums: Self::Sums, w: Line, x: i32) -> Self::Sums;
+    fn add(self, sums: Self::Sums, w: QuadLine, x: i32) -> Self::Sums;
 }
 
 /// By the definition, on any processor.
@@ -34,7 +34,7 @@ impl Quads for Plain {
     type Sums = [i32; WIDTH];
 
     #[inline(always)]
-    fn add(self, mut sums: [i32; WIDTH], w: Line, x: i32) -> [i32; WIDTH] {
+    fn add(self, mut sums: [i32; WIDTH], w: QuadLine, x: i32) -> [i32; WIDTH] {
         let x = x.to_le_bytes();
         for (j, sum) in sums.iter_mut().enumerate() {
             for (t, &x) in x.iter().enumerate() {
@@ -49,7 +49,7 @@ impl Quads for Plain {
 pub(super) struct Product<'a> {
     pub rows: &'a ByteRows,
     pub n_quads: usize,
-    pub lines: &'a [Line],
+    pub lines: &'a [QuadLine],
     pub width: usize,
     pub sums: &'a mut [i32],
 }
@@ -97,10 +97,11 @@ impl Product<'_> {
     #[inline(always)]
     fn group<Q: Quads, const P: usize>(&mut self, quads: Q, g: usize, depths: Range<usize>, p: usize) {
         let a = &self.rows.values[g * self.n_quads..][depths.clone()];
-        let b: [&[Line]; P] = std::array::from_fn(|i| &self.lines[(p + i) * self.n_quads..][depths.clone()][..a.len()]);
+        let b: [&[QuadLine]; P] =
+            std::array::from_fn(|i| &self.lines[(p + i) * self.n_quads..][depths.clone()][..a.len()]);
         let mut sums = [[Q::Sums::zeroed(); P]; GROUP];
         for (l, a) in a.iter().enumerate() {
-            let b: [Line; P] = std::array::from_fn(|i| b[i][l]);
+            let b: [QuadLine; P] = std::array::from_fn(|i| b[i][l]);
             for (sums, &a) in sums.iter_mut().zip(a) {
                 for (sum, &b) in sums.iter_mut().zip(&b) {
                     *sum = quads.add(*sum, b, a);
@@ -127,7 +128,7 @@ impl Product<'_> {
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 #[allow(unsafe_code)]
 pub(super) mod x86 {
-    use super::{Line, Product, Quads};
+    use super::{Product, QuadLine, Quads};
     use std::arch::x86_64::{
         __m256i, __m512i, _mm256_dpbusd_avx_epi32, _mm256_set1_epi32, _mm512_dpbusd_epi32, _mm512_set1_epi32,
     };
@@ -178,7 +179,7 @@ pub(super) mod x86 {
         type Sums = __m512i;
 
         #[inline(always)]
-        fn add(self, sums: __m512i, w: Line, x: i32) -> __m512i {
+        fn add(self, sums: __m512i, w: QuadLine, x: i32) -> __m512i {
             // SAFETY: a By512 is made only where the processor has these instructions.
             unsafe { _mm512_dpbusd_epi32(sums, bytemuck::cast(w.0), _mm512_set1_epi32(x)) }
         }
@@ -188,7 +189,7 @@ pub(super) mod x86 {
         type Sums = [__m256i; 2];
 
         #[inline(always)]
-        fn add(self, sums: [__m256i; 2], w: Line, x: i32) -> [__m256i; 2] {
+        fn add(self, sums: [__m256i; 2], w: QuadLine, x: i32) -> [__m256i; 2] {
             let w: [__m256i; 2] = bytemuck::cast(w.0);
             // SAFETY: a By256 is made only where the processor has these instructions.
             std::array::from_fn(

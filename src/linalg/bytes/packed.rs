@@ -16,7 +16,7 @@ pub const UNDERFLOW: f32 = f32::MIN_POSITIVE;
 /// Four terms of each of the [`WIDTH`] columns of a panel, column by column, in one cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Line(pub(super) [u8; WIDTH * QUAD]);
+pub(super) struct QuadLine(pub(super) [u8; WIDTH * QUAD]);
 
 /// What a row or a column is known by beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Rounding {
 pub struct BytePanels {
     pub(super) depth: usize,
     /// `[n_panels, n_quads]`
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<QuadLine>,
 }
 
 impl BytePanels {
@@ -49,7 +49,7 @@ impl BytePanels {
         let n_quads = depth.div_ceil(QUAD);
         // A rounding is by 2^-24 of what is rounded at most, half an EPSILON: twice that leaves room for products of roundings.
         let f32_off = roundings(depth) as f32 * f32::EPSILON;
-        let mut lines = vec![Line([OFFSET as u8; WIDTH * QUAD]); panels.n_panels() * n_quads];
+        let mut lines = vec![QuadLine([OFFSET as u8; WIDTH * QUAD]); panels.n_panels() * n_quads];
         let mut steps = vec![0; depth];
         let mut column = Vec::with_capacity(depth);
         let of_columns = (0..n_columns)
@@ -73,7 +73,7 @@ impl BytePanels {
     /// Bytes that `[depth, n_columns]` take.
     pub fn memory_bytes(depth: usize, n_columns: usize) -> u64 {
         let lines = n_columns.div_ceil(WIDTH) as u64 * depth.div_ceil(QUAD) as u64;
-        lines * size_of::<Line>() as u64
+        lines * size_of::<QuadLine>() as u64
     }
 
     pub(super) fn n_quads(&self) -> usize {

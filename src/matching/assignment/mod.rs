@@ -16,7 +16,7 @@ mod transport;
 
 pub use dense::hungarian;
 pub use one_to_one::{first_one_to_one, greedy_one_to_one};
-pub use sparse::{Candidates, hungarian_sparse};
+pub use sparse::{ScoredColumns, hungarian_sparse};
 pub use transport::{Sinkhorn, Transport, sinkhorn};
 
 use crate::error::{Error, Result};

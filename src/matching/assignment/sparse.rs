@@ -14,14 +14,14 @@ const NONE: u32 = u32::MAX;
 
 /// A few scored columns for each row (CSR): `n_rows` rows over `n_cols` columns.
 #[derive(Clone, Debug)]
-pub struct Candidates {
+pub struct ScoredColumns {
     starts: Vec<usize>,
     columns: Vec<u32>,
     scores: Vec<f64>,
     n_cols: usize,
 }
 
-impl Candidates {
+impl ScoredColumns {
     /// From the candidates `(column, score)` of each row, in any order. A score of 0 or less is never worth a pair and is
     /// left out.
     ///
@@ -31,7 +31,7 @@ impl Candidates {
     where
         R: IntoIterator<Item = (u32, f64)>,
     {
-        let mut out = Candidates { starts: vec![0], columns: Vec::new(), scores: Vec::new(), n_cols };
+        let mut out = ScoredColumns { starts: vec![0], columns: Vec::new(), scores: Vec::new(), n_cols };
         let mut line: Vec<(u32, f64)> = Vec::new();
         for (i, row) in rows.into_iter().enumerate() {
             line.clear();
@@ -68,8 +68,8 @@ impl Candidates {
 /// column, is taken.
 ///
 /// # Errors
-/// `Input` when the scores cannot be scaled (never for those that [`Candidates`] accepts).
-pub fn hungarian_sparse(candidates: &Candidates) -> Result<Vec<(u32, u32)>> {
+/// `Input` when the scores cannot be scaled (never for those that [`ScoredColumns`] accepts).
+pub fn hungarian_sparse(candidates: &ScoredColumns) -> Result<Vec<(u32, u32)>> {
     let costs = integer_costs(&candidates.scores)?;
     let n_rows = candidates.n_rows();
     let mut search = Search {
@@ -93,7 +93,7 @@ pub fn hungarian_sparse(candidates: &Candidates) -> Result<Vec<(u32, u32)>> {
 /// Potentials with `cost - u - v >= 0` for candidates, `-u >= 0` for staying alone, equality on the pairs, `v = 0` on free
 /// columns: then the pairing is optimal.
 struct Search<'a> {
-    candidates: &'a Candidates,
+    candidates: &'a ScoredColumns,
     costs: &'a [i64],
     u: Vec<i64>,
     v: Vec<i64>,

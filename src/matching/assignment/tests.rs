@@ -59,8 +59,8 @@ fn flipped(m: &Matrix<f64>) -> Matrix<f64> {
     Matrix::from_vec(m.n_cols(), m.n_rows(), (0..m.n_cols()).flat_map(|j| m.rows().map(move |r| r[j])).collect())
 }
 
-fn all_candidates(scores: &Matrix<f64>) -> Candidates {
-    Candidates::from_rows(scores.n_cols(), scores.rows().map(|row| (0u32..).zip(row.iter().copied()))).unwrap()
+fn all_candidates(scores: &Matrix<f64>) -> ScoredColumns {
+    ScoredColumns::from_rows(scores.n_cols(), scores.rows().map(|row| (0u32..).zip(row.iter().copied()))).unwrap()
 }
 
 fn one_to_one<T: Ord + Copy>(pairs: &[(T, T)]) -> bool {
@@ -135,9 +135,9 @@ fn scale_changes_no_pairing() {
 #[test]
 fn bad_scores_are_refused() {
     assert!(hungarian(&Matrix::from_vec(1, 2, vec![0.5, f64::NAN])).is_err());
-    assert!(Candidates::from_rows(3, [[(3, 0.5)]]).is_err());
-    assert!(Candidates::from_rows(3, [[(1, 0.5), (1, 0.4)]]).is_err());
-    assert!(Candidates::from_rows(3, [[(1, f64::INFINITY)]]).is_err());
+    assert!(ScoredColumns::from_rows(3, [[(3, 0.5)]]).is_err());
+    assert!(ScoredColumns::from_rows(3, [[(1, 0.5), (1, 0.4)]]).is_err());
+    assert!(ScoredColumns::from_rows(3, [[(1, f64::INFINITY)]]).is_err());
     assert!(hungarian(&Matrix::zeros(0, 4)).unwrap().is_empty());
     assert!(hungarian_sparse(&all_candidates(&Matrix::zeros(2, 2))).unwrap().is_empty());
 }

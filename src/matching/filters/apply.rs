@@ -6,7 +6,7 @@ use super::outcome::{LatentFacts, Outcome, Reason};
 use super::settings::Filters;
 use crate::error::Result;
 use crate::linalg::Matrix;
-use crate::matching::assignment::{Candidates, Sinkhorn, hungarian_sparse, sinkhorn};
+use crate::matching::assignment::{ScoredColumns, Sinkhorn, hungarian_sparse, sinkhorn};
 use crate::matching::{Correlation, Partner};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ pub fn apply_filters(filters: &Filters, side: Side<'_>) -> Result<Vec<Vec<Outcom
         OneToOne::Best => keep_best(&side, &mut outcomes),
         OneToOne::AsPublished => keep_first(&side, &mut outcomes, filters.min_correlation),
         OneToOne::Hungarian => {
-            let pairs = hungarian_sparse(&Candidates::from_rows(side.others.len(), eligible(filters, &side))?)?;
+            let pairs = hungarian_sparse(&ScoredColumns::from_rows(side.others.len(), eligible(filters, &side))?)?;
             give(&side, &mut outcomes, &pairs.into_iter().collect());
         }
         OneToOne::Transport => {

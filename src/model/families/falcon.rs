@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::BlockKind;
 use crate::model::architecture::{
     Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, Projections, RotarySpec, Scores,
-    Stored, Wiring, layer_norm, linear, table,
+    StoredOrder, Wiring, layer_norm, linear, table,
 };
 use crate::model::config::Config;
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
@@ -76,7 +76,7 @@ pub fn describe(config: &Config) -> Result<Architecture> {
                     Stacking::Heads => Projections::PerHead(all),
                     Stacking::Whole => Projections::Stacked(all),
                     Stacking::Groups => Projections::Stacked(LinearSpec {
-                        stored: Stored::Rows(rows_of_groups(n_heads, n_kv_heads, d_head).collect()),
+                        stored: StoredOrder::Rows(rows_of_groups(n_heads, n_kv_heads, d_head).collect()),
                         ..all
                     }),
                 },

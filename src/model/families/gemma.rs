@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
-use crate::model::layers::Activation;
+use crate::model::layers::ActivationFunction;
 use crate::model::rope::RopeKeys;
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ pub fn gemma(config: &Config) -> Result<Architecture> {
     let d_head = config.head_width_or(256)?;
     let variant = common(Variant::plain("gemma", config, d_head, config.rope(&ROPE, d_head)?)?, config, 16)?;
     let activation = match config.text("hidden_act")? {
-        Some("gelu") => Activation::GeluTanh,
+        Some("gelu") => ActivationFunction::GeluTanh,
         _ => config.activation("hidden_act", "gelu_pytorch_tanh")?,
     };
     // Read by transformers 4, by version 5 no longer.

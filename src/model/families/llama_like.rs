@@ -4,11 +4,11 @@
 use crate::error::Result;
 use crate::model::architecture::{
     Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, Projections,
-    RotarySpec, Scores, Stored, Wiring, linear, table,
+    RotarySpec, Scores, StoredOrder, Wiring, linear, table,
 };
 use crate::model::config::Config;
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::Activation;
+use crate::model::layers::ActivationFunction;
 use crate::model::layers::rotary::Rope;
 
 /// Keys of the whole variant.
@@ -55,7 +55,7 @@ pub struct Variant {
     /// Multiplies the token rows.
     pub embed_scale: Option<f32>,
     /// f of the gate.
-    pub activation: Activation,
+    pub activation: ActivationFunction,
     /// Multiplies the product of query and key.
     pub score_scale: f32,
     /// Soft cap of the scores.
@@ -117,7 +117,7 @@ impl Variant {
             fused: false,
             norm_stored_less: 0.0,
             embed_scale: None,
-            activation: Activation::Silu,
+            activation: ActivationFunction::Silu,
             score_scale: 1.0 / (d_head as f32).sqrt(),
             soft_cap: None,
             turned: vec![true; config.n_blocks("num_hidden_layers")?],
@@ -206,7 +206,7 @@ impl Variant {
 
     fn mlp(&self, d_model: usize, d_mlp: usize) -> MlpSpec {
         let one = |name| linear(name, d_model, d_mlp, self.mlp_bias);
-        let half = |first| LinearSpec { stored: Stored::Part { first, of: 2 * d_mlp }, ..one("mlp.gate_up_proj") };
+        let half = |first| LinearSpec { stored: StoredOrder::Part { first, of: 2 * d_mlp }, ..one("mlp.gate_up_proj") };
         let [gate, up] = if self.fused { [half(0), half(d_mlp)] } else { [one("mlp.gate_proj"), one("mlp.up_proj")] };
         MlpSpec {
             gate: Some(gate),

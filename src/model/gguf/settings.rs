@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::config::Config;
-use crate::weights::gguf::{GgufFile, Value};
+use crate::weights::gguf::{GgufFile, MetadataValue};
 use serde_json::{Map, Value as Json, json};
 
 /// Architectures that are read: name in the file, `model_type`.
@@ -78,7 +78,7 @@ impl<'a> Settings<'a> {
     /// `Request`, naming what is supported, for another architecture or a setting that is not.
     pub fn of(file: &'a GgufFile) -> Result<Self> {
         let found = match file.metadata.get("general.architecture") {
-            Some(Value::Text(name)) => name.as_str(),
+            Some(MetadataValue::Text(name)) => name.as_str(),
             _ => "none",
         };
         let Some((architecture, family)) = ARCHITECTURES.iter().find(|(name, _)| *name == found) else {
@@ -109,7 +109,7 @@ impl<'a> Settings<'a> {
         Ok(settings)
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.file.metadata.get(&format!("{}.{key}", self.architecture))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Settings<'a> {
     fn optional_size(&self, key: &str) -> Result<Option<usize>> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Whole(n)) if (1..=1 << 32).contains(n) => Ok(Some(*n as usize)),
+            Some(MetadataValue::Whole(n)) if (1..=1 << 32).contains(n) => Ok(Some(*n as usize)),
             Some(_) => Err(self.wrong(key)),
         }
     }
@@ -136,7 +136,7 @@ impl<'a> Settings<'a> {
     fn number(&self, key: &str) -> Result<Option<f64>> {
         match self.get(key) {
             None => Ok(None),
-            Some(value @ (Value::Real(_) | Value::Whole(_))) => Ok(number_of(value)),
+            Some(value @ (MetadataValue::Real(_) | MetadataValue::Whole(_))) => Ok(number_of(value)),
             Some(_) => Err(self.wrong(key)),
         }
     }
@@ -219,8 +219,8 @@ impl<'a> Settings<'a> {
 
     fn scaling(&self) -> Result<Json> {
         let kind = match self.get("rope.scaling.type") {
-            Some(Value::Text(kind)) if kind != "none" => Some(kind.as_str()),
-            Some(Value::Text(_)) | None => None,
+            Some(MetadataValue::Text(kind)) if kind != "none" => Some(kind.as_str()),
+            Some(MetadataValue::Text(_)) | None => None,
             Some(_) => return Err(self.wrong("rope.scaling.type")),
         };
         if let Some(tensor) = self.file.tensors.get("rope_freqs.weight") {
@@ -252,11 +252,11 @@ impl<'a> Settings<'a> {
 }
 
 /// A number or a flag as a number.
-fn number_of(value: &Value) -> Option<f64> {
+fn number_of(value: &MetadataValue) -> Option<f64> {
     match value {
-        Value::Whole(n) => Some(*n as f64),
-        Value::Real(v) => Some(*v),
-        Value::Flag(flag) => Some(f64::from(u8::from(*flag))),
-        Value::Text(_) | Value::List(_) => None,
+        MetadataValue::Whole(n) => Some(*n as f64),
+        MetadataValue::Real(v) => Some(*v),
+        MetadataValue::Flag(flag) => Some(f64::from(u8::from(*flag))),
+        MetadataValue::Text(_) | MetadataValue::List(_) => None,
     }
 }

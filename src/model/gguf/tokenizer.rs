@@ -8,7 +8,7 @@
 
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
-use crate::weights::gguf::{GgufFile, Value};
+use crate::weights::gguf::{GgufFile, MetadataValue};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,14 +56,14 @@ fn read(path: &Path) -> Result<(Vocabulary, String)> {
 
 fn text<'a>(file: &'a GgufFile, key: &str) -> Option<&'a str> {
     match file.metadata.get(key) {
-        Some(Value::Text(text)) => Some(text),
+        Some(MetadataValue::Text(text)) => Some(text),
         _ => None,
     }
 }
 
 fn flag(file: &GgufFile, key: &str, default: bool) -> bool {
     match file.metadata.get(key) {
-        Some(Value::Flag(flag)) => *flag,
+        Some(MetadataValue::Flag(flag)) => *flag,
         _ => default,
     }
 }
@@ -94,7 +94,7 @@ impl Vocabulary {
             let key = format!("tokenizer.ggml.{name}_token_id");
             match file.metadata.get(&key) {
                 None => Ok(None),
-                Some(Value::Whole(id)) if (0..tokens.len() as i128).contains(id) => Ok(Some(*id as usize)),
+                Some(MetadataValue::Whole(id)) if (0..tokens.len() as i128).contains(id) => Ok(Some(*id as usize)),
                 Some(_) => Err(wrong(&key)),
             }
         };

@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 
 /// An activation function, by what it computes (Hugging Face's `hidden_act` names several of them twice).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub enum ActivationFunction {
     /// `x Phi(x)` with the exact erf (`gelu`); absolute error at most 2.5e-7 |x| beside f32 rounding.
     GeluErf,
     /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (`gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`); relative
@@ -20,14 +20,14 @@ pub enum Activation {
     Relu,
 }
 
-impl Activation {
+impl ActivationFunction {
     /// By the name Hugging Face's configurations use; `None` for one that is not supported.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "gelu" | "gelu_python" => Activation::GeluErf,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "silu" | "swish" => Activation::Silu,
-            "relu" => Activation::Relu,
+            "gelu" | "gelu_python" => ActivationFunction::GeluErf,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => ActivationFunction::GeluTanh,
+            "silu" | "swish" => ActivationFunction::Silu,
+            "relu" => ActivationFunction::Relu,
             _ => return None,
         })
     }
@@ -59,10 +59,10 @@ impl Activation {
     /// The same in candle's own operations.
     pub(super) fn plain(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Activation::GeluErf => x.gelu_erf(),
-            Activation::GeluTanh => x.gelu(),
-            Activation::Silu => x.silu(),
-            Activation::Relu => x.relu(),
+            ActivationFunction::GeluErf => x.gelu_erf(),
+            ActivationFunction::GeluTanh => x.gelu(),
+            ActivationFunction::Silu => x.silu(),
+            ActivationFunction::Relu => x.relu(),
         }
     }
 }
@@ -104,16 +104,16 @@ fn map_times(x: &mut [f32], up: &[f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-impl Activation {
+impl ActivationFunction {
     /// Of every element, in place, on the CPU.
     pub(super) fn of_slice(self, x: &mut [f32]) {
         vectorised(
             #[inline(always)]
             || match self {
-                Activation::GeluErf => map(x, gelu_erf),
-                Activation::GeluTanh => map(x, gelu_tanh),
-                Activation::Silu => map(x, silu),
-                Activation::Relu => map(x, relu),
+                ActivationFunction::GeluErf => map(x, gelu_erf),
+                ActivationFunction::GeluTanh => map(x, gelu_tanh),
+                ActivationFunction::Silu => map(x, silu),
+                ActivationFunction::Relu => map(x, relu),
             },
         );
     }
@@ -123,16 +123,16 @@ impl Activation {
         vectorised(
             #[inline(always)]
             || match self {
-                Activation::GeluErf => map_times(gate, up, gelu_erf),
-                Activation::GeluTanh => map_times(gate, up, gelu_tanh),
-                Activation::Silu => map_times(gate, up, silu),
-                Activation::Relu => map_times(gate, up, relu),
+                ActivationFunction::GeluErf => map_times(gate, up, gelu_erf),
+                ActivationFunction::GeluTanh => map_times(gate, up, gelu_tanh),
+                ActivationFunction::Silu => map_times(gate, up, silu),
+                ActivationFunction::Relu => map_times(gate, up, relu),
             },
         );
     }
 }
 
-impl InplaceOp1 for Activation {
+impl InplaceOp1 for ActivationFunction {
     fn name(&self) -> &'static str {
         "activation"
     }
@@ -143,7 +143,7 @@ impl InplaceOp1 for Activation {
     }
 }
 
-impl InplaceOp2 for Activation {
+impl InplaceOp2 for ActivationFunction {
     fn name(&self) -> &'static str {
         "gated activation"
     }

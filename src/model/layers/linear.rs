@@ -3,7 +3,7 @@
 use super::row_op::{RowsOp, apply, apply_onto};
 use super::tensors::device_error;
 use crate::error::Result;
-use crate::linalg::panels::{Finish, Panels, Rows, multiply};
+use crate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use candle_core::Tensor;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -68,16 +68,16 @@ impl Linear {
     }
 
     /// `out = x w^T + b (+ add)` for packed rows, on the CPU.
-    pub(super) fn product(&self, x: &Rows, out: &mut [f32], add: Option<&[f32]>) {
+    pub(super) fn product(&self, x: &PackedRows, out: &mut [f32], add: Option<&[f32]>) {
         let panels = &self.panels;
         multiply(x, panels, 0..panels.n_panels(), out, Finish { bias: self.bias.as_deref(), add });
     }
 }
 
 /// Lends the thread's packed rows; their memory is kept from product to product.
-pub(super) fn packed<R>(work: impl FnOnce(&mut Rows) -> R) -> R {
+pub(super) fn packed<R>(work: impl FnOnce(&mut PackedRows) -> R) -> R {
     thread_local! {
-        static ROWS: RefCell<Rows> = RefCell::default();
+        static ROWS: RefCell<PackedRows> = RefCell::default();
     }
     ROWS.with_borrow_mut(work)
 }

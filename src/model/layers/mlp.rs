@@ -3,7 +3,7 @@
 //! On the CPU it is one operation over [`BLOCK`] rows at a time, so that what stands between up and down stays near the
 //! core.
 
-use super::activation::Activation;
+use super::activation::ActivationFunction;
 use super::linear::Linear;
 use super::linear::packed;
 use super::row_op::{RowsOp, apply, apply_onto};
@@ -24,7 +24,7 @@ pub struct Mlp {
     /// `[d_model]` to `[d_mlp]`.
     pub up: Linear,
     /// f.
-    pub activation: Activation,
+    pub activation: ActivationFunction,
     /// `[d_mlp]` to `[d_model]`.
     pub down: Linear,
 }

@@ -16,7 +16,7 @@ mod row_op;
 pub mod sum;
 mod tensors;
 
-pub use activation::Activation;
+pub use activation::ActivationFunction;
 pub use attention::{Attention, side_by_side};
 pub use embedding::Embedding;
 pub use linear::Linear;

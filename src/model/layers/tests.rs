@@ -5,7 +5,7 @@ use super::linear::Order;
 use super::norm::Norm;
 use super::rotary::{Rope, Rotary, Scaling};
 use super::tensors::slice;
-use super::{Activation, Linear, Mlp, sum};
+use super::{ActivationFunction, Linear, Mlp, sum};
 use crate::model::architecture::Scores;
 use candle_core::{DType, Device, Tensor};
 
@@ -80,7 +80,9 @@ fn norms_of_rows_far_from_zero() {
 fn activations_alone_and_gated() {
     let x = random(&[7, 1001], 7, 9.0);
     let up = random(&[7, 1001], 8, 1.0);
-    for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
+    for activation in
+        [ActivationFunction::GeluErf, ActivationFunction::GeluTanh, ActivationFunction::Silu, ActivationFunction::Relu]
+    {
         let plain = activation.plain(&x).unwrap();
         assert!(off(&activation.apply(x.copy().unwrap()).unwrap(), &plain) < 5e-7, "{activation:?}");
         let gated = activation.gated(x.copy().unwrap(), &up).unwrap();
@@ -101,13 +103,14 @@ fn an_mlp_is_its_layers() {
     };
     let (x, base) = (random(&[n, d], 13, 1.0), random(&[n, d], 14, 1.0));
     for gate in [None, Some(linear(hidden, d, 15))] {
-        let mlp = Mlp { gate, up: linear(hidden, d, 17), activation: Activation::Silu, down: linear(d, hidden, 19) };
+        let mlp =
+            Mlp { gate, up: linear(hidden, d, 17), activation: ActivationFunction::Silu, down: linear(d, hidden, 19) };
         let layers = mlp.by_layers(&x).unwrap();
         let bits = |x: &Tensor| x.to_vec2::<f32>().unwrap();
         assert_eq!(bits(&mlp.forward(&x).unwrap()), bits(&layers));
         assert_eq!(bits(&mlp.forward_add(&x, &base).unwrap()), bits(&sum(&base, &layers).unwrap()));
     }
-    let wrong = Mlp { gate: None, up: linear(8, d, 1), activation: Activation::Relu, down: linear(d, 9, 1) };
+    let wrong = Mlp { gate: None, up: linear(8, d, 1), activation: ActivationFunction::Relu, down: linear(d, 9, 1) };
     assert!(wrong.forward(&x).is_err());
 }
 

@@ -12,7 +12,7 @@ use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::matching::Direction;
 use crate::report::{Closeness, LEAST_RUNS_FOR_SD, Marker, closest, repeated_words};
-use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
+use crate::table::{HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -151,13 +151,13 @@ fn points(alive: &[u32], wanted: &BTreeMap<u32, f64>, n_points: usize) -> Vec<u3
 }
 
 /// Fills the history; gives the pairs of the last snapshot.
-fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
+fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<SitePair>>> {
     let reader: TableReader<HistoryRow> = TableReader::open(path)?;
     let measures = reader.shape().clone();
     data.control = reader.origin().get("random_weights").cloned();
     let rows = reader.read_all()?;
     let last = rows.last().map_or(0, |r| r.snapshot);
-    let pairs: Vec<Arc<Pair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();
+    let pairs: Vec<Arc<SitePair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();
     if let Some((share, error)) = rows.last().and_then(|r| r.repeated_contexts.zip(r.repeated_contexts_error)) {
         data.warnings.extend(repeated_words(share, error));
     }
@@ -193,7 +193,7 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<Pair>>> {
 }
 
 /// Fills what is known of each pair as a whole.
-fn read_pairs(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<()> {
+fn read_pairs(path: &Path, pairs: &[Arc<SitePair>], data: &mut PageData) -> Result<()> {
     data.facts = vec![PairFacts::default(); pairs.len()];
     for row in TableReader::<PairRow>::open(path)?.read_all()? {
         let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
@@ -211,7 +211,7 @@ fn read_pairs(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<(
     Ok(())
 }
 
-fn read_scores(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<()> {
+fn read_scores(path: &Path, pairs: &[Arc<SitePair>], data: &mut PageData) -> Result<()> {
     let reader: TableReader<SimilarityRow> = TableReader::open(path)?;
     for row in reader.read_all()? {
         let Some(pair) = pairs.iter().position(|p| *p == row.pair) else { continue };
@@ -236,13 +236,13 @@ fn read_scores(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<
 }
 
 /// Fills the matches; gives the shown ones of each pair, forward then backward.
-fn read_matches(path: &Path, pairs: &[Arc<Pair>], data: &mut PageData) -> Result<Vec<Vec<MatchRow>>> {
+fn read_matches(path: &Path, pairs: &[Arc<SitePair>], data: &mut PageData) -> Result<Vec<Vec<MatchRow>>> {
     let quota = (MATCHES_SHOWN / (2 * pairs.len().max(1))).max(10);
     let mut collectors: Vec<[Collector; 2]> =
         pairs.iter().map(|_| [Collector::new(quota), Collector::new(quota)]).collect();
     let mut reader: TableReader<MatchRow> = TableReader::open(path)?;
     while let Some(rows) = reader.next_rows()? {
-        let mut last: Option<(Arc<Pair>, Option<usize>)> = None;
+        let mut last: Option<(Arc<SitePair>, Option<usize>)> = None;
         for row in rows {
             // neighbours share their pair
             let pair = match &last {
@@ -286,7 +286,7 @@ fn read_latents(
         .map(|(field, values)| LabelData { field: field.clone(), values: values.iter().map(|v| v.0.clone()).collect() })
         .collect();
     let mut alive = vec![Vec::new(); wanted.len()];
-    let mut tops: Vec<Vec<Vec<TopToken>>> = vec![Vec::new(); wanted.len()];
+    let mut tops: Vec<Vec<Vec<TopTokenCell>>> = vec![Vec::new(); wanted.len()];
     while let Some(rows) = reader.next_rows()? {
         for mut row in rows {
             let Some(s) = number(&row.site) else { continue };
@@ -316,7 +316,7 @@ fn read_latents(
         let places: Vec<Vec<[i64; 2]>> =
             tops.par_iter().map(|top| top.iter().take(keep).map(|t| place(marker, t)).collect()).collect();
         for (top, places) in tops.iter().zip(places) {
-            let of = |(t, [from, to]): (&TopToken, [i64; 2])| {
+            let of = |(t, [from, to]): (&TopTokenCell, [i64; 2])| {
                 let (context, document) = (data.contexts.number(&t.context), data.documents.number(&t.document));
                 TopData(context, document, significant(f64::from(t.value), 4), from, to)
             };
@@ -327,7 +327,7 @@ fn read_latents(
 }
 
 /// The first few different tokens.
-fn different(top: &[TopToken], texts: &mut super::data::Texts) -> Vec<u32> {
+fn different(top: &[TopTokenCell], texts: &mut super::data::Texts) -> Vec<u32> {
     let mut out: Vec<u32> = Vec::new();
     for t in top {
         let k = texts.number(&t.token);
@@ -339,7 +339,7 @@ fn different(top: &[TopToken], texts: &mut super::data::Texts) -> Vec<u32> {
 }
 
 /// How many contexts of each latent fit into the page; at least one.
-fn contexts_that_fit(tops: &[Vec<Vec<TopToken>>]) -> usize {
+fn contexts_that_fit(tops: &[Vec<Vec<TopTokenCell>>]) -> usize {
     let bytes = |keep: usize| {
         let shown = || tops.iter().flatten().flat_map(|top| top.iter().take(keep));
         let texts: BTreeSet<&str> = shown().map(|t| t.context.as_str()).collect();
@@ -350,7 +350,7 @@ fn contexts_that_fit(tops: &[Vec<Vec<TopToken>>]) -> usize {
 }
 
 /// The strong token's place in UTF-16 units, as a browser counts.
-fn place(marker: &Marker, top: &TopToken) -> [i64; 2] {
+fn place(marker: &Marker, top: &TopTokenCell) -> [i64; 2] {
     let units = |text: &str| text.encode_utf16().count() as i64;
     match marker.place(top) {
         Some(range) => [units(&top.context[..range.start]), units(&top.context[..range.end])],

@@ -6,8 +6,8 @@ use crate::ids::Site;
 use crate::linalg::{Matrix, Stream};
 use crate::matching::{Direction, Significance};
 use crate::table::{
-    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Pair, PairCounts, PairRow, Pairing, SimilarityRow,
-    TopToken, write_table,
+    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, PairCounts, PairRow, RowPairing, SimilarityRow, SitePair,
+    TopTokenCell, write_table,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const HARM: [&str; 5] = [
 
 struct Rig {
     folder: tempfile::TempDir,
-    pair: Arc<Pair>,
+    pair: Arc<SitePair>,
     one_decoder: bool,
 }
 
@@ -41,7 +41,7 @@ impl Rig {
     /// The same with a share of repeated contexts and its error, and one SAE on both sides.
     fn with(n: u32, repeated: Option<(f64, f64)>, one_decoder: bool) -> Rig {
         let folder = tempfile::tempdir().unwrap();
-        let pair = Arc::new(Pair { source: site("a/resid_post.1"), target: site("b/resid_post.2") });
+        let pair = Arc::new(SitePair { source: site("a/resid_post.1"), target: site("b/resid_post.2") });
         let rig = Rig { folder, pair, one_decoder };
         let origin = BTreeMap::new();
         let labels: Vec<LabelColumn> =
@@ -50,7 +50,7 @@ impl Rig {
             (0..n).map(move |latent| {
                 let harm = HARM[latent as usize % HARM.len()];
                 let alive = latent + 1 < n;
-                let top = |k: u32| TopToken {
+                let top = |k: u32| TopTokenCell {
                     token: harm.to_string(),
                     value: 3.5 - k as f32,
                     context: format!("é🙂 {latent} {harm} behind {k}"),
@@ -113,7 +113,7 @@ impl Rig {
         let scores = [("cka", true), ("svcca_k3", false)].map(|(measure, no_power)| SimilarityRow {
             pair: rig.pair.clone(),
             subset: "all".into(),
-            pairing: Pairing::Mutual,
+            pairing: RowPairing::Mutual,
             measure: measure.into(),
             value: Some(0.5),
             n_pairs: 7,

@@ -8,7 +8,7 @@ mod speed;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::{Closeness, WIDTH, closest, repeated_words, wrapped};
-use crate::table::{HistoryRow, LatentRow, MatchRow, Pair, PairRow, SimilarityRow, TableReader, TopToken};
+use crate::table::{HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell};
 use crate::units::thousands;
 use pair::{BestPair, PairSummary};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl Summary {
         let history: Vec<HistoryRow> = TableReader::open(history)?.read_all()?;
         let snapshots = history.last().map_or(0, |h| h.snapshot);
         let repeated = history.last().and_then(|h| repeated_words(h.repeated_contexts?, h.repeated_contexts_error?));
-        let churn: BTreeMap<Arc<Pair>, Option<f64>> =
+        let churn: BTreeMap<Arc<SitePair>, Option<f64>> =
             history.into_iter().filter(|h| h.snapshot == snapshots).map(|h| (h.pair, h.churn)).collect();
         let reader = TableReader::open(&tables.join("pairs.parquet"))?;
         let control = reader.origin().get("random_weights").cloned();
@@ -61,7 +61,7 @@ impl Summary {
             let churn = churn.get(&row.pair).copied().flatten();
             (row.pair.clone(), PairSummary { row, churn, scores: Vec::new(), best: Vec::new() })
         };
-        let mut pairs: BTreeMap<Arc<Pair>, PairSummary> = rows.into_iter().map(summary).collect();
+        let mut pairs: BTreeMap<Arc<SitePair>, PairSummary> = rows.into_iter().map(summary).collect();
         let similarities: Vec<SimilarityRow> = TableReader::open(&tables.join("similarities.parquet"))?.read_all()?;
         for row in similarities.into_iter().filter(|s| s.subset == "all") {
             if let Some(pair) = pairs.get_mut(&row.pair) {
@@ -76,7 +76,7 @@ impl Summary {
                 }
             }
         }
-        let mut wanted: BTreeMap<(String, u32), (u64, Vec<TopToken>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(String, u32), (u64, Vec<TopTokenCell>)> = BTreeMap::new();
         for (pair, summary) in &pairs {
             for b in &summary.best {
                 wanted.insert((pair.source.to_string(), b.source), (0, Vec::new()));

@@ -1,7 +1,7 @@
 //! One pair in full: every count beside what chance gives, every score beside its null, the best matches with their tokens.
 
 use crate::report::{shown_sd, shown_token};
-use crate::table::{PairRow, SimilarityRow, TopToken};
+use crate::table::{PairRow, SimilarityRow, TopTokenCell};
 use crate::units::thousands;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -29,8 +29,8 @@ pub(super) struct BestPair {
     pub point: Option<f64>,
     /// Tokens on which the source latent fired, and the target latent.
     pub n_active: [u64; 2],
-    pub source_top: Vec<TopToken>,
-    pub target_top: Vec<TopToken>,
+    pub source_top: Vec<TopTokenCell>,
+    pub target_top: Vec<TopTokenCell>,
 }
 
 impl PairSummary {
@@ -182,7 +182,7 @@ fn chance(null: Option<String>) -> String {
 }
 
 /// The first few strings that differ.
-fn shown_tokens(top: &[TopToken]) -> String {
+fn shown_tokens(top: &[TopTokenCell]) -> String {
     let mut seen: Vec<String> = Vec::new();
     for token in top.iter().map(|t| shown_token(&t.token)) {
         if !seen.contains(&token) && seen.len() < TOKENS_SHOWN {

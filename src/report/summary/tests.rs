@@ -1,9 +1,9 @@
 use super::*;
-use crate::table::{PairCounts, Pairing};
+use crate::table::{PairCounts, RowPairing};
 
 fn pair_row(source: &str, target: &str, counts: PairCounts) -> PairRow {
     PairRow {
-        pair: Arc::new(Pair { source: source.parse().unwrap(), target: target.parse().unwrap() }),
+        pair: Arc::new(SitePair { source: source.parse().unwrap(), target: target.parse().unwrap() }),
         tokens: 101_600,
         documents: 681,
         own_document_share: Some(0.1),
@@ -41,7 +41,7 @@ fn counts() -> PairCounts {
     }
 }
 
-fn score(measure: &str, pairing: Pairing, pair: &Arc<Pair>) -> SimilarityRow {
+fn score(measure: &str, pairing: RowPairing, pair: &Arc<SitePair>) -> SimilarityRow {
     SimilarityRow {
         pair: pair.clone(),
         subset: "all".into(),
@@ -62,9 +62,10 @@ fn score(measure: &str, pairing: Pairing, pair: &Arc<Pair>) -> SimilarityRow {
 }
 
 fn summary(rows: Vec<PairRow>) -> Summary {
-    let all = [("cka", Pairing::Mutual), ("svcca", Pairing::Mutual), ("svcca_k20", Pairing::Mutual)].into_iter();
-    let all: Vec<(&str, Pairing)> =
-        all.chain([("cka", Pairing::Activations), ("svcca", Pairing::Activations)]).collect();
+    let all =
+        [("cka", RowPairing::Mutual), ("svcca", RowPairing::Mutual), ("svcca_k20", RowPairing::Mutual)].into_iter();
+    let all: Vec<(&str, RowPairing)> =
+        all.chain([("cka", RowPairing::Activations), ("svcca", RowPairing::Activations)]).collect();
     let of = |row: PairRow| PairSummary {
         scores: all.iter().map(|(m, pairing)| score(m, *pairing, &row.pair)).collect(),
         row,

@@ -1,7 +1,7 @@
 //! What does an array of the metadata hold? It is walked once when the header is read, and read again when asked for:
 //! kept as values, an array of bytes would take 32 times its length.
 
-use super::cursor::Cursor;
+use super::cursor::HeaderCursor;
 use crate::error::{Error, Result};
 
 /// An array by its place in the file; its values have been walked once.
@@ -34,7 +34,7 @@ impl Array {
     ///
     /// # Errors
     /// `Input` when it reaches past the end, holds a text that is not UTF-8, or arrays too deep inside each other.
-    pub fn read(cursor: &mut Cursor) -> Result<Array> {
+    pub fn read(cursor: &mut HeaderCursor) -> Result<Array> {
         let (kind, n) = (cursor.u32()?, cursor.u64()?);
         let array = Array { kind, n, start: cursor.at };
         walk(cursor, kind, n, 0)?;
@@ -43,7 +43,7 @@ impl Array {
 
     /// The texts; `None` when it holds anything else.
     pub fn texts<'a>(&self, bytes: &'a [u8]) -> Option<Vec<&'a str>> {
-        let mut cursor = Cursor { bytes, at: self.start };
+        let mut cursor = HeaderCursor { bytes, at: self.start };
         if self.kind != TEXT {
             return None;
         }
@@ -52,7 +52,7 @@ impl Array {
 
     /// The whole numbers; `None` when it holds anything else.
     pub fn wholes(&self, bytes: &[u8]) -> Option<Vec<i64>> {
-        let mut cursor = Cursor { bytes, at: self.start };
+        let mut cursor = HeaderCursor { bytes, at: self.start };
         let kind = self.kind;
         let mut next = || {
             Some(match kind {
@@ -72,7 +72,7 @@ impl Array {
 
     /// The numbers, whole or not; `None` when it holds anything else.
     pub fn numbers(&self, bytes: &[u8]) -> Option<Vec<f64>> {
-        let mut cursor = Cursor { bytes, at: self.start };
+        let mut cursor = HeaderCursor { bytes, at: self.start };
         match self.kind {
             6 => (0..self.n).map(|_| Some(f64::from(f32::from_le_bytes(cursor.array().ok()?)))).collect(),
             12 => (0..self.n).map(|_| Some(f64::from_le_bytes(cursor.array().ok()?))).collect(),
@@ -81,7 +81,7 @@ impl Array {
     }
 }
 
-fn walk(cursor: &mut Cursor, kind: u32, n: u64, depth: usize) -> Result<()> {
+fn walk(cursor: &mut HeaderCursor, kind: u32, n: u64, depth: usize) -> Result<()> {
     if let Some(size) = size(kind) {
         let n_bytes = n.checked_mul(size).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         return cursor.take(n_bytes).map(drop);
@@ -107,7 +107,7 @@ mod tests {
     fn arrays_are_read_by_their_type_and_nothing_else() {
         let array = |kind: u32, n: u64, values: &[u8]| {
             let bytes = [&kind.to_le_bytes()[..], &n.to_le_bytes(), values].concat();
-            Array::read(&mut Cursor { bytes: &bytes, at: 0 }).map(|array| (array, bytes))
+            Array::read(&mut HeaderCursor { bytes: &bytes, at: 0 }).map(|array| (array, bytes))
         };
         let (bytes, file) = array(0, 3, &[1, 2, 255]).unwrap();
         assert_eq!((bytes.wholes(&file), bytes.texts(&file)), (Some(vec![1, 2, 255]), None));

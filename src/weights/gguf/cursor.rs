@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 
 /// A place in the header; also how arrays are walked.
-pub struct Cursor<'a> {
+pub struct HeaderCursor<'a> {
     /// The whole file.
     pub bytes: &'a [u8],
     /// The next byte.
     pub at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> HeaderCursor<'a> {
     pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
         let left = &self.bytes[self.at..];
         let taken = left.get(..n).ok_or_else(|| {

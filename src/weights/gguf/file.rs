@@ -6,7 +6,7 @@
 //! than four times its file and 16 MiB.
 
 use super::array::Array;
-use super::cursor::Cursor;
+use super::cursor::HeaderCursor;
 use super::quant::{Kind, MAX_BLOCK};
 use crate::error::{Error, Result};
 use crate::hub::split_names;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// A value of the metadata; whole numbers of every width are one.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub enum MetadataValue {
     /// Any integer type.
     Whole(i128),
     /// f32 or f64.
@@ -36,7 +36,7 @@ pub struct GgufFile {
     /// The file, or the parts of a split one, in order.
     parts: Vec<Part>,
     /// The metadata.
-    pub metadata: BTreeMap<String, Value>,
+    pub metadata: BTreeMap<String, MetadataValue>,
     /// The tensors by their names in the file.
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -130,19 +130,19 @@ impl GgufFile {
 
     /// The texts of an array in the metadata; `None` when it is absent or holds anything else.
     pub fn texts(&self, key: &str) -> Option<Vec<&str>> {
-        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        let Some(MetadataValue::List(array)) = self.metadata.get(key) else { return None };
         array.texts(&self.parts[0].bytes)
     }
 
     /// The whole numbers of an array in the metadata; `None` when it is absent or holds anything else.
     pub fn wholes(&self, key: &str) -> Option<Vec<i64>> {
-        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        let Some(MetadataValue::List(array)) = self.metadata.get(key) else { return None };
         array.wholes(&self.parts[0].bytes)
     }
 
     /// The numbers of an array in the metadata; `None` when it is absent or holds anything else.
     pub fn numbers(&self, key: &str) -> Option<Vec<f64>> {
-        let Some(Value::List(array)) = self.metadata.get(key) else { return None };
+        let Some(MetadataValue::List(array)) = self.metadata.get(key) else { return None };
         array.numbers(&self.parts[0].bytes)
     }
 
@@ -185,9 +185,9 @@ fn paths(path: &Path, n_parts: u64) -> Result<Vec<PathBuf>> {
 }
 
 /// A count of the metadata; 0 when it is absent.
-fn count(metadata: &BTreeMap<String, Value>, key: &str) -> u64 {
+fn count(metadata: &BTreeMap<String, MetadataValue>, key: &str) -> u64 {
     match metadata.get(key) {
-        Some(Value::Whole(n)) => u64::try_from(*n).unwrap_or(0),
+        Some(MetadataValue::Whole(n)) => u64::try_from(*n).unwrap_or(0),
         _ => 0,
     }
 }
@@ -202,14 +202,14 @@ impl Tensor {
 }
 
 /// Metadata and tensors.
-pub type Header = (BTreeMap<String, Value>, BTreeMap<String, Tensor>);
+pub type Header = (BTreeMap<String, MetadataValue>, BTreeMap<String, Tensor>);
 
 /// The header of a whole file; every tensor's place lies inside it.
 ///
 /// # Errors
 /// As [`GgufFile::open`], without the file's name.
 pub fn header(bytes: &[u8]) -> Result<Header> {
-    let cursor = &mut Cursor { bytes, at: 0 };
+    let cursor = &mut HeaderCursor { bytes, at: 0 };
     if cursor.take(4)? != b"GGUF" {
         return Err(Error::input("it does not begin with GGUF; check the file"));
     }
@@ -240,7 +240,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     }
     let alignment = match metadata.get("general.alignment") {
         None => 32,
-        Some(Value::Whole(n)) if (1..=1 << 20).contains(n) && (*n as usize).is_power_of_two() => *n as usize,
+        Some(MetadataValue::Whole(n)) if (1..=1 << 20).contains(n) && (*n as usize).is_power_of_two() => *n as usize,
         Some(other) => return Err(Error::input(format!("general.alignment is {other:?}, expected a power of two"))),
     };
     let data = cursor.at.next_multiple_of(alignment);
@@ -255,7 +255,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     Ok((metadata, tensors))
 }
 
-fn described(cursor: &mut Cursor) -> Result<Tensor> {
+fn described(cursor: &mut HeaderCursor) -> Result<Tensor> {
     let n_dims = cursor.u32()?;
     if n_dims > 4 {
         return Err(Error::input(format!("{n_dims} dimensions, expected at most 4; it is damaged")));
@@ -281,21 +281,21 @@ fn described(cursor: &mut Cursor) -> Result<Tensor> {
 }
 
 /// A value of the metadata, of this type.
-fn value(cursor: &mut Cursor, kind: u32) -> Result<Value> {
+fn value(cursor: &mut HeaderCursor, kind: u32) -> Result<MetadataValue> {
     Ok(match kind {
-        0 => Value::Whole(cursor.array::<1>()?[0].into()),
-        1 => Value::Whole(i8::from_le_bytes(cursor.array()?).into()),
-        2 => Value::Whole(u16::from_le_bytes(cursor.array()?).into()),
-        3 => Value::Whole(i16::from_le_bytes(cursor.array()?).into()),
-        4 => Value::Whole(cursor.u32()?.into()),
-        5 => Value::Whole(i32::from_le_bytes(cursor.array()?).into()),
-        6 => Value::Real(f32::from_le_bytes(cursor.array()?).into()),
-        7 => Value::Flag(cursor.array::<1>()?[0] != 0),
-        8 => Value::Text(cursor.text()?.to_string()),
-        9 => Value::List(Array::read(cursor)?),
-        10 => Value::Whole(cursor.u64()?.into()),
-        11 => Value::Whole(i64::from_le_bytes(cursor.array()?).into()),
-        12 => Value::Real(f64::from_le_bytes(cursor.array()?)),
+        0 => MetadataValue::Whole(cursor.array::<1>()?[0].into()),
+        1 => MetadataValue::Whole(i8::from_le_bytes(cursor.array()?).into()),
+        2 => MetadataValue::Whole(u16::from_le_bytes(cursor.array()?).into()),
+        3 => MetadataValue::Whole(i16::from_le_bytes(cursor.array()?).into()),
+        4 => MetadataValue::Whole(cursor.u32()?.into()),
+        5 => MetadataValue::Whole(i32::from_le_bytes(cursor.array()?).into()),
+        6 => MetadataValue::Real(f32::from_le_bytes(cursor.array()?).into()),
+        7 => MetadataValue::Flag(cursor.array::<1>()?[0] != 0),
+        8 => MetadataValue::Text(cursor.text()?.to_string()),
+        9 => MetadataValue::List(Array::read(cursor)?),
+        10 => MetadataValue::Whole(cursor.u64()?.into()),
+        11 => MetadataValue::Whole(i64::from_le_bytes(cursor.array()?).into()),
+        12 => MetadataValue::Real(f64::from_le_bytes(cursor.array()?)),
         other => return Err(Error::input(format!("value type {other} is not known; it is damaged"))),
     })
 }

@@ -7,5 +7,5 @@ mod quant;
 #[cfg(test)]
 mod tests;
 
-pub use file::{GgufFile, Tensor, Value, header};
+pub use file::{GgufFile, MetadataValue, Tensor, header};
 pub use quant::Kind;
