@@ -10,7 +10,7 @@
 use cognate::ids::Hookpoint;
 use cognate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use cognate::linalg::{Matrix, Stream};
-use cognate::moments::{ByLatent, CrossTile};
+use cognate::moments::{Accumulator, Beside, ByLatent, CrossTile};
 use cognate::sae::{Encode, LatentBatch};
 use cpu_time::ProcessTime;
 use rayon::prelude::*;
@@ -191,7 +191,7 @@ fn sums(firings: &Path, d_sae: usize) {
     drop(bytes);
     let (source, target) = (batch("a", "x", n_rows), batch("b", "y", n_rows));
     let mut tile = CrossTile::new(0, d_sae, d_sae);
-    let time = seconds(|| tile.fold(&ByLatent::new(&source), &target));
+    let time = seconds(|| tile.fold((&ByLatent::new(&source), Beside::own(&target))).unwrap());
     let n_updates: usize = (0..n_rows).map(|r| source.row(r).0.len() * target.row(r).0.len()).sum();
     // Read and written once each, as copy bandwidth is counted.
     let from = values(64 << 20, "copied");

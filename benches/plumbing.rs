@@ -7,7 +7,7 @@ use cognate::linalg::gemm::gemm_f32;
 use cognate::linalg::panels::{Finish, PackedRows, Panels, multiply};
 use cognate::linalg::{Matrix, Stream};
 use cognate::matching::{Direction, Significance, Standardised, choose_candidates, match_tile};
-use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
+use cognate::moments::{Accumulator, Beside, ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::{Encode, LatentBatch};
 use cognate::similarity::{Measure, Permutations, compare_rows};
 use cognate::table::{MatchRow, SitePair, write_table};
@@ -158,10 +158,10 @@ struct Sums {
 fn sums(n_rows: usize, d_sae: usize, k: usize) -> Sums {
     let (source, target) = (firings(n_rows, d_sae, k, "source"), firings(n_rows, d_sae, k, "target"));
     let mut tile = CrossTile::new(0, d_sae / 4, d_sae);
-    tile.fold(&ByLatent::new(&source), &target);
+    tile.fold((&ByLatent::new(&source), Beside::own(&target))).unwrap();
     let standardised = [&source, &target].map(|batch| {
         let mut sums = LatentSums::new(d_sae);
-        sums.fold(batch);
+        sums.fold(batch).unwrap();
         Standardised::new(&sums)
     });
     Sums { source, target, tile, standardised }
@@ -173,7 +173,7 @@ fn fold(c: &mut Criterion) {
         let mut sums = sums(n_rows, d_sae, k);
         group.throughput(Throughput::Elements(n_rows as u64));
         group.bench_function(format!("a quarter of the source, {name}"), |b| {
-            b.iter(|| sums.tile.fold(&ByLatent::new(black_box(&sums.source)), &sums.target));
+            b.iter(|| sums.tile.fold((&ByLatent::new(black_box(&sums.source)), Beside::own(&sums.target))));
         });
     }
 }
@@ -187,8 +187,8 @@ fn sketch(c: &mut Criterion) {
     let [(mut source, of_source), (target, of_target)] = ["source", "target"].map(|name| {
         let batch = firings(n_rows, d_sae, k, name);
         let (mut sketch, mut sums) = (Sketch::new(d_sae, width), LatentSums::new(d_sae));
-        sketch.fold(&ByLatent::new(&batch), &places);
-        sums.fold(&batch);
+        sketch.fold((&ByLatent::new(&batch), &places)).unwrap();
+        sums.fold(&batch).unwrap();
         (sketch, Standardised::new(&sums))
     });
     group.throughput(Throughput::Elements((d_sae * d_sae) as u64));
@@ -199,7 +199,7 @@ fn sketch(c: &mut Criterion) {
     group.throughput(Throughput::Elements(n_rows as u64));
     let batch = firings(n_rows, d_sae, k, "source");
     group.bench_function("fold, 8192 latents, k 32, width 512", |b| {
-        b.iter(|| source.fold(&ByLatent::new(black_box(&batch)), &places));
+        b.iter(|| source.fold((&ByLatent::new(black_box(&batch)), &places)));
     });
 }
 

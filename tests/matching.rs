@@ -6,7 +6,7 @@ use cognate::matching::{
     BestPartners, Filters, LatentFacts, MatchCounts, OneToOne, Partner, Rules, Side, Standardised, TokenClass,
     apply_filters, count_matches, kept, match_tile, significance,
 };
-use cognate::moments::{ByLatent, CrossTile, LatentSums, document_rotation};
+use cognate::moments::{Accumulator, Beside, ByLatent, CrossTile, LatentSums, Null, document_rotation};
 use cognate::sae::LatentBatch;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -57,10 +57,11 @@ fn stream_turned(
     for from in (0..a.n_rows()).step_by(batch) {
         let to = (from + batch).min(a.n_rows());
         let (x, y) = (sparse(a, from, to), sparse(b, from, to));
-        sums_a.fold(&x);
-        sums_b.fold(&y);
+        sums_a.fold(&x).unwrap();
+        sums_b.fold(&y).unwrap();
         let by = ByLatent::new(&x);
-        tiles.iter_mut().for_each(|t| t.fold_rotated(&by, &y, turn(y.n_rows())));
+        let order: Vec<usize> = (0..y.n_rows()).map(|r| (r + turn(y.n_rows())) % y.n_rows()).collect();
+        tiles.iter_mut().for_each(|t| t.fold((&by, Beside::ordered(&y, &order))).unwrap());
     }
     Streamed { a: Standardised::new(&sums_a), b: Standardised::new(&sums_b), sums_a, sums_b, tiles }
 }
@@ -369,11 +370,11 @@ fn the_document_null_is_calibrated_and_finds_what_is_planted() {
         let (mut tile, mut null) = (CrossTile::new(0, d, d), CrossTile::new(0, d, d));
         for from in (0..n).step_by(batch) {
             let (x, y) = (sparse(&a, from, from + batch), sparse(&b, from, from + batch));
-            sums_a.fold(&x);
-            sums_b.fold(&y);
+            sums_a.fold(&x).unwrap();
+            sums_b.fold(&y).unwrap();
             let by = ByLatent::new(&x);
-            tile.fold(&by, &y);
-            null.fold_rotated(&by, &y, cognate::moments::document_rotation(batch));
+            tile.fold((&by, Beside::own(&y))).unwrap();
+            null.fold((&by, Beside::ordered(&y, &Null::Rotated.order(batch)))).unwrap();
         }
         let (sa, sb) = (Standardised::new(&sums_a), Standardised::new(&sums_b));
         let best = |tile: &CrossTile| -> Vec<Option<f64>> {

@@ -2,7 +2,7 @@
 
 use cognate::linalg::Stream;
 use cognate::matching::{Sides, Standardised, choose_candidates, match_tile, standard_error};
-use cognate::moments::{ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
+use cognate::moments::{Accumulator, Beside, ByLatent, CandidateSums, CrossTile, LatentSums, Sketch};
 use cognate::sae::LatentBatch;
 use std::time::Instant;
 
@@ -111,26 +111,26 @@ pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f6
         }
         let batch = world.batch(t, ROWS, 32);
         let by = [0, 1].map(|side| ByLatent::new(&batch[side]));
-        tiles[half].fold(&by[0], &batch[1]);
-        (0..2).for_each(|side| sums[half][side].fold(&batch[side]));
+        tiles[half].fold((&by[0], Beside::own(&batch[1]))).unwrap();
+        (0..2).for_each(|side| sums[half][side].fold(&batch[side]).unwrap());
         for sketch in sketches.iter_mut().filter(|_| half == 0) {
             let places = buckets(t, ROWS, sketch[0].width());
-            sketch.iter_mut().zip(&by).for_each(|(sketch, by)| sketch.fold(by, &places));
+            sketch.iter_mut().zip(&by).for_each(|(sketch, by)| sketch.fold((by, &places)).unwrap());
         }
-        counted.iter_mut().for_each(|c| c.fold(&by[0], &batch[1]));
+        counted.iter_mut().for_each(|c| c.fold((&by[0], Beside::own(&batch[1]))).unwrap());
     }
     let of_half = [0, 1].map(|half| [0, 1].map(|side| Standardised::new(&sums[half][side])));
     let whole: Vec<LatentSums> = (0..2)
         .map(|side| {
             let mut all = sums[0][side].clone();
-            all.merge(&sums[1][side]);
+            all.merge(&sums[1][side]).unwrap();
             all
         })
         .collect();
     let s = [0, 1].map(|side| Standardised::new(&whole[side]));
     let of_first = match_tile(&tiles[0], &of_half[0][0], &of_half[0][1], 1);
     let [mut tile, second] = tiles;
-    tile.merge(&second);
+    tile.merge(&second).unwrap();
     let exact = match_tile(&tile, &s[0], &s[1], 1);
     let rms = |v: &[f64]| (v.iter().map(|x| x * x).sum::<f64>() / v.len().max(1) as f64).sqrt();
     let mut out = Vec::new();

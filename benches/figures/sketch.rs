@@ -2,7 +2,7 @@
 
 use crate::recall::{World, buckets, recall};
 use cognate::matching::{Standardised, choose_candidates};
-use cognate::moments::{ByLatent, CandidateSums, LatentSums, Sketch};
+use cognate::moments::{Accumulator, ByLatent, CandidateSums, LatentSums, Sketch};
 use std::time::Instant;
 
 /// Recall and errors of two spaces of 32 768 latents, at four widths.
@@ -24,11 +24,11 @@ pub fn a_million_latents() {
         let start = Instant::now();
         for side in 0..2 {
             let by = ByLatent::new(&batch[side]);
-            sketches[side].fold(&by, &places);
+            sketches[side].fold((&by, &places)).unwrap();
         }
         seconds += start.elapsed().as_secs_f64();
         entries += batch[0].latents.len() + batch[1].latents.len();
-        (0..2).for_each(|side| sums[side].fold(&batch[side]));
+        (0..2).for_each(|side| sums[side].fold(&batch[side]).unwrap());
     }
     let tokens = rows * n as usize;
     println!(

@@ -5,7 +5,7 @@ use crate::engine::message::EncodedBatch;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::model::{ActivationBatch, Model, forward, recycle};
-use crate::moments::{CoMoment, CrossCoMoment, document_rotation, row_permutation};
+use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
 use crate::plan::{Origin, Plan, RawPair, Tap};
 use crate::sae::{LatentBatch, Pool, Sae};
 use rayon::prelude::*;
@@ -105,8 +105,8 @@ pub fn encode_batch(
                 let mut permutations: Vec<Vec<usize>> =
                     (0..runs).map(|run| row_permutation(plan.spec.seed, &stream, tokens.index, run, n)).collect();
                 // behind those of the scores, where the pair's matches are made of it
-                if plan.co_moment_nulls(p) > permutations.len() {
-                    permutations.push((0..n).map(|r| (r + document_rotation(n)) % n).collect());
+                if plan.is_raw(plan.pairs[p.pair]) {
+                    permutations.extend(plan.nulls().into_iter().map(|null| null.order(n)));
                 }
                 CrossCoMoment::of_batch(raw(a), raw(b), &permutations)
             })

@@ -37,12 +37,12 @@ pub fn merge(
     let mut fold = Fold::new(plan.clone(), 0, 1);
     let (mut rows, mut batches) = (0, 0);
     for part in parts {
-        checkpoint::add(&mut fold, &part.run, &part.manifest, rows, |k| plan.tile_name(k))?;
+        checkpoint::add(&mut fold, &part.run, &part.manifest, rows)?;
         rows += part.manifest.rows;
         batches += part.manifest.next_batch;
     }
     // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
-    let saved = checkpoint::save(&mut fold, out, batches, |k| plan.tile_name(k))?;
+    let saved = checkpoint::save(&mut fold, out, batches)?;
     let (changes, notes) = fold.snapshot(true);
     let mut due = Due { deltas: scanned_views(changes, plan), saved, ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));

@@ -6,7 +6,9 @@
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
 use crate::matching::{BestPartners, Correlation, Direction};
-use crate::moments::{Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Repeated, TopToken};
+use crate::moments::{
+    Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Null, Repeated, TopToken,
+};
 use crate::sae::LatentBatch;
 use crate::store::SecondPass;
 use serde::{Deserialize, Serialize};
@@ -160,10 +162,12 @@ pub struct SpaceSnapshot {
     pub labels: LabelSums,
 }
 
-/// Best partners when the target's rows are another document's.
+/// Best partners when rows are paired otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChanceSnapshot {
     pub pair: usize,
+    /// How they are paired.
+    pub null: Null,
     /// (source latent, best targets), of the sources at hand.
     pub forward: Vec<(u32, BestPartners)>,
     /// Best of the sources at hand for each target latent; `[d_target]`.

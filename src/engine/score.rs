@@ -73,7 +73,7 @@ pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &M
 /// What a snapshot of the sums that a checkpoint holds tells.
 fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
-    checkpoint::add(&mut fold, run, manifest, 0, |k| plan.tile_name(k))?;
+    checkpoint::add(&mut fold, run, manifest, 0)?;
     // a merge keeps what all its parts count, and chooses its candidates from there
     let of_merge = matches!(manifest.origin, SumsOrigin::Merged(_));
     let (changes, notes) = fold.snapshot(of_merge);

@@ -194,7 +194,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moments::{Accumulator, ByLatent, LatentSums};
+    use crate::moments::{Accumulator, Beside, ByLatent, LatentSums};
     use crate::sae::LatentBatch;
     use proptest::prelude::*;
 
@@ -230,14 +230,14 @@ mod tests {
             let rows: Vec<Vec<f32>> = rows.iter().map(|r| r.iter().map(|&v| f32::from((v - 1).max(0))).collect()).collect();
             let (a, b) = (csr(&rows, 0, 5), csr(&rows, 5, 9));
             let (mut sums_a, mut sums_b) = (LatentSums::new(5), LatentSums::new(4));
-            sums_a.fold(&a);
-            sums_b.fold(&b);
+            sums_a.fold(&a).unwrap();
+            sums_b.fold(&b).unwrap();
             let (sa, sb) = (Standardised::new(&sums_a), Standardised::new(&sums_b));
             let mut backward = vec![BestPartners::default(); 4];
             for first in (0..5).step_by(height) {
                 let n = height.min(5 - first);
                 let mut tile = CrossTile::new(first, n, 4);
-                tile.fold(&ByLatent::new(&a), &b);
+                tile.fold((&ByLatent::new(&a), Beside::own(&b))).unwrap();
                 let got = match_tile(&tile, &sa, &sb, keep);
                 for i in 0..n {
                     let partners = got.forward[i].as_slice();
@@ -255,7 +255,7 @@ mod tests {
                 }
             }
             let mut whole = CrossTile::new(0, 5, 4);
-            whole.fold(&ByLatent::new(&a), &b);
+            whole.fold((&ByLatent::new(&a), Beside::own(&b))).unwrap();
             prop_assert_eq!(backward, match_tile(&whole, &sa, &sb, keep).backward);
         }
     }
@@ -310,10 +310,10 @@ mod tests {
             [[1., 1., 2., 2.], [0., 0., 0., 0.], [3., 3., 5., 5.]].iter().map(|r| r.to_vec()).collect();
         let (a, b) = (csr(&rows, 0, 2), csr(&rows, 2, 4));
         let (mut sa, mut sb) = (LatentSums::new(2), LatentSums::new(2));
-        sa.fold(&a);
-        sb.fold(&b);
+        sa.fold(&a).unwrap();
+        sb.fold(&b).unwrap();
         let mut tile = CrossTile::new(0, 2, 2);
-        tile.fold(&ByLatent::new(&a), &b);
+        tile.fold((&ByLatent::new(&a), Beside::own(&b))).unwrap();
         let got = match_tile(&tile, &Standardised::new(&sa), &Standardised::new(&sb), 1);
         assert_eq!(got.forward[1].as_slice()[0].latent, 0);
         assert_eq!(got.backward[1].as_slice()[0].latent, 0);

@@ -2,7 +2,7 @@
 //!
 //! A maximum over thousands of partners is high by chance, and the higher the fewer tokens a latent fires on. The null is
 //! the best correlation of every latent when its side's rows are paired with those of another document (see
-//! [`crate::moments::CrossTile::fold_rotated`]): each latent keeps its values, how often it fires and how its firings
+//! [`crate::moments::Null`]): each latent keeps its values, how often it fires and how its firings
 //! cluster, and all latents of the other side stay as correlated among themselves as they are.
 //!
 //! The pool of a latent is the chance maxima of all latents of the same pair and direction that fire about as often: bands

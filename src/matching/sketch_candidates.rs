@@ -270,7 +270,7 @@ pub fn standard_error(
 mod tests {
     use super::*;
     use crate::linalg::Stream;
-    use crate::moments::{ByLatent, LatentSums};
+    use crate::moments::{Accumulator, Beside, ByLatent, LatentSums};
     use crate::sae::LatentBatch;
 
     /// Sparse non-negative latents over `n` rows, the last ones of the second space noisy copies of the first ones.
@@ -308,8 +308,8 @@ mod tests {
         let places: Vec<u32> = (0..batch.n_rows()).map(|_| random.below(2 * width as u64) as u32).collect();
         let (mut sketch, mut sums) = (Sketch::new(batch.d_sae, width), LatentSums::new(batch.d_sae));
         let by = ByLatent::new(batch);
-        sketch.fold(&by, &places);
-        sums.fold(batch);
+        sketch.fold((&by, &places)).unwrap();
+        sums.fold(batch).unwrap();
         Known { sketch, sums, by }
     }
 
@@ -376,11 +376,11 @@ mod tests {
             let mut random = Stream::new(9 + k as u64, "buckets", 0);
             let places: Vec<u32> = (0..500).map(|_| random.below(2 * width as u64) as u32).collect();
             for side in 0..2 {
-                sums[side].fold(&batch[side]);
-                sketches[side].fold(&of_batch[side].by, &places);
+                sums[side].fold(&batch[side]).unwrap();
+                sketches[side].fold((&of_batch[side].by, &places)).unwrap();
             }
-            counted.fold(&of_batch[0].by, &batch[1]);
-            exact.fold(&of_batch[0].by, &batch[1]);
+            counted.fold((&of_batch[0].by, Beside::own(&batch[1]))).unwrap();
+            exact.fold((&of_batch[0].by, Beside::own(&batch[1]))).unwrap();
             let s = [0, 1].map(|side| Standardised::new(&sums[side]));
             counted = choose_candidates(&counted, [(&sketches[0], &s[0]), (&sketches[1], &s[1])], 2);
             // the copies, found at once and counted since, come nearer to the exact correlation than the sketch ever could

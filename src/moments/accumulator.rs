@@ -19,7 +19,8 @@ pub trait State {
     /// `Machine` when the disk refuses.
     fn save(&self, file: &mut StateWriter) -> Result<()>;
 
-    /// Adds what a file holds. Its rows come behind those that are there already, as many as `first_row`; 0 into empty memory.
+    /// Adds what a file holds. Its rows come behind those that are there already, as many as `first_row` (0 into empty memory), and
+    /// their numbers are moved up by that.
     ///
     /// # Errors
     /// `State` naming a file that has not the shapes of this memory; those of [`merge`](Accumulator::merge).

@@ -3,8 +3,9 @@
 //! A candidate begins with what its sketches estimate of the rows before it was chosen, and is counted exactly from then on;
 //! so its sum is of all rows, and the part that is estimated only shrinks.
 
-use crate::moments::ByLatent;
-use crate::sae::LatentBatch;
+use crate::error::Result;
+use crate::moments::{Accumulator, Beside, ByLatent, State};
+use crate::store::{StateLayout, StateReader, StateWriter};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -113,10 +114,56 @@ impl CandidateSums {
         candidates.error.fill(0.0);
         self.sums.fill(0.0);
     }
+}
 
-    /// Adds the sums of other rows of the same pair of spaces. Only pairs that are counted in both stay: of the others one part
-    /// is not known, and the sketches of all rows know them better than half a count.
-    pub fn merge(&mut self, other: &CandidateSums) {
+impl State for CandidateSums {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let n = self.sums.len();
+        layout
+            .tensor::<u64>("starts", &[self.candidates.starts.len()])
+            .tensor::<f64>("sums", &[n])
+            .tensor::<u64>("sketched_rows", &[n])
+            .tensor::<u32>("targets", &[n])
+            .tensor::<f32>("error", &[n])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        file.put("starts", &self.candidates.starts)?;
+        file.put("sums", &self.sums)?;
+        file.put("sketched_rows", &self.candidates.sketched_rows)?;
+        file.put("targets", &self.candidates.targets)?;
+        file.put("error", &self.candidates.error)
+    }
+
+    /// Into empty memory all that was chosen comes back; behind other rows, what is chosen in both.
+    fn load(&mut self, file: &mut StateReader, first_row: u64) -> Result<()> {
+        let candidates = Candidates {
+            starts: file.tensor("starts")?,
+            targets: file.tensor("targets")?,
+            sketched_rows: file.tensor("sketched_rows")?,
+            error: file.tensor("error")?,
+        };
+        let read = CandidateSums::with(self.d_source(), self.d_target, candidates, file.tensor("sums")?);
+        let read = read.ok_or_else(|| file.misfit())?;
+        if first_row == 0 {
+            *self = read;
+            return Ok(());
+        }
+        self.merge(&read)
+    }
+}
+
+/// Bytes of a candidate pair: its entry, and while candidates are chosen the pair itself.
+const CANDIDATE_BYTES: u64 = 24;
+
+impl Accumulator for CandidateSums {
+    type Batch<'a> = (&'a ByLatent, Beside<'a>);
+    /// Numbers of source and of target latents, and candidates of each, both ways.
+    type Shape = (usize, usize, usize);
+
+    /// Only pairs that are counted in both stay: of the others one part is not known, and the sketches of all rows know them
+    /// better than half a count.
+    fn merge(&mut self, other: &CandidateSums) -> Result<()> {
         let (mine, theirs) = (&self.candidates, &other.candidates);
         let mut merged = Candidates::none(self.d_source());
         let mut sums = Vec::new();
@@ -132,13 +179,14 @@ impl CandidateSums {
         }
         self.candidates = Arc::new(merged);
         self.sums = sums;
+        Ok(())
     }
 
-    /// Adds the products of one batch: for each source latent in order, its rows in order.
-    pub fn fold(&mut self, source: &ByLatent, target: &LatentBatch) {
-        assert_eq!(target.d_sae, self.d_target, "candidates are counted on their own pair");
+    /// For each source latent in order, its rows in order.
+    fn fold(&mut self, (source, target): Self::Batch<'_>) -> Result<()> {
+        assert_eq!(target.d_sae(), self.d_target, "candidates are counted on their own pair");
         if self.candidates.is_empty() {
-            return;
+            return Ok(());
         }
         let candidates = &self.candidates;
         let n = candidates.starts.len() - 1;
@@ -175,6 +223,11 @@ impl CandidateSums {
                 targets.iter().for_each(|&j| places[j as usize] = 0);
             }
         });
+        Ok(())
+    }
+
+    fn bytes(&(d_source, d_target, keep): &Self::Shape) -> u64 {
+        (d_source + d_target) as u64 * keep as u64 * CANDIDATE_BYTES
     }
 }
 
@@ -182,6 +235,8 @@ impl CandidateSums {
 mod tests {
     use super::*;
     use crate::moments::CrossTile;
+    use crate::moments::accumulator::tests::keeps_the_contract;
+    use crate::sae::LatentBatch;
     use proptest::prelude::*;
 
     proptest! {
@@ -204,7 +259,7 @@ mod tests {
             };
             let (a, b) = (ByLatent::new(&csr(0, 90)), csr(90, 150));
             let mut tile = CrossTile::new(0, 90, 60);
-            tile.fold(&a, &b);
+            tile.fold((&a, Beside::own(&b))).unwrap();
             let mut candidates = Candidates::none(90);
             for &(i, j) in &chosen {
                 candidates.targets.push(j);
@@ -213,7 +268,7 @@ mod tests {
             candidates.sketched_rows = vec![0; chosen.len()];
             candidates.error = vec![0.0; chosen.len()];
             let mut counted = CandidateSums::with(90, 60, candidates, vec![0.0; chosen.len()]).unwrap();
-            counted.fold(&a, &b);
+            counted.fold((&a, Beside::own(&b))).unwrap();
             for (k, &(i, j)) in chosen.iter().enumerate() {
                 let exact = tile.row(i as usize).map_or(0.0, |row| row[j as usize]);
                 prop_assert_eq!(counted.sums()[k].to_bits(), exact.to_bits());
@@ -232,5 +287,20 @@ mod tests {
         assert!(!fits(&Candidates { targets: vec![0, 4], ..good.clone() }, 2));
         assert!(!fits(&Candidates { starts: vec![0, 3, 2], ..good.clone() }, 2));
         assert!(!fits(&Candidates { error: vec![0.0], ..good }, 2));
+    }
+
+    #[test]
+    fn candidates_go_through_a_file_and_what_both_count_stays() {
+        let of = |starts: Vec<u64>, targets: Vec<u32>, sums: Vec<f64>| {
+            let n = targets.len();
+            let candidates = Candidates { starts, targets, sketched_rows: vec![3; n], error: vec![0.5; n] };
+            CandidateSums::with(2, 4, candidates, sums).unwrap()
+        };
+        let a = of(vec![0, 2, 3], vec![0, 3, 1], vec![1.0, 2.0, 3.0]);
+        let b = of(vec![0, 1, 3], vec![3, 1, 2], vec![4.0, 5.0, 6.0]);
+        keeps_the_contract(&CandidateSums::new(2, 4), [&a, &b], Some(&CandidateSums::new(3, 4)));
+        let mut both = a.clone();
+        both.merge(&b).unwrap();
+        assert_eq!((both.sums(), &both.candidates().targets), (&[6.0, 8.0][..], &vec![3, 1]));
     }
 }

@@ -3,8 +3,12 @@
 //! A tile is the unit of ownership and of state files: a range of source latents against all target latents. A row takes
 //! memory from when its latent first fires. Cost per token: (nonzeros of source) × (nonzeros of target).
 
+use crate::error::Result;
 use crate::linalg::Zeroed;
+use crate::moments::{Accumulator, Beside, State};
 use crate::sae::LatentBatch;
+use crate::store::{StateLayout, StateReader, StateWriter};
+use std::collections::BTreeMap;
 
 /// Bytes that one tile may take when all its rows are alive; bounds the size of a state file.
 const TILE_BYTES: usize = 64 << 20;
@@ -15,13 +19,6 @@ pub fn tile_rows(d_source: usize, d_target: usize) -> usize {
     let fit = TILE_BYTES / (8 * d_target.max(1));
     // at least four tiles, so that a few workers have something each; at most what fits the byte bound
     fit.min(d_source.div_ceil(4)).max(1)
-}
-
-/// How far a batch of `n_rows` rows is turned, so that each row lies beside one of another document: half of it. As long as
-/// no document holds more than half of the rows there is no row beside its own document; of a batch that one document
-/// fills, the rows beside each other are half a batch apart.
-pub fn document_rotation(n_rows: usize) -> usize {
-    n_rows / 2
 }
 
 /// A batch turned round: for every latent its rows and values, rows ascending.
@@ -125,15 +122,75 @@ impl CrossTile {
         self.n_alive * self.d_target * 8
     }
 
-    /// Adds the products of one batch: for each source latent in order, its rows in order.
-    pub fn fold(&mut self, source: &ByLatent, target: &LatentBatch) {
-        self.fold_rotated(source, target, 0);
+    /// Rows that are alive, ascending: (index in the tile, sums).
+    pub fn alive(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        (0..self.n_rows()).filter_map(|i| Some((i, self.row(i)?)))
     }
 
-    /// The same with row r of the source beside row r + `by` of the target, round the end.
-    pub fn fold_rotated(&mut self, source: &ByLatent, target: &LatentBatch, by: usize) {
-        let n_rows = target.n_rows();
-        assert_eq!(target.d_sae, self.d_target, "a tile is fed with its own pair");
+    /// Adds a row's sums; `false` when it does not fit the tile.
+    fn add_row(&mut self, i: usize, sums: &[f64]) -> bool {
+        let fits = i < self.n_rows() && sums.len() == self.d_target;
+        if fits {
+            self.row_mut(i).iter_mut().zip(sums).for_each(|(a, b)| *a += b);
+        }
+        fits
+    }
+
+    /// Its sums alone as tensor `name`; which rows they are is laid out by another tile with the same rows alive.
+    pub(super) fn lay_out_sums(&self, layout: StateLayout, name: &str) -> StateLayout {
+        layout.tensor::<f64>(name, &[self.n_alive, self.d_target])
+    }
+
+    /// Writes them.
+    pub(super) fn save_sums(&self, file: &mut StateWriter, name: &str) -> Result<()> {
+        self.alive().try_for_each(|(_, sums)| file.put(name, sums))
+    }
+
+    /// Adds the sums of tensor `name`.
+    pub(super) fn load_sums(&mut self, file: &mut StateReader, name: &str) -> Result<()> {
+        let rows: Vec<u32> = file.tensor(ROWS)?;
+        let mut sums = vec![0.0f64; self.d_target];
+        if file.shape(name)? != [rows.len(), self.d_target] {
+            return Err(file.misfit());
+        }
+        for (k, &i) in rows.iter().enumerate() {
+            file.read_at(name, k * sums.len(), &mut sums)?;
+            if !self.add_row(i as usize, &sums) {
+                return Err(file.misfit());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tensors of a tile's state: which rows are alive, ascending, and their sums.
+const ROWS: &str = "rows";
+const SUMS: &str = "sums";
+
+impl State for CrossTile {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let named = layout.key("first_row", self.first_row).key("n_rows", self.n_rows());
+        self.lay_out_sums(named.tensor::<u32>(ROWS, &[self.n_alive]), SUMS)
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        file.put(ROWS, &self.alive().map(|(i, _)| i as u32).collect::<Vec<u32>>())?;
+        self.save_sums(file, SUMS)
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        self.load_sums(file, SUMS)
+    }
+}
+
+impl Accumulator for CrossTile {
+    type Batch<'a> = (&'a ByLatent, Beside<'a>);
+    /// Numbers of source and of target latents.
+    type Shape = (usize, usize);
+
+    /// For each source latent in order, its rows in order.
+    fn fold(&mut self, (source, target): Self::Batch<'_>) -> Result<()> {
+        assert_eq!(target.d_sae(), self.d_target, "a tile is fed with its own pair");
         for i in 0..self.n_rows() {
             let (rows, values) = source.latent(self.first_row + i);
             if rows.is_empty() {
@@ -142,36 +199,53 @@ impl CrossTile {
             let sums = self.row_mut(i);
             for (&r, &x) in rows.iter().zip(values) {
                 let x = f64::from(x);
-                let beside = r as usize + by;
-                let (latents, y) = target.row(if beside < n_rows { beside } else { beside - n_rows });
+                let (latents, y) = target.row(r as usize);
                 for (&j, &y) in latents.iter().zip(y) {
                     sums[j as usize] += x * f64::from(y);
                 }
             }
         }
+        Ok(())
     }
 
-    /// Adds the sums of other rows of the same tile.
-    pub fn merge(&mut self, other: &CrossTile) {
+    fn merge(&mut self, other: &CrossTile) -> Result<()> {
         assert_eq!((self.first_row, self.n_rows(), self.d_target), (other.first_row, other.n_rows(), other.d_target));
         for (i, theirs) in other.alive() {
             assert!(self.add_row(i, theirs), "the same tile");
         }
+        Ok(())
     }
 
-    /// Rows that are alive, ascending: (index in the tile, sums).
-    pub fn alive(&self) -> impl Iterator<Item = (usize, &[f64])> {
-        (0..self.n_rows()).filter_map(|i| Some((i, self.row(i)?)))
+    fn bytes(&(d_source, d_target): &Self::Shape) -> u64 {
+        d_source as u64 * d_target as u64 * 8
+    }
+}
+
+/// A tile's state file, of which rows are asked for one by one.
+#[derive(Debug)]
+pub struct SavedTile {
+    file: StateReader,
+    /// Where in the file a row's sums are.
+    places: BTreeMap<u32, usize>,
+}
+
+impl SavedTile {
+    /// # Errors
+    /// `State` for a file that does not hold a tile.
+    pub fn new(mut file: StateReader) -> Result<Self> {
+        let rows: Vec<u32> = file.tensor(ROWS)?;
+        Ok(SavedTile { file, places: rows.into_iter().zip(0..).collect() })
     }
 
-    /// Adds a row's sums, as read from a state file. `false` when it does not fit the tile.
-    #[must_use]
-    pub fn add_row(&mut self, i: usize, sums: &[f64]) -> bool {
-        if i >= self.n_rows() || sums.len() != self.d_target {
-            return false;
-        }
-        self.row_mut(i).iter_mut().zip(sums).for_each(|(a, b)| *a += b);
-        true
+    /// Σxy of row `i` of the tile with all `d_target` target latents; `None` when it never fired.
+    ///
+    /// # Errors
+    /// `State` for a file that ends before.
+    pub fn row(&mut self, i: usize, d_target: usize) -> Result<Option<Vec<f64>>> {
+        let Some(&place) = self.places.get(&(i as u32)) else { return Ok(None) };
+        let mut sums = vec![0.0; d_target];
+        self.file.read_at(SUMS, place * d_target, &mut sums)?;
+        Ok(Some(sums))
     }
 }
 
@@ -208,7 +282,7 @@ mod tests {
             let (source, target) = (csr(&a, 7), csr(&b, 6));
             let by = ByLatent::new(&source);
             let mut whole = CrossTile::new(0, 7, 6);
-            whole.fold(&by, &target);
+            whole.fold((&by, Beside::own(&target))).unwrap();
             for i in 0..7 {
                 for j in 0..6 {
                     let plain: f64 = (0..a.len()).map(|r| f64::from(a[r][i]) * f64::from(b[r][j])).sum();
@@ -218,7 +292,8 @@ mod tests {
             }
             for turn in 0..a.len() {
                 let mut turned = CrossTile::new(0, 7, 6);
-                turned.fold_rotated(&by, &target, turn);
+                let order: Vec<usize> = (0..b.len()).map(|r| (r + turn) % b.len()).collect();
+                turned.fold((&by, Beside::ordered(&target, &order))).unwrap();
                 let beside = |r: usize| &b[(r + turn) % b.len()];
                 for i in 0..7 {
                     for j in 0..6 {
@@ -230,7 +305,7 @@ mod tests {
             for first in (0..7).step_by(height) {
                 let n = height.min(7 - first);
                 let mut tile = CrossTile::new(first, n, 6);
-                tile.fold(&by, &target);
+                tile.fold((&by, Beside::own(&target))).unwrap();
                 for i in 0..n {
                     prop_assert_eq!(tile.row(i), whole.row(first + i));
                 }
@@ -245,28 +320,15 @@ mod tests {
                 let f = |s: std::ops::Range<usize>| r.iter().map(|x| x[s.clone()].iter().map(|&v| f32::from(v)).collect()).collect::<Vec<Vec<f32>>>();
                 (csr(&f(0..4), 4), csr(&f(4..8), 4))
             };
-            let fold = |r: &[Vec<i8>], tile: &mut CrossTile| { let (a, b) = split(r); tile.fold(&ByLatent::new(&a), &b); };
+            let fold = |r: &[Vec<i8>], tile: &mut CrossTile| { let (a, b) = split(r); tile.fold((&ByLatent::new(&a), Beside::own(&b))).unwrap(); };
             let mut whole = CrossTile::new(0, 4, 4);
             fold(&rows[..cut], &mut whole);
             fold(&rows[cut..], &mut whole);
             let (mut left, mut right) = (CrossTile::new(0, 4, 4), CrossTile::new(0, 4, 4));
             fold(&rows[..cut], &mut left);
             fold(&rows[cut..], &mut right);
-            left.merge(&right);
+            left.merge(&right).unwrap();
             prop_assert_eq!(left, whole);
-        }
-    }
-
-    proptest! {
-        /// Documents that lie together and hold at most half of the rows each: no row is beside its own document.
-        #[test]
-        fn the_rotation_leaves_no_row_beside_its_own_document(lengths in prop::collection::vec(1usize..9, 2..12)) {
-            let documents: Vec<usize> =
-                lengths.iter().enumerate().flat_map(|(d, &n)| std::iter::repeat_n(d, n)).collect();
-            let n = documents.len();
-            prop_assume!(lengths.iter().all(|&l| 2 * l <= n));
-            let by = document_rotation(n);
-            prop_assert!((0..n).all(|r| documents[r] != documents[(r + by) % n]));
         }
     }
 
@@ -341,7 +403,7 @@ mod tests {
             terms.retain(|t| t.0 != 0.0);
             let column = |f: fn(&(f32, f32)) -> f32| csr(&terms.iter().map(|t| vec![f(t)]).collect::<Vec<_>>(), 1);
             let mut tile = CrossTile::new(0, 1, 1);
-            tile.fold(&ByLatent::new(&column(|t| t.0)), &column(|t| t.1));
+            tile.fold((&ByLatent::new(&column(|t| t.0)), Beside::own(&column(|t| t.1)))).unwrap();
             let total = tile.row(0).map_or(0.0, |row| row[0]);
             let (mut exact, mut absolute) = (Exact([0; 24]), 0.0);
             for &(x, y) in &terms {

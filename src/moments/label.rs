@@ -2,9 +2,13 @@
 
 use crate::corpus::TokenBatch;
 use crate::error::{Error, Result};
+use crate::moments::{Accumulator, State};
 use crate::sae::LatentBatch;
+use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Distinct values one label field may take; a field with more is an id, not a label.
 pub const MAX_LABEL_VALUES: usize = 64;
@@ -27,13 +31,15 @@ pub struct LabelCount {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LabelSums {
     d_sae: usize,
+    /// Names of the fields, for messages.
+    fields: Arc<[String]>,
     labels: BTreeMap<LabelKey, LabelCount>,
 }
 
 impl LabelSums {
-    /// Nothing seen yet, for `d_sae` latents.
-    pub fn new(d_sae: usize) -> Self {
-        LabelSums { d_sae, labels: BTreeMap::new() }
+    /// Nothing seen yet, for `d_sae` latents and the label fields of these names.
+    pub fn new(d_sae: usize, fields: Arc<[String]>) -> Self {
+        LabelSums { d_sae, fields, labels: BTreeMap::new() }
     }
 
     /// All labels seen, in order.
@@ -45,23 +51,53 @@ impl LabelSums {
     pub fn get(&self, key: &LabelKey) -> Option<&LabelCount> {
         self.labels.get(key)
     }
+}
 
-    /// Puts a label's sums in place, as read from a state file; `false` when they do not fit.
-    #[must_use]
-    pub fn restore(&mut self, key: LabelKey, count: LabelCount) -> bool {
-        let fits = count.n_active.len() == self.d_sae && count.sum.len() == self.d_sae;
-        if fits {
-            self.labels.insert(key, count);
-        }
-        fits
+impl State for LabelSums {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let said = |(k, c): (&LabelKey, &LabelCount)| json!({ "field": k.0, "value": k.1, "n_rows": c.n_rows });
+        let labels: Vec<serde_json::Value> = self.labels.iter().map(said).collect();
+        let shape = [labels.len(), self.d_sae];
+        layout.key("labels", labels).tensor::<u64>("labels.n_active", &shape).tensor::<f64>("labels.sum", &shape)
     }
 
-    /// Adds a batch; `latents` has one row for every row of `tokens`.
-    ///
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        self.labels.values().try_for_each(|count| file.put("labels.n_active", &count.n_active))?;
+        self.labels.values().try_for_each(|count| file.put("labels.sum", &count.sum))
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let d = self.d_sae;
+        let mut read = LabelSums::new(d, self.fields.clone());
+        let labels = file.metadata()["labels"].as_array().cloned().unwrap_or_default();
+        if file.shape("labels.sum")? != [labels.len(), d] {
+            return Err(file.misfit());
+        }
+        for (k, label) in labels.iter().enumerate() {
+            let number = |key: &str| label[key].as_u64().ok_or_else(|| file.misfit());
+            let (n_rows, field) = (number("n_rows")?, number("field")? as usize);
+            if field >= self.fields.len() {
+                return Err(file.misfit());
+            }
+            let mut count = LabelCount { n_rows, n_active: vec![0; d], sum: vec![0.0; d] };
+            file.read_at("labels.n_active", k * d, &mut count.n_active)?;
+            file.read_at("labels.sum", k * d, &mut count.sum)?;
+            read.labels.insert((field, label["value"].as_str().unwrap_or_default().to_string()), count);
+        }
+        self.merge(&read)
+    }
+}
+
+impl Accumulator for LabelSums {
+    /// The latents have one row for every row of the tokens.
+    type Batch<'a> = (&'a TokenBatch, &'a LatentBatch);
+    /// Number of latents, and of label fields.
+    type Shape = (usize, usize);
+
     /// # Errors
     /// `Input` when a field takes more than [`MAX_LABEL_VALUES`] values.
-    pub fn fold(&mut self, tokens: &TokenBatch, latents: &LatentBatch, fields: &[String]) -> Result<()> {
-        if fields.is_empty() {
+    fn fold(&mut self, (tokens, latents): Self::Batch<'_>) -> Result<()> {
+        if self.fields.is_empty() {
             return Ok(());
         }
         for r in 0..tokens.n_rows() {
@@ -77,7 +113,7 @@ impl LabelSums {
                             return Err(Error::input(format!(
                                 "label {:?} takes more than {MAX_LABEL_VALUES} values (document {:?} adds {value:?}); \
                                  it looks like an identifier: leave it out of [corpus] labels",
-                                fields[field], document.name
+                                self.fields[field], document.name
                             )));
                         }
                         self.labels.entry((field, value.clone())).or_insert_with(|| LabelCount {
@@ -97,11 +133,9 @@ impl LabelSums {
         Ok(())
     }
 
-    /// Adds the sums of other rows of the same space; `fields` names the label fields.
-    ///
     /// # Errors
     /// `Input` when a field takes more than [`MAX_LABEL_VALUES`] values.
-    pub fn merge(&mut self, other: &LabelSums, fields: &[String]) -> Result<()> {
+    fn merge(&mut self, other: &LabelSums) -> Result<()> {
         for (key, theirs) in &other.labels {
             match self.labels.get_mut(key) {
                 None => {
@@ -109,7 +143,7 @@ impl LabelSums {
                         return Err(Error::input(format!(
                             "label {:?} takes more than {MAX_LABEL_VALUES} values in all (one is {:?}); leave it out of \
                              [corpus] labels",
-                            fields[key.0], key.1
+                            self.fields[key.0], key.1
                         )));
                     }
                     self.labels.insert(key.clone(), theirs.clone());
@@ -122,5 +156,10 @@ impl LabelSums {
             }
         }
         Ok(())
+    }
+
+    /// Room for eight values of each field.
+    fn bytes(&(d_sae, n_fields): &Self::Shape) -> u64 {
+        (d_sae * 16 * 8 * n_fields) as u64
     }
 }

@@ -1,6 +1,9 @@
 //! Sums per latent: what a mean, a variance and a firing rate need.
 
+use crate::error::Result;
+use crate::moments::{Accumulator, State};
 use crate::sae::LatentBatch;
+use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};
 
 /// Running sums of every latent of one space over all rows seen, zeros included. All vectors are `[d_sae]`.
@@ -38,32 +41,6 @@ impl LatentSums {
         self.sum.len()
     }
 
-    /// Adds a batch, row by row.
-    pub fn fold(&mut self, batch: &LatentBatch) {
-        self.n_rows += batch.n_rows() as u64;
-        for (&latent, &value) in batch.latents.iter().zip(&batch.values) {
-            let i = latent as usize;
-            let x = f64::from(value);
-            self.n_active[i] += 1;
-            self.sum[i] += x;
-            self.sum_sq[i] += x * x;
-            self.max[i] = self.max[i].max(value);
-            self.min[i] = self.min[i].min(value);
-        }
-    }
-
-    /// Adds the sums of other rows of the same space.
-    pub fn merge(&mut self, other: &LatentSums) {
-        self.n_rows += other.n_rows;
-        for i in 0..self.d_sae() {
-            self.n_active[i] += other.n_active[i];
-            self.sum[i] += other.sum[i];
-            self.sum_sq[i] += other.sum_sq[i];
-            self.max[i] = self.max[i].max(other.max[i]);
-            self.min[i] = self.min[i].min(other.min[i]);
-        }
-    }
-
     /// Whether latent `i` was ever not 0.
     pub fn is_alive(&self, i: usize) -> bool {
         self.n_active[i] > 0
@@ -94,6 +71,79 @@ impl LatentSums {
     }
 }
 
+impl State for LatentSums {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let d = self.d_sae();
+        layout
+            .key("n_rows", self.n_rows)
+            .tensor::<u64>("n_active", &[d])
+            .tensor::<f64>("sum", &[d])
+            .tensor::<f64>("sum_sq", &[d])
+            .tensor::<f32>("max", &[d])
+            .tensor::<f32>("min", &[d])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        file.put("n_active", &self.n_active)?;
+        file.put("sum", &self.sum)?;
+        file.put("sum_sq", &self.sum_sq)?;
+        file.put("max", &self.max)?;
+        file.put("min", &self.min)
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let read = LatentSums {
+            n_rows: file.number("n_rows")?,
+            n_active: file.tensor("n_active")?,
+            sum: file.tensor("sum")?,
+            sum_sq: file.tensor("sum_sq")?,
+            max: file.tensor("max")?,
+            min: file.tensor("min")?,
+        };
+        let lengths = [read.n_active.len(), read.sum.len(), read.sum_sq.len(), read.max.len(), read.min.len()];
+        if lengths != [self.d_sae(); 5] {
+            return Err(file.misfit());
+        }
+        self.merge(&read)
+    }
+}
+
+impl Accumulator for LatentSums {
+    type Batch<'a> = &'a LatentBatch;
+    /// Number of latents.
+    type Shape = usize;
+
+    fn fold(&mut self, batch: &LatentBatch) -> Result<()> {
+        self.n_rows += batch.n_rows() as u64;
+        for (&latent, &value) in batch.latents.iter().zip(&batch.values) {
+            let i = latent as usize;
+            let x = f64::from(value);
+            self.n_active[i] += 1;
+            self.sum[i] += x;
+            self.sum_sq[i] += x * x;
+            self.max[i] = self.max[i].max(value);
+            self.min[i] = self.min[i].min(value);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &LatentSums) -> Result<()> {
+        self.n_rows += other.n_rows;
+        for i in 0..self.d_sae() {
+            self.n_active[i] += other.n_active[i];
+            self.sum[i] += other.sum[i];
+            self.sum_sq[i] += other.sum_sq[i];
+            self.max[i] = self.max[i].max(other.max[i]);
+            self.min[i] = self.min[i].min(other.min[i]);
+        }
+        Ok(())
+    }
+
+    fn bytes(&d_sae: &usize) -> u64 {
+        d_sae as u64 * 32
+    }
+}
+
 /// a·b − c·d with the rounding of the products carried along (Kahan), so that a small difference of large products keeps
 /// its digits.
 #[inline(always)]
@@ -106,6 +156,7 @@ pub(crate) fn product_difference(a: f64, b: f64, c: f64, d: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moments::accumulator::tests::keeps_the_contract;
 
     fn batch(rows: &[&[(u32, f32)]], d_sae: usize) -> LatentBatch {
         let mut out = LatentBatch { d_sae, row_starts: vec![0], ..Default::default() };
@@ -124,13 +175,17 @@ mod tests {
         let a = batch(&[&[(0, 1.5), (2, 2.0)], &[], &[(0, 0.5)]], 4);
         let b = batch(&[&[(2, 2.0)], &[(0, 3.0), (3, 1.0)]], 4);
         let mut whole = LatentSums::new(4);
-        whole.fold(&a);
-        whole.fold(&b);
+        whole.fold(&a).unwrap();
+        whole.fold(&b).unwrap();
         let (mut left, mut right) = (LatentSums::new(4), LatentSums::new(4));
-        left.fold(&a);
-        right.fold(&b);
-        left.merge(&right);
+        left.fold(&a).unwrap();
+        right.fold(&b).unwrap();
+        left.merge(&right).unwrap();
         assert_eq!(left, whole);
+        let [mut a_alone, mut b_alone] = [(); 2].map(|()| LatentSums::new(4));
+        a_alone.fold(&a).unwrap();
+        b_alone.fold(&b).unwrap();
+        keeps_the_contract(&LatentSums::new(4), [&a_alone, &b_alone], Some(&LatentSums::new(3)));
         assert_eq!(whole.n_rows, 5);
         assert_eq!(whole.n_active, [3, 0, 2, 1]);
         assert_eq!(whole.sum, [5.0, 0.0, 4.0, 1.0]);
@@ -145,7 +200,7 @@ mod tests {
     fn a_constant_latent_is_known_even_where_rounding_would_give_it_a_variance() {
         let mut sums = LatentSums::new(1);
         for _ in 0..1000 {
-            sums.fold(&batch(&[&[(0, 0.1)], &[(0, 0.1)], &[(0, 0.1)]], 1));
+            sums.fold(&batch(&[&[(0, 0.1)], &[(0, 0.1)], &[(0, 0.1)]], 1)).unwrap();
         }
         assert!(sums.is_constant(0));
         assert_eq!(sums.scaled_variance(0), None);

@@ -13,8 +13,10 @@
 //! for any corpus that can be read.
 
 use crate::corpus::TokenBatch;
+use crate::error::Result;
 use crate::linalg::Stream;
-use crate::moments::ByLatent;
+use crate::moments::{Accumulator, ByLatent, State};
+use crate::store::{StateLayout, StateReader, StateWriter};
 use rayon::prelude::*;
 
 /// Bucket and sign of each row of a batch: `bucket << 1 | negative`.
@@ -36,16 +38,6 @@ impl RowHash {
         RowHash { width: width as u32, seed: Stream::new(seed, "sketch", 0).next_u64(), document: u64::MAX, rows: 0 }
     }
 
-    /// Where it stands: number of the document, counted rows of it.
-    pub fn standing(&self) -> (u64, u64) {
-        (self.document, self.rows)
-    }
-
-    /// Goes to where it stood.
-    pub fn stand(&mut self, (document, rows): (u64, u64)) {
-        (self.document, self.rows) = (document, rows);
-    }
-
     /// Of every row of the batch. Batches must come in order.
     pub fn next(&mut self, tokens: &TokenBatch) -> Buckets {
         let mut out = Vec::with_capacity(tokens.n_rows());
@@ -64,6 +56,22 @@ impl RowHash {
     }
 }
 
+/// Where it stands is kept with every sketch; a merge goes on where the last of its parts stood.
+impl State for RowHash {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        layout.key("document", self.document).key("rows", self.rows)
+    }
+
+    fn save(&self, _: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        (self.document, self.rows) = (file.number("document")?, file.number("rows")?);
+        Ok(())
+    }
+}
+
 /// The finisher of splitmix64 (Steele, Lea and Flood 2014), a bijection; with an odd constant before, so that 0 is no fixed point.
 pub(super) fn mixed(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -78,6 +86,8 @@ pub struct Sketch {
     width: usize,
     /// `[d_sae, width]` f32.
     buckets: Vec<f32>,
+    /// Latents that fired, `[d_sae]`; of the others all buckets are 0.
+    alive: Vec<bool>,
     /// Of the constant 1, for centring: `[width]`, whole numbers.
     ones: Vec<f64>,
 }
@@ -88,7 +98,7 @@ const LATENTS_A_TASK: usize = 512;
 impl Sketch {
     /// Nothing seen yet.
     pub fn new(d_sae: usize, width: usize) -> Self {
-        Sketch { width, buckets: vec![0.0; d_sae * width], ones: vec![0.0; width] }
+        Sketch { width, buckets: vec![0.0; d_sae * width], alive: vec![false; d_sae], ones: vec![0.0; width] }
     }
 
     /// Buckets.
@@ -111,28 +121,12 @@ impl Sketch {
         &self.ones
     }
 
-    /// Adds a batch: for each latent its rows in order.
-    pub fn fold(&mut self, latents: &ByLatent, rows: &[u32]) {
-        for &place in rows {
-            self.ones[(place >> 1) as usize] += if place & 1 == 0 { 1.0 } else { -1.0 };
-        }
-        let width = self.width;
-        self.buckets.par_chunks_mut(LATENTS_A_TASK * width).enumerate().for_each(|(task, chunk)| {
-            for (k, sums) in chunk.chunks_exact_mut(width).enumerate() {
-                let (at, values) = latents.latent(task * LATENTS_A_TASK + k);
-                for (&r, &x) in at.iter().zip(values) {
-                    let place = rows[r as usize];
-                    sums[(place >> 1) as usize] += if place & 1 == 0 { x } else { -x };
-                }
-            }
-        });
-    }
-
     /// Adds a latent's sums, as read from a state file; `false` when they do not fit.
     #[must_use]
     pub fn add_latent(&mut self, i: usize, sums: &[f32]) -> bool {
         let fits = i < self.d_sae() && sums.len() == self.width;
         if fits {
+            self.alive[i] = true;
             self.buckets[i * self.width..][..self.width].iter_mut().zip(sums).for_each(|(a, b)| *a += b);
         }
         fits
@@ -144,12 +138,88 @@ impl Sketch {
         self.ones.iter_mut().zip(ones).for_each(|(a, b)| *a += b);
         ones.len() == self.width
     }
+
+    fn alive(&self) -> Vec<u32> {
+        (0u32..).zip(&self.alive).filter(|(_, alive)| **alive).map(|(i, _)| i).collect()
+    }
+}
+
+impl State for Sketch {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let n = self.alive().len();
+        layout
+            .tensor::<f64>("ones", &[self.width])
+            .tensor::<u32>("latents", &[n])
+            .tensor::<f32>("buckets", &[n, self.width])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        let alive = self.alive();
+        file.put("ones", &self.ones)?;
+        file.put("latents", &alive)?;
+        alive.iter().try_for_each(|&i| file.put("buckets", self.latent(i as usize)))
+    }
+
+    fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
+        let (ones, latents): (Vec<f64>, Vec<u32>) = (file.tensor("ones")?, file.tensor("latents")?);
+        if file.shape("buckets")? != [latents.len(), self.width] || !self.add_ones(&ones) {
+            return Err(file.misfit());
+        }
+        let mut buckets = vec![0f32; self.width];
+        for (k, &i) in latents.iter().enumerate() {
+            file.read_at("buckets", k * buckets.len(), &mut buckets)?;
+            if !self.add_latent(i as usize, &buckets) {
+                return Err(file.misfit());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Accumulator for Sketch {
+    /// The batch's latents, and the bucket of each of its rows.
+    type Batch<'a> = (&'a ByLatent, &'a [u32]);
+    /// Numbers of latents and of buckets.
+    type Shape = (usize, usize);
+
+    /// For each latent its rows in order.
+    fn fold(&mut self, (latents, rows): Self::Batch<'_>) -> Result<()> {
+        for &place in rows {
+            self.ones[(place >> 1) as usize] += if place & 1 == 0 { 1.0 } else { -1.0 };
+        }
+        let width = self.width;
+        let chunks = self.buckets.par_chunks_mut(LATENTS_A_TASK * width);
+        chunks.zip(self.alive.par_chunks_mut(LATENTS_A_TASK)).enumerate().for_each(|(task, (chunk, alive))| {
+            for (k, (sums, alive)) in chunk.chunks_exact_mut(width).zip(alive).enumerate() {
+                let (at, values) = latents.latent(task * LATENTS_A_TASK + k);
+                *alive |= !at.is_empty();
+                for (&r, &x) in at.iter().zip(values) {
+                    let place = rows[r as usize];
+                    sums[(place >> 1) as usize] += if place & 1 == 0 { x } else { -x };
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &Sketch) -> Result<()> {
+        assert!(self.add_ones(&other.ones), "sketches of one width");
+        for i in other.alive() {
+            assert!(self.add_latent(i as usize, other.latent(i as usize)), "sketches of one space");
+        }
+        Ok(())
+    }
+
+    fn bytes(&(d_sae, width): &Self::Shape) -> u64 {
+        (d_sae * width) as u64 * 4
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::corpus::Document;
+    use crate::moments::accumulator::tests::{keeps_the_contract, through_a_file};
     use crate::sae::LatentBatch;
     use std::sync::Arc;
 
@@ -170,7 +240,7 @@ mod tests {
         let mut first = hash();
         let begun = first.next(&batch(0, 1, 4, 15));
         let mut second = hash();
-        second.stand(first.standing());
+        through_a_file(&[&first], &mut [&mut second], 0).unwrap();
         let rest = second.next(&batch(0, 1, 4, 25));
         assert_eq!([begun, rest].concat(), whole);
         // alone, with another number over the corpus
@@ -216,7 +286,7 @@ mod tests {
         for seed in 0..seeds {
             let places = RowHash::new(seed, 16).next(&batch(0, 0, 1, n));
             let mut sketch = Sketch::new(3, 16);
-            sketch.fold(&ByLatent::new(&latents), &places);
+            sketch.fold((&ByLatent::new(&latents), &places)).unwrap();
             let mut plain = vec![0.0f32; 16];
             for (r, place) in places.iter().enumerate() {
                 plain[(place >> 1) as usize] += value(r, 1) * if place & 1 == 0 { 1.0 } else { -1.0 };
@@ -232,5 +302,24 @@ mod tests {
         let bound = (2.0 * norms[0] * norms[1] / 16.0).sqrt();
         assert!(error < bound && error > bound / 3.0, "{error} {bound}");
         assert!((mean - exact).abs() < 4.0 * error / (seeds as f64).sqrt(), "{mean} {exact} ± {error}");
+    }
+
+    #[test]
+    fn buckets_go_through_a_file_even_where_they_cancel() {
+        let of = |places: &[u32]| {
+            let latents = LatentBatch {
+                d_sae: 3,
+                row_starts: vec![0, 1, 3],
+                latents: vec![1, 0, 1],
+                values: vec![2.0, 0.5, 2.0],
+            };
+            let mut sketch = Sketch::new(3, 2);
+            sketch.fold((&ByLatent::new(&latents), places)).unwrap();
+            sketch
+        };
+        // latent 1 fires twice in one bucket, with both signs
+        let (a, b) = (of(&[0, 1]), of(&[2, 0]));
+        assert_eq!((a.latent(1), a.alive()), (&[0.0, 0.0][..], vec![0, 1]));
+        keeps_the_contract(&Sketch::new(3, 2), [&a, &b], Some(&Sketch::new(1, 2)));
     }
 }

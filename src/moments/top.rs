@@ -1,7 +1,10 @@
 //! The strongest tokens of every latent, with what stood around them.
 
 use crate::corpus::{TokenBatch, TokenView};
+use crate::error::Result;
+use crate::moments::{Accumulator, State};
 use crate::sae::LatentBatch;
+use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -61,27 +64,82 @@ impl TopTokens {
         &self.latents[i]
     }
 
-    /// Takes in entries of other rows, as read from a state file; `false` when they do not fit.
-    #[must_use]
-    pub fn add(&mut self, latents: Vec<Vec<TopToken>>) -> bool {
-        let fits = latents.len() == self.latents.len()
-            && latents
-                .iter()
-                .all(|l| l.len() <= self.options.keep && l.iter().all(|t| (t.at as usize) < t.context.len()));
-        if fits {
-            self.merge(&TopTokens { options: self.options, latents });
-        }
-        fits
-    }
-
     /// All latents' entries.
     pub fn latents(&self) -> &[Vec<TopToken>] {
         &self.latents
     }
 
-    /// Adds a batch; `latents` has one row for every row of `tokens`, of which `view` is what is shown: of a row of several tokens
-    /// the last. Zeros and negative values are not firings.
-    pub fn fold(&mut self, tokens: &TokenBatch, view: &TokenView, latents: &LatentBatch) {
+    fn entries(&self) -> impl Iterator<Item = &TopToken> {
+        self.latents.iter().flatten()
+    }
+}
+
+impl State for TopTokens {
+    fn lay_out(&self, layout: StateLayout) -> StateLayout {
+        let n = self.entries().count();
+        let total = |length: fn(&TopToken) -> usize| self.entries().map(length).sum::<usize>();
+        layout
+            .tensor::<u32>("top.counts", &[self.latents.len()])
+            .tensor::<f32>("top.value", &[n])
+            .tensor::<u64>("top.row", &[n])
+            .tensor::<u32>("top.at", &[n])
+            .tensor::<u32>("top.context_lengths", &[n])
+            .tensor::<u32>("top.context", &[total(|t| t.context.len())])
+            .tensor::<u32>("top.document_lengths", &[n])
+            .tensor::<u8>("top.documents", &[total(|t| t.document.len())])
+    }
+
+    fn save(&self, file: &mut StateWriter) -> Result<()> {
+        let words = |of: fn(&TopToken) -> u32| self.entries().map(of).collect::<Vec<u32>>();
+        file.put("top.counts", &self.latents.iter().map(|l| l.len() as u32).collect::<Vec<u32>>())?;
+        file.put("top.value", &self.entries().map(|t| t.value).collect::<Vec<f32>>())?;
+        file.put("top.row", &self.entries().map(|t| t.row).collect::<Vec<u64>>())?;
+        file.put("top.at", &words(|t| t.at))?;
+        file.put("top.context_lengths", &words(|t| t.context.len() as u32))?;
+        self.entries().try_for_each(|t| file.put("top.context", &t.context))?;
+        file.put("top.document_lengths", &words(|t| t.document.len() as u32))?;
+        self.entries().try_for_each(|t| file.put("top.documents", t.document.as_bytes()))
+    }
+
+    fn load(&mut self, file: &mut StateReader, first_row: u64) -> Result<()> {
+        let counts: Vec<u32> = file.tensor("top.counts")?;
+        let (values, rows): (Vec<f32>, Vec<u64>) = (file.tensor("top.value")?, file.tensor("top.row")?);
+        let (at, lengths): (Vec<u32>, Vec<u32>) = (file.tensor("top.at")?, file.tensor("top.context_lengths")?);
+        let (context, names): (Vec<u32>, Vec<u8>) = (file.tensor("top.context")?, file.tensor("top.documents")?);
+        let name_lengths: Vec<u32> = file.tensor("top.document_lengths")?;
+        let n = values.len();
+        let total = |v: &[u32]| v.iter().map(|&x| x as usize).sum::<usize>();
+        if [rows.len(), at.len(), lengths.len(), name_lengths.len(), total(&counts)] != [n; 5]
+            || total(&lengths) != context.len()
+            || total(&name_lengths) != names.len()
+            || counts.len() != self.latents.len()
+            || counts.iter().any(|&c| c as usize > self.options.keep)
+            || at.iter().zip(&lengths).any(|(at, length)| at >= length)
+        {
+            return Err(file.misfit());
+        }
+        let (mut next_context, mut next_name) = (0, 0);
+        let mut entries = (0..n).map(|k| {
+            let span = next_context..next_context + lengths[k] as usize;
+            let name = next_name..next_name + name_lengths[k] as usize;
+            (next_context, next_name) = (span.end, name.end);
+            let document = String::from_utf8_lossy(&names[name]).into();
+            TopToken { value: values[k], row: first_row + rows[k], context: context[span].into(), at: at[k], document }
+        });
+        let latents = counts.iter().map(|&c| entries.by_ref().take(c as usize).collect()).collect();
+        self.merge(&TopTokens { options: self.options, latents })
+    }
+}
+
+impl Accumulator for TopTokens {
+    /// The latents have one row for every row of the tokens, of which the view is what is shown: of a row of several tokens
+    /// the last.
+    type Batch<'a> = (&'a TokenBatch, &'a TokenView, &'a LatentBatch);
+    /// Number of latents, and how much is kept of each.
+    type Shape = (usize, TopOptions);
+
+    /// Zeros and negative values are not firings.
+    fn fold(&mut self, (tokens, view, latents): Self::Batch<'_>) -> Result<()> {
         let mut shown = view.tokens().peekable();
         while let Some((r, c, p)) = shown.next() {
             if shown.peek().is_some_and(|(next, ..)| *next == r) {
@@ -109,15 +167,22 @@ impl TopTokens {
                 insert(list, entry, self.options.keep);
             }
         }
+        Ok(())
     }
 
-    /// Adds the firings of other rows of the same space.
-    pub fn merge(&mut self, other: &TopTokens) {
+    fn merge(&mut self, other: &TopTokens) -> Result<()> {
         for (mine, theirs) in self.latents.iter_mut().zip(&other.latents) {
             for entry in theirs {
                 insert(mine, entry.clone(), self.options.keep);
             }
         }
+        Ok(())
+    }
+
+    /// Names of documents are shared, and short.
+    fn bytes(&(d_sae, options): &Self::Shape) -> u64 {
+        let context = (options.before + options.after + 1) as u64;
+        d_sae as u64 * (8 + options.keep as u64 * (96 + 4 * context))
     }
 }
 
@@ -144,7 +209,7 @@ mod tests {
             values: vec![1.0, 3.0, 1.0, 2.0, -5.0],
         };
         let mut top = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
-        top.fold(&tokens, &tokens.views[0], &latents);
+        top.fold((&tokens, &tokens.views[0], &latents)).unwrap();
         let got: Vec<(f32, u64, u32, Vec<u32>)> =
             top.latent(0).iter().map(|t| (t.value, t.row, t.token(), t.context.to_vec())).collect();
         assert_eq!(
@@ -158,10 +223,10 @@ mod tests {
             (tokens.rows[..3].to_vec(), vec![None, Some(0), Some(1), Some(2), Some(2)]);
         let rows = LatentBatch { d_sae: 2, row_starts: vec![0, 0, 0, 1], latents: vec![1], values: vec![4.0] };
         let mut of_rows = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
-        of_rows.fold(&pooled, &pooled.views[0], &rows);
+        of_rows.fold((&pooled, &pooled.views[0], &rows)).unwrap();
         assert_eq!(of_rows.latent(1).iter().map(|t| (t.row, t.token())).collect::<Vec<_>>(), [(102, 14)]);
         let mut twice = top.clone();
-        twice.merge(&TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 }));
+        twice.merge(&TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 })).unwrap();
         assert_eq!(twice, top);
     }
 }

@@ -3,7 +3,7 @@
 use crate::corpus::tokenizing_bytes;
 use crate::error::{Error, Result};
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
-use crate::moments::{Accumulator, CoMoment, CrossCoMoment, SeenContexts};
+use crate::moments::{Accumulator, CoMoment, CrossCoMoment, LatentSums, PairSums, Profiles, SeenContexts, Sketch};
 use crate::plan::{Cost, Origin, Pair, Plan, PlannedSae, Space};
 use crate::similarity::{Measure, rsa_bytes};
 use crate::spec::{Cross, DoctorRule};
@@ -92,9 +92,6 @@ const VIEW_ROW_BYTES: u64 = 3000;
 /// (measured on six pairs of 8192 latents after ten snapshots, one and five partners kept: 470 a row, 120 a latent).
 const WHOLE_VIEW_BYTES: [u64; 2] = [600, 300];
 
-/// Bytes of a candidate pair: its entry, and while candidates are chosen the pair itself, twice over.
-const CANDIDATE_BYTES: u64 = 24;
-
 /// Batches that may wait encoded with one worker; `--workers` and `--in-flight` add theirs.
 const BATCHES_IN_THE_AIR: u64 = 3;
 
@@ -163,17 +160,13 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
     for p in &plan.pairs {
         let (a, b) = (&plan.spaces[p.source], &plan.spaces[p.target]);
         let sites = || format!("{} x {}", a.site, b.site);
-        let cells = a.width as u64 * b.width as u64 * 8;
         let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
-        if !plan.is_raw(*p) && !plan.is_sketched() {
-            out.push(cost("co-moments", sites(), cells, cells));
-            if spec.estimate.null.documents {
-                out.push(cost("chance levels of matches (null.documents)", sites(), cells, cells));
+        if !plan.is_raw(*p) {
+            // candidates are there twice while they are chosen again
+            let times = if plan.is_sketched() { 2 } else { 1 };
+            for (kind, bytes) in PairSums::parts(&plan.pair_shape(*p, a.width)) {
+                out.push(cost(kind, sites(), times * bytes, bytes));
             }
-        } else if !plan.is_raw(*p) {
-            let counted = (a.width + b.width) as u64 * spec.compare.candidates as u64 * CANDIDATE_BYTES;
-            // twice while they are chosen again
-            out.push(cost("candidates", sites(), 2 * counted, counted));
             largest_target = largest_target.max(b.width as u64);
         }
         let views = if plan.is_sketched() {
@@ -184,18 +177,15 @@ pub(super) fn costs(plan: &Plan) -> Vec<Cost> {
         out.push(cost("match views", sites(), views, (a.width + b.width) as u64 * 4));
     }
     for (_, s) in plan.spaces.iter().enumerate().filter(|(k, _)| plan.has_sketch(*k)) {
-        let bytes = (s.width * spec.compare.width) as u64 * 4;
+        let bytes = Sketch::bytes(&(s.width, spec.compare.width));
         out.push(cost("sketch", s.site.to_string(), bytes, bytes));
     }
     if plan.is_sketched() {
         let at_work = choosing_bytes(spec.compare.width, largest_target as usize, spec.compare.candidates) as u64;
         out.push(cost("choosing candidates", String::new(), (threads + 1) * at_work, 0));
     }
-    let [before, after] = spec.estimate.top_context;
-    let top_bytes = spec.estimate.top_tokens as u64 * (96 + 4 * (before + after + 1) as u64);
-    let labels = 16 * 8 * spec.corpus.labels.len() as u64;
     for s in &plan.spaces {
-        let bytes = s.width as u64 * (40 + top_bytes + labels);
+        let bytes = LatentSums::bytes(&s.width) + Profiles::bytes(&plan.profile_shape(s));
         // twice in memory: once held, once on its way to the tables
         out.push(cost("sums and top tokens", s.site.to_string(), 2 * bytes, bytes));
     }

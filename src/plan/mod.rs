@@ -17,7 +17,7 @@ mod used;
 use crate::corpus::Tokenizer;
 use crate::ids::{Hookpoint, Site, library_names};
 use crate::model::ModelShape;
-use crate::moments::TopOptions;
+use crate::moments::{Null, PairShape, ProfileShape, TopOptions};
 use crate::spec::{Cross, DataflowSpec, Refine};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -208,23 +208,39 @@ impl Plan {
         if self.scores_activations() { self.spec.estimate.null.activation_permutations } else { 0 }
     }
 
-    /// Null versions kept of one cross co-moment: those of the scores, and behind them the one turned to other documents
-    /// when the pair's matches are made of it.
-    pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
-        let turned = self.spec.estimate.null.documents && self.is_raw(self.pairs[raw.pair]);
-        self.activation_nulls() as usize + usize::from(turned)
+    /// How else rows are paired, for the chance level of matches.
+    pub fn nulls(&self) -> Vec<Null> {
+        if self.spec.estimate.null.documents { vec![Null::Rotated] } else { Vec::new() }
     }
 
-    /// Partners that are kept of each latent in the rotated tiles: as many as the filters look at.
+    /// Null versions kept of one cross co-moment: those of the scores, and behind them one for each of [`nulls`](Self::nulls)
+    /// when the pair's matches are made of it.
+    pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
+        let of_matches = if self.is_raw(self.pairs[raw.pair]) { self.nulls().len() } else { 0 };
+        self.activation_nulls() as usize + of_matches
+    }
+
+    /// What the sums of `d_source` source latents of a pair are made for.
+    pub fn pair_shape(&self, pair: Pair, d_source: usize) -> PairShape {
+        PairShape {
+            d_source,
+            d_target: self.spaces[pair.target].width,
+            nulls: self.nulls(),
+            candidates: self.is_sketched().then_some(self.spec.compare.candidates),
+        }
+    }
+
+    /// Partners that are kept of each latent in the nulls: as many as the filters look at.
     pub fn null_partners(&self) -> usize {
         let estimate = &self.spec.estimate;
         if estimate.filters.one_to_one.may_take_second() { estimate.best } else { 1 }
     }
 
-    /// How strongest tokens are remembered.
-    pub fn top_options(&self) -> TopOptions {
+    /// What the profiles of a space are made for.
+    pub fn profile_shape(&self, space: &Space) -> ProfileShape {
         let [before, after] = self.spec.estimate.top_context;
-        TopOptions { keep: self.spec.estimate.top_tokens, before, after }
+        let top = TopOptions { keep: self.spec.estimate.top_tokens, before, after };
+        ProfileShape { d_sae: space.width, top, labels: self.spec.corpus.labels.clone().into() }
     }
 
     /// Name of tile `k` in state files: a function of what it is, not of who holds it.

@@ -32,7 +32,7 @@ pub fn fold<'scope>(
         move |_, _| {
             let mut fold = Fold::new(job.plan.clone(), index, peers);
             if let Some(manifest) = &resume {
-                job.status.keep(checkpoint::add(&mut fold, &job.run, manifest, 0, |k| job.plan.tile_name(k)));
+                job.status.keep(checkpoint::add(&mut fold, &job.run, manifest, 0));
             }
             let mut expected = resume.as_ref().map_or(0, |m| m.next_batch);
             let mut waiting: BTreeMap<BatchIndex, (Capability<BatchIndex>, EncodedPart)> = BTreeMap::new();
@@ -100,8 +100,7 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> 
         status.in_snapshot.fetch_sub(1, Relaxed);
     }
     if control.checkpoint.is_some() {
-        let saved = status
-            .timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1, |k| job.plan.tile_name(k)))?;
+        let saved = status.timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1))?;
         out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
     }
     if index == 0 && control.is_due() {

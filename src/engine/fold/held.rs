@@ -8,21 +8,13 @@ use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    Accumulator, ByLatent, CandidateSums, CoMoment, CrossCoMoment, CrossTile, DocumentRows, LabelSums, LatentSums,
-    RowHash, SeenContexts, Sketch, State, TopTokens, document_rotation,
+    Accumulator, Beside, ByLatent, CoMoment, CrossCoMoment, DocumentRows, LatentSums, PairBatch, PairSums, Profiles,
+    RowHash, SeenContexts, Sketch, State,
 };
 use crate::plan::Plan;
+use crate::sae::LatentBatch;
 use rayon::prelude::*;
 use std::sync::Arc;
-
-/// Σxy as a tile keeps it.
-#[derive(Debug)]
-pub enum PairSums {
-    /// Of every pair of latents.
-    Exact(CrossTile),
-    /// Of candidates.
-    Candidates(CandidateSums),
-}
 
 /// A tile that this worker owns.
 #[derive(Debug)]
@@ -32,21 +24,9 @@ pub struct OwnedTile {
     /// Index in the plan's list of pairs.
     pub pair: usize,
     /// The sums.
-    pub held: PairSums,
-    /// The same, where exact, with the target's rows turned to another document, for the chance level of a best match.
-    pub null: Option<CrossTile>,
+    pub sums: PairSums,
     /// What was last published of each row.
     pub(super) published: Vec<BestPartners>,
-}
-
-impl OwnedTile {
-    /// Σxy of every pair, unless only candidates are counted.
-    pub(super) fn exact(&self) -> Option<&CrossTile> {
-        match &self.held {
-            PairSums::Exact(tile) => Some(tile),
-            PairSums::Candidates(_) => None,
-        }
-    }
 }
 
 /// The per-latent memory of a space that this worker owns.
@@ -54,10 +34,8 @@ impl OwnedTile {
 pub struct OwnedSpace {
     /// Index in the plan's list of spaces.
     pub index: usize,
-    /// Strongest tokens.
-    pub top: TopTokens,
-    /// Sums by label.
-    pub labels: LabelSums,
+    /// What its latents' firings look like.
+    pub profiles: Profiles,
 }
 
 /// The cross co-moment of two hookpoints that this worker owns.
@@ -123,25 +101,13 @@ impl Fold {
         let tiles: Vec<OwnedTile> = (plan.tiles.iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, t)| {
-                let d_target = plan.spaces[plan.pairs[t.pair].target].width;
-                let tile = || CrossTile::new(t.first_row, t.n_rows, d_target);
-                let sketched = plan.is_sketched();
-                let held = if sketched {
-                    PairSums::Candidates(CandidateSums::new(t.n_rows, d_target))
-                } else {
-                    PairSums::Exact(tile())
-                };
-                let null = (plan.spec.estimate.null.documents && !sketched).then(tile);
-                OwnedTile { index: k, pair: t.pair, held, null, published: vec![BestPartners::default(); t.n_rows] }
+                let sums = PairSums::new(t.first_row, &plan.pair_shape(plan.pairs[t.pair], t.n_rows));
+                OwnedTile { index: k, pair: t.pair, sums, published: vec![BestPartners::default(); t.n_rows] }
             })
             .collect();
         let spaces = (plan.spaces.iter().enumerate())
             .filter(|(k, _)| mine(*k))
-            .map(|(k, s)| OwnedSpace {
-                index: k,
-                top: TopTokens::new(s.width, plan.top_options()),
-                labels: LabelSums::new(s.width),
-            })
+            .map(|(k, s)| OwnedSpace { index: k, profiles: Profiles::new(&plan.profile_shape(s)) })
             .collect();
         let moments = (plan.raw_sites.iter().enumerate())
             .filter(|(k, _)| plan.scores_activations() && mine(*k))
@@ -189,11 +155,6 @@ impl Fold {
         }
     }
 
-    /// What it was made for.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
     /// Adds a batch; one that is read `again` to the counts of candidates alone, which the first of them begins anew. Must be
     /// called in order of batch index.
     ///
@@ -202,8 +163,8 @@ impl Fold {
     pub fn apply(&mut self, batch: &EncodedBatch, again: bool) -> Result<()> {
         if again && batch.tokens.index == 0 {
             for owned in &mut self.tiles {
-                if let PairSums::Candidates(counted) = &mut owned.held {
-                    counted.begin_again();
+                if let PairSums::Candidates(sums) = &mut owned.sums {
+                    sums.begin_again();
                 }
             }
         }
@@ -216,18 +177,15 @@ impl Fold {
             })
             .collect();
         let plan = &self.plan;
-        self.tiles.par_iter_mut().for_each(|owned| {
+        let n_rows = batch.latents.first().map_or(0, LatentBatch::n_rows);
+        let orders: Vec<Vec<usize>> = plan.nulls().into_iter().map(|null| null.order(n_rows)).collect();
+        self.tiles.par_iter_mut().try_for_each(|owned| {
             let pair = plan.pairs[owned.pair];
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
             let target = &batch.latents[pair.target];
-            match &mut owned.held {
-                PairSums::Exact(tile) => tile.fold(source, target),
-                PairSums::Candidates(counted) => counted.fold(source, target),
-            }
-            if let Some(null) = &mut owned.null {
-                null.fold_rotated(source, target, document_rotation(target.n_rows()));
-            }
-        });
+            let nulls: Vec<Beside<'_>> = orders.iter().map(|order| Beside::ordered(target, order)).collect();
+            owned.sums.fold(PairBatch { source, target, nulls: &nulls })
+        })?;
         if again {
             return Ok(());
         }
@@ -236,20 +194,18 @@ impl Fold {
         }
         if plan.is_sketched() {
             let buckets = self.row_hash.next(&batch.tokens);
-            self.sketches.par_iter_mut().zip(&sources).for_each(|(sketch, by_latent)| {
-                if let (Some(sketch), Some(by_latent)) = (sketch, by_latent) {
-                    sketch.fold(by_latent, &buckets);
+            self.sketches.par_iter_mut().zip(&sources).try_for_each(|(sketch, by_latent)| {
+                match (sketch, by_latent) {
+                    (Some(sketch), Some(by_latent)) => sketch.fold((by_latent, &buckets)),
+                    _ => Ok(()),
                 }
-            });
+            })?;
         }
-        self.sums.par_iter_mut().zip(&batch.latents).for_each(|(sums, latents)| sums.fold(latents));
+        self.sums.par_iter_mut().zip(&batch.latents).try_for_each(|(sums, latents)| sums.fold(latents))?;
         self.documents.fold(&batch.tokens)?;
-        let fields = &plan.spec.corpus.labels;
         self.spaces.par_iter_mut().try_for_each(|space| {
-            let latents = &batch.latents[space.index];
             let view = plan.models[plan.spaces[space.index].tap().model].view;
-            space.top.fold(&batch.tokens, &batch.tokens.views[view], latents);
-            space.labels.fold(&batch.tokens, latents, fields)
+            space.profiles.fold((&batch.tokens, &batch.tokens.views[view], &batch.latents[space.index]))
         })?;
         for (k, moments) in &mut self.moments {
             moments.fold(&batch.moments[*k])?;
@@ -267,6 +223,24 @@ impl Fold {
     ) -> Result<()> {
         let file = |name: String, kind: &'static str, mine: bool| FileOf { name, kind, mine };
         visit(file("documents".to_string(), "documents", self.leads), &mut [&mut self.documents])?;
+        for owned in &mut self.tiles {
+            let file = file(self.plan.tile_name(owned.index), owned.sums.kind(), true);
+            visit(file, &mut [&mut owned.sums])?;
+        }
+        for (s, sums) in self.sums.iter_mut().enumerate() {
+            let owned = self.spaces.iter_mut().find(|owned| owned.index == s);
+            let file = file(format!("space-{s:04}"), "space", owned.is_some());
+            match owned {
+                Some(owned) => visit(file, &mut [sums, &mut owned.profiles])?,
+                None => visit(file, &mut [sums])?,
+            }
+        }
+        for (s, sketch) in self.sketches.iter_mut().enumerate() {
+            let mine = self.spaces.iter().any(|owned| owned.index == s);
+            if let Some(sketch) = sketch {
+                visit(file(format!("sketch-{s:04}"), "sketch", mine), &mut [sketch, &mut self.row_hash])?;
+            }
+        }
         if let Some(contexts) = &mut self.contexts {
             visit(file("contexts".to_string(), "contexts", true), &mut [contexts])?;
         }

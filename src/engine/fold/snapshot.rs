@@ -1,13 +1,13 @@
 //! What one worker says of its sums at a snapshot: which best partners changed, and what the tables need besides.
 
-use crate::engine::fold::held::{Fold, OwnedCross, OwnedTile, PairSums};
+use crate::engine::fold::held::{Fold, OwnedCross, OwnedTile};
 use crate::engine::message::{BestRow, ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{
     BestPartners, Direction, Rules, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted,
     match_tiles,
 };
-use crate::moments::CrossTile;
+use crate::moments::{CrossTile, Null, PairSums};
 use crate::plan::Plan;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Fold {
             let meant = if of_sketches.is_empty() { standardised } else { &of_sketches };
             // one pair at a time: all threads work on it, and their lists are the memory of one
             for owned in &mut self.tiles {
-                let PairSums::Candidates(counted) = &mut owned.held else { continue };
+                let PairSums::Candidates(counted) = &mut owned.sums else { continue };
                 let side = |space: usize| {
                     let sketch = self.sketches[space].as_ref().expect("both spaces of a counted pair are sketched");
                     (sketch, &meant[space])
@@ -57,9 +57,9 @@ impl Fold {
                 .map(|tiles| {
                     let pair = plan.pairs[tiles[0].pair];
                     let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
-                    match &tiles[0].held {
-                        PairSums::Exact(_) => {
-                            match_tiles(tiles.iter().filter_map(OwnedTile::exact), source, target, keep)
+                    match &tiles[0].sums {
+                        PairSums::Exact { .. } => {
+                            match_tiles(tiles.iter().filter_map(|t| t.sums.exact()), source, target, keep)
                         }
                         PairSums::Candidates(counted) => match_counted(counted, source, target, keep),
                     }
@@ -68,7 +68,7 @@ impl Fold {
             for (tiles, found) in some.iter_mut().zip(found) {
                 let mut rows = found.forward.into_iter();
                 for owned in tiles.iter_mut() {
-                    let first = owned.exact().map_or(0, CrossTile::first_row);
+                    let first = owned.sums.exact().map_or(0, CrossTile::first_row);
                     emit_sources(owned.pair, first, &mut owned.published, &mut rows, &mut out);
                 }
                 merge_all(&mut backward[tiles[0].pair], &found.backward, keep);
@@ -122,31 +122,35 @@ impl Fold {
             .collect()
     }
 
-    /// Best partners by chance, as far as this worker's tiles and co-moments give them: as many a latent as the filters look at.
+    /// Best partners in each null, as far as this worker's tiles and co-moments give them: as many per latent as the filters look at.
     fn chances(&self, standardised: &[Standardised]) -> Vec<Note> {
+        let nulls = self.plan.nulls().into_iter().enumerate();
+        nulls.flat_map(|(k, null)| self.chances_in(k, null, standardised)).collect()
+    }
+
+    /// The same in null number `k`.
+    fn chances_in(&self, k: usize, null: Null, standardised: &[Standardised]) -> Vec<Note> {
         let plan = &self.plan;
-        if !plan.spec.estimate.null.documents {
-            return Vec::new();
-        }
         let stretches: Vec<&[OwnedTile]> = (self.tiles.chunk_by(|a, b| a.pair == b.pair))
             .flat_map(|tiles| tiles.chunks(stretch_length(tiles.len())))
-            .filter(|tiles| tiles[0].null.is_some())
+            .filter(|tiles| tiles[0].sums.null(k).is_some())
             .collect();
         let keep = plan.null_partners();
         let part = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| {
             let forward = sources.zip(found.forward).map(|(i, partners)| (i as u32, partners));
-            ChanceSnapshot { pair, forward: forward.collect(), backward: found.backward }
+            ChanceSnapshot { pair, null, forward: forward.collect(), backward: found.backward }
         };
         let mut found: Vec<ChanceSnapshot> = (stretches.par_iter())
             .map(|tiles| {
                 let pair = plan.pairs[tiles[0].pair];
                 let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
-                let nulls = || tiles.iter().filter_map(|t| t.null.as_ref());
-                let mut sources = nulls().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
-                part(tiles[0].pair, &mut sources, match_tiles(nulls(), source, target, keep))
+                let of_null = || tiles.iter().filter_map(|t| t.sums.null(k));
+                let mut sources = of_null().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
+                part(tiles[0].pair, &mut sources, match_tiles(of_null(), source, target, keep))
             })
             .collect();
-        let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.last(), keep);
+        let behind_scores = plan.activation_nulls() as usize + k;
+        let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.get(behind_scores), keep);
         found.extend(
             (self.cross_moments.iter().zip(of_co_moments))
                 .filter_map(|(owned, found)| Some(part(plan.raw_pairs[owned.index].pair, &mut (0..), found?))),
@@ -171,14 +175,14 @@ impl Fold {
                 Note::Space(Arc::new(SpaceSnapshot {
                     space: space.index,
                     sums: self.sums[space.index].clone(),
-                    top: space.top.latents().to_vec(),
-                    labels: space.labels.clone(),
+                    top: space.profiles.top.latents().to_vec(),
+                    labels: space.profiles.labels.clone(),
                 }))
             })
             .collect();
-        notes.extend(self.tiles.iter().filter_map(|owned| match &owned.held {
+        notes.extend(self.tiles.iter().filter_map(|owned| match &owned.sums {
             PairSums::Candidates(counted) => Some(Note::Candidates(owned.pair, counted.candidates().clone())),
-            PairSums::Exact(_) => None,
+            PairSums::Exact { .. } => None,
         }));
         if self.plan.scores_activations() {
             notes.extend(self.moments.iter().map(|(k, m)| Note::Moments(*k, Arc::new(m.clone()))));

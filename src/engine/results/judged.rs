@@ -8,7 +8,7 @@ use crate::matching::{
     BestPartners, Direction, LatentFacts, MIN_DOCUMENTS, MatchCounts, Outcome, Partner, Side, Significance,
     Standardised, apply_filters, count_matches, kept, significance, standard_error,
 };
-use crate::moments::{Candidates, DocumentRows};
+use crate::moments::{Candidates, DocumentRows, Null};
 use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::Pairing;
@@ -185,7 +185,11 @@ impl Results {
                     };
                     Ok([apply_filters(filters, side(0))?, apply_filters(filters, side(1))?])
                 };
-                let null = by_chance(chance.iter().filter(|c| c.pair == p), facts.map(<[_]>::len), keep);
+                let null = by_chance(
+                    chance.iter().filter(|c| c.pair == p && c.null == Null::Rotated),
+                    facts.map(<[_]>::len),
+                    keep,
+                );
                 let best = firsts(&partners);
                 let best_null = null.as_ref().map(firsts);
                 for (d, outcomes) in judged(&partners)?.into_iter().enumerate() {

@@ -6,8 +6,9 @@ use crate::error::Result;
 use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
 use crate::matching::Standardised;
+use crate::moments::SavedTile;
 use crate::plan::Plan;
-use crate::store::{FileRecord, Manifest, RunDir, StateReader};
+use crate::store::{FileRecord, Manifest, RunDir};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ pub struct SavedTiles<'a> {
     run: &'a RunDir,
     plan: &'a Plan,
     manifest: Manifest,
-    /// By index: a tile's file, and where in it each of its rows stands.
-    open: BTreeMap<usize, (StateReader, BTreeMap<u32, usize>)>,
+    /// By index.
+    open: BTreeMap<usize, SavedTile>,
     /// By space: what its sums give to a correlation.
     standardised: BTreeMap<usize, Arc<Standardised>>,
 }
@@ -73,14 +74,10 @@ impl<'a> SavedTiles<'a> {
             .find(|(_, t)| t.pair == pair && (t.first_row..t.first_row + t.n_rows).contains(&(source as usize)))
             .expect("every source latent of a pair of SAEs lies in a tile");
         if !self.open.contains_key(&k) {
-            let mut file = self.run.read_state(&self.manifest, &self.plan.tile_name(k))?;
-            let rows: Vec<u32> = file.tensor("rows")?;
-            self.open.insert(k, (file, rows.into_iter().zip(0..).collect()));
+            let file = self.run.read_state(&self.manifest, &self.plan.tile_name(k))?;
+            self.open.insert(k, SavedTile::new(file)?);
         }
-        let (file, rows) = self.open.get_mut(&k).expect("opened above");
-        let Some(&place) = rows.get(&(source - tile.first_row as u32)) else { return Ok(None) };
-        let mut sums = vec![0.0; self.plan.spaces[self.plan.pairs[pair].target].width];
-        file.read_at("sums", place * sums.len(), &mut sums)?;
-        Ok(Some(sums))
+        let saved = self.open.get_mut(&k).expect("opened above");
+        saved.row(source as usize - tile.first_row, self.plan.spaces[self.plan.pairs[pair].target].width)
     }
 }

@@ -1,0 +1,99 @@
+//! How else could rows have been paired? A null lays each source row beside a target row that it has nothing to do with; what still
+//! matches is chance. Tiles, and the cross co-moments that matches are made of, keep their sums once more for each null.
+//!
+//! Both sides keep their own sums: a null changes who is beside whom, and only Σxy is another.
+
+use crate::sae::LatentBatch;
+use serde::{Deserialize, Serialize};
+
+/// A way to pair the rows of a batch otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Null {
+    /// The target's rows are turned to those of another document, by [`document_rotation`].
+    Rotated,
+}
+
+impl Null {
+    /// Which target row lies beside each source row of a batch of `n_rows`.
+    pub fn order(self, n_rows: usize) -> Vec<usize> {
+        match self {
+            Null::Rotated => {
+                let by = document_rotation(n_rows);
+                (0..n_rows).map(|r| (r + by) % n_rows).collect()
+            }
+        }
+    }
+
+    /// Its tensor in the state file of a tile.
+    pub fn tensor(self) -> &'static str {
+        match self {
+            Null::Rotated => "null",
+        }
+    }
+
+    /// What a plan calls its sums.
+    pub fn named(self) -> &'static str {
+        match self {
+            Null::Rotated => "chance levels of matches (null.documents)",
+        }
+    }
+}
+
+/// How far a batch of `n_rows` rows is turned, so that each row lies beside one of another document: half of it. As long as
+/// no document holds more than half of the rows there is no row beside its own document; of a batch that one document
+/// fills, the rows beside each other are half a batch apart.
+pub fn document_rotation(n_rows: usize) -> usize {
+    n_rows / 2
+}
+
+/// What lies beside a batch's source rows: the target's rows, each beside its own or in another order.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    target: &'a LatentBatch,
+    order: Option<&'a [usize]>,
+}
+
+impl<'a> Beside<'a> {
+    /// Row r beside row r.
+    pub fn own(target: &'a LatentBatch) -> Self {
+        Beside { target, order: None }
+    }
+
+    /// Row r of the source beside row `order[r]` of the target.
+    pub fn ordered(target: &'a LatentBatch, order: &'a [usize]) -> Self {
+        Beside { target, order: Some(order) }
+    }
+
+    /// Number of target latents.
+    pub fn d_sae(self) -> usize {
+        self.target.d_sae
+    }
+
+    /// Latents and values beside row `r` of the source.
+    #[inline]
+    pub fn row(self, r: usize) -> (&'a [u32], &'a [f32]) {
+        self.target.row(self.order.map_or(r, |order| order[r]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Documents that lie together and hold at most half of the rows each: no row is beside its own document.
+        #[test]
+        fn the_rotation_leaves_no_row_beside_its_own_document(lengths in prop::collection::vec(1usize..9, 2..12)) {
+            let documents: Vec<usize> =
+                lengths.iter().enumerate().flat_map(|(d, &n)| std::iter::repeat_n(d, n)).collect();
+            let n = documents.len();
+            prop_assume!(lengths.iter().all(|&l| 2 * l <= n));
+            let order = Null::Rotated.order(n);
+            prop_assert!((0..n).all(|r| documents[r] != documents[order[r]]));
+            let mut rows = order.clone();
+            rows.sort_unstable();
+            prop_assert!(rows.into_iter().eq(0..n), "each row is beside one");
+        }
+    }
+}
