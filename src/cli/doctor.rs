@@ -4,7 +4,7 @@ use crate::cli::fetch::fetch_all;
 use crate::cli::progress::Console;
 use crate::doctor::{Diagnosis, Verdict, diagnose, rounded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Plan;
+use crate::plan::{Purpose, Request};
 use crate::spec::DataflowSpec;
 use crate::units::thousands;
 use serde_json::json;
@@ -21,7 +21,7 @@ pub fn doctor(flow: &Path, tokens: u64, json: bool) -> Result<ExitCode> {
     let (mut spec, _) = DataflowSpec::read(flow)?;
     let voice = if json { Console::Quiet } else { Console::new(false, false) };
     fetch_all(&mut spec, voice)?;
-    let plan = Plan::for_doctor(spec)?;
+    let plan = Request { spec, purpose: Purpose::Doctor, memory_limit: u64::MAX, known_cross: None }.outline()?;
     plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     let found = diagnose(&plan, tokens)?;
     if json {

@@ -1,6 +1,5 @@
 //! `cognate plan --measure`: the time of a run, guessed from one batch of it.
 
-use crate::corpus::Corpus;
 use crate::engine::{Loaded, measure_batch, measure_choice};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -31,18 +30,18 @@ impl Measured {
     /// # Errors
     /// Those of loading, reading and running; `Input` for a corpus without a counted token.
     pub fn of(plan: &Arc<Plan>) -> Result<Measured> {
-        let mut corpus = Corpus::open(plan.spec.corpus.clone(), plan.tokenizer())?;
+        let mut corpus = plan.open_corpus(plan.spec().corpus.clone())?;
         let batch = corpus.next_batch()?.map(Arc::new).filter(|b| b.n_rows() > 0);
         let batch = batch.ok_or_else(|| Error::input("the corpus' first batch holds no token that counts"))?;
         let tokens = batch.n_rows() as u64;
         let of_corpus = corpus.progress().bytes_total as f64 / corpus.cursor().bytes_done().max(1) as f64;
         let all = (tokens as f64 * of_corpus.max(1.0)) as u64;
-        let asked = plan.spec.corpus.max_tokens;
+        let asked = plan.spec().corpus.max_tokens;
         let expected_tokens = if asked > 0 { all.min(asked) } else { all };
         let stages = measure_batch(plan, &Loaded::open(plan)?, &batch)?;
         let seconds: f64 = stages.iter().map(|s| s.1).sum();
         let seconds_a_choice = measure_choice(plan);
-        let snapshots = expected_tokens / plan.spec.estimate.snapshot_every + 1;
+        let snapshots = expected_tokens / plan.spec().estimate.snapshot_every + 1;
         let choices = if seconds_a_choice > 0.0 { snapshots.ilog2() + 1 } else { 0 };
         Ok(Measured {
             tokens,

@@ -5,7 +5,7 @@ use crate::cli::machine::limit;
 use crate::cli::recorded::cross_of;
 use crate::engine::{Loaded, Part, bound_arenas};
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Purpose, Request, SavedSums};
 use crate::report::Summary;
 use crate::spec::DataflowSpec;
 use crate::store::{
@@ -33,15 +33,14 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let files = specs.iter().flat_map(|s| s.corpus.files.clone()).collect();
     let mut spec = specs.swap_remove(0);
     spec.corpus.files = files;
-    // what "auto" came to when the runs were begun
-    spec.compare.cross = cross_of(&parts[0].manifest).unwrap_or(spec.compare.cross);
     let text = spec.to_toml();
-    let mut plan = Plan::without_corpus(spec)?;
-    plan.costs.retain(|c| !c.only_streaming);
-    plan.check_memory(limit(memory_limit)?)?;
-    plan.check_made_of(&parts[0].manifest.parts)?;
-    plan.fingerprint_parts = merged_parts(&parts);
-    let plan = Arc::new(plan);
+    let request = Request {
+        spec,
+        purpose: Purpose::SavedSums(SavedSums { parts: merged_parts(&parts), asked: None }),
+        memory_limit: limit(memory_limit)?,
+        known_cross: cross_of(&parts[0].manifest),
+    };
+    let plan = Arc::new(request.plan(|_| {})?);
 
     let run = RunDir::open_or_create(out)?;
     if run.manifest().exists() || run.previous_manifest().exists() {

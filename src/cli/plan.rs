@@ -7,7 +7,7 @@ use crate::cli::recorded::recorded_cross;
 use crate::corpus::Sample;
 use crate::error::Result;
 use crate::ids::Hookpoint;
-use crate::plan::{Origin, Plan, grouped};
+use crate::plan::{Origin, Outline, Purpose, Request, grouped};
 use crate::spec::DataflowSpec;
 use crate::units::{human_bytes, thousands};
 use serde_json::json;
@@ -24,30 +24,28 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
     let (spec, _) = DataflowSpec::read(flow)?;
     let known = recorded_cross(&spec.default_directory());
     // what is measured must be here whole
-    let mut plan = if measure { Plan::new(spec)? } else { Plan::outline(spec)? };
-    let limit = limit(memory_limit)?;
-    plan.decide_cross(limit, known);
-    plan.decide_screens(limit);
-    let fits = plan.check_memory(limit);
-    let plan = Arc::new(plan);
-    let measured = if measure && fits.is_ok() { Some(Measured::of(&plan)?) } else { None };
+    let purpose = if measure { Purpose::Run } else { Purpose::Outline };
+    let request = Request { spec, purpose, memory_limit: limit(memory_limit)?, known_cross: known };
+    let outline = request.outline()?;
+    let fits = outline.check_memory();
+    let measured = if measure && fits.is_ok() { Some(Measured::of(&Arc::new(request.plan(|_| {})?))?) } else { None };
     if json {
-        let mut out = as_json(&plan);
+        let mut out = as_json(&outline);
         out["measured"] = json!(measured);
         println!("{out}");
     } else {
-        print!("{}{}", as_text(&plan), measured.map_or(String::new(), |m| m.as_text()));
+        print!("{}{}", as_text(&outline), measured.map_or(String::new(), |m| m.as_text()));
         let voice = Console::new(false, false);
-        plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
+        outline.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     }
     fits?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The plan for people.
-pub fn as_text(plan: &Plan) -> String {
+pub fn as_text(plan: &Outline) -> String {
     let mut out = String::new();
-    let spec = &plan.spec;
+    let spec = &plan.spec();
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
     line(format!("plan of {:?}", spec.name));
     line(format!(
@@ -59,7 +57,7 @@ pub fn as_text(plan: &Plan) -> String {
     if let Some(sample) = sample_in_words(spec.corpus.sample) {
         line(format!("  sample    {sample}"));
     }
-    for (k, m) in plan.models.iter().enumerate() {
+    for (k, m) in plan.models().iter().enumerate() {
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
             m.name,
@@ -73,7 +71,7 @@ pub fn as_text(plan: &Plan) -> String {
             m.shape.n_layers
         ));
     }
-    let spaces = plan.spaces.iter().map(|s| {
+    let spaces = plan.spaces().iter().map(|s| {
         let what = match &s.origin {
             Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
             Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
@@ -84,10 +82,10 @@ pub fn as_text(plan: &Plan) -> String {
         let these = format!("{model}/{}{}", in_short(&places), in_number(places.len(), kind));
         line(format!("  {verb:<9} {these}: {what}"));
     }
-    let pairs = plan.pairs.iter().enumerate().map(|(p, pair)| {
+    let pairs = plan.pairs().iter().enumerate().map(|(p, pair)| {
         let (a, b) = plan.pair_sites(p);
-        let widths = format!("{} x {}", plan.spaces[pair.source].width, plan.spaces[pair.target].width);
-        let what = match plan.tiles.iter().filter(|t| t.pair == p).count() {
+        let widths = format!("{} x {}", plan.spaces()[pair.source].width, plan.spaces()[pair.target].width);
+        let what = match plan.tiles().iter().filter(|t| t.pair == p).count() {
             0 => format!("{widths} dimensions, co-moments"),
             _ if plan.is_sketched() => format!(
                 "{widths} latents, sketches of {}, {} candidates each way",
@@ -125,16 +123,16 @@ pub fn as_text(plan: &Plan) -> String {
         line(format!("    {:>9}  {what}", human_bytes(bytes)));
     }
     line(format!("  disk      {} at most for two checkpoints", human_bytes(plan.disk_bytes())));
-    for assumption in &plan.assumptions {
+    for assumption in plan.assumptions() {
         line(format!("  assumed   {assumption}"));
     }
     out
 }
 
 /// Files and bytes that are here, or that there are none yet.
-fn corpus_in_short(plan: &Plan) -> String {
-    let (n, missing) = (plan.corpus_files.len(), plan.corpus_missing.len());
-    let bytes: u64 = plan.corpus_files.iter().map(|f| f.1).sum();
+fn corpus_in_short(plan: &Outline) -> String {
+    let (n, missing) = (plan.corpus_files().len(), plan.corpus_missing().len());
+    let bytes: u64 = plan.corpus_files().iter().map(|f| f.1).sum();
     match (n, missing) {
         (0, 1..) => "not here, so its size is not known".into(),
         _ => format!(
@@ -174,31 +172,31 @@ fn in_short(places: &[Hookpoint]) -> String {
 }
 
 /// The plan for programs.
-pub fn as_json(plan: &Plan) -> serde_json::Value {
+pub fn as_json(plan: &Outline) -> serde_json::Value {
     json!({
-        "name": plan.spec.name,
-        "corpus": plan.corpus_files.iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
-        "corpus_missing": plan.corpus_missing,
-        "sample": plan.spec.corpus.sample,
-        "models": plan.models.iter().enumerate().map(|(k, m)| json!({
+        "name": plan.spec().name,
+        "corpus": plan.corpus_files().iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
+        "corpus_missing": plan.corpus_missing(),
+        "sample": plan.spec().corpus.sample,
+        "models": plan.models().iter().enumerate().map(|(k, m)| json!({
             "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "spaces": plan.spaces.iter().map(|s| json!({
+        "spaces": plan.spaces().iter().map(|s| json!({
             "site": s.site.to_string(), "latents": s.width, "d_in": s.sae().map(|sae| sae.shape.d_in),
             "raw": s.is_raw(),
         })).collect::<Vec<_>>(),
-        "pairs": (0..plan.pairs.len()).map(|p| {
+        "pairs": (0..plan.pairs().len()).map(|p| {
             let (a, b) = plan.pair_sites(p);
-            json!({ "source": a.to_string(), "target": b.to_string(), "tiles": plan.tiles.iter().filter(|t| t.pair == p).count() })
+            json!({ "source": a.to_string(), "target": b.to_string(), "tiles": plan.tiles().iter().filter(|t| t.pair == p).count() })
         }).collect::<Vec<_>>(),
-        "cross": plan.spec.compare.cross,
-        "costs": plan.costs.iter().map(|c| json!({
+        "cross": plan.cross(),
+        "costs": plan.costs().iter().map(|c| json!({
             "what": c.what(), "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,
         })).collect::<Vec<_>>(),
-        "assumptions": plan.assumptions,
+        "assumptions": plan.assumptions(),
         "memory_bytes": plan.memory_bytes(),
         "disk_bytes": plan.disk_bytes(),
     })

@@ -9,11 +9,11 @@ use crate::cli::plan::{as_json, as_text, sample_in_words};
 use crate::cli::progress::{Console, RunProgress};
 use crate::cli::recorded::{ending, recorded_cross};
 use crate::cli::{machine, report, score};
-use crate::corpus::{Corpus, Cursor, Sample, Tokenizer};
+use crate::corpus::{Corpus, Cursor, Sample};
 use crate::doctor::{Diagnosis, Verdict, diagnose_open};
 use crate::engine::{Cluster, Event, Job, Loaded, Meeting, RunOutcome, RunStatus, Stage, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Plan, corpus_mark, fingerprint};
+use crate::plan::{Outline, Plan, Purpose, Request, corpus_mark};
 use crate::report::{Speed, Summary};
 use crate::spec::{CheckSpec, DataflowSpec, DoctorRule, StopRule};
 use crate::store::{
@@ -26,7 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs, or goes on with, a dataflow file.
 ///
@@ -38,117 +38,167 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     bound_arenas();
     let voice = Console::new(args.quiet, args.json);
     let cluster = cluster(args)?;
+    let leads = cluster.process == 0;
     let (mut spec, text) = DataflowSpec::read(&args.flow)?;
     if let Some(n) = args.max_tokens {
         spec.corpus.max_tokens = n;
     }
-    fetch_all(&mut spec, if cluster.process == 0 { voice } else { Console::Quiet })?;
+    fetch_all(&mut spec, if leads { voice } else { Console::Quiet })?;
     let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
-    let mut plan = Plan::new(spec)?;
-    let leads = cluster.process == 0;
-    let limit = limit(args.memory_limit.as_deref())?;
-    plan.decide_cross(limit, if args.fresh { None } else { recorded_cross(&directory) });
-    plan.decide_screens(limit);
-    plan.check_memory(limit)?;
-    if leads {
-        voice.plan(&as_text(&plan), &as_json(&plan));
-        plan.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
-    }
-    plan.take_fingerprint()?;
-    let plan = Arc::new(plan);
-
+    let request = Request {
+        spec,
+        purpose: Purpose::Run,
+        memory_limit: limit(args.memory_limit.as_deref())?,
+        known_cross: if args.fresh { None } else { recorded_cross(&directory) },
+    };
+    let plan = Arc::new(request.plan(|outline| show(outline, leads, voice))?);
     let (run, mut resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
-    let run = Arc::new(run);
-    match &mut resume {
-        None if leads => drop(write_atomic(&run.dataflow(), text.as_bytes())?),
-        None => {}
-        Some(manifest) => {
-            mend_dataflow(&run, manifest, &text, voice)?;
-            mend_tables(&run, &plan, manifest, voice)?;
-        }
-    }
-    let tokenizer = plan.tokenizer();
+    let process = Process { args, plan, run: Arc::new(run), leads, voice };
+    process.keep(&text, resume.as_mut())?;
     // before anything is said of the run: whether what it has read is still what it was
-    let corpus = if leads { Some(open_corpus(&plan, &tokenizer, resume.as_ref())?) } else { None };
-    if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &plan)) {
+    let corpus = if leads { Some(open_corpus(&process.plan, resume.as_ref())?) } else { None };
+    if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &process.plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
-        write_report(&run, voice);
-        voice.summary(&summary(&run, None)?);
+        write_report(&process.run, voice);
+        voice.summary(&summary(&process.run, None)?);
         return Ok(ExitCode::SUCCESS);
     }
+    resume.as_ref().map_or(Ok(()), |manifest| check_can_go_on(manifest, &directory))?;
+    let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+    let Streamed { outcome, status, loaded } = process.stream(&text, cluster, resume, corpus)?;
+    // whoever asked for the stop, it was for all processes
+    if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
+        if leads {
+            voice.say(&format!("stopped; the state is saved, run the same command to go on ({})", directory.display()));
+        }
+        return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
+    }
+    if leads {
+        write_report(&process.run, voice);
+        let speed = speed(started.elapsed(), first_rows, &status, loaded.screening(&process.plan));
+        voice.summary(&summary(&process.run, Some(speed))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
-    if resume.as_ref().is_some_and(|m| m.is_finished() && m.second_pass().is_some()) {
+/// Says what will be done, and what SAEs' own files have to say.
+fn show(outline: &Outline, leads: bool, voice: Console) {
+    if leads {
+        voice.plan(&as_text(outline), &as_json(outline));
+        outline.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
+    }
+}
+
+/// One process of a run, before it streams.
+struct Process<'a> {
+    args: &'a RunArgs,
+    plan: Arc<Plan>,
+    run: Arc<RunDir>,
+    /// Whether it is the one that reads, commits and speaks.
+    leads: bool,
+    voice: Console,
+}
+
+/// What is left when it has streamed.
+struct Streamed {
+    outcome: RunOutcome,
+    status: Arc<RunStatus>,
+    loaded: Arc<Loaded>,
+}
+
+impl Process<'_> {
+    /// Puts the dataflow file into a new run directory, or mends what of an old one is not as it was left.
+    fn keep(&self, text: &str, resume: Option<&mut Manifest>) -> Result<()> {
+        match resume {
+            None if self.leads => drop(write_atomic(&self.run.dataflow(), text.as_bytes())?),
+            None => {}
+            Some(manifest) => {
+                mend_dataflow(&self.run, manifest, text, self.voice)?;
+                mend_tables(&self.run, &self.plan, manifest, self.voice)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads what the plan names, has the doctor look at it and streams the corpus through it, until its end or a stop.
+    ///
+    /// # Errors
+    /// Those of loading, of the doctor's check and of the run.
+    fn stream(
+        &self,
+        text: &str,
+        cluster: Cluster,
+        resume: Option<Manifest>,
+        corpus: Option<Corpus>,
+    ) -> Result<Streamed> {
+        let (plan, leads, voice) = (&self.plan, self.leads, self.voice);
+        let status = Arc::new(RunStatus::default());
+        listen(&status, &self.run, leads)?;
+        abort_on_panic();
+        let (of_process, of_run) = (status.clone(), self.run.clone());
+        let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
+        let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text))?;
+        let loaded = Arc::new(Loaded::open(plan)?);
+        if leads && resume.is_none() {
+            check(plan, &loaded, voice)?;
+        }
+        let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+        let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
+        let watch = RunProgress::start(voice, status.clone(), plan.spec().corpus.max_tokens, first_rows, leads);
+        let teller = watch.teller();
+        let job = Job {
+            plan: plan.clone(),
+            loaded: loaded.clone(),
+            tokenizer: plan.tokenizer(),
+            run: self.run.clone(),
+            resume,
+            in_flight: self.args.in_flight.unwrap_or_else(|| cluster.in_flight()).max(1),
+            cluster,
+            status: status.clone(),
+            observer: Arc::new(move |event: Event| teller.tell(&event)),
+            asked: asked(&self.args.flow, plan, dataflow)?,
+        };
+        let outcome = crate::engine::run(job, meeting, corpus);
+        watch.stop();
+        if leads {
+            warn_of_skips(&status, voice);
+            warn_of_labels(&status, &plan.spec().corpus.labels, voice);
+        }
+        Ok(Streamed { outcome: outcome?, status, loaded })
+    }
+}
+
+/// Refuses a run that stands at its end for good.
+///
+/// # Errors
+/// `Request` behind a second pass, `State` for a merge.
+fn check_can_go_on(manifest: &Manifest, directory: &Path) -> Result<()> {
+    if manifest.is_finished() && manifest.second_pass().is_some() {
         return Err(Error::request(format!(
             "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
              or --fresh to start over",
             directory.display()
         )));
     }
-    if resume.as_ref().is_some_and(|m| !m.merged().is_empty()) {
+    if !manifest.merged().is_empty() {
         return Err(Error::state(format!(
             "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
              another --out",
             directory.display()
         )));
     }
-    let status = Arc::new(RunStatus::default());
-    listen(&status, &run, leads)?;
-    abort_on_panic();
-    let (of_process, of_run) = (status.clone(), run.clone());
-    let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
-    let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text))?;
-    let loaded = Arc::new(Loaded::open(&plan)?);
-    if leads && resume.is_none() {
-        check(&plan, &loaded, voice)?;
-    }
-    let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-    let dataflow = resume.as_ref().map_or_else(|| digest_of_text(&text), |m| m.asked.dataflow.clone());
-    let watch = RunProgress::start(voice, status.clone(), plan.spec.corpus.max_tokens, first_rows, leads);
-    let teller = watch.teller();
-    let job = Job {
-        plan: plan.clone(),
-        loaded: loaded.clone(),
-        tokenizer,
-        run: run.clone(),
-        resume,
-        in_flight: args.in_flight.unwrap_or_else(|| cluster.in_flight()).max(1),
-        cluster,
-        status: status.clone(),
-        observer: Arc::new(move |event: Event| teller.tell(&event)),
-        asked: asked(&args.flow, &plan, dataflow)?,
-    };
-    let outcome = crate::engine::run(job, meeting, corpus);
-    watch.stop();
-    if leads {
-        warn_of_skips(&status, voice);
-        warn_of_labels(&status, &plan.spec.corpus.labels, voice);
-    }
-    // whoever asked for the stop, it was for all processes
-    match outcome? {
-        RunOutcome::Stopped | RunOutcome::Finished if !reached_end(&run) => {
-            if leads {
-                voice.say(&format!(
-                    "stopped; the state is saved, run the same command to go on ({})",
-                    directory.display()
-                ));
-            }
-            Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()))
-        }
-        _ => {
-            if leads {
-                write_report(&run, voice);
-                let speed = Speed {
-                    tokens: status.rows.load(Ordering::Relaxed) - first_rows,
-                    wall_seconds: started.elapsed().as_secs_f64(),
-                    cpu_seconds: machine::cpu_seconds(),
-                    peak_bytes: machine::peak_bytes(),
-                    stages: Stage::ALL.map(|s| (s.name(), status.seconds(s))).to_vec(),
-                    screening: loaded.screening(&plan),
-                };
-                voice.summary(&summary(&run, Some(speed))?);
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+    Ok(())
+}
+
+/// What the rows behind the first `first_rows` took.
+fn speed(wall: Duration, first_rows: u64, status: &RunStatus, screening: Vec<(String, f64)>) -> Speed {
+    Speed {
+        tokens: status.rows.load(Ordering::Relaxed) - first_rows,
+        wall_seconds: wall.as_secs_f64(),
+        cpu_seconds: machine::cpu_seconds(),
+        peak_bytes: machine::peak_bytes(),
+        stages: Stage::ALL.map(|s| (s.name(), status.seconds(s))).to_vec(),
+        screening,
     }
 }
 
@@ -157,11 +207,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 /// # Errors
 /// `Request` for a path that is not UTF-8, those of reading the ends of corpus files.
 fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<RequestRecord> {
-    let corpus_marks = plan.corpus_files.iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
+    let corpus_marks =
+        plan.corpus_files().iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;
     let flow = flow.to_str().ok_or_else(|| {
         Error::request(format!("the path of the dataflow file {} is not UTF-8; rename it", flow.display()))
     })?;
-    Ok(RequestRecord { flow: flow.to_string(), dataflow, max_tokens: plan.spec.corpus.max_tokens, corpus_marks })
+    Ok(RequestRecord { flow: flow.to_string(), dataflow, max_tokens: plan.spec().corpus.max_tokens, corpus_marks })
 }
 
 /// The doctor's check in short, over what is loaded anyway.
@@ -169,7 +220,7 @@ fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<RequestRecord> {
 /// # Errors
 /// Those of reading and of the forward; `Gate`, naming the better readings, when a declared one is clearly not the best.
 fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
-    let CheckSpec { doctor: rule, tokens } = plan.spec.check;
+    let CheckSpec { doctor: rule, tokens } = plan.spec().check;
     if rule == DoctorRule::Off || plan.saes().next().is_none() {
         return Ok(());
     }
@@ -300,13 +351,13 @@ fn reached_end(run: &RunDir) -> bool {
 /// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
 /// settled by the rule that is asked for now.
 fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
-    let max_tokens = plan.spec.corpus.max_tokens;
+    let max_tokens = plan.spec().corpus.max_tokens;
     let enough = max_tokens != 0 && max_tokens <= manifest.rows;
     match manifest.ended {
         Ended::No => false,
         Ended::Corpus => enough || manifest.asked.max_tokens == 0,
         Ended::StopRule { churn_below, snapshots } => {
-            enough || plan.spec.estimate.stop_when == Some(StopRule { churn_below, snapshots })
+            enough || plan.spec().estimate.stop_when == Some(StopRule { churn_below, snapshots })
         }
     }
 }
@@ -361,8 +412,8 @@ fn open_run(
         run.start_afresh()?;
     }
     let wanted = Wanted {
-        fingerprint: fingerprint(&plan.fingerprint_parts),
-        parts: plan.fingerprint_parts.clone(),
+        fingerprint: plan.fingerprint().to_string(),
+        parts: plan.fingerprint_parts().clone(),
         environment: Environment::here(),
     };
     let found = inspect(&run)?;
@@ -381,8 +432,8 @@ fn open_run(
     Ok((run, Some(*manifest)))
 }
 
-fn open_corpus(plan: &Plan, tokenizer: &Arc<Tokenizer>, resume: Option<&Manifest>) -> Result<Corpus> {
-    let mut corpus = Corpus::open(plan.spec.corpus.clone(), tokenizer.clone())?;
+fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
+    let mut corpus = plan.open_corpus(plan.spec().corpus.clone())?;
     // a merge of runs stands at no place
     if let Some(cursor) = resume.and_then(Manifest::cursor) {
         let cursor: Cursor = serde_json::from_value(cursor.clone()).map_err(|e| {

@@ -3,9 +3,10 @@
 use crate::cli::kept::Kept;
 use crate::cli::machine::limit;
 use crate::cli::merge;
+use crate::cli::recorded::cross_of;
 use crate::engine::Part;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Purpose, Request, SavedSums};
 use crate::spec::{DataflowSpec, nearest_key};
 use crate::store::{RunDir, digest_of_text, write_atomic};
 use crate::table::SimilarityRow;
@@ -76,11 +77,13 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let home = PathBuf::from(&manifest.asked.flow);
     let (spec, text) = DataflowSpec::with_settings(&text, &home, settings)?;
     check_sums(&was, &spec)?;
-    let mut plan = Plan::without_corpus(spec)?;
-    plan.costs.retain(|c| !c.only_streaming);
-    plan.check_memory(limit(memory_limit)?)?;
-    plan.adopt_fingerprint(&was, &manifest.parts)?;
-    let plan = Arc::new(plan);
+    let request = Request {
+        spec,
+        purpose: Purpose::SavedSums(SavedSums { parts: manifest.parts.clone(), asked: Some(Box::new(was)) }),
+        memory_limit: limit(memory_limit)?,
+        known_cross: cross_of(&manifest),
+    };
+    let plan = Arc::new(request.plan(|_| {})?);
     let saes = plan.open_saes()?;
 
     let default = || run.scores().join(folder_name(settings));

@@ -14,12 +14,11 @@ mod verdict;
 
 pub use verdict::{CLEARLY_BELOW, CLEARLY_LOWER_BY, Configuration, Diagnosis, EXPLAINS, Verdict, rounded};
 
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::model::Model;
-use crate::plan::{Plan, PlannedSae, Space, is_written};
+use crate::plan::{Outline, PlannedSae, Space, is_written};
 use crate::sae::Sae;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,11 +32,11 @@ const OTHER_SCALE: f64 = 0.1;
 ///
 /// # Errors
 /// Those of opening and reading corpus, models and SAEs, and of forward and encode.
-pub fn diagnose(plan: &Plan, tokens: u64) -> Result<Vec<Diagnosis>> {
+pub fn diagnose(plan: &Outline, tokens: u64) -> Result<Vec<Diagnosis>> {
     let model = |k: usize, wanted: &[Hookpoint]| {
-        crate::model::open_for(&plan.models[k].path, plan.models[k].random_weights, wanted)
+        crate::model::open_for(&plan.models()[k].path, plan.models()[k].random_weights, wanted)
     };
-    let sae = |k: usize| plan.spaces[k].sae().expect("raw spaces are left out").open().map(Arc::new);
+    let sae = |k: usize| plan.spaces()[k].sae().expect("raw spaces are left out").open().map(Arc::new);
     try_all(plan, tokens, &model, &sae)
 }
 
@@ -46,7 +45,7 @@ pub fn diagnose(plan: &Plan, tokens: u64) -> Result<Vec<Diagnosis>> {
 /// # Errors
 /// As [`diagnose`].
 pub fn diagnose_open(
-    plan: &Plan,
+    plan: &Outline,
     models: &[Arc<dyn Model>],
     saes: &[Option<Arc<Sae>>],
     tokens: u64,
@@ -60,19 +59,19 @@ type OpenSae<'a> = &'a dyn Fn(usize) -> Result<Arc<Sae>>;
 /// What each hookpoint held, batch by batch.
 type Held = BTreeMap<Hookpoint, Vec<Matrix<f32>>>;
 
-fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -> Result<Vec<Diagnosis>> {
-    let mut options = plan.spec.corpus.clone();
+fn try_all(plan: &Outline, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -> Result<Vec<Diagnosis>> {
+    let mut options = plan.spec().corpus.clone();
     options.max_tokens = if options.max_tokens == 0 { tokens } else { tokens.min(options.max_tokens) };
     // a few long batches would read far more than was asked for
     let contexts = options.max_tokens.div_ceil(options.context_length as u64);
     options.batch_contexts = options.batch_contexts.min(usize::try_from(contexts).unwrap_or(usize::MAX)).max(1);
-    let mut corpus = Corpus::open(options, plan.tokenizer())?;
+    let mut corpus = plan.open_corpus(options)?;
     let mut batches = Vec::new();
     while let Some(batch) = corpus.next_batch()? {
         batches.push(batch);
     }
     let mut found = BTreeMap::new();
-    for (k, planned) in plan.models.iter().enumerate() {
+    for (k, planned) in plan.models().iter().enumerate() {
         let within = |e: Error| e.within(format!("model {:?}", planned.name));
         let wanted = plan.tried(k);
         if wanted.is_empty() {
@@ -87,7 +86,7 @@ fn try_all(plan: &Plan, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -
             }
         }
         drop(model);
-        for (s, space) in plan.spaces.iter().enumerate().filter(|(_, s)| s.tap().model == k && s.sae().is_some()) {
+        for (s, space) in plan.spaces().iter().enumerate().filter(|(_, s)| s.tap().model == k && s.sae().is_some()) {
             let diagnosis = open_sae(s).and_then(|sae| one(plan, space, &sae, &held));
             found.insert(s, diagnosis.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?);
         }
@@ -100,10 +99,10 @@ fn planned(space: &Space) -> &PlannedSae {
 }
 
 /// All readings of one SAE over what the hookpoints held.
-fn one(plan: &Plan, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> {
-    let (model, planned) = (&plan.models[space.tap().model], planned(space));
+fn one(plan: &Outline, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> {
+    let (model, planned) = (&plan.models()[space.tap().model], planned(space));
     let contradictions =
-        plan.contradictions.iter().filter(|(site, _)| *site == space.site).map(|(_, what)| what.clone());
+        plan.contradictions().iter().filter(|(site, _)| *site == space.site).map(|(_, what)| what.clone());
     let mut diagnosis = Diagnosis {
         site: space.site.clone(),
         n_tokens: 0,

@@ -25,7 +25,7 @@ impl Loaded {
     /// # Errors
     /// Those of [`crate::model::open_for`] and [`Plan::open_saes`].
     pub fn open(plan: &Plan) -> Result<Loaded> {
-        let models = (plan.models.iter().enumerate())
+        let models = (plan.models().iter().enumerate())
             .map(|(k, m)| {
                 crate::model::open_for(&m.path, m.random_weights, &plan.read_at(k))
                     .map_err(|e| e.within(format!("model {:?}", m.name)))
@@ -39,7 +39,7 @@ impl Loaded {
         let found = |(space, sae): (&crate::plan::Space, &Option<Arc<Sae>>)| {
             Some((space.site.to_string(), sae.as_ref()?.screening()?))
         };
-        plan.spaces.iter().zip(&self.saes).filter_map(found).collect()
+        plan.spaces().iter().zip(&self.saes).filter_map(found).collect()
     }
 
     /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
@@ -47,8 +47,8 @@ impl Loaded {
     /// # Errors
     /// Those of [`Plan::open_saes`].
     pub fn for_publishing(plan: &Plan) -> Result<Loaded> {
-        let wanted = !plan.spec.estimate.measures.is_empty();
-        let saes = if wanted { plan.open_saes()? } else { vec![None; plan.spaces.len()] };
+        let wanted = !plan.spec().estimate.measures.is_empty();
+        let saes = if wanted { plan.open_saes()? } else { vec![None; plan.spaces().len()] };
         Ok(Loaded { models: Vec::new(), saes })
     }
 }
@@ -65,7 +65,7 @@ pub fn encode_batch(
     with_moments: bool,
 ) -> Result<EncodedBatch> {
     let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {
-        (plan.models.iter().zip(&loaded.models))
+        (plan.models().iter().zip(&loaded.models))
             .map(|(planned, model)| {
                 forward(model.as_ref(), tokens, &tokens.views[planned.view], &planned.hookpoints)
                     .map_err(|e| e.within(format!("model {:?}", planned.name)))
@@ -75,7 +75,7 @@ pub fn encode_batch(
     let held = |tap: &Tap| &activations[tap.model][tap.slot].x;
     let row_of: Vec<Vec<u32>> = tokens.views.iter().map(TokenView::rows_of_tokens).collect();
     let latents = shared.timed(Stage::Encode, || {
-        (plan.spaces.iter().zip(&loaded.saes))
+        (plan.spaces().iter().zip(&loaded.saes))
             .map(|(space, sae)| {
                 let (tap, of_tokens) = match &space.origin {
                     Origin::Sae { tap, sae: planned } => {
@@ -85,27 +85,27 @@ pub fn encode_batch(
                     }
                     Origin::Raw { tap } => (tap, LatentBatch::of_dimensions(held(tap))),
                 };
-                Ok(of_tokens.pooled(&row_of[plan.models[tap.model].view], tokens.n_rows(), Pool::Max))
+                Ok(of_tokens.pooled(&row_of[plan.models()[tap.model].view], tokens.n_rows(), Pool::Max))
             })
             .collect::<Result<_>>()
     })?;
     let (moments, cross_moments) = shared.timed(Stage::Moments, || {
-        let raw = |k: usize| held(&plan.raw_sites[k].tap);
+        let raw = |k: usize| held(&plan.raw_sites()[k].tap);
         if !with_moments {
             return (Vec::new(), Vec::new());
         }
-        let own = if plan.scores_activations() { plan.raw_sites.len() } else { 0 };
+        let own = if plan.scores_activations() { plan.raw_sites().len() } else { 0 };
         let moments: Vec<CoMoment> = (0..own).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
         let runs = u64::from(plan.activation_nulls());
-        let cross: Vec<CrossCoMoment> = (plan.raw_pairs.par_iter())
+        let cross: Vec<CrossCoMoment> = (plan.raw_pairs().par_iter())
             .map(|p| {
                 let &RawPair { source: a, target: b, .. } = p;
-                let stream = format!("activations {} {}", plan.raw_sites[a].site, plan.raw_sites[b].site);
+                let stream = format!("activations {} {}", plan.raw_sites()[a].site, plan.raw_sites()[b].site);
                 let n = raw(a).n_rows();
                 let mut permutations: Vec<Vec<usize>> =
-                    (0..runs).map(|run| row_permutation(plan.spec.seed, &stream, tokens.index, run, n)).collect();
+                    (0..runs).map(|run| row_permutation(plan.spec().seed, &stream, tokens.index, run, n)).collect();
                 // behind those of the scores, where the pair's matches are made of it
-                if plan.is_raw(plan.pairs[p.pair]) {
+                if plan.is_raw(plan.pairs()[p.pair]) {
                     permutations.extend(plan.nulls().into_iter().map(|null| null.order(n)));
                 }
                 CrossCoMoment::of_batch(raw(a), raw(b), &permutations)

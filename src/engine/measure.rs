@@ -33,12 +33,12 @@ pub fn measure_batch(plan: &Arc<Plan>, loaded: &Loaded, tokens: &Arc<TokenBatch>
 /// nothing is sketched.
 #[allow(clippy::disallowed_methods, reason = "what it gives back is a duration")]
 pub fn measure_choice(plan: &Plan) -> f64 {
-    let cells = |p: &crate::plan::Pair| plan.spaces[p.source].width as f64 * plan.spaces[p.target].width as f64;
-    let all: f64 = plan.pairs.iter().filter(|p| plan.is_sketched() && !plan.is_raw(**p)).map(cells).sum();
+    let cells = |p: &crate::plan::Pair| plan.spaces()[p.source].width as f64 * plan.spaces()[p.target].width as f64;
+    let all: f64 = plan.pairs().iter().filter(|p| plan.is_sketched() && !plan.is_raw(**p)).map(cells).sum();
     if all == 0.0 {
         return 0.0;
     }
-    let (m, n, width) = (PRODUCT_ROWS, PRODUCT_COLUMNS, plan.spec.compare.width);
+    let (m, n, width) = (PRODUCT_ROWS, PRODUCT_COLUMNS, plan.spec().compare.width);
     let panels = Panels::from_transposed(&vec![0.5f32; n * width], n, width);
     let mut rows = PackedRows::default();
     rows.pack(&vec![0.5f32; m * width], m, width);

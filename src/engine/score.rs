@@ -6,7 +6,7 @@ use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, scanned_views};
 use crate::engine::status::RunStatus;
 use crate::error::Result;
-use crate::plan::{Plan, fingerprint};
+use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::NullAt;
 use crate::store::{Manifest, RunDir, SetRecord, SumsOrigin};
@@ -36,12 +36,11 @@ pub fn score(
     let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
     let mut set = out.new_set()?;
     let similarities = make_tables(&mut set, &results, &due, &origin, true, saved)?;
-    let parts = plan.fingerprint_parts.clone();
     let about = SetRecord {
         snapshot: manifest.snapshot,
         tokens: manifest.rows,
-        fingerprint: fingerprint(&parts),
-        parts,
+        fingerprint: plan.fingerprint().to_string(),
+        parts: plan.fingerprint_parts().clone(),
         dataflow: Some(dataflow),
         ..SetRecord::default()
     };
@@ -66,7 +65,7 @@ pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &M
     }
     let due = saved_due(plan, run, manifest)?;
     let saved = (manifest.is_finished() && !plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
-    let with_null = manifest.is_finished() || plan.spec.estimate.null.at == NullAt::Snapshot;
+    let with_null = manifest.is_finished() || plan.spec().estimate.null.at == NullAt::Snapshot;
     publisher.publish_again(manifest, due, with_null, saved).map(Some)
 }
 

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::ids::Site;
+use crate::plan::choice::Choice;
+use crate::plan::steps::Steps;
 use crate::sae::{Format, Reading};
 use crate::spec::{Cross, DataflowSpec};
 use crate::store::digest_of;
@@ -12,7 +14,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Digest of all parts, hexadecimal.
-pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
+pub(super) fn fingerprint(parts: &BTreeMap<String, String>) -> String {
     let mut hasher = blake3::Hasher::new();
     for (name, value) in parts {
         for text in [name, value] {
@@ -23,12 +25,58 @@ pub fn fingerprint(parts: &BTreeMap<String, String>) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// The parts that stand in the dataflow file: one per key, by its path. What says only how long to read
+/// Number of what state files hold; another one makes another run.
+const STATE: &str = "3";
+
+/// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. Corpus
+/// files enter by name and order.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn fingerprint_parts(steps: &Steps, choice: &Choice) -> Result<BTreeMap<String, String>> {
+    let mut parts = spec_parts(&steps.spec, choice.cross);
+    parts.insert("state".into(), STATE.into());
+    for model in &steps.models {
+        let mut files = crate::model::files(&model.path)?;
+        files.extend(crate::model::tokenizer_files(&model.path));
+        file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
+    }
+    for (space, sae) in steps.saes() {
+        parts.extend(sae_parts(&space.site, &sae.path, sae.reading.format)?);
+        parts.extend(settled_parts(&space.site, &sae.reading));
+    }
+    for (k, (path, _)) in steps.corpus.files.iter().enumerate() {
+        let name = path.file_name().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+        parts.insert(format!("corpus file {k:06}"), name);
+    }
+    Ok(parts)
+}
+
+/// What a run of these steps would have, over the sums of a run that `was` asked for: the dataflow file's parts of these, the
+/// artifacts' of `saved`.
+///
+/// # Errors
+/// Those of resolving the places of `was`.
+pub(super) fn scored_parts(
+    steps: &Steps,
+    choice: &Choice,
+    was: &DataflowSpec,
+    saved: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
+    let families = steps.models.iter().map(|m| (m.name.clone(), m.shape.names())).collect();
+    let asked = spec_parts(&was.resolved(&families)?, choice.cross);
+    let mut parts = spec_parts(&steps.spec, choice.cross);
+    parts.extend(saved.iter().filter(|(k, _)| !asked.contains_key(*k)).map(|(k, v)| (k.clone(), v.clone())));
+    Ok(parts)
+}
+
+/// The parts that stand in the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by its path. What says only how long to read
 /// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), what the run is
 /// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
-pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
+fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();
+    spec.compare.cross = cross;
     spec.models.values_mut().for_each(|model| model.sizes = None);
     for sae in spec.saes.values_mut() {
         // scale and centring enter as they were settled with the SAE's own files
@@ -51,7 +99,7 @@ pub(super) fn spec_parts(spec: &DataflowSpec) -> BTreeMap<String, String> {
         .iter()
         .any(|k| key.starts_with(k));
         let of_sketch = ["compare.width", "compare.candidates", "compare.refine"].contains(&key.as_str());
-        !left_out && !key.ends_with(".path") && (!of_sketch || spec.compare.cross == Cross::Sketch)
+        !left_out && !key.ends_with(".path") && (!of_sketch || cross == Cross::Sketch)
     });
     if let Some(lists) = &spec.estimate.lists {
         let text = serde_json::to_string(lists).expect("word lists are plain data");

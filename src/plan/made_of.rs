@@ -4,32 +4,30 @@
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::plan::Plan;
 use crate::plan::fingerprint::{file_parts, sae_name, sae_parts, settled_parts};
+use crate::plan::steps::Steps;
 use crate::sae::Format;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-impl Plan {
-    /// Checks every SAE and tokenizer of the plan: decoder rows are scored again, and token ids made into text again.
-    /// `saved` are the parts of the fingerprint that stand in the run's manifest.
-    ///
-    /// # Errors
-    /// `State` naming a file that is not what it was, those of reading.
-    pub fn check_made_of(&self, saved: &BTreeMap<String, String>) -> Result<()> {
-        for (space, sae) in self.saes() {
-            check_sae(saved, &space.site, &sae.path, sae.reading.format)?;
-            let settled = settled_parts(&space.site, &sae.reading);
-            if let Some((part, now)) = settled.iter().find(|(part, now)| saved.get(*part) != Some(now)) {
-                let then = saved.get(part).map_or("not set", String::as_str);
-                return Err(Error::state(format!(
-                    "{part} was {then} when the run's sums were made and is {now} now; write it into the dataflow file as it \
-                     was, or make another run"
-                )));
-            }
+/// Checks every SAE and tokenizer of these steps: decoder rows are scored again, and token ids made into text again.
+/// `saved` are the parts of the fingerprint that stand in the run's manifest.
+///
+/// # Errors
+/// `State` naming a file that is not what it was, those of reading.
+pub(super) fn check_made_of(steps: &Steps, saved: &BTreeMap<String, String>) -> Result<()> {
+    for (space, sae) in steps.saes() {
+        check_sae(saved, &space.site, &sae.path, sae.reading.format)?;
+        let settled = settled_parts(&space.site, &sae.reading);
+        if let Some((part, now)) = settled.iter().find(|(part, now)| saved.get(*part) != Some(now)) {
+            let then = saved.get(part).map_or("not set", String::as_str);
+            return Err(Error::state(format!(
+                "{part} was {then} when the run's sums were made and is {now} now; write it into the dataflow file as it \
+                 was, or make another run"
+            )));
         }
-        self.models.iter().try_for_each(|model| check_tokenizer(saved, &model.name, &model.path))
     }
+    steps.models.iter().try_for_each(|model| check_tokenizer(saved, &model.name, &model.path))
 }
 
 /// Checks the SAE at `path` that stands for `site`: the same files with the same bytes.

@@ -3,11 +3,12 @@
 
 use crate::ids::Hookpoint;
 use crate::model::{ModelShape, blocks_needed};
-use crate::plan::{Plan, PlannedSae, Space};
+use crate::plan::steps::Steps;
+use crate::plan::{PlannedSae, Space};
 use crate::spec::DoctorRule;
 use std::collections::BTreeSet;
 
-impl Plan {
+impl Steps {
     /// Where an SAE is tried: what it reads, what it predicts. The declared place first; none where that cannot be tried, or
     /// the space is raw.
     pub fn places(&self, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
@@ -32,7 +33,7 @@ impl Plan {
         all
     }
 
-    /// Number of blocks of model `k` that a run loads: those up to the last of [`Plan::read_at`].
+    /// Number of blocks of model `k` that a run loads: those up to the last of [`Steps::read_at`].
     pub fn blocks_loaded(&self, k: usize) -> usize {
         blocks_needed(&self.models[k].shape, &self.read_at(k))
     }

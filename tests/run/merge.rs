@@ -138,6 +138,24 @@ fn a_merge_is_the_run_over_all_shards() {
     let output = cognate().arg("diff").arg(path("abc")).arg(path("ab-c")).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("same numbers"));
 
+    // runs that decided how they keep their sums: a merge keeps the file as it was written, and is scored as they are
+    let auto = ["a", "b"].map(|name| {
+        let home = path(&format!("auto-{name}"));
+        std::fs::create_dir(&home).unwrap();
+        let text = std::fs::read_to_string(path(&format!("flow-{name}/flow.toml"))).unwrap();
+        let flow = home.join("flow.toml");
+        std::fs::write(&flow, text.replace("pairs = \"all\"", "pairs = \"all\"\ncross = \"auto\"\nwidth = 128"))
+            .unwrap();
+        run(&flow, &home.join("run"), &["--quiet"]);
+        home.join("run")
+    });
+    let (code, said) = merge(&[&auto[0], &auto[1]], &path("auto-ab"));
+    assert_eq!(code, 0, "{said}");
+    same_tables(&tables(&path("ab")), &path("auto-ab"), "sums kept exactly, as asked or as decided");
+    assert!(std::fs::read_to_string(path("auto-ab/dataflow.toml")).unwrap().contains("cross = \"auto\""));
+    let output = cognate().arg("score").arg(path("auto-ab")).args(["--set", "estimate.best=1"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
     // refused: what was asked for differs, the same file twice (under another name), a place that is taken
     let other = path("flow-other");
     std::fs::create_dir(&other).unwrap();

@@ -186,6 +186,17 @@ fn auto_is_exact_or_a_sketch_by_the_limit_and_the_run_keeps_to_it() {
     child.wait().unwrap();
     run(&auto, &path("auto-sketch"), &["--quiet", "--memory-limit", &roomy]);
     same_tables(&tables(&path("sketch")), &path("auto-sketch"), "begun tight");
+    // what was decided then holds for whoever reads the sums later, fingerprint included
+    for (run, other) in [("exact", "auto-exact"), ("sketch", "auto-sketch")] {
+        let scored = [run, other].map(|name| {
+            let out = path(&format!("scored-{name}"));
+            let output = cognate().arg("score").arg(path(name)).arg("--out").arg(&out).output().unwrap();
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+            ["latents", "matches", "pairs", "similarities"]
+                .map(|table| std::fs::read(out.join(format!("tables/{table}.parquet"))).unwrap())
+        });
+        assert!(scored[0] == scored[1], "{other}");
+    }
     // what does not fit is refused, and what would fit is said
     let refused = |flow: &Path, limit: u64| {
         let output = cognate().args(["plan", "--memory-limit", &limit.to_string()]).arg(flow).output().unwrap();

@@ -70,8 +70,8 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let status = job.status.clone();
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
     let source = corpus.map(|corpus| {
-        let (every, twice) = (job.plan.spec.checkpoint.every, job.plan.reads_twice());
-        let schedule = Schedule::new(job.plan.spec.estimate.snapshot_every, every, twice);
+        let (every, twice) = (job.plan.spec().checkpoint.every, job.plan.reads_twice());
+        let schedule = Schedule::new(job.plan.spec().estimate.snapshot_every, every, twice);
         let schedule = match &job.resume {
             Some(manifest) => schedule.resumed(manifest.rows, manifest.snapshot, manifest.second_pass()),
             None => schedule,
@@ -87,7 +87,7 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     let guards = timely::execute::execute_from(workers, connections, worker, move |worker| {
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
         let (plan, tokenizer) = (of_job.plan.clone(), of_job.tokenizer.clone());
-        let reopen = move || Corpus::open(plan.spec.corpus.clone(), tokenizer.clone());
+        let reopen = move || Corpus::open(plan.spec().corpus.clone(), tokenizer.clone());
         let parts = parts.map(|(feed, schedule, run)| SourceParts {
             reopen: of_job.plan.reads_twice().then(|| Box::new(reopen) as Box<dyn Fn() -> Result<Corpus>>),
             feed,
@@ -155,7 +155,7 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     if job.cluster.hosts.len() < 2 {
         return Ok(job.resume.clone().map(Arc::new));
     }
-    let mine = crate::plan::fingerprint(&job.plan.fingerprint_parts);
+    let mine = job.plan.fingerprint().to_string();
     let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch)));
     let heard: Rc<RefCell<Option<(String, Option<BatchIndex>)>>> = Rc::default();
     let (sink, probe) = (heard.clone(), ProbeHandle::new());

@@ -98,26 +98,26 @@ impl Fold {
     /// Empty memory for worker `index` of `peers`.
     pub fn new(plan: Arc<Plan>, index: usize, peers: usize) -> Self {
         let mine = |k: usize| k % peers == index;
-        let tiles: Vec<OwnedTile> = (plan.tiles.iter().enumerate())
+        let tiles: Vec<OwnedTile> = (plan.tiles().iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, t)| {
-                let sums = PairSums::new(t.first_row, &plan.pair_shape(plan.pairs[t.pair], t.n_rows));
+                let sums = PairSums::new(t.first_row, &plan.pair_shape(plan.pairs()[t.pair], t.n_rows));
                 OwnedTile { index: k, pair: t.pair, sums, published: vec![BestPartners::default(); t.n_rows] }
             })
             .collect();
-        let spaces = (plan.spaces.iter().enumerate())
+        let spaces = (plan.spaces().iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, s)| OwnedSpace { index: k, profiles: Profiles::new(&plan.profile_shape(s)) })
             .collect();
-        let moments = (plan.raw_sites.iter().enumerate())
+        let moments = (plan.raw_sites().iter().enumerate())
             .filter(|(k, _)| plan.scores_activations() && mine(*k))
             .map(|(k, s)| (k, CoMoment::new(s.width)))
             .collect();
-        let cross_moments: Vec<OwnedCross> = (plan.raw_pairs.iter().enumerate())
+        let cross_moments: Vec<OwnedCross> = (plan.raw_pairs().iter().enumerate())
             .filter(|(k, _)| mine(*k))
             .map(|(k, p)| {
-                let (d_source, d_target) = (plan.raw_sites[p.source].width, plan.raw_sites[p.target].width);
-                let n_published = if plan.is_raw(plan.pairs[p.pair]) { d_source } else { 0 };
+                let (d_source, d_target) = (plan.raw_sites()[p.source].width, plan.raw_sites()[p.target].width);
+                let n_published = if plan.is_raw(plan.pairs()[p.pair]) { d_source } else { 0 };
                 OwnedCross {
                     index: k,
                     moment: CrossCoMoment::new(d_source, d_target, plan.co_moment_nulls(p)),
@@ -125,19 +125,19 @@ impl Fold {
                 }
             })
             .collect();
-        let published_backward = (plan.pairs.iter().enumerate())
+        let published_backward = (plan.pairs().iter().enumerate())
             .map(|(p, pair)| {
                 let any = tiles.iter().any(|t| t.pair == p)
-                    || cross_moments.iter().any(|c| plan.raw_pairs[c.index].pair == p && plan.is_raw(*pair));
-                vec![BestPartners::default(); if any { plan.spaces[pair.target].width } else { 0 }]
+                    || cross_moments.iter().any(|c| plan.raw_pairs()[c.index].pair == p && plan.is_raw(*pair));
+                vec![BestPartners::default(); if any { plan.spaces()[pair.target].width } else { 0 }]
             })
             .collect();
-        let sums = plan.spaces.iter().map(|s| LatentSums::new(s.width)).collect();
-        let width = plan.spec.compare.width;
-        let sketches = (plan.spaces.iter().enumerate())
+        let sums = plan.spaces().iter().map(|s| LatentSums::new(s.width)).collect();
+        let width = plan.spec().compare.width;
+        let sketches = (plan.spaces().iter().enumerate())
             .map(|(k, s)| plan.has_sketch(k).then(|| Sketch::new(s.width, width)))
             .collect();
-        let row_hash = RowHash::new(plan.spec.seed, width);
+        let row_hash = RowHash::new(plan.spec().seed, width);
         let documents = DocumentRows::default();
         Fold {
             plan,
@@ -168,11 +168,11 @@ impl Fold {
                 }
             }
         }
-        let sources: Vec<Option<ByLatent>> = (0..self.plan.spaces.len())
+        let sources: Vec<Option<ByLatent>> = (0..self.plan.spaces().len())
             .into_par_iter()
             .map(|s| {
                 let needed = (self.sketches[s].is_some() && !again)
-                    || self.tiles.iter().any(|t| self.plan.pairs[t.pair].source == s);
+                    || self.tiles.iter().any(|t| self.plan.pairs()[t.pair].source == s);
                 needed.then(|| ByLatent::new(&batch.latents[s]))
             })
             .collect();
@@ -180,7 +180,7 @@ impl Fold {
         let n_rows = batch.latents.first().map_or(0, LatentBatch::n_rows);
         let orders: Vec<Vec<usize>> = plan.nulls().into_iter().map(|null| null.order(n_rows)).collect();
         self.tiles.par_iter_mut().try_for_each(|owned| {
-            let pair = plan.pairs[owned.pair];
+            let pair = plan.pairs()[owned.pair];
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
             let target = &batch.latents[pair.target];
             let nulls: Vec<Beside<'_>> = orders.iter().map(|order| Beside::ordered(target, order)).collect();
@@ -204,7 +204,7 @@ impl Fold {
         self.sums.par_iter_mut().zip(&batch.latents).try_for_each(|(sums, latents)| sums.fold(latents))?;
         self.documents.fold(&batch.tokens)?;
         self.spaces.par_iter_mut().try_for_each(|space| {
-            let view = plan.models[plan.spaces[space.index].tap().model].view;
+            let view = plan.models()[plan.spaces()[space.index].tap().model].view;
             space.profiles.fold((&batch.tokens, &batch.tokens.views[view], &batch.latents[space.index]))
         })?;
         for (k, moments) in &mut self.moments {

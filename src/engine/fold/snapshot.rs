@@ -16,7 +16,7 @@ impl Fold {
     /// Turns sums into correlations: what changed since the last time, and the notes for the publisher. Candidates are chosen again
     /// where asked for, at snapshots 1, 2, 4, 8 … and before a second pass: each choice is a product of whole sketches.
     pub fn snapshot(&mut self, choose: bool) -> (Vec<Folded>, Vec<Note>) {
-        let rules = self.plan.spec.estimate.rules;
+        let rules = self.plan.spec().estimate.rules;
         let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
         let changes = self.changes(choose, &standardised);
         (changes, self.notes(&standardised))
@@ -24,11 +24,11 @@ impl Fold {
 
     /// What changed of best partners since the last time. `standardised`: of every space, by the plan's rules.
     fn changes(&mut self, choose: bool, standardised: &[Standardised]) -> Vec<Folded> {
-        let keep = self.plan.spec.estimate.best;
+        let keep = self.plan.spec().estimate.best;
         let plan = self.plan.clone();
         if choose && plan.is_sketched() {
             // sketches hold sums as meant, whatever the rules
-            let of_sketches: Vec<Standardised> = match self.plan.spec.estimate.rules {
+            let of_sketches: Vec<Standardised> = match self.plan.spec().estimate.rules {
                 Rules::Meant => Vec::new(),
                 Rules::AsPublished => self.sums.par_iter().map(Standardised::new).collect(),
             };
@@ -40,9 +40,9 @@ impl Fold {
                     let sketch = self.sketches[space].as_ref().expect("both spaces of a counted pair are sketched");
                     (sketch, &meant[space])
                 };
-                let pair = plan.pairs[owned.pair];
+                let pair = plan.pairs()[owned.pair];
                 let sides = [side(pair.source), side(pair.target)];
-                *counted = choose_candidates(counted, sides, plan.spec.compare.candidates);
+                *counted = choose_candidates(counted, sides, plan.spec().compare.candidates);
             }
         }
         let mut out = Vec::new();
@@ -55,7 +55,7 @@ impl Fold {
         for some in stretches.chunks_mut(stretches_at_once()) {
             let found: Vec<TileMatches> = (some.par_iter())
                 .map(|tiles| {
-                    let pair = plan.pairs[tiles[0].pair];
+                    let pair = plan.pairs()[tiles[0].pair];
                     let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
                     match &tiles[0].sums {
                         PairSums::Exact { .. } => {
@@ -76,7 +76,7 @@ impl Fold {
         }
         let found = self.match_co_moments(|owned| Some(&owned.moment.c), keep);
         for (owned, found) in self.cross_moments.iter_mut().zip(found) {
-            let (at, Some(found)) = (plan.raw_pairs[owned.index].pair, found) else { continue };
+            let (at, Some(found)) = (plan.raw_pairs()[owned.index].pair, found) else { continue };
             emit_sources(at, 0, &mut owned.published, &mut found.forward.into_iter(), &mut out);
             merge_all(&mut backward[at], &found.backward, keep);
         }
@@ -111,11 +111,11 @@ impl Fold {
         which: impl Fn(&OwnedCross) -> Option<&Matrix<f64>> + Sync,
         keep: usize,
     ) -> Vec<Option<TileMatches>> {
-        let rules = self.plan.spec.estimate.rules;
+        let rules = self.plan.spec().estimate.rules;
         let constant = |space: usize| move |i: usize| self.sums[space].is_constant(i);
         (self.cross_moments.par_iter())
             .map(|owned| {
-                let pair = self.plan.pairs[self.plan.raw_pairs[owned.index].pair];
+                let pair = self.plan.pairs()[self.plan.raw_pairs()[owned.index].pair];
                 let c = which(owned).filter(|_| owned.is_matched())?;
                 Some(match_co_moment(&owned.moment, c, constant(pair.source), constant(pair.target), rules, keep))
             })
@@ -142,7 +142,7 @@ impl Fold {
         };
         let mut found: Vec<ChanceSnapshot> = (stretches.par_iter())
             .map(|tiles| {
-                let pair = plan.pairs[tiles[0].pair];
+                let pair = plan.pairs()[tiles[0].pair];
                 let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
                 let of_null = || tiles.iter().filter_map(|t| t.sums.null(k));
                 let mut sources = of_null().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
@@ -153,7 +153,7 @@ impl Fold {
         let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.get(behind_scores), keep);
         found.extend(
             (self.cross_moments.iter().zip(of_co_moments))
-                .filter_map(|(owned, found)| Some(part(plan.raw_pairs[owned.index].pair, &mut (0..), found?))),
+                .filter_map(|(owned, found)| Some(part(plan.raw_pairs()[owned.index].pair, &mut (0..), found?))),
         );
         let mut out: Vec<ChanceSnapshot> = Vec::new();
         for part in found {
@@ -200,7 +200,7 @@ impl Fold {
 
 /// Whether one worker knows all sums of a pair: the one tile of candidates, or the one cross co-moment.
 fn whole_at_owner(plan: &Plan, pair: usize) -> bool {
-    plan.is_sketched() || plan.is_raw(plan.pairs[pair])
+    plan.is_sketched() || plan.is_raw(plan.pairs()[pair])
 }
 
 /// Tiles of one pair that are looked at in one go, of `n_tiles`: as many stretches as threads.

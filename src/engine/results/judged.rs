@@ -93,11 +93,11 @@ impl Results {
     /// Nothing is known yet.
     pub fn new(plan: Arc<Plan>, saes: Vec<Option<Arc<Sae>>>, tokenizer: Arc<Tokenizer>) -> Self {
         let view = |space: usize| View {
-            best: vec![vec![None; plan.spec.estimate.best]; plan.spaces[space].width],
+            best: vec![vec![None; plan.spec().estimate.best]; plan.spaces()[space].width],
             ..View::default()
         };
-        let views = plan.pairs.iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
-        let mutual = vec![BTreeMap::new(); plan.pairs.len()];
+        let views = plan.pairs().iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
+        let mutual = vec![BTreeMap::new(); plan.pairs().len()];
         Results {
             plan,
             saes,
@@ -153,7 +153,7 @@ impl Results {
         let chance = if documents.n_documents < MIN_DOCUMENTS { &[] } else { chance };
         // of the spaces whose pairs are counted
         let mut standardised: BTreeMap<usize, Arc<Standardised>> = BTreeMap::new();
-        self.known = (self.plan.pairs.iter().enumerate())
+        self.known = (self.plan.pairs().iter().enumerate())
             .map(|(p, pair)| {
                 let mut of = |space: usize| {
                     let new = || Arc::new(Standardised::new(&spaces[&space].sums));
@@ -163,12 +163,12 @@ impl Results {
                 Known { n_rows: spaces[&pair.source].sums.n_rows, counted }
             })
             .collect();
-        let filters = &self.plan.spec.estimate.filters;
+        let filters = &self.plan.spec().estimate.filters;
         let facts = facts_of(spaces, filters, &self.tokenizer);
-        if let Some(lists) = &self.plan.spec.estimate.lists {
+        if let Some(lists) = &self.plan.spec().estimate.lists {
             self.members = members_of(spaces, lists, &self.tokenizer);
         }
-        let (pairs, keep) = (self.plan.pairs.clone(), self.plan.null_partners());
+        let (pairs, keep) = (self.plan.pairs().to_vec(), self.plan.null_partners());
         self.counts = (self.views.par_iter_mut().zip(&pairs).enumerate())
             .map(|(p, (views, pair))| {
                 let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 impl Results {
     /// The counts of pair `p`, to be asked for when its matches are judged.
     pub fn pair_counts(&self, p: usize, spaces: &Spaces) -> PairCounts {
-        let pair = self.plan.pairs[p];
+        let pair = self.plan.pairs()[p];
         let alive = |s: usize| (0..spaces[&s].sums.d_sae()).filter(|&i| spaces[&s].sums.is_alive(i)).count() as u64;
         let BesideChance { matches, by_chance, n_kept, n_kept_null } = &self.counts[p];
         let null = by_chance.as_ref();
@@ -44,7 +44,7 @@ impl Results {
     /// Rows of `pairs`.
     pub fn pair_rows(&self, spaces: &Spaces) -> Vec<PairRow> {
         let row = |p: usize| {
-            let pair = self.plan.pairs[p];
+            let pair = self.plan.pairs()[p];
             let (no_chance, tokens) = (self.no_chance(p), self.documents.n_rows);
             let share = self.documents.own_document_share();
             PairRow {
@@ -59,19 +59,19 @@ impl Results {
                 n_own_partner_null: (self.counts[p].by_chance.as_ref())
                     .filter(|_| self.plan.is_one_decoder(pair))
                     .map(|null| null.n_own),
-                n_latents_source: self.plan.spaces[pair.source].width as u64,
-                n_latents_target: self.plan.spaces[pair.target].width as u64,
+                n_latents_source: self.plan.spaces()[pair.source].width as u64,
+                n_latents_target: self.plan.spaces()[pair.target].width as u64,
                 counts: self.pair_counts(p, spaces),
             }
         };
-        (0..self.plan.pairs.len()).map(row).collect()
+        (0..self.plan.pairs().len()).map(row).collect()
     }
 
     /// Why the chance levels of pair `p` are not known.
     fn no_chance(&self, p: usize) -> Option<NoChance> {
-        let raw = self.plan.is_raw(self.plan.pairs[p]);
+        let raw = self.plan.is_raw(self.plan.pairs()[p]);
         match () {
-            () if !self.plan.spec.estimate.null.documents => Some(NoChance::NotAsked),
+            () if !self.plan.spec().estimate.null.documents => Some(NoChance::NotAsked),
             () if self.plan.is_sketched() && !raw => Some(NoChance::Sketch),
             () if self.documents.n_documents < MIN_DOCUMENTS => Some(NoChance::OneDocument),
             () => None,

@@ -49,8 +49,8 @@ impl Publisher {
         asked: RequestRecord,
     ) -> Self {
         let results = Results::new(plan.clone(), loaded.saes.clone(), tokenizer);
-        let before = vec![[Vec::new(), Vec::new()]; plan.pairs.len()];
-        let parts = (crate::plan::fingerprint(&plan.fingerprint_parts), plan.fingerprint_parts.clone());
+        let before = vec![[Vec::new(), Vec::new()]; plan.pairs().len()];
+        let parts = (plan.fingerprint().to_string(), plan.fingerprint_parts().clone());
         Publisher { plan, run, status, observer, results, before, history: Vec::new(), parts, asked }
     }
 
@@ -60,11 +60,11 @@ impl Publisher {
     /// `State` when the file is not what the plan expects.
     pub fn restore(&mut self, manifest: &Manifest) -> Result<()> {
         let mut file = self.run.read_state(manifest, PUBLISHED)?;
-        for (p, pair) in self.plan.pairs.clone().iter().enumerate() {
+        for (p, pair) in self.plan.pairs().to_vec().iter().enumerate() {
             for (d, space) in [pair.source, pair.target].into_iter().enumerate() {
                 let name = format!("before.{p}.{d}");
                 let before: Vec<u32> = file.tensor(&name)?;
-                if !before.is_empty() && before.len() != self.plan.spaces[space].width {
+                if !before.is_empty() && before.len() != self.plan.spaces()[space].width {
                     return Err(crate::error::Error::state(format!(
                         "state file {PUBLISHED}: {name} has another width"
                     )));
@@ -120,7 +120,7 @@ impl Publisher {
 
     /// How the run has ended after a batch.
     fn ended(&self, control: &Control) -> Ended {
-        match (control.next, self.plan.spec.estimate.stop_when) {
+        match (control.next, self.plan.spec().estimate.stop_when) {
             (Next::Batch | Next::SecondPass, _) => Ended::No,
             (Next::Converged, Some(StopRule { churn_below, snapshots })) => Ended::StopRule { churn_below, snapshots },
             (Next::End | Next::Converged, _) => Ended::Corpus,
@@ -132,7 +132,7 @@ impl Publisher {
         let last = ended != Ended::No;
         self.results.judge(due.facts())?;
         let origin = origin(&self.plan, rows, snapshot, due.contexts);
-        let with_null = last || self.plan.spec.estimate.null.at == NullAt::Snapshot;
+        let with_null = last || self.plan.spec().estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
         let exact_end = last && !self.plan.is_sketched();
         let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, next, &due.saved));
@@ -182,7 +182,7 @@ impl Publisher {
 
     /// Pairing and measure of each score that `history` has a column of, in their order.
     fn history_scores(&self) -> Vec<(RowPairing, String)> {
-        let estimate = &self.plan.spec.estimate;
+        let estimate = &self.plan.spec().estimate;
         let of_rows = (estimate.pairings.iter())
             .flat_map(|&pairing| estimate.measures.iter().map(move |m| (pairing.into(), m.to_string())));
         let of_activations = estimate.activation_measures.iter().map(|m| (RowPairing::Activations, m.to_string()));
@@ -208,7 +208,7 @@ impl Publisher {
             .map(|row| ((&*row.pair, row.pairing, row.measure.as_str()), row.value))
             .collect();
         let mut out = Vec::new();
-        for p in 0..self.plan.pairs.len() {
+        for p in 0..self.plan.pairs().len() {
             let table_pair = Arc::new(self.results.table_pair(p));
             let value = |(pairing, measure): &(RowPairing, String)| {
                 values.get(&(&*table_pair, *pairing, measure.as_str())).copied().flatten()
@@ -230,7 +230,7 @@ impl Publisher {
     }
 
     fn check_stop_rule(&self) {
-        if self.plan.spec.estimate.stop_when.is_some_and(|rule| has_converged(&self.history, rule)) {
+        if self.plan.spec().estimate.stop_when.is_some_and(|rule| has_converged(&self.history, rule)) {
             self.status.set_converged();
         }
     }

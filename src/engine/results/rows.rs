@@ -16,12 +16,12 @@ impl Results {
     /// Rows of `latents`.
     pub fn latent_rows<'a>(&'a self, spaces: &'a Spaces) -> impl Iterator<Item = LatentRow> + 'a {
         let columns = label_columns(&self.plan, spaces);
-        let fields = &self.plan.spec.corpus.labels;
+        let fields = &self.plan.spec().corpus.labels;
         let keys: Vec<LabelKey> = (columns.iter())
             .map(|c| (fields.iter().position(|f| *f == c.field).expect("a column of a field"), c.value.clone()))
             .collect();
         spaces.iter().flat_map(move |(s, known)| {
-            let site = Arc::new(self.plan.spaces[*s].site.clone());
+            let site = Arc::new(self.plan.spaces()[*s].site.clone());
             let keys = keys.clone();
             let n = known.sums.d_sae();
             // decoding the contexts is most of the work, so a stretch of latents is done by all threads at once
@@ -41,7 +41,7 @@ impl Results {
         labels: &[LabelKey],
     ) -> LatentRow {
         let sums = &known.sums;
-        let categories = self.plan.spec.estimate.lists.as_ref().zip(self.members.get(&s)).map(|(lists, members)| {
+        let categories = self.plan.spec().estimate.lists.as_ref().zip(self.members.get(&s)).map(|(lists, members)| {
             let of = lists.categories.keys().zip(members);
             of.filter(|(_, members)| members.binary_search(&(i as u32)).is_ok()).map(|(name, _)| name.clone()).collect()
         });
@@ -69,7 +69,7 @@ impl Results {
 
     /// Rows of `matches`.
     pub fn match_rows(&self) -> impl Iterator<Item = MatchRow> + '_ {
-        (0..self.plan.pairs.len()).flat_map(move |p| {
+        (0..self.plan.pairs().len()).flat_map(move |p| {
             let pair = Arc::new(self.table_pair(p));
             DIRECTIONS.into_iter().flat_map(move |direction| {
                 let pair = pair.clone();
@@ -124,6 +124,6 @@ pub fn label_columns(plan: &Plan, spaces: &Spaces) -> Vec<LabelColumn> {
     let keys: std::collections::BTreeSet<_> =
         spaces.values().flat_map(|s| s.labels.labels().map(|(k, _)| k.clone())).collect();
     keys.into_iter()
-        .map(|(field, value)| LabelColumn { field: plan.spec.corpus.labels[field].clone(), value })
+        .map(|(field, value)| LabelColumn { field: plan.spec().corpus.labels[field].clone(), value })
         .collect()
 }

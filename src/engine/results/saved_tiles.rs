@@ -50,8 +50,8 @@ impl<'a> SavedTiles<'a> {
         targets: &[u32],
         spaces: &Spaces,
     ) -> Result<Matrix<f64>> {
-        let (plan, rules) = (self.plan, self.plan.spec.estimate.rules);
-        let at = plan.pairs[pair];
+        let (plan, rules) = (self.plan, self.plan.spec().estimate.rules);
+        let at = plan.pairs()[pair];
         let [a, b] = [at.source, at.target].map(|s| {
             let new = || Arc::new(Standardised::by(&spaces[&s].sums, rules));
             self.standardised.entry(s).or_insert_with(new).clone()
@@ -69,7 +69,7 @@ impl<'a> SavedTiles<'a> {
 
     /// Σxy of one source latent; `None` when it never fired.
     fn row(&mut self, pair: usize, source: u32) -> Result<Option<Vec<f64>>> {
-        let tiles = self.plan.tiles.iter().enumerate();
+        let tiles = self.plan.tiles().iter().enumerate();
         let (k, tile) = (tiles.into_iter())
             .find(|(_, t)| t.pair == pair && (t.first_row..t.first_row + t.n_rows).contains(&(source as usize)))
             .expect("every source latent of a pair of SAEs lies in a tile");
@@ -78,6 +78,6 @@ impl<'a> SavedTiles<'a> {
             self.open.insert(k, SavedTile::new(file)?);
         }
         let saved = self.open.get_mut(&k).expect("opened above");
-        saved.row(source as usize - tile.first_row, self.plan.spaces[self.plan.pairs[pair].target].width)
+        saved.row(source as usize - tile.first_row, self.plan.spaces()[self.plan.pairs()[pair].target].width)
     }
 }

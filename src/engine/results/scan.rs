@@ -12,7 +12,7 @@ pub fn scanned_views(published: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize
         Folded::Delta(row, _) => Some(row),
         Folded::Note(_) => None,
     });
-    scan(inputs, plan.spec.estimate.best).into_iter().map(|row| (row, 1)).collect()
+    scan(inputs, plan.spec().estimate.best).into_iter().map(|row| (row, 1)).collect()
 }
 
 /// All rows of the views, from all rows of all workers at once.

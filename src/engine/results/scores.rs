@@ -27,10 +27,10 @@ impl Results {
         with_null: bool,
         mut saved: Option<SavedTiles<'_>>,
     ) -> Result<Vec<SimilarityRow>> {
-        let estimate = &self.plan.spec.estimate;
+        let estimate = &self.plan.spec().estimate;
         let mut out = Vec::new();
-        for p in 0..self.plan.pairs.len() {
-            let pair = self.plan.pairs[p];
+        for p in 0..self.plan.pairs().len() {
+            let pair = self.plan.pairs()[p];
             let (source, target) = self.plan.pair_sites(p);
             let saes = (&self.saes[pair.source], &self.saes[pair.target]);
             for &pairing in &estimate.pairings {
@@ -52,14 +52,14 @@ impl Results {
                     }
                     let (x, y) = (widened_rows(a.decoder_rows(), &rows), widened_rows(b.decoder_rows(), &columns));
                     let runs = if with_null { estimate.null.permutations as usize } else { 0 };
-                    let nulls = Permutations::Seeded { seed: self.plan.spec.seed, stream: &stream, runs };
+                    let nulls = Permutations::Seeded { seed: self.plan.spec().seed, stream: &stream, runs };
                     let scores = compare_rows(&x, &y, &estimate.measures, nulls)?;
                     out.extend(scores.into_iter().map(|s| self.similarity(p, subset, pairing.into(), s)));
                 }
             }
             if !estimate.activation_measures.is_empty() {
                 // with activation measures there is one for every pair
-                let RawPair { source: a, target: b, .. } = self.plan.raw_pairs[p];
+                let RawPair { source: a, target: b, .. } = self.plan.raw_pairs()[p];
                 let cross = &raw.cross[&p];
                 let blocks =
                     Moments { n: cross.n_rows as usize, cxx: &raw.own[&a].c, cyy: &raw.own[&b].c, cxy: &cross.c };
@@ -94,9 +94,9 @@ impl Results {
         spaces: &Spaces,
         saved: Option<&mut SavedTiles<'_>>,
     ) -> Result<Option<Vec<(usize, usize)>>> {
-        let pair = self.plan.pairs[p];
+        let pair = self.plan.pairs()[p];
         let (sources, targets) = (&self.members[&pair.source][k], &self.members[&pair.target][k]);
-        if self.plan.spec.estimate.rules == Rules::Meant || pairing == Pairing::Mutual {
+        if self.plan.spec().estimate.rules == Rules::Meant || pairing == Pairing::Mutual {
             let within = |list: &[u32], latent: usize| list.binary_search(&(latent as u32)).is_ok();
             let inside = |&&(i, j): &&(usize, usize)| within(sources, i) && within(targets, j);
             return Ok(Some(kept.iter().filter(inside).copied().collect()));
@@ -122,7 +122,7 @@ impl Results {
     }
 
     fn similarity(&self, p: usize, subset: &str, pairing: crate::table::RowPairing, score: Score) -> SimilarityRow {
-        let rules = self.plan.spec.estimate.rules;
+        let rules = self.plan.spec().estimate.rules;
         SimilarityRow {
             pair: Arc::new(self.table_pair(p)),
             subset: subset.to_string(),
@@ -134,7 +134,7 @@ impl Results {
             components_target: score.components.map(|c| c.1 as u32),
             no_power: score.no_power,
             one_decoder: pairing != crate::table::RowPairing::Activations
-                && self.plan.is_one_decoder(self.plan.pairs[p]),
+                && self.plan.is_one_decoder(self.plan.pairs()[p]),
             null_mean: score.null.map(|n| n.mean),
             null_sd: score.null.and_then(|n| n.sd),
             null_runs: score.null.map_or(0, |n| n.runs as u32),

@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 /// contexts were there before.
 pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated>) -> BTreeMap<String, String> {
     let mut origin = BTreeMap::from([
-        ("run".to_string(), plan.spec.name.clone()),
-        ("fingerprint".to_string(), crate::plan::fingerprint(&plan.fingerprint_parts)),
+        ("run".to_string(), plan.spec().name.clone()),
+        ("fingerprint".to_string(), plan.fingerprint().to_string()),
         ("tokens".to_string(), tokens.to_string()),
         ("snapshot".to_string(), snapshot.to_string()),
         ("hookpoints".to_string(), plan.library_names()),
@@ -29,7 +29,7 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated
         origin.insert("repeated_contexts".to_string(), repeated.share.to_string());
         origin.insert("repeated_contexts_error".to_string(), repeated.error.to_string());
     }
-    let redrawn = plan.models.iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
+    let redrawn = plan.models().iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
     let redrawn: Vec<String> = redrawn.collect();
     if !redrawn.is_empty() {
         origin.insert("random_weights".to_string(), redrawn.join(", "));

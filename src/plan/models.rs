@@ -1,0 +1,100 @@
+//! Which models are run, of which sizes, and what do the names that the dataflow file gives their places mean?
+
+use crate::error::{Error, Result};
+use crate::ids::{Hookpoint, Site};
+use crate::model::ModelShape;
+use crate::plan::sizes::{Sized, of_model};
+use crate::spec::DataflowSpec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// A model to be run.
+#[derive(Clone, Debug)]
+pub struct PlannedModel {
+    /// Its name in the dataflow file.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
+    /// tokenizer share one.
+    pub view: usize,
+    /// Seed of the random weights that stand for its own; `None` for its own.
+    pub random_weights: Option<u64>,
+    /// Its sizes.
+    pub shape: ModelShape,
+    /// Every hookpoint to be read, ascending; the forward stops after the last.
+    pub hookpoints: Vec<Hookpoint>,
+}
+
+/// The dataflow file with every place in its plain form ([`DataflowSpec::resolved`]), for who reads tables and no more:
+/// models are looked at only where a place is written in another library's words.
+///
+/// # Errors
+/// Those of reading the models' headers.
+pub fn resolved(spec: &DataflowSpec) -> Result<DataflowSpec> {
+    let mut families: BTreeMap<String, String> = spec.models.keys().map(|name| (name.clone(), String::new())).collect();
+    let other: BTreeSet<&str> =
+        spec.written_places().filter(|name| name.plain().is_none()).map(|name| name.model.as_str()).collect();
+    for name in other {
+        let family = of_model(name, &spec.models[name], true)?.shape.names();
+        families.insert(name.to_string(), family);
+    }
+    spec.resolved(&families)
+}
+
+/// The sizes of every model, by its name.
+///
+/// # Errors
+/// `Request` for a model in no pair; those of [`of_model`].
+pub(super) fn size_models(
+    spec: &DataflowSpec,
+    outline: bool,
+    assumptions: &mut Vec<String>,
+) -> Result<BTreeMap<String, Sized<ModelShape>>> {
+    let pairs = spec.pairs();
+    let mut out = BTreeMap::new();
+    for (name, model) in &spec.models {
+        if !pairs.iter().any(|(a, b)| a.model == *name || b.model == *name) {
+            return Err(Error::request(format!(
+                "[models.{name}] is in no pair; take it out, or name a site of it in compare.pairs"
+            )));
+        }
+        let sized = of_model(name, model, outline)?;
+        if let Some(source) = &sized.unverified {
+            assumptions.push(format!("model {name:?} is not here ({}): its sizes are those of {source}", model.path));
+        }
+        out.insert(name.clone(), sized);
+    }
+    Ok(out)
+}
+
+/// The models of `sized` with the hookpoints that are read of each: those of `sites`.
+///
+/// # Errors
+/// `Request` for contexts that are too long for a model, and a place that it does not have.
+pub(super) fn plan_models(
+    spec: &DataflowSpec,
+    sized: BTreeMap<String, Sized<ModelShape>>,
+    sites: &BTreeSet<Site>,
+) -> Result<Vec<PlannedModel>> {
+    let mut out = Vec::new();
+    for (name, Sized { path, shape, .. }) in sized {
+        let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == name).map(|s| s.hookpoint).collect();
+        if let Some(max) = shape.max_context
+            && spec.corpus.context_length > max
+        {
+            return Err(Error::request(format!(
+                "model {name:?} takes at most {max} positions, corpus.context_length is {}; lower it",
+                spec.corpus.context_length
+            )));
+        }
+        for &h in &hookpoints {
+            shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
+        }
+        let random_weights = spec.models[&name].random_weights;
+        let hookpoints = hookpoints.into_iter().collect();
+        // align = "token": one tokenizer, one view
+        out.push(PlannedModel { name, path, view: 0, random_weights, shape, hookpoints });
+    }
+    Ok(out)
+}

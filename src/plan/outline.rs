@@ -1,0 +1,244 @@
+//! What does a request come to? Steps, shapes and bytes, with everything decided that the request leaves open. It can be shown; what
+//! can be run besides is a [`Plan`](super::Plan).
+
+use crate::corpus::{Corpus, CorpusOptions};
+use crate::error::{Error, Result};
+use crate::ids::{Hookpoint, Site, library_names};
+use crate::moments::{Null, PairShape, ProfileShape};
+use crate::plan::choice::Choice;
+use crate::plan::cost::costs;
+use crate::plan::decide::decide;
+use crate::plan::steps::Steps;
+use crate::plan::tiles::tiles;
+use crate::plan::{Cost, Pair, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
+use crate::sae::Sae;
+use crate::spec::{Cross, DataflowSpec, Refine};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A request, thought through: see [`Request::outline`](super::Request::outline).
+#[derive(Clone, Debug)]
+pub struct Outline {
+    pub(super) steps: Steps,
+    pub(super) choice: Choice,
+    tiles: Vec<Tile>,
+    pub(super) costs: Vec<Cost>,
+    pub(super) memory_limit: u64,
+}
+
+impl Outline {
+    /// Decides what the steps leave open, within `memory_limit` bytes where that can be; `known` is what `cross = "auto"` came to
+    /// at an earlier start.
+    pub(super) fn of(steps: Steps, memory_limit: u64, known: Option<Cross>) -> Outline {
+        let choice = decide(&steps, memory_limit, known);
+        let (tiles, costs) = (tiles(&steps, choice.cross), costs(&steps, &choice));
+        Outline { steps, choice, tiles, costs, memory_limit }
+    }
+
+    /// The dataflow file as written, but for its places, which stand in their plain form. What was decided stands apart:
+    /// [`Outline::cross`].
+    pub fn spec(&self) -> &DataflowSpec {
+        &self.steps.spec
+    }
+
+    /// How Σxy is kept: never [`Cross::Auto`].
+    pub fn cross(&self) -> Cross {
+        self.choice.cross
+    }
+
+    /// Models in use, in order of name.
+    pub fn models(&self) -> &[PlannedModel] {
+        &self.steps.models
+    }
+
+    /// Spaces of latents in use, in order of site.
+    pub fn spaces(&self) -> &[Space] {
+        &self.steps.spaces
+    }
+
+    /// Spaces of SAEs with their SAE, in order of site.
+    pub fn saes(&self) -> impl Iterator<Item = (&Space, &PlannedSae)> {
+        self.steps.saes()
+    }
+
+    /// Pairs, in order of site: source, then target.
+    pub fn pairs(&self) -> &[Pair] {
+        &self.steps.pairs
+    }
+
+    /// All tiles of all pairs, in order of pair and row.
+    pub fn tiles(&self) -> &[Tile] {
+        &self.tiles
+    }
+
+    /// Hookpoints whose raw activations are compared.
+    pub fn raw_sites(&self) -> &[RawSite] {
+        &self.steps.raw_sites
+    }
+
+    /// Pairs of them whose cross co-moments are kept: those of two raw spaces, or all of [`Outline::pairs`], in their order, when
+    /// an activation measure is asked for.
+    pub fn raw_pairs(&self) -> &[RawPair] {
+        &self.steps.raw_pairs
+    }
+
+    /// What is held in memory and on disk.
+    pub fn costs(&self) -> &[Cost] {
+        &self.costs
+    }
+
+    /// Corpus files that are here, and their sizes; none where only saved sums are read.
+    pub fn corpus_files(&self) -> &[(PathBuf, u64)] {
+        &self.steps.corpus.files
+    }
+
+    /// Patterns of corpus files for which there is none here.
+    pub fn corpus_missing(&self) -> &[String] {
+        &self.steps.corpus.missing
+    }
+
+    /// What was taken at its word, a sentence each.
+    pub fn assumptions(&self) -> &[String] {
+        &self.steps.notes.assumptions
+    }
+
+    /// Where an SAE's own files contradict the dataflow file, with its site; only an outline for the doctor, or from saved sums,
+    /// has any.
+    pub fn contradictions(&self) -> &[(Site, String)] {
+        &self.steps.notes.contradictions
+    }
+
+    /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of.
+    pub fn warnings_in_words(&self) -> Vec<String> {
+        let named = |(what, sites): (&String, &Vec<Site>)| {
+            let names: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
+            format!("sae{} {}: {what}", if sites.len() == 1 { "" } else { "s" }, names.join(", "))
+        };
+        self.steps.notes.warnings.iter().map(named).collect()
+    }
+
+    /// Opens the corpus with the models' tokenizer, with other options than the dataflow file's perhaps.
+    ///
+    /// # Errors
+    /// Those of [`Corpus::open`]; `Request` where no tokenizer is at hand.
+    pub fn open_corpus(&self, options: CorpusOptions) -> Result<Corpus> {
+        self.steps.open_corpus(options)
+    }
+
+    /// Where an SAE is tried: what it reads, what it predicts. The declared place first; none where that cannot be tried, or
+    /// the space is raw.
+    pub fn places(&self, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
+        self.steps.places(space)
+    }
+
+    /// Every hookpoint that some SAE of model `k` is tried at, ascending.
+    pub fn tried(&self, k: usize) -> Vec<Hookpoint> {
+        self.steps.tried(k)
+    }
+
+    /// Every hookpoint that a run reads of model `k`: its own and, where the doctor checks the SAEs first, those it tries.
+    pub fn read_at(&self, k: usize) -> Vec<Hookpoint> {
+        self.steps.read_at(k)
+    }
+
+    /// Number of blocks of model `k` that a run loads: those up to the last of [`Outline::read_at`].
+    pub fn blocks_loaded(&self, k: usize) -> usize {
+        self.steps.blocks_loaded(k)
+    }
+
+    /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
+    pub fn is_raw(&self, pair: Pair) -> bool {
+        self.steps.is_raw(pair)
+    }
+
+    /// Whether hookpoints are scored, which takes their own co-moments and a null.
+    pub fn scores_activations(&self) -> bool {
+        self.steps.scores_activations()
+    }
+
+    /// Null versions kept of each cross co-moment.
+    pub fn activation_nulls(&self) -> u32 {
+        self.steps.activation_nulls()
+    }
+
+    /// How else rows are paired, for the chance level of matches.
+    pub fn nulls(&self) -> Vec<Null> {
+        self.steps.nulls()
+    }
+
+    /// Null versions kept of one cross co-moment: those of the scores, and behind them one for each of [`Outline::nulls`] when the
+    /// pair's matches are made of it.
+    pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
+        self.steps.co_moment_nulls(raw)
+    }
+
+    /// Whether Σxy of pairs is sketched, and counted for candidates only.
+    pub fn is_sketched(&self) -> bool {
+        self.choice.is_sketched()
+    }
+
+    /// Whether the corpus is read a second time.
+    pub fn reads_twice(&self) -> bool {
+        self.is_sketched() && self.spec().compare.refine == Refine::SecondPass && !self.tiles.is_empty()
+    }
+
+    /// Whether a space has a sketch: it stands in a pair that has tiles.
+    pub fn has_sketch(&self, space: usize) -> bool {
+        self.choice.has_sketch(&self.steps, space)
+    }
+
+    /// Partners that are kept of each latent in the nulls: as many as the filters look at.
+    pub fn null_partners(&self) -> usize {
+        let estimate = &self.spec().estimate;
+        if estimate.filters.one_to_one.may_take_second() { estimate.best } else { 1 }
+    }
+
+    /// What the sums of `d_source` source latents of a pair are made for.
+    pub fn pair_shape(&self, pair: Pair, d_source: usize) -> PairShape {
+        self.choice.pair_shape(&self.steps, pair, d_source)
+    }
+
+    /// What the profiles of a space are made for.
+    pub fn profile_shape(&self, space: &Space) -> ProfileShape {
+        self.steps.profile_shape(space)
+    }
+
+    /// Name of tile `k` in state files: a function of what it is, not of who holds it.
+    pub fn tile_name(&self, k: usize) -> String {
+        let tile = self.tiles[k];
+        format!("pair-{:04}-tile-{:05}", tile.pair, tile.number)
+    }
+
+    /// What TransformerLens and transformers call the hookpoints: JSON, `{"model/hookpoint": names}`, as
+    /// [`LibraryNames`](crate::ids::LibraryNames) has them.
+    pub fn library_names(&self) -> String {
+        let names = |s: &Space| {
+            let family = self.models()[s.tap().model].shape.names();
+            (s.site.to_string(), library_names(s.site.hookpoint, &family))
+        };
+        let by_site: BTreeMap<_, _> = self.spaces().iter().map(names).collect();
+        serde_json::to_string(&by_site).expect("names are plain data")
+    }
+
+    /// The site names of a pair, source first.
+    pub fn pair_sites(&self, pair: usize) -> (&Site, &Site) {
+        let Pair { source, target } = self.pairs()[pair];
+        (&self.spaces()[source].site, &self.spaces()[target].site)
+    }
+
+    /// Opens every SAE: one per space, `None` for a raw one. They screen their latents ([`Sae::screened`]) where that was decided.
+    ///
+    /// # Errors
+    /// Those of [`PlannedSae::open`].
+    pub fn open_saes(&self) -> Result<Vec<Option<Arc<Sae>>>> {
+        let open = |s: &Space| {
+            let open = |sae: &PlannedSae| {
+                let opened = sae.open()?;
+                Ok::<_, Error>(Arc::new(if self.choice.screen_bytes(sae) > 0 { opened.screened() } else { opened }))
+            };
+            s.sae().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+        };
+        self.spaces().iter().map(open).collect()
+    }
+}

@@ -1,0 +1,113 @@
+//! What is wanted of a dataflow file, and within what? One call makes an [`Outline`] of it, which can be shown, or a [`Plan`], which
+//! can be run.
+
+use crate::error::{Error, Result};
+use crate::plan::fingerprint::{fingerprint_parts, scored_parts};
+use crate::plan::made_of::check_made_of;
+use crate::plan::steps::Steps;
+use crate::plan::{Outline, Plan};
+use crate::spec::{Cross, DataflowSpec};
+use std::collections::BTreeMap;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The dataflow file as written.
+    pub spec: DataflowSpec,
+    /// What for.
+    pub purpose: Purpose,
+    /// Bytes of memory that may be taken.
+    pub memory_limit: u64,
+    /// What `cross = "auto"` came to at an earlier start of the run.
+    pub known_cross: Option<Cross>,
+}
+
+/// What a request is made for, and so what must be here.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// To show it: weights, tokenizers and corpus need not be at hand. What is not there is taken at its word, and said in
+    /// [`Outline::assumptions`].
+    Outline,
+    /// To stream the corpus: everything is here, and no SAE's own files contradict the dataflow file.
+    Run,
+    /// To try the SAEs: everything is here, and contradictions are what the doctor looks into.
+    Doctor,
+    /// To make results of sums that are saved: neither the corpus is looked for, nor what was settled when the run began, and
+    /// nothing streams.
+    SavedSums(SavedSums),
+}
+
+/// What was written down with the sums of a run.
+#[derive(Clone, Debug)]
+pub struct SavedSums {
+    /// Parts of the run's fingerprint.
+    pub parts: BTreeMap<String, String>,
+    /// The dataflow file that the run was asked for, where the request asks for something else of its sums.
+    pub asked: Option<Box<DataflowSpec>>,
+}
+
+impl Request {
+    /// Thinks it through: names are resolved, headers opened, shapes checked, and what the file leaves open is decided. That it
+    /// fits into memory is asked with [`Outline::check_memory`].
+    ///
+    /// # Errors
+    /// `Request` for a missing artifact, a shape that does not fit, or a contradiction, `Input` for a damaged file; each names it.
+    pub fn outline(&self) -> Result<Outline> {
+        let steps = Steps::of(&self.spec, matches!(self.purpose, Purpose::Outline))?;
+        let steps = match self.purpose {
+            Purpose::Outline => {
+                check_declared(&steps)?;
+                steps.with_what_is_here()?
+            }
+            Purpose::Run => {
+                let steps = steps.with_corpus()?;
+                check_declared(&steps)?;
+                steps
+            }
+            Purpose::Doctor => steps.with_corpus()?,
+            Purpose::SavedSums(_) => Steps { streams: false, ..steps },
+        };
+        Ok(Outline::of(steps, self.memory_limit, self.known_cross))
+    }
+
+    /// A plan that can be run. `show` is called once all is decided and known to fit, before every artifact is read through for its
+    /// digest, which may take minutes.
+    ///
+    /// # Errors
+    /// As [`Request::outline`]; `Machine` when it does not fit into memory; `Request` for what is not here or is contradicted,
+    /// whatever the purpose; `State` for files that are not what they were when sums were saved; those of reading.
+    pub fn plan(&self, show: impl FnOnce(&Outline)) -> Result<Plan> {
+        let outline = self.outline()?;
+        outline.check_memory()?;
+        if let Some(assumed) = outline.assumptions().first() {
+            return Err(Error::request(format!("{assumed}; a run needs it here")));
+        }
+        let tokenizer = outline.steps.tokenizer()?;
+        show(&outline);
+        let (steps, choice) = (&outline.steps, &outline.choice);
+        let parts = match &self.purpose {
+            Purpose::SavedSums(SavedSums { parts, asked }) => {
+                check_made_of(steps, parts)?;
+                match asked {
+                    Some(asked) => scored_parts(steps, choice, asked, parts)?,
+                    None => parts.clone(),
+                }
+            }
+            Purpose::Outline | Purpose::Run | Purpose::Doctor => {
+                check_declared(steps)?;
+                fingerprint_parts(steps, choice)?
+            }
+        };
+        Ok(Plan::new(outline, tokenizer, parts))
+    }
+}
+
+/// Refuses what SAEs' own files contradict.
+///
+/// # Errors
+/// `Request` naming every contradiction and what to do.
+fn check_declared(steps: &Steps) -> Result<()> {
+    let all: Vec<String> =
+        steps.notes.contradictions.iter().map(|(site, what)| format!("sae \"{site}\": {what}")).collect();
+    if all.is_empty() { Ok(()) } else { Err(Error::request(all.join("\n       "))) }
+}

@@ -1,0 +1,171 @@
+//! What is done, of the request alone: which models run, what is encoded, which spaces are held against each other? Every header is
+//! opened and every shape checked here; nothing is decided that the request leaves open.
+
+use crate::corpus::{Corpus, CorpusOptions, Tokenizer};
+use crate::error::{Error, Result};
+use crate::ids::Site;
+use crate::moments::{Null, ProfileShape, TopOptions};
+use crate::plan::models::{plan_models, size_models};
+use crate::plan::sites::{Notes, plan_space, raw_sites};
+use crate::plan::tokenizers::tokenizer;
+use crate::plan::used::check_used;
+use crate::plan::{Pair, PlannedModel, PlannedSae, RawPair, RawSite, Space};
+use crate::spec::DataflowSpec;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The request, its names resolved and its shapes known.
+#[derive(Clone, Debug)]
+pub(super) struct Steps {
+    /// The dataflow file, places in their plain form.
+    pub spec: DataflowSpec,
+    pub models: Vec<PlannedModel>,
+    pub spaces: Vec<Space>,
+    pub pairs: Vec<Pair>,
+    pub raw_sites: Vec<RawSite>,
+    pub raw_pairs: Vec<RawPair>,
+    /// Of all models; none where it is not at hand.
+    pub tokenizer: Option<Arc<Tokenizer>>,
+    /// The corpus; nothing where none is read.
+    pub corpus: CorpusHere,
+    pub notes: Notes,
+    /// Whether batches stream through it; else results are made of saved sums alone.
+    pub streams: bool,
+}
+
+/// What there is of a corpus.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CorpusHere {
+    /// Files and their sizes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Patterns of files for which there is none here.
+    pub missing: Vec<String>,
+    /// Memory that unpacking a file takes beside what every file takes.
+    pub window_bytes: u64,
+}
+
+impl Steps {
+    /// Resolves names, opens headers and checks shapes; the corpus is not looked for. `outline`: weights and tokenizers need not be
+    /// at hand, what is not there is taken at its word, which is noted.
+    ///
+    /// # Errors
+    /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
+    pub fn of(spec: &DataflowSpec, outline: bool) -> Result<Steps> {
+        let mut notes = Notes::default();
+        if spec.pairs().is_empty() {
+            return Err(Error::request(
+                "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"], or \
+                 at least two places under compare.hookpoints",
+            ));
+        }
+        let sized = size_models(spec, outline, &mut notes.assumptions)?;
+        let spec = spec.resolved(&sized.iter().map(|(name, model)| (name.clone(), model.shape.names())).collect())?;
+        check_used(&spec, &spec.pairs())?;
+        let mut pairs = spec.site_pairs();
+        pairs.sort();
+        let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
+        let models = plan_models(&spec, sized, &sites)?;
+        let mut spaces = Vec::new();
+        for site in &sites {
+            spaces.push(plan_space(&spec, site, &models, outline, &mut notes)?);
+        }
+        let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
+        let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
+        let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();
+        let all = !spec.estimate.activation_measures.is_empty();
+        let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
+        let tokenizer = tokenizer(&models, outline, &mut notes.assumptions)?.map(Arc::new);
+        let corpus = CorpusHere::default();
+        Ok(Steps { spec, models, spaces, pairs, raw_sites, raw_pairs, tokenizer, corpus, notes, streams: true })
+    }
+
+    /// Looks for the corpus, every file of which must be here.
+    ///
+    /// # Errors
+    /// Those of [`Corpus::open`] and [`Corpus::check_keys`]; `Request` without a tokenizer.
+    pub fn with_corpus(mut self) -> Result<Steps> {
+        let corpus = self.open_corpus(self.spec.corpus.clone())?;
+        corpus.check_keys()?;
+        self.corpus.files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
+        self.corpus.window_bytes = corpus.facts().window_bytes;
+        Ok(self)
+    }
+
+    /// The same where files need not be here, which is noted; they are looked into when all are, and a tokenizer is.
+    ///
+    /// # Errors
+    /// As [`Steps::with_corpus`].
+    pub fn with_what_is_here(mut self) -> Result<Steps> {
+        let (here, missing) = Corpus::list(&self.spec.corpus)?;
+        if missing.is_empty() && self.tokenizer.is_some() {
+            return self.with_corpus();
+        }
+        if !missing.is_empty() {
+            let what = format!("the corpus is not here, or not all of it: {}", missing.join(", "));
+            self.notes.assumptions.push(what);
+        }
+        self.corpus.files = here.into_iter().map(|f| (f.path, f.size_bytes)).collect();
+        self.corpus.missing = missing;
+        Ok(self)
+    }
+
+    /// Opens the corpus with the models' tokenizer, with other options perhaps.
+    ///
+    /// # Errors
+    /// Those of [`Corpus::open`]; `Request` where no tokenizer is at hand.
+    pub fn open_corpus(&self, options: CorpusOptions) -> Result<Corpus> {
+        Corpus::open(options, self.tokenizer()?)
+    }
+
+    /// The tokenizer of all models.
+    ///
+    /// # Errors
+    /// `Request` where it is not at hand.
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
+        self.tokenizer.clone().ok_or_else(|| {
+            Error::request(
+                "no tokenizer of a model is here, and texts are read with it; give a model's path, or fetch it",
+            )
+        })
+    }
+
+    /// Spaces of SAEs with their SAE, in order of site.
+    pub fn saes(&self) -> impl Iterator<Item = (&Space, &PlannedSae)> {
+        self.spaces.iter().filter_map(|space| Some((space, space.sae()?)))
+    }
+
+    /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
+    pub fn is_raw(&self, pair: Pair) -> bool {
+        self.spaces[pair.source].is_raw() && self.spaces[pair.target].is_raw()
+    }
+
+    /// Whether hookpoints are scored, which takes their own co-moments and a null.
+    pub fn scores_activations(&self) -> bool {
+        !self.spec.estimate.activation_measures.is_empty()
+    }
+
+    /// Null versions kept of each cross co-moment.
+    pub fn activation_nulls(&self) -> u32 {
+        if self.scores_activations() { self.spec.estimate.null.activation_permutations } else { 0 }
+    }
+
+    /// How else rows are paired, for the chance level of matches.
+    pub fn nulls(&self) -> Vec<Null> {
+        if self.spec.estimate.null.documents { vec![Null::Rotated] } else { Vec::new() }
+    }
+
+    /// Null versions kept of one cross co-moment: those of the scores, and behind them one for each of [`Steps::nulls`] when the
+    /// pair's matches are made of it.
+    pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
+        let of_matches = if self.is_raw(self.pairs[raw.pair]) { self.nulls().len() } else { 0 };
+        self.activation_nulls() as usize + of_matches
+    }
+
+    /// What the profiles of a space are made for.
+    pub fn profile_shape(&self, space: &Space) -> ProfileShape {
+        let [before, after] = self.spec.estimate.top_context;
+        let top = TopOptions { keep: self.spec.estimate.top_tokens, before, after };
+        ProfileShape { d_sae: space.width, top, labels: self.spec.corpus.labels.clone().into() }
+    }
+}
