@@ -17,9 +17,12 @@ macro_rules! eprintln {
 
 pub mod activations;
 mod args;
+mod begin;
+mod check;
 pub mod diff;
 mod doctor;
 pub mod encode;
+mod ended;
 mod fetch;
 mod kept;
 mod machine;
@@ -27,6 +30,7 @@ mod measure;
 mod mend;
 mod merge;
 mod plan;
+mod processes;
 mod progress;
 mod recorded;
 mod report;

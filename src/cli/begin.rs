@@ -1,0 +1,113 @@
+//! Where does a run begin? In its directory: at the start, behind its last checkpoint, or not at all.
+
+use crate::cli::progress::Console;
+use crate::cli::score;
+use crate::corpus::{Corpus, Cursor};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::spec::StopRule;
+use crate::store::{
+    Decision, Ended, Environment, Found, FoundManifest, Manifest, RunDir, Wanted, decide, differing_names, inspect,
+};
+use crate::units::thousands;
+use std::path::Path;
+
+/// Opens the run directory and finds where to begin.
+pub fn open_run(
+    directory: &Path,
+    plan: &Plan,
+    fresh: bool,
+    leads: bool,
+    voice: &Console,
+) -> Result<(RunDir, Option<Manifest>)> {
+    let run = if leads { RunDir::open_or_create(directory)? } else { RunDir::join(directory)? };
+    if !leads {
+        // process 0 finds out and tells
+        return Ok((run, None));
+    }
+    if fresh {
+        run.start_afresh()?;
+    }
+    let wanted = Wanted {
+        fingerprint: plan.fingerprint().to_string(),
+        parts: plan.fingerprint_parts().clone(),
+        environment: Environment::here(),
+    };
+    let found = inspect(&run)?;
+    let decision = decide(&found, &wanted);
+    if let Decision::Refuse(error) = decision {
+        return Err(with_score(error, &found, &wanted));
+    }
+    run.carry_out(&decision)?;
+    let Decision::Resume { manifest, warnings } = decision else { return Ok((run, None)) };
+    for warning in warnings {
+        voice.warn(&warning);
+    }
+    if !manifest.is_finished() {
+        voice.say(&format!("resuming after {} tokens ({})", thousands(manifest.rows), directory.display()));
+    }
+    Ok((run, Some(*manifest)))
+}
+
+/// The refusal of another run's directory; where it differs in nothing but what saved sums can be scored with, with that way.
+fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
+    let FoundManifest::Read { manifest, .. } = &found.current else { return error };
+    let differing = differing_names(&manifest.parts, &wanted.parts);
+    if differing.is_empty() || !differing.iter().all(|key| score::is_free(key)) {
+        return error;
+    }
+    let keys: Vec<String> = differing.iter().map(|key| format!("--set {key}=VALUE")).collect();
+    Error::state(format!(
+        "{error}; or score the saved sums with it: cognate score {} {}",
+        found.root.display(),
+        keys.join(" ")
+    ))
+}
+
+pub fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
+    let mut corpus = plan.open_corpus(plan.spec().corpus.clone())?;
+    // a merge of runs stands at no place
+    if let Some(cursor) = resume.and_then(Manifest::cursor) {
+        let cursor: Cursor = serde_json::from_value(cursor.clone()).map_err(|e| {
+            Error::state(format!("the manifest's corpus position cannot be read: {e}; start afresh with --fresh"))
+        })?;
+        corpus.seek(&cursor)?;
+    }
+    Ok(corpus)
+}
+
+/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
+/// settled by the rule that is asked for now.
+pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
+    let max_tokens = plan.spec().corpus.max_tokens;
+    let enough = max_tokens != 0 && max_tokens <= manifest.rows;
+    match manifest.ended {
+        Ended::No => false,
+        Ended::Corpus => enough || manifest.asked.max_tokens == 0,
+        Ended::StopRule { churn_below, snapshots } => {
+            enough || plan.spec().estimate.stop_when == Some(StopRule { churn_below, snapshots })
+        }
+    }
+}
+
+/// Refuses a run that stands at its end for good.
+///
+/// # Errors
+/// `Request` behind a second pass, `State` for a merge.
+pub fn check_can_go_on(manifest: &Manifest, directory: &Path) -> Result<()> {
+    if manifest.is_finished() && manifest.second_pass().is_some() {
+        return Err(Error::request(format!(
+            "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
+             or --fresh to start over",
+            directory.display()
+        )));
+    }
+    if !manifest.merged().is_empty() {
+        return Err(Error::state(format!(
+            "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
+             another --out",
+            directory.display()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What is said of a run that has ended? What was left out, the summary, the page.
+
+use crate::cli::machine;
+use crate::cli::plan::sample_in_words;
+use crate::cli::progress::Console;
+use crate::cli::recorded::ending;
+use crate::cli::report;
+use crate::corpus::Sample;
+use crate::engine::{RunStatus, Stage};
+use crate::error::Result;
+use crate::report::{Speed, Summary};
+use crate::store::{Manifest, RunDir, read_tables};
+use crate::units::thousands;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Says which records and documents were left out, and what was read as something else.
+pub fn warn_of_skips(status: &RunStatus, voice: Console) {
+    let n = status.skipped_records.load(Ordering::Relaxed);
+    if n > 0 {
+        let first = status.first_skips.lock().unwrap_or_else(|e| e.into_inner()).join("; ");
+        voice.warn(&format!(
+            "{} record{} left out as malformed; the first: {first}",
+            thousands(n),
+            if n == 1 { " was" } else { "s were" }
+        ));
+    }
+    let left_out = status.left_out_documents.load(Ordering::Relaxed);
+    if left_out > 0 {
+        let kept = status.documents.load(Ordering::Relaxed);
+        voice.say(&format!("corpus.sample kept {} of {} documents", thousands(kept), thousands(kept + left_out)));
+    }
+    if let Some((n, first)) = status.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
+        voice.warn(&format!(
+            "{} {} of a surrogate pair stood alone in the texts (\\ud83d without its other half) and became U+FFFD; the first: {first}",
+            thousands(*n),
+            if *n == 1 { "half" } else { "halves" }
+        ));
+    }
+}
+
+/// Share of documents below which it is said how few of them had a value of a label.
+const FEW_LABELLED: f64 = 0.5;
+
+/// Says which labels most documents had no value of.
+pub fn warn_of_labels(status: &RunStatus, labels: &[String], voice: Console) {
+    let documents = status.documents.load(Ordering::Relaxed);
+    let labelled = status.labelled.lock().unwrap_or_else(|e| e.into_inner());
+    for (field, n) in labels.iter().zip(labelled.iter()) {
+        if (*n as f64) < FEW_LABELLED * documents as f64 {
+            let n = if *n == 0 { "none".to_string() } else { thousands(*n) };
+            voice.warn(&format!(
+                "{n} of {} documents had a value of the label {field:?} ([corpus] labels); the columns label.{field}.… are of those alone",
+                thousands(documents)
+            ));
+        }
+    }
+}
+
+pub fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
+    let summary = read_tables(run, |set| Summary::read(set.dir(), &set.path("history"), speed.clone()))?;
+    let manifest = Manifest::read(&run.manifest()).ok();
+    let summary = summary.with_sample(manifest.as_ref().and_then(sample));
+    let summary = summary.with_ending(manifest.and_then(|m| ending(&m)));
+    Ok(if run.report().exists() { summary.with_report(run.report()) } else { summary })
+}
+
+/// The page is for people; a run whose page cannot be written is whole nevertheless.
+pub fn write_report(run: &RunDir, voice: Console) {
+    match report::write(run, None, &run.report()) {
+        Ok((_, faults)) => faults.iter().for_each(|fault| voice.warn(fault)),
+        Err(e) => voice.warn(&format!("the report was not written: {e}; `cognate report` tries again")),
+    }
+}
+
+pub fn reached_end(run: &RunDir) -> bool {
+    Manifest::read(&run.manifest()).is_ok_and(|m| m.is_finished())
+}
+
+/// Which share of the documents a run reads, in words, where it does not read all.
+fn sample(manifest: &Manifest) -> Option<String> {
+    let part = |key: &str| manifest.parts.get(&format!("corpus.sample.{key}"));
+    let sample = Sample { fraction: part("fraction")?.parse().ok()?, seed: part("seed")?.parse().ok()? };
+    sample_in_words(Some(sample))
+}
+
+/// What the rows behind the first `first_rows` took.
+pub fn speed(wall: Duration, first_rows: u64, status: &RunStatus, screening: Vec<(String, f64)>) -> Speed {
+    Speed {
+        tokens: status.rows.load(Ordering::Relaxed) - first_rows,
+        wall_seconds: wall.as_secs_f64(),
+        cpu_seconds: machine::cpu_seconds(),
+        peak_bytes: machine::peak_bytes(),
+        stages: Stage::ALL.map(|s| (s.name(), status.seconds(s))).to_vec(),
+        screening,
+    }
+}

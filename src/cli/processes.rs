@@ -1,0 +1,62 @@
+//! Which workers and processes does a run have, and how are they asked to stop?
+
+use crate::cli::args::RunArgs;
+use crate::engine::{Cluster, RunStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::RunDir;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub fn cluster(args: &RunArgs) -> Result<Cluster> {
+    if args.workers == 0 || args.workers > 1024 {
+        return Err(Error::request(format!("--workers is {}, expected 1 to 1024", args.workers)));
+    }
+    let (Some(n), Some(process), Some(file)) = (args.processes, args.process, &args.hosts) else {
+        return Ok(Cluster::local(args.workers));
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| Error::io("cannot read the file of hosts", file, &e))?;
+    let hosts: Vec<String> =
+        text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(String::from).collect();
+    if hosts.len() != n {
+        return Err(Error::request(format!(
+            "--processes is {n}, but {} names {} hosts; write one HOST:PORT a line for each process",
+            file.display(),
+            hosts.len()
+        )));
+    }
+    if let Some(host) = hosts.iter().find(|h| h.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err())) {
+        return Err(Error::request(format!("{}: {host:?} is not of the form HOST:PORT", file.display())));
+    }
+    if process >= n {
+        return Err(Error::request(format!("--process is {process}, expected 0 to {}", n - 1)));
+    }
+    Ok(Cluster { workers: args.workers, process, hosts })
+}
+
+/// Ctrl-C and SIGTERM ask for a checkpoint and the end; a second one ends at once.
+pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
+    let wish = Arc::new(AtomicBool::new(false));
+    let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, interrupted, wish.clone())
+            .and_then(|_| signal_hook::flag::register(signal, wish.clone()))
+            .map_err(|e| Error::machine(format!("cannot listen for signals: {e}")))?;
+    }
+    let (status, run) = (Arc::downgrade(status), run.clone());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let Some(status) = status.upgrade() else { return };
+            if wish.load(Ordering::Relaxed) {
+                status.request_stop();
+                if !leads {
+                    // process 0 decides; it looks for this file
+                    let _ = run.request_stop();
+                }
+                return;
+            }
+        }
+    });
+    Ok(())
+}
