@@ -1,7 +1,7 @@
-//! What must be remembered? Plain f64 sums, mergeable: per latent ([`LatentSums`], [`TopTokens`], [`LabelSums`]), per pair
-//! of latents ([`CrossTile`]), per hookpoint ([`CoMoment`], [`CrossCoMoment`]) and of the corpus ([`DocumentRows`], [`SeenContexts`]).
+//! What must be remembered? Plain f64 sums, mergeable: per latent ([`LatentSums`], [`Profiles`]), per pair of latents ([`PairSums`]), per
+//! hookpoint ([`CoMoment`], [`CrossCoMoment`]) and of the corpus ([`DocumentRows`], [`SeenContexts`]).
 //!
-//! Every accumulator has `fold` (a batch goes in) and `merge` (another accumulator goes in). Folding is done in order of
+//! Each is an [`Accumulator`]: a batch goes in, another one goes in, its state goes to a file and comes back. Folding is done in order of
 //! batch index and, inside a batch, in order of rows, so sums have the same bits however the work was spread.
 
 mod accumulator;

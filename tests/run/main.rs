@@ -20,4 +20,5 @@ mod refusals;
 mod score;
 mod sketch;
 mod sources;
+mod state_files;
 mod tables;
