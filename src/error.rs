@@ -9,7 +9,7 @@ use std::path::Path;
 /// What sort of thing went wrong. The exit code of the program follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A comparison or a gate said no (exit 1).
+    /// A comparison found a difference, or a check failed (exit 1).
     Gate,
     /// The request is wrong: a key, a flag, a shape that does not fit (exit 2).
     Request,
@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Input,
     /// Saved state is damaged or belongs to another run (exit 4).
     State,
-    /// The machine said no: disk, memory, network, a lost peer (exit 5).
+    /// System error: disk, memory, network, a lost peer (exit 5).
     Machine,
     /// Stopped on request; the run can be resumed (exit 130).
     Interrupted,
@@ -61,7 +61,7 @@ pub fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
-/// Whether a panic of this thread would be caught and told as an error.
+/// Whether a panic of this thread would be caught and reported as an error.
 pub fn is_caught() -> bool {
     CATCHING.get()
 }
@@ -87,7 +87,7 @@ impl Error {
         Self::new(ErrorKind::State, message)
     }
 
-    /// The machine said no.
+    /// A system error: disk, memory, network, a lost peer.
     pub fn machine(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Machine, message)
     }
@@ -108,7 +108,7 @@ impl Error {
         Error { kind, message: format!("{what} {}: {source}{hint}", path.display()) }
     }
 
-    /// The same failure, said from one step further out: `context: message`.
+    /// The same failure with context before it: `context: message`.
     #[must_use]
     pub fn within(mut self, context: impl std::fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);

@@ -100,7 +100,7 @@ fn what_is_wrong_in_an_archive_is_named() {
     let whole = zip(&[good()]);
     let moved = [&[b'x'][..], &whole[1..]].concat();
     let path = written(&folder, "moved.npz", &moved);
-    refused(npz::tensors(&path), &path, &["\"a.npy\" is not where the zip directory says"]);
+    refused(npz::tensors(&path), &path, &["\"a.npy\" is not where the zip directory declares it"]);
     let path = written(&folder, "cut.npz", &whole[..whole.len() / 2]);
     refused(npz::tensors(&path), &path, &["zip archive"]);
     // a directory of 17 MiB

@@ -24,7 +24,7 @@ struct Tokens {
     ids: Vec<u32>,
 }
 
-/// Runs the model at `model` over every context in `tokens` and writes `out`, beside first and then renamed.
+/// Runs the model at `model` over every context in `tokens` and writes `out`: a temporary file, then renamed.
 ///
 /// # Errors
 /// `Request` for a missing file, an unknown architecture, a hookpoint the model has not got or a tokens file without ids;

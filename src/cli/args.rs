@@ -1,4 +1,4 @@
-//! Which commands and flags are there, and what does `--help` say of them?
+//! Which commands and flags are there, and what is their `--help`?
 
 use crate::corpus::parse_count;
 use crate::error::{Error, Result};

@@ -69,7 +69,7 @@ pub fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
     // a merge of runs stands at no place
     if let Some(cursor) = resume.and_then(Manifest::cursor) {
         let cursor: Cursor = serde_json::from_value(cursor.clone()).map_err(|e| {
-            Error::state(format!("the manifest's corpus position cannot be read: {e}; start afresh with --fresh"))
+            Error::state(format!("the manifest's corpus position cannot be read: {e}; start again with --fresh"))
         })?;
         corpus.seek(&cursor)?;
     }
@@ -104,7 +104,7 @@ pub fn check_can_go_on(manifest: &Manifest, directory: &Path) -> Result<()> {
     }
     if !manifest.merged().is_empty() {
         return Err(Error::state(format!(
-            "{} is a merge of runs and stands at no place of the corpus; go on with those runs and merge them again, or choose \
+            "{} is a merge of runs and has no position in the corpus; continue those runs and merge them again, or choose \
              another --out",
             directory.display()
         )));

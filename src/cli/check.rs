@@ -54,8 +54,8 @@ fn checked(found: &[Diagnosis]) -> String {
         }
     };
     let s = if found.len() == 1 { "" } else { "s" };
-    let head = format!("doctor: {} SAE{s} tried on {} tokens", found.len(), thousands(n_tokens));
-    let trained = format!("none reads clearly better elsewhere{}", fvus(|d| !d.control));
+    let head = format!("doctor: {} SAE{s} checked on {} tokens", found.len(), thousands(n_tokens));
+    let trained = format!("hookpoints look right{}", fvus(|d| !d.control));
     let control = format!("models of random weights, as a control{}", fvus(|d| d.control));
     match (found.iter().any(|d| !d.control), found.iter().any(|d| d.control)) {
         (true, true) => format!("{head}: {trained}; {control}"),

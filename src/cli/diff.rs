@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// At most this many differing parts of two fingerprints are spelled out.
 const MAX_PARTS: usize = 8;
 
-/// Compares two run directories, or two Parquet files, and says on `out` what differs. `true`: the same tables with the
-/// same numbers. How far the runs are and what they were asked is said too, and decides nothing.
+/// Compares two run directories, or two Parquet files, and prints to `out` what differs. `true`: the same tables with the
+/// same numbers. How far the runs are and what they were asked is printed too, and decides nothing.
 ///
 /// # Errors
 /// `Request` when there is nothing to compare, `State` when tables are not as they were published, `Input` when one cannot be
@@ -57,7 +57,7 @@ pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
     Ok(same)
 }
 
-/// Reads the newest tables of a run, or says that there are none.
+/// Reads the newest tables of a run; an error where there are none.
 fn with_tables<T>(run: &RunDir, read: impl Fn(Option<&TableSet>) -> Result<T>) -> Result<T> {
     match TableSet::look(run)? {
         FoundTables::None => read(None),
@@ -83,7 +83,7 @@ fn compare_sets(roots: [&Path; 2], sets: [Option<&TableSet>; 2]) -> Result<Vec<C
         .collect()
 }
 
-/// What the manifests say, where both can be read.
+/// Contents of the manifests, where both can be read.
 fn say_runs(out: &mut dyn Write, a: &Path, b: &Path) -> Result<()> {
     let manifest = |root: &Path| RunDir::at(root).and_then(|run| Manifest::read(&run.manifest())).ok();
     let (Some(x), Some(y)) = (manifest(a), manifest(b)) else { return Ok(()) };

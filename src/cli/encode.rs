@@ -15,7 +15,7 @@ use std::path::Path;
 /// Rows encoded before their dense form is written, so that `[n, d_sae]` is never in memory.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// Encodes tensor `tensor` of `input` (the only one where it is `None`) with the SAE at `sae` and writes `out`, beside first and then renamed. An SAE in the cache
+/// Encodes tensor `tensor` of `input` (the only one where it is `None`) with the SAE at `sae` and writes `out`: a temporary file, then renamed. An SAE in the cache
 /// is read with the scale of SAELens' registry; a word is given back where a factor is missing and the input is taken as it is.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use crate::units::thousands;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Says which records and documents were left out, and what was read as something else.
+/// Warns of records and documents that were left out, and of what was read as something else.
 pub fn warn_of_skips(status: &RunStatus, voice: Console) {
     let n = status.skipped_records.load(Ordering::Relaxed);
     if n > 0 {
@@ -39,10 +39,10 @@ pub fn warn_of_skips(status: &RunStatus, voice: Console) {
     }
 }
 
-/// Share of documents below which it is said how few of them had a value of a label.
+/// Share of documents below which a warning tells how few of them had a value of a label.
 const FEW_LABELLED: f64 = 0.5;
 
-/// Says which labels most documents had no value of.
+/// Warns of labels that most documents had no value of.
 pub fn warn_of_labels(status: &RunStatus, labels: &[String], voice: Console) {
     let documents = status.documents.load(Ordering::Relaxed);
     let labelled = status.labelled.lock().unwrap_or_else(|e| e.into_inner());

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Fetches every model and SAE that a pair of the dataflow file needs, and puts the place on this machine in a model's stead; an
-/// SAE keeps the name it was asked for by, which says more of it than its place.
+/// SAE keeps the name it was asked for by, which is more telling than its path.
 ///
 /// # Errors
 /// Those of [`hub::fetch`], with the model's or SAE's name.

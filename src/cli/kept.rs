@@ -27,7 +27,7 @@ impl Kept {
         Kept::read(run, &[Some(manifest.asked.dataflow.clone())], Some(manifest))
     }
 
-    /// The same for who reads tables, which may be there before the first checkpoint, or without any; places in their plain
+    /// The same for readers of tables, which may be there before the first checkpoint, or without any; places in their plain
     /// form, as in the tables.
     ///
     /// # Errors
@@ -46,10 +46,10 @@ impl Kept {
         if !known.contains(&digest) {
             let found = match known.iter().any(Option::is_some) {
                 true => "was changed since the run wrote it; put it back, or give",
-                false => "has no digest in the run's manifest, so it cannot be told whether it is the run's own; give",
+                false => "has no digest in the run's manifest, so it cannot be checked that it is the run's own; give",
             };
             return Err(Error::state(format!(
-                "{} {found} `cognate run` with the run's own file and --out {} again, which writes it anew",
+                "{} {found} `cognate run` with the run's own file and --out {} again, which writes it again",
                 path.display(),
                 run.root().display()
             )));

@@ -1,4 +1,4 @@
-//! What the machine says of itself: free memory, peak memory, processor time. `None` where it does not say.
+//! Figures of the machine: free memory, peak memory, processor time. `None` where it does not give them.
 
 use crate::error::Result;
 use crate::units::parse_bytes;

@@ -1,5 +1,5 @@
-//! What of a run that is taken up again is not as it was left, beside its state? The dataflow file that it keeps is written
-//! anew, and tables that are lost, damaged or of another moment are made again from the sums. Either is said.
+//! Files of a resumed run, other than its state, that are not as it left them. The dataflow file that it keeps is written
+//! again, and tables that are lost, damaged or of another snapshot are made again from the sums. Both are reported.
 
 use crate::cli::progress::Console;
 use crate::engine::{Loaded, remake};
@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use crate::store::{FoundTables, Manifest, RunDir, SetRecord, TableSet, digest_of_text, write_atomic};
 use std::sync::Arc;
 
-/// Writes the dataflow file anew where it is not the one that `manifest` names; `text` is the file that the run was given now,
+/// Writes the dataflow file again where it is not the one that `manifest` names; `text` is the file that the run was given now,
 /// which asks for the same.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: C
         return Ok(());
     }
     voice.warn(&format!(
-        "{} is lost or was changed since the run wrote it; it is written anew from the file given",
+        "{} is lost or was changed since the run wrote it; it is written again from the file given",
         run.dataflow().display()
     ));
     write_atomic(&run.dataflow(), text.as_bytes())?;

@@ -78,7 +78,7 @@ fn say(merged: &[MergedRun], out: &Path) {
     println!("merged into {}\n", out.display());
 }
 
-/// The newest whole checkpoint of a run that nobody is writing.
+/// The newest whole checkpoint of a run that no process is writing.
 pub fn open(path: &Path) -> Result<Part> {
     let run = RunDir::at(path)?;
     if let Some((holder, true)) = run.holder() {
@@ -98,7 +98,7 @@ pub fn open(path: &Path) -> Result<Part> {
     match decide(&found, &wanted) {
         Decision::Resume { manifest, .. } if !manifest.is_finished() && manifest.second_pass().is_some() => {
             Err(Error::request(format!(
-                "{} stands in its second pass over the corpus, its counts are not whole; let it come to its end first",
+                "{} is in its second pass over the corpus, so its counts are not complete; let it finish first",
                 path.display()
             )))
         }

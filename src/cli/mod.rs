@@ -1,4 +1,4 @@
-//! How is it called? Flags in, exit code out; everything that changes a number stands in the dataflow file.
+//! The command line. Flags in, exit code out; everything that changes a number is in the dataflow file.
 
 // As the standard library's, but a reader who went away (`cognate run … | head`) ends nothing: what cannot be written is
 // left out, and the run goes on.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How to speak.
+/// How messages are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Console {
     /// Errors only.
@@ -72,7 +72,7 @@ impl Console {
     }
 }
 
-/// Watches a run and speaks of it.
+/// Watches a run and prints its progress.
 pub struct RunProgress {
     voice: Console,
     bar: ProgressBar,
@@ -81,7 +81,7 @@ pub struct RunProgress {
     unchanged: Arc<AtomicU64>,
 }
 
-/// Tells of events; lives on a worker's thread.
+/// Prints events; runs on a worker's thread.
 pub struct EventPrinter {
     voice: Console,
     bar: ProgressBar,
@@ -93,7 +93,7 @@ pub struct EventPrinter {
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl RunProgress {
-    /// Starts to watch; `leads` is false in processes that have nothing to tell.
+    /// Starts to watch; `leads` is false in processes that print nothing.
     pub fn start(voice: Console, status: Arc<RunStatus>, max_tokens: u64, first_rows: u64, leads: bool) -> RunProgress {
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
         if voice == Console::Terminal && leads {
@@ -111,7 +111,7 @@ impl RunProgress {
         RunProgress { voice, bar, done, thread, unchanged }
     }
 
-    /// The one that tells of events.
+    /// The printer of events.
     #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
     pub fn teller(&self) -> EventPrinter {
         EventPrinter {
@@ -192,7 +192,7 @@ fn watch(
 }
 
 impl EventPrinter {
-    /// Tells of one event.
+    /// Prints one event.
     #[allow(clippy::disallowed_methods, reason = "progress is by the clock")]
     pub fn tell(&self, event: &Event) {
         match event {

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Writes the page of the run in `directory` to `out`, or to its place in the run, with the run `beside` beside it.
+/// Writes the page of the run in `directory` to `out`, or to its place in the run, with the run `beside` next to it.
 ///
 /// # Errors
 /// `Request` when a run has no tables yet, or the two have no pair in common; `State` when tables are not as they were
@@ -45,7 +45,7 @@ fn with_history(directory: &Path) -> Result<RunDir> {
     Ok(run)
 }
 
-/// Writes the page, and tells what is not on it and why: nothing is drawn from files that are not what the run read.
+/// Writes the page, and warns of what is not on it and why: nothing is drawn from files that are not what the run read.
 ///
 /// # Errors
 /// Those of opening and reading tables and of writing the file.
@@ -70,7 +70,7 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     let manifest = run.manifest().exists().then(|| Manifest::read(&run.manifest())).transpose();
     let finished = manifest.as_ref().map(|m| m.as_ref().is_some_and(Manifest::is_finished)).ok();
     let manifest = manifest.unwrap_or_else(|e| {
-        faults.push(format!("{e}; the page does not say whether the run has finished"));
+        faults.push(format!("{e}; the page does not show whether the run has finished"));
         None
     });
     let facts = facts(kept.as_ref().map(|k| &k.spec), kept.as_ref().map_or("", |k| &k.text), manifest.as_ref());

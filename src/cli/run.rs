@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Runs, or goes on with, a dataflow file.
+/// Runs a dataflow file, resuming from its last checkpoint.
 ///
 /// # Errors
 /// Whatever stops a run; its directory then holds the last checkpoint.
@@ -64,7 +64,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     // whoever asked for the stop, it was for all processes
     if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
         if leads {
-            voice.say(&format!("stopped; the state is saved, run the same command to go on ({})", directory.display()));
+            voice.say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
         }
         return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
     }

@@ -130,7 +130,7 @@ fn check_sums(was: &DataflowSpec, spec: &DataflowSpec) -> Result<()> {
     Ok(())
 }
 
-/// A folder's name that tells the settings and needs no quotes in a shell: letters, digits, `.`, `-`, `_`. Where it does not tell
+/// A folder's name that shows the settings and needs no quotes in a shell: letters, digits, `.`, `-`, `_`. Where it does not show
 /// all of them, a digest makes it one of their own.
 fn folder_name(settings: &[String]) -> String {
     const MAX_CHARS: usize = 80;

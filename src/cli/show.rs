@@ -28,7 +28,7 @@ pub fn show(directory: &Path, name: &str, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds strong tokens with the run's own tokenizer; says why where that is not at hand as it was.
+/// Finds top-activating tokens with the run's own tokenizer; gives the reason where that is not as it was.
 fn marker(run: &RunDir, set: &TableSet) -> Marker {
     let (marker, fault) = match Kept::of_tables(run, set.record()) {
         Ok(kept) => marker_of(&kept.spec, &set.record().parts),

@@ -1,4 +1,4 @@
-//! `cognate status`: how does a run stand? Read from the lock, the manifest and the tables; nothing is written.
+//! `cognate status`: the status of a run. Read from the lock, the manifest and the tables; nothing is written.
 //!
 //! The checkpoint's figures are those of the manifest, the answers those of the newest tables, which may be further.
 
@@ -22,7 +22,7 @@ enum State {
     Running,
     /// The corpus was read to its end, or to the number of tokens asked for.
     Finished,
-    /// Nobody holds it; the same command goes on from the last checkpoint.
+    /// No process holds it; the same command resumes from the last checkpoint.
     Stopped,
     /// It was made of other runs.
     Merge,
@@ -62,7 +62,7 @@ struct Status {
     tables_fault: Option<String>,
 }
 
-/// Says how the run in `directory` stands.
+/// Prints the status of the run in `directory`.
 ///
 /// # Errors
 /// `Request` when there is no run, `State` when its manifest is damaged, those of reading its tables.
@@ -184,7 +184,7 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             }
         }
         (State::Stopped, _) => {
-            writeln!(out, "{}: stopped; the same `cognate run` goes on from the last checkpoint", status.run)?;
+            writeln!(out, "{}: stopped; the same `cognate run` resumes from the last checkpoint", status.run)?;
         }
     }
     match &status.checkpoint {

@@ -1,4 +1,4 @@
-//! The bytes of a file, unwrapped, in chunks that know where they stand.
+//! The bytes of a file, unwrapped, in chunks that know their position.
 //!
 //! A place in a file must be found again after a restart. In a plain file it is an offset. In a compressed file only the
 //! beginnings of gzip members and zstd frames can be jumped to, so a place is the offset of one of them and a number of
@@ -16,14 +16,14 @@ use std::path::Path;
 /// Bytes of a read and of a chunk.
 pub(super) const CHUNK: usize = 64 * 1024;
 
-/// Where a byte stands: `skip` unwrapped bytes behind the member, frame or (plain) byte at offset `frame`.
+/// Position of a byte: `skip` unwrapped bytes behind the member, frame or (plain) byte at offset `frame`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BytePlace {
     pub(super) frame: u64,
     pub(super) skip: u64,
 }
 
-/// A chunk of unwrapped bytes: where its first byte stands, and how much of the file was needed up to its end.
+/// A chunk of unwrapped bytes: the position of its first byte, and how much of the file was needed up to its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChunkMark {
     pub(super) place: BytePlace,
@@ -40,7 +40,7 @@ pub(super) enum Broken {
 }
 
 impl Broken {
-    /// What to say of damage met behind line `line` of the file `name`.
+    /// The message about damage after line `line` of the file `name`.
     ///
     /// # Errors
     /// The machine's failure, which is no fault of the file.

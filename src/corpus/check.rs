@@ -10,7 +10,7 @@ use super::sniff::sniff;
 use crate::error::{Error, Result};
 
 /// Refuses early what reading would stumble over: formats that cannot give what is asked, columns that are not there, files that are
-/// not what their endings say. Gives the memory that unpacking one of them takes at most.
+/// not by their endings. Gives the memory that unpacking one of them takes at most.
 pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<u64> {
     let (mut has_fields, mut window_bytes) = (false, 0);
     for file in files {

@@ -1,4 +1,4 @@
-//! Which columns of a Parquet file are read, and what stands in a row of them.
+//! Which columns of a Parquet file are read, and what a row of them holds.
 
 use super::options::CorpusOptions;
 use super::texts::{has_text_form, texts};

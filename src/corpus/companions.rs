@@ -1,12 +1,12 @@
-//! Which tokens do the files beside a `tokenizer.json` add? `tokenizer_config.json`, `special_tokens_map.json` and
+//! Which tokens do the files in the folder of a `tokenizer.json` add? `tokenizer_config.json`, `special_tokens_map.json` and
 //! `added_tokens.json`, read as transformers 5.24 reads them (`PreTrainedTokenizerBase._from_pretrained`):
 //!
-//! - `added_tokens_decoder` of `tokenizer_config.json`, where it stands, in the order of its ids;
+//! - `added_tokens_decoder` of `tokenizer_config.json`, where there is one, in the order of its ids;
 //! - else `special_tokens_map.json` over `tokenizer_config.json`, and `added_tokens.json`;
 //! - then named special tokens (`bos_token` … `mask_token`, then a model's own `…_token`), then those of
 //!   `additional_special_tokens` or `extra_special_tokens`, as far as they are not there yet.
 //!
-//! A token that the vocabulary has keeps its id; a new one takes the next free id, whatever id the file says, as in
+//! A token that the vocabulary has keeps its id; a new one takes the next free id, whatever id the file gives, as in
 //! transformers.
 
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "p
 /// Classes that take a `tokenizer.json` as it is; another class has settings of its own.
 const PLAIN: [&str; 3] = ["PreTrainedTokenizerFast", "TokenizersBackend", "PreTrainedTokenizer"];
 
-/// What the companions say.
+/// Contents of the companions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Companions {
     /// Tokens in the order in which they are added; some may be there already.
@@ -38,7 +38,7 @@ pub(super) struct Companions {
 
 impl Companions {
     /// Those of `folder`. `present`: the added tokens of its `tokenizer.json`; `defaults`: named tokens of a class that
-    /// has some where no file speaks of them.
+    /// has some where no file names them.
     ///
     /// # Errors
     /// `Input`, naming the file, when one is malformed.
@@ -140,7 +140,7 @@ impl Companion {
         }
     }
 
-    /// Puts the special tokens that this file names where they belong; those of another file that it speaks of give way.
+    /// Puts the special tokens that this file names where they belong; those of another file that it names too give way.
     fn special_tokens(
         &self,
         named: &mut BTreeMap<usize, AddedToken>,
@@ -206,8 +206,8 @@ fn special(content: &str) -> AddedToken {
     AddedToken::from(content, true)
 }
 
-/// A token as a text or an object with flags; `is_special` where the object does not say. Not normalized where it is
-/// special and says nothing.
+/// A token as a text or an object with flags; `is_special` where the object has no flag. Not normalized where it is
+/// special and has no flag.
 fn token_of(value: &Value, is_special: bool) -> Option<AddedToken> {
     if let Value::String(content) = value {
         return Some(AddedToken::from(content.clone(), is_special));

@@ -1,4 +1,4 @@
-//! Where does reading stand? All that a new process needs to hand out the next batch, small enough for a manifest.
+//! How far is the corpus read? All that a new process needs to hand out the next batch, small enough for a manifest.
 
 use super::cutter::{Carry, Counts};
 use super::files::CorpusFile;
@@ -20,7 +20,7 @@ pub struct Cursor {
     pub(super) standing: ReaderState,
     /// What had been read with the record that is being handed out.
     pub(super) with_record: Chain,
-    /// The file it stands in, as it was; `None` behind the last.
+    /// The file it is in, as it was; `None` after the last.
     path: Option<PathBuf>,
     size_bytes: u64,
     stamp: u64,
@@ -56,7 +56,7 @@ pub(super) struct ReaderState {
 }
 
 impl Cursor {
-    /// The position of batch `batch`; `with_record`: what was read up to `standing` and with the record that it stands before.
+    /// The position of batch `batch`; `with_record`: what was read up to `standing` and with the record that comes next.
     pub(super) fn new(
         [batch, rows, handed_out]: [u64; 3],
         standing: ReaderState,
@@ -94,7 +94,7 @@ impl Cursor {
         self.bytes_before + self.standing.file_bytes.min(self.size_bytes)
     }
 
-    /// Where the place lies now, in a corpus whose files may have been mended behind it. Files with other marks than they had are
+    /// Where the position is now, in a corpus whose files may have been mended after it. Files with other marks than they had are
     /// read again, as far as they were read.
     ///
     /// # Errors
@@ -110,14 +110,14 @@ impl Cursor {
             let found = here.map_or("the end of the corpus".to_string(), |f| f.path.display().to_string());
             let stood = self.path.as_ref().map_or("the end of the corpus".to_string(), |p| p.display().to_string());
             return Err(Error::state(format!(
-                "the corpus file number {} is {found} and was {stood} when the run was stopped; restore it, or start afresh",
+                "the corpus file number {} is {found} and was {stood} when the run was stopped; restore it, or start again with --fresh",
                 n_before + 1
             )));
         }
         let changed = |file: &CorpusFile, which: String| {
             Error::state(format!(
-                "the corpus file {} is not what it was {which}; restore it, or start afresh: only what lies behind the place where \
-                 the run stands may be mended",
+                "the corpus file {} is not what it was {which}; restore it, or start again with --fresh: only what comes after the run's \
+                 position may be mended",
                 file.path.display()
             ))
         };

@@ -1,6 +1,6 @@
 //! Where do contexts begin and end? Ids of documents in, contexts out, by the rules of `[corpus]`.
 //!
-//! - `bos = "context"`: BOS takes the first position of every context; `"document"`: BOS stands before each document,
+//! - `bos = "context"`: BOS takes the first position of every context; `"document"`: BOS comes before each document,
 //!   which is then cut; `"none"`: no BOS.
 //! - `pack = false`: a context holds one document. `pack = true`: documents follow each other with EOS between (never
 //!   before the first or behind the last); the EOS belongs to the document it ends.
@@ -30,14 +30,14 @@ pub(super) struct Cut {
     pub(super) documents: Vec<(u32, Arc<Document>)>,
 }
 
-/// What is carried from one piece to the next; all that a restart needs to go on cutting.
+/// What is carried from one piece to the next; all that a resumed run needs to continue cutting.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Carry {
     /// The context begun.
     begun: Cut,
     /// Whether it holds more than BOS and EOS of ours.
     has_content: bool,
-    /// The document that goes on with the next piece.
+    /// The document that continues with the next piece.
     open: Option<Open>,
     /// Packed: the last document that gave an id; EOS is due before the next.
     before: Option<Arc<Document>>,

@@ -1,4 +1,4 @@
-//! What a person is told of a corpus: before it is read, and while it is.
+//! Facts about a corpus for messages: before it is read, and while it is.
 
 use super::record::Limits;
 
@@ -16,7 +16,7 @@ pub struct Progress {
     pub left_out_documents: u64,
     /// Malformed records left out; rows of Parquet files as rows, what is lost of another damaged file as one.
     pub skipped_records: u64,
-    /// Documents with a text too long to be tokenized in one piece whose tokens beside a cut may be others than those of the whole.
+    /// Documents with a text too long to be tokenized in one piece, whose tokens next to a cut may differ from those of the whole.
     pub split_documents: u64,
     /// Of each label field, documents that have a value of it; empty before the first document.
     pub labelled: Vec<u64>,
@@ -28,14 +28,14 @@ pub struct Progress {
     pub first_surrogate: Option<String>,
 }
 
-/// What a plan says of a corpus.
+/// Facts about a corpus for a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorpusFacts {
     /// Files.
     pub n_files: usize,
     /// Their bytes on disk.
     pub size_bytes: u64,
-    /// Memory that unpacking one of them takes at most, beside what every file takes: the window of zstd.
+    /// Memory that unpacking one of them takes at most, in addition to what every file takes: the window of zstd.
     pub window_bytes: u64,
     /// Ids from 0 up to, not including, this one.
     pub vocab_size: usize,

@@ -14,7 +14,7 @@ use std::fmt;
 const RECORDS: usize = 1000;
 /// Bytes of them at most.
 const BYTES: usize = 64 << 20;
-/// Names that are told.
+/// Names that a message lists.
 const NAMES: usize = 24;
 
 /// What the first records have.

@@ -1,6 +1,6 @@
 //! Which files, in which order, of which kind? The patterns of `[corpus] files` become a list.
 //!
-//! Patterns stand in the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
+//! Patterns keep the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
 //! path, is refused: its tokens would count twice. The kind follows from the ending, `.jsonl`, `.ndjson` or `.json`, `.txt`,
 //! `.parquet`, `.bin`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
 
@@ -64,7 +64,7 @@ pub(super) enum Wrapping {
 /// Compressions that others use and that are not read here.
 const OTHER_WRAPPINGS: [&str; 6] = ["bz2", "xz", "lzma", "lz4", "br", "zip"];
 
-/// Format and wrapping of a file: by its ending, the format by `said` where it is.
+/// Format and wrapping of a file: by its ending, the format as `said` where it is given.
 ///
 /// # Errors
 /// `Request` for an ending that is none of ours.
@@ -78,7 +78,7 @@ pub(super) fn kind_of(path: &Path, said: Option<CorpusFormat>) -> Result<(Corpus
     let ending = stem.rsplit_once('.').map(|(_, ending)| ending);
     if let Some(other) = ending.filter(|e| OTHER_WRAPPINGS.contains(e)) {
         return Err(Error::request(format!(
-            "the corpus file {} is compressed as .{other}, which is not read; expected .gz or .zst: unpack it, or compress it anew \
+            "the corpus file {} is compressed as .{other}, which is not read; expected .gz or .zst: unpack it, or compress it again \
              with zstd",
             path.display()
         )));
@@ -92,8 +92,8 @@ pub(super) fn kind_of(path: &Path, said: Option<CorpusFormat>) -> Result<(Corpus
     };
     let Some(format) = said.or(by_ending) else {
         return Err(Error::request(format!(
-            "the corpus file {} has an ending that says nothing; expected .jsonl, .ndjson or .json, .txt, .parquet or .bin, the \
-             others than .parquet also with .gz or .zst behind, or say what the files are by [corpus] format = \"jsonl\", \"text\", \
+            "the corpus file {} has an unknown ending; expected .jsonl, .ndjson or .json, .txt, .parquet or .bin, the \
+             others than .parquet also with .gz or .zst after it, or set what the files are by [corpus] format = \"jsonl\", \"text\", \
              \"parquet\" or \"bin\"",
             path.display()
         )));

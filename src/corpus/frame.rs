@@ -1,4 +1,4 @@
-//! How much memory does a zstd frame ask for? Its header says how far back it looks (RFC 8878, 3.1.1.1); `--long` and `--ultra` make
+//! How much memory does a zstd frame ask for? Its header declares how far back it looks (RFC 8878, 3.1.1.1); `--long` and `--ultra` make
 //! windows of up to 2 GiB, which the reader must hold.
 
 use super::files::Wrapping;
@@ -35,7 +35,7 @@ pub(super) fn allowed(path: &Path, wrapping: Wrapping) -> Result<Allowed> {
     let log = u64::BITS - window.saturating_sub(1).leading_zeros();
     if log > MOST_LOG {
         return Err(Error::input(format!(
-            "the corpus file {} looks back {window} bytes (its zstd window), expected at most 2 GiB; compress it anew with \
+            "the corpus file {} looks back {window} bytes (its zstd window), expected at most 2 GiB; compress it again with \
              zstd --long=31 or less",
             path.display()
         )));

@@ -153,7 +153,7 @@ impl JsonlReader {
         }
     }
 
-    /// The next piece of a text that the window stands in; `opening` where it is the first.
+    /// The next piece of a text that the window is in; `opening` where it is the first.
     fn piece(&mut self, opening: Option<Opening>, surrogates: u64) -> Result<Raw> {
         let Limits { piece_bytes, margin_bytes, .. } = self.limits;
         let (name, number, lead) = (&self.name, self.place.line + 1, self.place.lead as usize);

@@ -1,6 +1,6 @@
-//! A line of JSON that is too long to be held: what is in it beside its long texts, and such a text piece by piece.
+//! A line of JSON that is too long to be held: its fields without the long texts, and each long text piece by piece.
 //!
-//! The line is gone through once without being kept. Of it a skeleton stays, in which a word of our own stands for each long text;
+//! The line is gone through once without being kept. Of it a skeleton stays, in which a placeholder replaces each long text;
 //! it is parsed like any other line. The record's text is then read from where it begins, decoded as far as a piece needs.
 
 use super::bytes::Broken;
@@ -17,16 +17,16 @@ pub(super) struct Skeleton {
 pub(super) struct LongText {
     /// Bytes of the line before it, its quote included.
     pub(super) offset: u64,
-    /// Halves of surrogate pairs that stand alone in it.
+    /// Lone halves of surrogate pairs in it.
     pub(super) surrogates: u64,
 }
 
-/// What stands for long text number `k` in a skeleton.
+/// Placeholder of long text number `k` in a skeleton.
 pub(super) fn word(k: usize) -> String {
     format!("\u{E000}long text {k}\u{E000}")
 }
 
-/// The number of the long text that a text stands for.
+/// The number of the long text that a placeholder replaces.
 pub(super) fn number_of(text: &str) -> Option<usize> {
     text.strip_prefix("\u{E000}long text ")?.strip_suffix('\u{E000}')?.parse().ok()
 }
@@ -62,7 +62,7 @@ pub(super) fn skeleton(
             return Ok(Err(format!("the line is longer than {longest} bytes; expected one JSON record a line")));
         }
         if scan.out.line.len() > most {
-            return Ok(Err(format!("the record holds more than {most} bytes beside its long texts")));
+            return Ok(Err(format!("the record holds more than {most} bytes without its long texts")));
         }
         window.consume(n);
         if ends || !window.grow()? {
@@ -78,7 +78,7 @@ pub(super) fn skeleton(
     Ok(Ok(scan.out))
 }
 
-/// Where the bytes behind `before` (the beginning of a character that goes on) stop being UTF-8. What is left of a character stays there.
+/// Where the bytes behind `before` (the beginning of a character that continues) stop being UTF-8. What is left of a character stays there.
 fn not_utf8(before: &mut Vec<u8>, chunk: &[u8], ends: bool) -> Option<u64> {
     let mut rest = chunk;
     // the character that was cut by the end of the chunk before

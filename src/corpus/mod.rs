@@ -1,14 +1,14 @@
 //! Which tokens? Files in, [`TokenBatch`]es out, in one fixed order, from any batch on.
 //!
 //! What comes in: the `[corpus]` table of a dataflow file ([`CorpusOptions`]) and a tokenizer. What goes out: batches of
-//! contexts whose content is a pure function of the options, the files and the batch's number. Where reading stands is a
+//! contexts whose content is a pure function of the options, the files and the batch's number. The position of reading is a
 //! [`Cursor`], small enough for a manifest.
 //!
 //! On the way: `files` lists, `bytes` unwraps, `window` keeps places, a reader for each format (`jsonl`, `text`,
 //! `parquet`, `bin`) finds records, `ahead` has them parsed and tokenized in parallel (`parse`), `cutter` makes contexts
 //! and `stream` batches.
 //!
-//! Which documents are kept is said by `sample`. What was read is remembered by `trail`, so that a run that is taken up again knows
+//! `sample` decides which documents are kept. `trail` records what was read, so that a resumed run knows
 //! whether the files before its place are what they were.
 //!
 //! A text over 64 KiB is tokenized in pieces, whose tokens are those of the whole (`pieces`); the documents of which that cannot

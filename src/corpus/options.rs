@@ -11,7 +11,7 @@ pub struct CorpusOptions {
     /// Paths or globs, in the order given; matches of one glob in lexicographic order. By ending: .jsonl/.ndjson/.json, .txt,
     /// .parquet, .bin, each but .parquet also .gz or .zst.
     pub files: Vec<String>,
-    /// What the files are, whatever their endings say.
+    /// What the files are, whatever their endings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<CorpusFormat>,
     /// Which documents are read; all of them when absent.
@@ -29,7 +29,7 @@ pub struct CorpusOptions {
     /// What one document is in a .txt file.
     #[serde(default)]
     pub text_unit: TextUnit,
-    /// Column with ready-made token ids (pre-tokenized Parquet); the text is then not read. A BOS that stands before a
+    /// Column with ready-made token ids (pre-tokenized Parquet); the text is then not read. A BOS that comes before a
     /// document's ids makes room for the one that `bos` puts there.
     #[serde(default)]
     pub ids: Option<String>,
@@ -51,7 +51,7 @@ pub struct CorpusOptions {
     /// Whether contexts cross documents (joined with EOS).
     #[serde(default)]
     pub pack: bool,
-    /// Whether EOS ends a document where it is written in a text or stands in a .bin file; else it is a token like any other.
+    /// Whether EOS ends a document where it is written in a text or is in a .bin file; else it is a token like any other.
     #[serde(default = "yes")]
     pub split_at_eos: bool,
     /// Contexts in a batch.

@@ -34,7 +34,7 @@ enum Fault {
 }
 
 impl Fault {
-    /// What the library says; it tells kinds by words alone.
+    /// The library's message; it distinguishes kinds by words alone.
     fn of(what: String) -> Fault {
         let not_read = ["NYI", "not yet implemented", "not supported", "Disabled feature"];
         if what.contains("(os error ") {
@@ -126,7 +126,7 @@ impl ParquetReader {
                 }
                 Err(Fault::Unsupported(what)) => {
                     return Err(Error::request(format!(
-                        "read the corpus file {}: {what}; write the file anew, for example by pandas or DuckDB with zstd",
+                        "read the corpus file {}: {what}; write the file again, for example with pandas or DuckDB and zstd",
                         self.name
                     )));
                 }
@@ -158,7 +158,7 @@ impl ParquetReader {
         // a damaged length inside a page makes the library panic, which is damage too
         let decoded = caught(|| self.decoded(meta, group, first, named));
         let (group, rows) =
-            decoded.unwrap_or_else(|| Err(Fault::Damage("a page does not hold what it says".into())))?;
+            decoded.unwrap_or_else(|| Err(Fault::Damage("a page does not hold what its header declares".into())))?;
         self.group = Some(group);
         Ok(rows)
     }
@@ -224,7 +224,7 @@ impl ParquetReader {
     }
 
     /// The next rows behind `bad` that can be decoded: sought in strides that double, then between the last two. The end of the row
-    /// group where there are none. A damaged page ends where the next one begins, which no index need say.
+    /// group where there are none. A damaged page ends where the next one begins, which no index need give.
     fn next_good(&mut self, meta: &ArrowReaderMetadata, mut bad: u64, step: u64, n_rows: u64) -> u64 {
         let is_good = |reader: &mut Self, at: u64| {
             reader.group = None;
@@ -300,7 +300,7 @@ fn check_codecs(name: &str, columns: &FieldColumns, meta: &ArrowReaderMetadata) 
         for (leaf, column) in group.columns().iter().enumerate() {
             if mask.leaf_included(leaf) && matches!(column.compression(), Compression::LZO | Compression::BROTLI(_)) {
                 return Err(Error::request(format!(
-                    "the corpus file {name}: column {} is compressed by {} in row group {k}, which is not read; write the file anew, \
+                    "the corpus file {name}: column {} is compressed by {} in row group {k}, which is not read; write the file again, \
                      for example with zstd",
                     column.column_path(),
                     column.compression()

@@ -1,4 +1,4 @@
-//! What does a record say? From what a reader read to a document's opening and its ids, apart from all other records.
+//! One record parsed: from what a reader read to a document's opening and its ids, independently of all other records.
 //!
 //! Everything here is a pure function of one record, so records are parsed and tokenized in parallel.
 
@@ -11,7 +11,7 @@ use super::trail::{Digest, digest_of};
 
 /// A record or a piece of one, ready to be cut into contexts.
 pub(super) struct Unit {
-    /// Where reading goes on after it.
+    /// Position of reading after it.
     pub(super) after: FilePosition,
     /// Bytes of the file behind it.
     pub(super) file_bytes: u64,
@@ -34,13 +34,13 @@ pub(super) struct Piece {
     /// The document's name and labels, where it begins.
     pub(super) opening: Option<Opening>,
     pub(super) ids: Vec<u32>,
-    /// Whether BOS, EOS and padding among the ids were put there by whoever made the ids, and so are no text.
+    /// Whether BOS, EOS and padding among the ids were put there when the ids were made, and so are no text.
     pub(super) ready_made: bool,
     /// Whether the document ends behind it.
     pub(super) closes: bool,
-    /// Whether tokens beside a cut may be others than those of the whole text.
+    /// Whether tokens next to a cut may differ from those of the whole text.
     pub(super) split: bool,
-    /// Halves of surrogate pairs in the record that became U+FFFD, and what to say of them.
+    /// Halves of surrogate pairs in the record that became U+FFFD, and the message about them.
     pub(super) surrogates: Option<(u64, String)>,
 }
 
@@ -172,7 +172,7 @@ fn one_piece(
 }
 
 /// The text of bytes of a .txt file, line ends as `\n`; `tail`: without a `\r` left from the line end behind it.
-/// On failure: how many lines further it lies, and what it is.
+/// On failure: how many lines further it is, and what it is.
 fn plain(bytes: &[u8], tail: bool) -> Result<String, (u64, String)> {
     let lines_before = |at: usize| bytes[..at].iter().filter(|&&b| b == b'\n').count() as u64;
     if let Some(at) = bytes.iter().position(|&b| b == 0) {
@@ -189,7 +189,7 @@ fn plain(bytes: &[u8], tail: bool) -> Result<String, (u64, String)> {
     Ok(if text.contains('\r') { text.replace("\r\n", "\n") } else { text.to_string() })
 }
 
-/// Ids from a file, checked. A BOS that stands before them makes room for the one that the options put there.
+/// Ids from a file, checked. A BOS before them makes room for the one that the options put there.
 fn ready_made(
     opening: Option<Opening>,
     mut ids: Vec<u32>,

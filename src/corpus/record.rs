@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Where reading stands inside one file: between two records, or inside a text too long to be one piece.
+/// Position of reading inside one file: between two records, or inside a text too long to be one piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilePosition {
     /// Offset of the compressed member or frame, or of the next byte of a plain file; row group of a Parquet file.
@@ -14,7 +14,7 @@ pub(super) struct FilePosition {
     pub(super) record: u64,
     /// Line ends before this place.
     pub(super) line: u64,
-    /// Whether the document begun last goes on here.
+    /// Whether the document begun last continues here.
     pub(super) inside: bool,
     /// Unwrapped bytes before the rest of that document that were handed on with its last piece, and are read again as the margin of
     /// the next; of a text in JSON, once decoded.
@@ -35,7 +35,7 @@ impl FilePosition {
 
 /// One step of a reader.
 pub(super) struct Raw {
-    /// Where reading goes on after it.
+    /// Position of reading after it.
     pub(super) after: FilePosition,
     /// Bytes of the file behind this step, for progress.
     pub(super) file_bytes: u64,
@@ -58,7 +58,7 @@ pub(super) enum RawBody {
     Bad { what: String, records: u64 },
 }
 
-/// What a document says of itself, before its text.
+/// A document's id and labels, before its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Opening {
     pub(super) name: String,

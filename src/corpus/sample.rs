@@ -1,4 +1,4 @@
-//! Which documents are read at all? `[corpus] sample` keeps each by itself, by a hash of a seed and of where it stands, so that a
+//! Which documents are read at all? `[corpus] sample` keeps each by itself, by a hash of a seed and of its position, so that a
 //! corpus that is sorted by source is not read from its front alone.
 
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
-//! Is a text file what its ending says? Its first bytes, looked at before anything is read, tell what people mistake for lines of
-//! UTF-8: a JSON array, UTF-16, another compression, a page of a web server, Git LFS's note of where the file lies.
+//! Is a text file what its ending promises? Its first bytes, looked at before anything is read, show what people mistake for lines of
+//! UTF-8: a JSON array, UTF-16, another compression, a page of a web server, Git LFS's pointer to the file.
 
 use super::bytes::{BytePlace, ByteStream};
 use super::files::{CorpusFile, Wrapping};

@@ -1,8 +1,8 @@
 //! Which ids are BOS, EOS and padding? Asked of the companions of a `tokenizer.json`, in a fixed order.
 //!
-//! The first file that speaks of a token decides. `tokenizer_config.json` and `special_tokens_map.json` name tokens;
+//! The first file that names a token decides. `tokenizer_config.json` and `special_tokens_map.json` name tokens;
 //! `config.json` and `generation_config.json` give ids (a list's first, as Llama 3 gives several EOS). Where none
-//! speaks, the names that families use are looked up.
+//! names it, the names that families use are looked up.
 
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -13,9 +13,9 @@ use std::path::Path;
 pub(super) enum Special {
     /// Its id.
     Id(u32),
-    /// A file says that there is none.
+    /// A file declares that there is none.
     Absent,
-    /// Nothing speaks of it.
+    /// No file names it.
     #[default]
     Unsaid,
 }
@@ -45,8 +45,8 @@ impl SpecialIds {
         SpecialIds { bos: first(&BOS_NAMES), eos: first(&EOS_NAMES), pad: first(&PAD_NAMES) }
     }
 
-    /// From the companions in `folder`, names guessed only for EOS and padding that no file speaks of: a guessed BOS
-    /// beside companions that know none would be put before every context of a family that was trained without.
+    /// From the companions in `folder`, names guessed only for EOS and padding that no file names: a guessed BOS
+    /// with companions that know none would be put before every context of a family that was trained without.
     pub(super) fn of_folder(folder: &Path, id_of: &dyn Fn(&str) -> Option<u32>) -> Result<SpecialIds> {
         let named = ["tokenizer_config.json", "special_tokens_map.json"].map(|name| read(&folder.join(name)));
         let numbered = ["config.json", "generation_config.json"].map(|name| read(&folder.join(name)));
@@ -77,7 +77,7 @@ fn said_by_name(value: Option<&Value>, id_of: &dyn Fn(&str) -> Option<u32>) -> S
     name.and_then(id_of).map_or(Special::Unsaid, Special::Id)
 }
 
-/// An id or a list of ids. Null says nothing here: configurations are full of nulls that nobody meant.
+/// An id or a list of ids. Null counts as absent: configurations are full of nulls without meaning.
 fn said_by_id(value: Option<&Value>) -> Special {
     let id = match value {
         Some(Value::Array(ids)) => ids.first().and_then(Value::as_u64),

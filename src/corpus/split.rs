@@ -1,6 +1,6 @@
 //! How is a text tokenized that is too long to be tokenized at once?
 //!
-//! A tokenizer holds some hundred times a text's size while it works, so texts over a limit go through it in pieces. A cut lies where
+//! A tokenizer holds some hundred times a text's size while it works, so texts over a limit go through it in pieces. A cut is where
 //! tokens mostly end anyway: behind a line's end, else before white space, else between two characters. Whether they end just there is
 //! asked of the tokenizer: the text around the cut, some margin before and behind it, is tokenized by itself, and the tokens are
 //! divided where one of its tokens begins. Both pieces are tokenized with the margin beyond their cuts; where their tokens around the
@@ -12,7 +12,7 @@ use crate::error::Result;
 use std::ops::Range;
 
 /// Length of the first piece of `text`, at most `limit` (at least 4) and more than 0, for a text longer than `limit`.
-/// The upper half of the limit is searched for a line's end, then for a space or tab; failing both, the cut lies between
+/// The upper half of the limit is searched for a line's end, then for a space or tab; failing both, the cut is between
 /// two characters and never between `\r` and `\n`.
 pub(super) fn first_piece(text: &[u8], limit: usize) -> usize {
     debug_assert!(text.len() > limit && limit >= 4, "only a text longer than the limit is cut");
@@ -26,7 +26,7 @@ pub(super) fn first_piece(text: &[u8], limit: usize) -> usize {
     boundary(text, limit)
 }
 
-/// The last place at or before `at` that lies between two characters, and not between `\r` and `\n`.
+/// The last position at or before `at` that is between two characters, and not between `\r` and `\n`.
 pub(super) fn boundary(text: &[u8], at: usize) -> usize {
     if at >= text.len() {
         return text.len();

@@ -1,6 +1,6 @@
 //! Which ids does a text have, and what does an id read as? The home of the `tokenizers` crate.
 //!
-//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, the tokens that its companions add and what they say
+//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, the tokens that its companions add and what they declare
 //! of BOS, EOS and padding).
 //! Out: ids without any special token put in (cutting puts them in, by the rules of `[corpus]`), and texts of ids. A
 //! `truncation` or `padding` block of the file is set aside: it describes how its author called it, and would cut or
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
 /// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With its own 10 000 a
-/// thread takes up to 4 MiB, which fill up over the first 10⁵ tokens; with 1 000 a token of running text takes 0.05 µs
-/// more of some 0.65.
+/// thread takes up to 4 MiB, which fill up over the first 10⁵ tokens; with 1 000 a token of running
+/// text takes 0.05 µs more of some 0.65.
 const CACHED_WORDS: usize = 1_000;
 
 /// A text's ids with the characters that each covers.
@@ -44,7 +44,7 @@ pub struct Tokenizer {
 /// How the text of a single token is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// The decoder of the file, given one token, says what a person reads (byte-level BPE).
+    /// The decoder of the file, given one token, gives what a person reads (byte-level BPE).
     Decoder,
     /// The decoder strips leading spaces or joins bytes over tokens (SentencePiece): `▁` is a space, `<0xNN>` a byte.
     Pieces,
@@ -73,10 +73,10 @@ impl Tokenizer {
 
     /// Reads the tokenizer of a folder in Hugging Face layout: its `tokenizer.json`, or `vocab.json` and `merges.txt` where
     /// there is none, and the tokens that its companions add (`companions.rs`). BOS, EOS and padding are of the first of
-    /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that speaks of each.
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `config.json`, `generation_config.json` that names each.
     /// `"bos_token": null` in `tokenizer_config.json` is an answer: the family has none (Qwen).
     ///
-    /// Known limitation: how words are cut is said by `tokenizer.json` alone, as in the tokenizers library and in transformers
+    /// Known limitation: how words are cut is decided by `tokenizer.json` alone, as in the tokenizers library and in transformers
     /// 4; version 5 puts the rules of some classes in its place, which differ for some texts that begin with spaces (Llama).
     ///
     /// # Errors
@@ -105,13 +105,13 @@ impl Tokenizer {
             (inner, Companions::of(folder, &[], class.defaults)?)
         } else {
             return Err(Error::request(format!(
-                "the folder {} has no tokenizer.json; a SentencePiece tokenizer.model is turned into one by \
+                "the folder {} has no tokenizer.json; a SentencePiece tokenizer.model is converted into one by \
                  AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
                 folder.display()
             )));
         };
         in_library(|| inner.add_tokens(companions.tokens))
-            .map_err(|e| Error::input(format!("add the tokens of the files beside {name}: {e}")))?;
+            .map_err(|e| Error::input(format!("add the tokens of the files in the folder of {name}: {e}")))?;
         inner.set_encode_special_tokens(companions.split_special);
         let special = SpecialIds::of_folder(folder, &|token| inner.token_to_id(token))?;
         Ok(Self::new(inner, special))
@@ -157,7 +157,7 @@ impl Tokenizer {
     }
 
     /// The same with special ids that are known from elsewhere (the metadata of a GGUF file). Where no id is given, nothing
-    /// tells of BOS, and EOS and padding stay as the names of the special tokens have them.
+    /// names BOS, and EOS and padding stay as the names of the special tokens have them.
     #[must_use]
     pub fn with_special_ids(mut self, bos: Option<u32>, eos: Option<u32>, pad: Option<u32>) -> Tokenizer {
         let known = |id: Option<u32>, otherwise: Special| id.map_or(otherwise, Special::Id);
@@ -249,7 +249,7 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// The token put before texts; `None` where the family has none or nothing tells.
+    /// The token put before texts; `None` where the family has none or no file names one.
     pub fn bos_id(&self) -> Option<u32> {
         self.special.bos.id()
     }
@@ -264,8 +264,8 @@ impl Tokenizer {
         self.special.pad.id()
     }
 
-    /// What stands before a context when `bos` is not "none": BOS; or `<|endoftext|>`, which in its families (GPT-2,
-    /// GPT-NeoX, Pythia) begins and ends documents alike, when nothing says that there is no BOS.
+    /// Token before a context when `bos` is not "none": BOS; or `<|endoftext|>`, which in its families (GPT-2,
+    /// GPT-NeoX, Pythia) begins and ends documents alike, when no file declares that there is no BOS.
     pub fn bos_or_convention(&self) -> Option<u32> {
         match (self.special.bos, self.special.eos) {
             (Special::Id(id), _) => Some(id),
@@ -330,7 +330,7 @@ fn set_prefix_space(inner: &mut Inner, space: bool) {
     }
 }
 
-/// What the library says; some of its parts panic on what a damaged or odd file told them (a decoder that strips from an
+/// The library's message; some of its parts panic on the values of a damaged or odd file (a decoder that strips from an
 /// empty token).
 fn in_library<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     caught(call).unwrap_or_else(|| Err("the parts of tokenizer.json do not fit each other".into()))

@@ -1,8 +1,8 @@
-//! What has been read so far? A digest of every record, in order, file by file: so that a run goes on over a file that was mended
-//! behind the place where it stands, and over none whose records before it are not what they were.
+//! What has been read so far? A digest of every record, in order, file by file: so that a run resumes over a file that was mended
+//! after its position, and over none whose records before it are not what they were.
 //!
 //! A file that carries the marks it had (size, times of change) is taken to be the one it was. Any other is read again up to the
-//! place, which also tells where that place now lies.
+//! position, which also gives where that position now is.
 
 use super::files::CorpusFile;
 use super::json::{Record, json};
@@ -11,7 +11,7 @@ use super::record::{Opening, Raw, RawBody};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Bits of a digest, enough to tell what was changed by mistake.
+/// Bits of a digest, enough to notice a change made by mistake.
 pub(super) type Digest = [u64; 2];
 
 /// Records one after the other.
@@ -134,7 +134,7 @@ fn shortened(hasher: &blake3::Hasher) -> Digest {
     [word(0), word(8)]
 }
 
-/// What tells a file from others of its name wherever it lies in a list: the name, how many of that name came before it, and its
+/// What distinguishes a file from others of its name wherever it is in a list: the name, how many of that name came before it, and its
 /// first record.
 pub(super) fn file_key(name: &str, times: u64, first: Digest) -> u64 {
     let mut hasher = blake3::Hasher::new();

@@ -1,13 +1,13 @@
-//! What do the readings of an SAE say? Which is clearly better, and a verdict in words.
+//! What do the measured configurations of an SAE show? Which is clearly better, and a verdict in words.
 
 use crate::ids::{Hookpoint, Site};
 use serde::Serialize;
 
 /// Another reading is clearly better when its FVU is below this part of the declared one's …
 pub const CLEARLY_BELOW: f64 = 0.8;
-/// … and lower by at least this much, so that two readings that both explain nearly everything are not told apart …
+/// … and lower by at least this much, so that two configurations that both explain nearly everything count as equal …
 pub const CLEARLY_LOWER_BY: f64 = 0.02;
-/// … and at most this: an SAE that explains little anywhere, an untrained one above all, says nothing of where it belongs.
+/// … and at most this: an SAE that explains little anywhere, an untrained one above all, shows nothing about where it belongs.
 /// Another scale counts only where the declared one explains less than this: a threshold lets more latents through when its
 /// input is scaled up, and more latents explain more, whatever the SAE was trained on.
 pub const EXPLAINS: f64 = 0.7;
@@ -23,7 +23,7 @@ pub struct Configuration {
     pub scale: f64,
     /// Whether the mean over dimensions is taken off each row of the input first.
     pub center: bool,
-    /// Whether the dataflow file says so.
+    /// Whether the dataflow file declares it.
     pub declared: bool,
     /// Fraction of variance unexplained, 0 or more; `None` where there is no variance.
     pub fvu: Option<f64>,
@@ -47,7 +47,7 @@ pub struct Diagnosis {
     pub any_fvu: bool,
     /// What its own files contradict, a sentence each.
     pub contradictions: Vec<String>,
-    /// The declared reading first, then one change at a time; empty where it cannot be told what is predicted.
+    /// The declared configuration first, then one change at a time; empty where it is not known what is predicted.
     pub readings: Vec<Configuration>,
 }
 
@@ -110,7 +110,7 @@ impl Diagnosis {
         }
     }
 
-    /// Whether a run does not start with it: a clearly better reading, or an FVU of 1 or more that nobody insists on.
+    /// Whether a run does not start with it: a clearly better configuration, or an FVU of 1 or more without `insist`.
     pub fn is_wrong(&self) -> bool {
         match self.verdict() {
             Verdict::Better(_) => true,

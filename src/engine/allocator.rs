@@ -1,8 +1,8 @@
 //! Memory that is free is given back, and little of it is kept apart.
 //!
 //! glibc gives threads arenas of their own, up to eight a core, and keeps what is freed in the arena it came from. What a
-//! snapshot makes on one thread and frees at once thus stays resident beside what the next makes on another. Measured on
-//! one pair of the demo with 150 snapshots: a peak of 112 MiB as it was, 89 with what stands here.
+//! snapshot makes on one thread and frees at once thus stays resident while the next one is made on another thread. Measured on
+//! one pair of the demo with 150 snapshots: a peak of 112 MiB as it was, 89 with these settings.
 //!
 //! glibc also raises, with every large piece that is freed, the size from which pieces come from the system directly, up to
 //! 32 MiB: large pieces then land between small ones and are not given back. Held at its first value, the peak over a

@@ -19,7 +19,7 @@ pub struct Job {
     pub tokenizer: Arc<Tokenizer>,
     /// The run directory.
     pub run: Arc<RunDir>,
-    /// The checkpoint to resume from, on process 0; it tells the others.
+    /// The checkpoint to resume from, on process 0, which sends it to the others.
     pub resume: Option<Manifest>,
     /// Workers and processes.
     pub cluster: Cluster,

@@ -1,6 +1,6 @@
 //! Runs over disjoint shards of a corpus, added up: states in, one run directory out. No batch is read.
 //!
-//! Counts, extremes and strongest tokens are those of one run over all shards, bit by bit. Sums are partial sums added up,
+//! Counts, extremes and top-activating tokens are those of one run over all shards, bit by bit. Sums are partial sums added up,
 //! which rounds elsewhere than a sum from the first row to the last: equal to some 1e-15 of the sum's size, not to the last
 //! bit. The runs are added from left to right, so merging a merge gives the bits of merging all at once.
 

@@ -32,7 +32,7 @@ pub struct Control {
     pub next: Next,
 }
 
-/// Which time a batch is read.
+/// Whether a batch is read for the first or the second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pass {
     /// The first: it enters all sums.
@@ -53,7 +53,7 @@ pub struct Snapshot {
 /// A checkpoint that is due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointDue {
-    /// Where the corpus stands, as JSON.
+    /// Position in the corpus, as JSON.
     pub cursor: String,
     /// The second pass, from the end of the first on.
     pub second: Option<SecondPass>,
@@ -111,7 +111,7 @@ pub struct EncodedBatch {
     pub cross_moments: Vec<CrossCoMoment>,
 }
 
-/// What the fold says at a snapshot or a checkpoint.
+/// What the fold emits at a snapshot or a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Folded {
     /// A changed row for the views: −1 the old one, +1 the new one.
@@ -174,10 +174,10 @@ pub struct ChanceSnapshot {
     pub backward: Vec<BestPartners>,
 }
 
-/// Every space as a snapshot tells it, by its index in the plan.
+/// Every space at a snapshot, by its index in the plan.
 pub type Spaces = BTreeMap<usize, Arc<SpaceSnapshot>>;
 
-/// The co-moments of raw activations that a snapshot tells, by their index in the plan.
+/// The co-moments of raw activations at a snapshot, by their index in the plan.
 #[derive(Default)]
 pub struct RawMoments {
     pub own: BTreeMap<usize, Arc<CoMoment>>,

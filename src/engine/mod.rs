@@ -36,11 +36,11 @@ pub use merge::{Part, merge};
 pub use score::{remake, score};
 pub use status::{RunStatus, Stage};
 
-/// Runs a job to its end, or until a stop is asked for, once all processes have met. `corpus`, on process 0 only, stands where
+/// Runs a job to its end, or until a stop is requested, once all processes have met. `corpus`, on process 0 only, is where
 /// the run begins.
 ///
 /// # Errors
-/// The first failure of any worker of this process; the run then stands at its last checkpoint.
+/// The first failure of any worker of this process; the run is then at its last checkpoint.
 pub fn run(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<RunOutcome> {
     let status = job.status.clone();
     dataflow::execute(job, meeting, corpus)?;

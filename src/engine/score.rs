@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Publishes in `out` the tables `latents`, `matches`, `pairs` and `similarities` that a run of `plan` with the sums of `run`'s
 /// checkpoint has at its end, nulls included. `plan` differs from the run's own in nothing that changes sums. Returns the rows
-/// of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is kept beside the tables.
+/// of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is kept with the tables.
 ///
 /// # Errors
 /// `State` when the sums do not fit the plan, those of scores and of writing.
@@ -69,7 +69,7 @@ pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &M
     publisher.publish_again(manifest, due, with_null, saved).map(Some)
 }
 
-/// What a snapshot of the sums that a checkpoint holds tells.
+/// Results of a snapshot of the sums that a checkpoint holds.
 fn saved_due(plan: &Arc<Plan>, run: &RunDir, manifest: &Manifest) -> Result<Due> {
     let mut fold = Fold::new(plan.clone(), 0, 1);
     checkpoint::add(&mut fold, run, manifest, 0)?;

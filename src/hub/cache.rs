@@ -14,9 +14,9 @@ pub struct Hub {
     pub cache: PathBuf,
     /// Whether the network is left alone.
     pub offline: bool,
-    /// Who asks; for closed repositories.
+    /// Access token, for gated repositories.
     pub token: Option<String>,
-    /// Whom to ask; the hub itself when nothing is said.
+    /// Address of the hub; the public one by default.
     pub endpoint: Option<String>,
 }
 
@@ -30,12 +30,12 @@ pub(super) struct Missing {
 }
 
 const CONFIG: &str = "config.json";
-/// How a model's weights may lie in its folder: one file, or an index and the files that it names. The first that is
+/// How a model's weights may be stored in its folder: one file, or an index and the files that it names. The first that is
 /// there is taken, in transformers' order.
 pub const CHECKPOINTS: [(&str, &str); 2] =
     [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 const TOKENIZER: &str = "tokenizer.json";
-/// What stands for it where there is none.
+/// Its replacement where there is none.
 pub(super) const OLDER: [&str; 2] = ["vocab.json", "merges.txt"];
 
 /// The only thing here that is read out of a file: which shards belong to a checkpoint.
@@ -137,7 +137,7 @@ impl Hub {
         if plain && folder.is_dir() { Ok(folder) } else { Err(Missing { place: folder, file: None }) }
     }
 
-    /// Says what is not here, where it was looked for and how to get it.
+    /// The error about what is missing: where it was looked for and how to get it.
     pub(super) fn not_here(&self, reference: &Reference, want: Want, missing: &Missing) -> Error {
         let place = missing.place.display();
         let what = match &missing.file {
@@ -200,13 +200,13 @@ pub(super) fn names_a_file(inside: &str) -> bool {
 /// Where one format keeps its weights, one folder down.
 pub(super) const CHECKPOINT: &str = "checkpoints/final.safetensors";
 
-/// Whether a file beside an SAE's configuration may be its weights; some releases put examples and firing rates there.
+/// Whether a file in the folder of an SAE's configuration may be its weights; some releases put examples and firing rates there.
 pub(super) fn is_sae_weights(name: &str) -> bool {
     let other = ["examples.safetensors", "sparsity.safetensors"].contains(&name);
     names_a_file(name) && !name.ends_with(".gguf") && !other && (!name.contains('/') || name == CHECKPOINT)
 }
 
-/// Files that an index names; none when it cannot be read, which whoever opens it will say.
+/// Files that an index names; none when it cannot be read, which opening it reports.
 pub(super) fn shards(index: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(index).unwrap_or_default();
     let Ok(index) = serde_json::from_str::<Index>(&text) else { return Vec::new() };

@@ -82,7 +82,7 @@ impl Hub {
                 let what = e.to_string();
                 match e.into_response().map(|answer| answer.status()) {
                     Some(401 | 403) => Error::request(format!(
-                        "{reference}: the hub wants to know who asks (or there is no such repository); accept the model's terms \
+                        "{reference}: the hub requires an access token (or there is no such repository); accept the model's terms \
                          there and set HF_TOKEN"
                     )),
                     Some(404) => Error::request(format!(
@@ -101,7 +101,7 @@ impl Hub {
                 }
             }
             ApiError::IoError(e) => Error::machine(format!(
-                "{reference}: downloading into {}: {e}; run the same command again to go on",
+                "{reference}: downloading into {}: {e}; run the same command again to resume",
                 self.cache.display()
             )),
             ApiError::LockAcquisition(path) => Error::machine(format!(
@@ -115,7 +115,7 @@ impl Hub {
     }
 }
 
-/// What an HTTP client says, less the address that stands before it.
+/// An HTTP client's message, without the address before it.
 fn without_address(text: &str) -> &str {
     match text.split_once(": ") {
         Some((address, what)) if address.contains("://") => what,
@@ -151,7 +151,7 @@ fn sae_files(reference: &Reference, names: &BTreeSet<String>) -> Result<Vec<Stri
         several => {
             let some: Vec<&str> = several.iter().take(4).map(|name| name.as_str()).collect();
             Err(Error::request(format!(
-                "{reference}: {} files of weights lie there ({} …); name one of them",
+                "{reference}: there are {} files of weights ({} …); name one of them",
                 several.len(),
                 some.join(", ")
             )))

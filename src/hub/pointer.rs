@@ -1,4 +1,4 @@
-//! Is a file what its name says, or Git LFS's note of where it lies? A clone without LFS holds such notes.
+//! Is a file what its name promises, or Git LFS's pointer to it? A clone without LFS holds such pointers.
 
 use crate::error::{Error, Result};
 use std::path::Path;

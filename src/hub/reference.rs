@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// What stands before a reference.
+/// Prefix of a reference.
 const SCHEME: &str = "hf:";
 
 /// A place in a repository of models.
@@ -12,7 +12,7 @@ const SCHEME: &str = "hf:";
 pub struct Reference {
     /// `owner/name`
     pub repository: String,
-    /// A branch, a tag or a commit of 40 hexadecimal digits; `main` where nothing is said.
+    /// A branch, a tag or a commit of 40 hexadecimal digits; `main` by default.
     pub revision: String,
     /// Folder or file inside, with `/` between names; empty for all of it.
     pub inside: String,

@@ -1,4 +1,4 @@
-//! What does SAELens' registry say of a published SAE? Its place on the hub, its hook, its scale, its Neuronpedia id.
+//! What does SAELens' registry declare about a published SAE? Its place on the hub, its hook, its scale, its Neuronpedia id.
 //!
 //! The registry is the file `pretrained_saes.yaml` of the `sae-lens` package; `benches/peers/registry.py` makes
 //! `data/sae-lens.tsv.zst` of it, which is part of this program. Lines: the version; then for each release
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What stands before a release and an id.
+/// Prefix of a release and an id.
 pub(super) const SCHEME: &str = "sae_lens:";
 
 static TABLE: LazyLock<String> = LazyLock::new(|| {
@@ -32,7 +32,7 @@ struct Release {
     saes: Vec<[&'static str; 6]>,
 }
 
-/// What the registry says of one SAE.
+/// The registry's entry for one SAE.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// `release/id`
@@ -43,11 +43,11 @@ pub struct Facts {
     pub path: String,
     /// The model it was trained on.
     pub model: String,
-    /// Where it reads; `None` where its own file alone says so.
+    /// Where it reads; `None` where only its own file has it.
     pub hook: Option<String>,
     /// What it predicts, of a transcoder.
     pub hook_out: Option<String>,
-    /// What activations are multiplied by, for SAEs whose file says `expected_average_only_in`.
+    /// Factor on activations, for SAEs whose file has `expected_average_only_in`.
     pub scale: Option<f64>,
     /// `model/layer-source`
     pub neuronpedia: Option<String>,
@@ -60,8 +60,8 @@ pub fn version() -> &'static str {
     TABLE.lines().next().unwrap_or_default()
 }
 
-/// What the registry says of the SAE that `path` names: by its release and id (`sae_lens:…`), else by repository and path,
-/// also where `path` is a place in the cache. `None` for one that is not in it. An SAE that stands in several releases has the
+/// The registry's entry for the SAE that `path` names: by its release and id (`sae_lens:…`), else by repository and path,
+/// also where `path` is a place in the cache. `None` for one that is not in it. An SAE that is in several releases has the
 /// first's facts, with the shortest Neuronpedia id.
 pub fn facts(path: &str) -> Option<Facts> {
     if let Some(name) = path.strip_prefix(SCHEME) {
@@ -108,7 +108,7 @@ impl Reference {
     }
 }
 
-/// Where the SAE `RELEASE/ID` lies.
+/// Where the SAE `RELEASE/ID` is.
 ///
 /// # Errors
 /// `Request`, with the nearest names, for a release or id that is not in the registry, and for files that are not read here.
@@ -119,7 +119,7 @@ fn reference(name: &str) -> Result<Reference> {
     if let Some(release) = conversion.filter(|release| NOT_READ.contains(&release.conversion)) {
         return Err(Error::request(format!(
             "{SCHEME}{name}: SAEs of release {:?} are stored in a way that is not read (SAELens: {}); the formats that are read \
-             stand in dataflows/README.md",
+             are in dataflows/README.md",
             release.name, release.conversion
         )));
     }

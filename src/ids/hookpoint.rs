@@ -82,11 +82,11 @@ const IN_BLOCK: [InBlock; 17] = [
     ("resid_post", ResidPost),
 ];
 
-/// Places that stand in no block.
+/// Hookpoints outside of blocks.
 const ALONE: [(&str, Hookpoint); 3] = [("token_embed", TokenEmbed), ("embed", Embed), ("final_norm", FinalNorm)];
 
 impl Hookpoint {
-    /// Its name without the block, and how a place of that kind is made; `None` for those that stand in no block.
+    /// Its name without the block, and how a place of that kind is made; `None` for those outside of blocks.
     fn in_block(self) -> Option<(InBlock, usize)> {
         let l = match self {
             TokenEmbed | Embed | FinalNorm => return None,
@@ -120,7 +120,7 @@ impl Hookpoint {
         })
     }
 
-    /// Every place that a model of `n_layers` blocks may have: those that stand in no block, then block by block.
+    /// Every hookpoint that a model of `n_layers` blocks may have: those outside of blocks, then block by block.
     pub fn all(n_layers: usize) -> impl Iterator<Item = Hookpoint> {
         let alone = ALONE.into_iter().map(|(_, place)| place);
         alone.chain((0..n_layers).flat_map(|l| IN_BLOCK.into_iter().map(move |(_, place)| place(l))))

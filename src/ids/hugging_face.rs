@@ -1,7 +1,7 @@
 //! What do the module paths of Hugging Face's transformers mean? A path is its module's output; with `.input` behind it,
 //! what the module is called with (`model.layers.3.mlp.down_proj.input`), and `.output` may be written out.
 //!
-//! One table for each of transformers' classes. `tests/hookpoints.rs` holds them against module hooks.
+//! One table for each of transformers' classes. `tests/hookpoints.rs` compares them with module hooks.
 
 use super::place::*;
 

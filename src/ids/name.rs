@@ -1,4 +1,4 @@
-//! A hookpoint of a named model; and what a file or a flag says of one before the model's family is known.
+//! A hookpoint of a named model; and the text of a file or a flag that names one, before the model's family is known.
 
 use super::Hookpoint;
 use super::resolve::{check_known, resolve};

@@ -4,7 +4,7 @@ use super::Hookpoint;
 use super::Hookpoint::*;
 use BlockKind::{After, Parallel, ParallelShared, PostNorms};
 
-/// Where the norms of a block stand and what is added to what; a and m are attention and MLP.
+/// Where the norms of a block are and what is added to what; a and m are attention and MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
     /// `x += a(n1(x)); x += m(n2(x))` (GPT-2, Llama …).
@@ -27,7 +27,7 @@ impl BlockKind {
         matches!(self, BlockKind::Sandwich | BlockKind::PostNorms)
     }
 
-    /// Whether the stream stands between attention and MLP (`resid_mid` exists).
+    /// Whether there is a stream between attention and MLP (`resid_mid` exists).
     pub fn has_resid_mid(self) -> bool {
         matches!(self, BlockKind::Sequential | BlockKind::Sandwich | BlockKind::PostNorms)
     }
@@ -73,17 +73,17 @@ impl Module {
 
 /// The modules of one class.
 pub(super) struct Modules {
-    /// What may stand before the path, the full one first.
+    /// Possible prefixes of the path, the full one first.
     pub roots: &'static [&'static str],
     /// The list of blocks.
     pub blocks: &'static str,
     /// Modules of a block, part by part; the first of a place is the one that is written.
     pub in_block: &'static [&'static [Module]],
-    /// Modules that stand in no block.
+    /// Modules outside of blocks.
     pub alone: &'static [Module],
 }
 
-/// Why a family has not got a place.
+/// Why a family does not have a hookpoint.
 pub(super) type NoPlace = &'static str;
 
 const NO_GATE: NoPlace = "its MLP has no gate";

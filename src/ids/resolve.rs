@@ -15,7 +15,7 @@ enum Meaning {
     Place(Hookpoint),
     /// A name that the family's library has, but no place here.
     Missing(NoPlace),
-    /// A name whose meaning changed; the place that lies after the norm's weight, where there is one.
+    /// A name whose meaning changed; the hookpoint after the norm's weight, where there is one.
     Changed(Option<Hookpoint>),
     /// Not a name of the family.
     Unknown,
@@ -26,7 +26,7 @@ enum Meaning {
 /// configuration's `model_type`, with the block's arrangement behind it where that is not the usual one, as
 /// [`ModelShape::names`](crate::model::ModelShape::names) gives it.
 ///
-/// A plain name is read whatever the family; whether a model has the place is for its shape to say.
+/// A plain name is read whatever the family; whether a model has the hookpoint depends on its shape.
 ///
 /// # Errors
 /// `Request` for a name that the family does not know, that means no place here, or whose meaning changed between

@@ -3,7 +3,7 @@
 //!
 //! The table was made by asking both: `benches/peers/hookpoints.py` runs them on small models of every family, and
 //! `tests/hookpoints.rs` holds the meanings against what they gave. A name whose meaning changed from version to version
-//! stands in [`CHANGED`] and is never guessed.
+//! is in [`CHANGED`] and is never guessed.
 
 use super::hookpoint::block_number;
 use super::place::*;
@@ -73,7 +73,7 @@ pub(super) const IN_BLOCK: &[Name] = &[
     bridge("mlp.out.hook_out", mlp_out),
 ];
 
-/// Names that stand in no block.
+/// Names outside of blocks.
 pub(super) const ALONE: &[Name] = &[
     both("hook_embed", token_embed),
     bridge("embed.hook_out", token_embed),
@@ -81,7 +81,7 @@ pub(super) const ALONE: &[Name] = &[
     bridge("unembed.hook_in", final_norm),
 ];
 
-/// Names that mean a norm's output before its weight in some versions and after it in others, with what lies after it.
+/// Names that mean a norm's output before its weight in some versions and after it in others, with the hookpoint after it.
 pub(super) const CHANGED: &[(&str, PlaceOf)] = &[
     ("ln1.hook_normalized", first_norm_out),
     ("ln2.hook_normalized", second_norm_out),

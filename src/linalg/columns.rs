@@ -1,4 +1,4 @@
-//! What are a few elements of `x W`, bit for bit as the whole product has them? One row and some columns, for who knows
+//! Selected elements of `x W`, bit-identical to the full product. One row and some columns, for callers that know
 //! which of them matter (`bytes.rs`).
 //!
 //! A product's element is a sum of chains ([`multiply`](super::panels::multiply)): here the chains of one element lie beside each
@@ -13,7 +13,7 @@ const CHAINS: usize = DEPTH / CHAIN;
 /// Columns at once: as many sums as hide the latency of a multiply-add.
 pub const COLUMNS: usize = 8;
 
-/// Chains that lie beside each other: those of a block, or of two where there are more than one.
+/// Chains computed side by side: those of a block, or of two where there are more than one.
 fn n_lanes(depth: usize) -> usize {
     if depth > DEPTH { 2 * CHAINS } else { CHAINS }
 }
@@ -102,7 +102,7 @@ pub fn multiply_few(rows: &WovenRows, r: usize, columns: &ColumnMajor, chosen: [
     if wide { few(row, chosen, Plain::<8>) } else { few(row, chosen, Plain::<4>) }
 }
 
-/// Chains beside each other.
+/// Chains side by side.
 trait Lanes<const L: usize>: Copy {
     type Sums: Pod;
     /// `a * b + c`, rounded once.
@@ -142,7 +142,7 @@ lanes!(Single, 4, pulp::f32x4, |this, a, b, c| this.0.mul_add_f32x4(bytemuck::ca
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 lanes!(Pair, 8, pulp::f32x8, |this, a, b, c| this.0.mul_add_f32x8(bytemuck::cast(a), bytemuck::cast(b), c));
 
-/// The steps of chains that lie beside each other, from `start` on.
+/// The steps of chains side by side, from `start` on.
 #[inline(always)]
 fn steps<const L: usize>(v: &[[f32; L]], start: usize) -> &[[f32; L]; CHAIN] {
     v[start..start + CHAIN].try_into().expect("whole chains")

@@ -1,7 +1,7 @@
 //! What is the product of two dense matrices? `c = beta c + alpha a b` over slices with strides, in f32 and f64.
 //!
 //! The one place where the raw kernel of the `gemm` crate is called: everything it would read or write is checked
-//! against the slices first. A product is sequential; whoever has many runs many products. Its bits depend on the
+//! against the slices first. A product is sequential; callers run several at once. Its bits depend on the
 //! shapes and strides and on the machine's vector instructions, not on threads. Known limitation: a product of one row
 //! or one column takes another kernel and so sums in another order than the same row inside a taller product.
 

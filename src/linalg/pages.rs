@@ -1,4 +1,4 @@
-//! What do large arrays lie in? Huge pages, where the system offers them.
+//! Zeroed arrays in huge pages, where the system offers them.
 //!
 //! Sums of all pairs are gigabytes that are written at random: with pages of 4 KiB nearly every write waits for two reads of
 //! memory, the page's entry and the sum, and the first write of each page for the system. In pages of 2 MiB both are rare.

@@ -1,11 +1,11 @@
 //! What is `x W` when `W` is kept for many products? f32 products over weights that were laid out for the kernel once.
 //!
-//! Both sides lie so that the kernel reads them in order: the kept side in [`Panels`] of [`WIDTH`] columns, the other in
+//! Both sides are laid out so that the kernel reads them in order: the kept side in [`Panels`] of [`WIDTH`] columns, the other in
 //! [`PackedRows`], groups of [`GROUP`] rows. Every element of a product is one fixed sum: blocks of `DEPTH` terms added in order,
 //! each of them chains of `CHAIN` fused multiply-adds from 0, added in order. So its bits depend on its row and its column
 //! alone: not on the other rows or columns, nor on threads, nor on the width of the machine's vectors. Weights are packed once, and products run
-//! at 80 to 97 % of what the processor's multiply-adds can do where the `gemm` crate, packing anew for each product and with
-//! bits that depend on the shapes, reaches 75 to 85 % (benches/README.md); hence a kernel of our own beside it.
+//! at 80 to 97 % of what the processor's multiply-adds can do where the `gemm` crate, packing for each product and with
+//! bits that depend on the shapes, reaches 75 to 85 % (benches/README.md); hence a custom kernel.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;

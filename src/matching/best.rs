@@ -68,7 +68,7 @@ pub fn match_tile(tile: &CrossTile, source: &Standardised, target: &Standardised
 /// [−1, 1], keeping the `keep` best both ways. The best is the largest: −1 is the worst, as between latents.
 ///
 /// `c: [d_source, d_target]` is the cross's own, or one of its nulls, whose variances are the same. `source_constant` and
-/// `target_constant` say which dimensions had one value in all rows (rounding may leave them a
+/// `target_constant` tell which dimensions had one value in all rows (rounding may leave them a
 /// variance); they and any without variance have no partner, or 0 with everyone by the published rule.
 pub fn match_co_moment(
     cross: &CrossCoMoment,
@@ -114,7 +114,7 @@ pub fn match_co_moment(
 
 /// Correlations that are computed before they are looked at: they stay in the first cache.
 const BLOCK: usize = 256;
-/// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares tell.
+/// Correlations that are looked at together: nearly all are below both sides' last ones, which a few compares show.
 pub(super) const GLANCE: usize = 16;
 
 /// Whether any of at most [`GLANCE`] correlations comes `past` the bar of its row or of its column; without a branch for
@@ -145,7 +145,7 @@ impl Scan {
         self.found.forward.push(BestPartners::default());
     }
 
-    /// The next source, `latent`; `correlations` of it with the target latents of a range are written where it is told; NaN
+    /// The next source, `latent`; `correlations` of it with the target latents of a range are written to the given slice; NaN
     /// where undefined.
     fn row(&mut self, latent: u32, correlations: impl Fn(Range<usize>, &mut [f64])) {
         let keep = self.keep;

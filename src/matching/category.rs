@@ -1,4 +1,4 @@
-//! Which latents stand for one field of meaning? Word lists in, membership by strongest tokens out.
+//! Which latents belong to one field of meaning? Word lists in, membership by top-activating tokens out.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Categories {
-    /// How a latent is held against the words.
+    /// How a latent is compared with the words.
     pub rule: CategoryRule,
     /// The lists, by name.
     pub categories: BTreeMap<String, Category>,
@@ -17,27 +17,27 @@ pub struct Categories {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Category {
-    /// The words, in any case; one that stands there twice counts once.
+    /// The words, in any case; one that is listed twice counts once.
     pub words: Vec<String>,
     /// Whether a digit in a label counts too (by substring only).
     #[serde(default)]
     pub digit: bool,
 }
 
-/// How a latent is held against a list.
+/// How a latent is compared with a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CategoryRule {
-    /// `word` of docs/method.md: one of its strongest tokens is the word, and the word stands by itself in the text around it.
+    /// `word` of docs/method.md: one of its top-activating tokens is the word, and the word is a word of its own in the text around it.
     Word,
     /// `substring` of docs/method.md: its label holds the word anywhere.
     Substring,
 }
 
-/// Tokens before a strongest token that the word rule reads, and after it.
+/// Tokens before a top-activating token that the word rule reads, and after it.
 pub const AROUND: [usize; 2] = [2, 1];
 
-/// One of a latent's strongest tokens: each token decoded by itself, put together.
+/// One of a latent's top-activating tokens: each token decoded by itself, put together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// The token.
@@ -46,7 +46,7 @@ pub struct Shown {
     pub around: String,
 }
 
-/// What latents are held against: the lists with their words in lower case.
+/// What latents are compared with: the lists with their words in lower case.
 #[derive(Clone, Debug)]
 pub struct Lexicon {
     rule: CategoryRule,
@@ -60,7 +60,7 @@ impl Lexicon {
         Lexicon { rule: categories.rule, lists: categories.categories.values().map(lower).collect() }
     }
 
-    /// The categories that a latent with these strongest tokens belongs to, ascending.
+    /// The categories that a latent with these top-activating tokens belongs to, ascending.
     pub fn categories_of(&self, top: &[Shown]) -> Vec<usize> {
         let lists = self.lists.iter().enumerate();
         match self.rule {

@@ -1,5 +1,5 @@
 //! How many best matches of a pair are mutual, how many are above chance, how many partners are there at all? Best partners in,
-//! counts out. One function counts the matches and those of the rotated tiles, so that each count stands beside the same count
+//! counts out. One function counts the matches and those of the rotated tiles, so that each count comes with the same count
 //! by chance.
 //!
 //! The count that needs this most is `n_mutual`: in a matrix of independent noise, F_A by F_B, an entry is the highest of its row

@@ -1,17 +1,17 @@
-//! Is there enough text to tell anything, and is there a chance level at all? Counts of tokens and documents in, a rule's answer in
+//! Is there enough text for an answer, and is there a chance level at all? Counts of tokens and documents in, a rule's answer in
 //! words out.
 //!
-//! Three rules. Fewer than [`MIN_TOKENS`] tokens say too little: the best of a thousand unrelated partners reaches about
+//! Three rules. Fewer than [`MIN_TOKENS`] tokens are too few: the best of a thousand unrelated partners reaches about
 //! √(2 ln 1000 / N), 0.12 at N = 1 000, 0.37 at 100, and with two tokens every correlation is 1 or −1. With fewer than
 //! [`MIN_DOCUMENTS`] documents there is no row of another document, so no chance level. Where more than [`MAX_OWN_SHARE`] of the
-//! rows lie beside their own document in the rotated batches (documents longer than half a batch), a chance level holds what one
+//! rows are paired with their own document in the rotated batches (documents longer than half a batch), a chance level holds what one
 //! document's tokens have in common, and is too high.
 
-/// Tokens below which nothing can be said.
+/// Tokens below which there is no answer.
 pub const MIN_TOKENS: u64 = 1000;
 /// Documents below which there is no chance level.
 pub const MIN_DOCUMENTS: u64 = 2;
-/// Share of rotated rows beside their own document above which chance levels are too high.
+/// Share of rotated rows paired with their own document above which chance levels are too high.
 pub const MAX_OWN_SHARE: f64 = 0.5;
 
 /// Why the chance levels of a pair are not known.
@@ -36,7 +36,7 @@ impl NoChance {
     }
 }
 
-/// Why these figures say too little: every rule that is not met, in words; `None` where all are. `has_chance` says whether a
+/// Why there is too little text: every rule that is not met, in words; `None` where all are. `has_chance`: whether a
 /// chance level was asked for and counted.
 pub fn too_few(n_tokens: u64, n_documents: u64, own_document_share: Option<f64>, has_chance: bool) -> Option<String> {
     let mut reasons = Vec::new();

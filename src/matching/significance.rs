@@ -12,7 +12,7 @@
 
 use super::benjamini_hochberg;
 
-/// One in so many of a band's chance maxima may lie above its chance point.
+/// One in this many of a band's chance maxima may be above its chance point.
 const ONE_IN: usize = 20;
 
 /// Significance maxima in a band, where there are so many: the smallest p-value is then at most 1/201.
@@ -23,7 +23,7 @@ pub const MIN_POOL: usize = 200;
 pub struct Significance {
     /// The latent's own highest correlation under the null.
     pub null_correlation: Option<f64>,
-    /// The 95 % chance point of its band: the lowest of the n chance maxima above which at most 5 % of them lie.
+    /// The 95 % chance point of its band: the lowest of the n chance maxima above which there are at most 5 % of them.
     pub point: Option<f64>,
     /// `(c + 1) / (n + 1)`, c of the n chance maxima of its band at least as high as its best correlation.
     pub p_value: Option<f64>,

@@ -18,7 +18,7 @@ const PRODUCTS_HELD: usize = 8;
 /// Target latents of one product.
 pub const PRODUCT_COLUMNS: usize = 1024;
 
-/// Bytes that a thread needs while candidates are chosen; one thread's lists more hold what comes of all.
+/// Bytes that a thread needs while candidates are chosen; one more thread's lists hold the merged result.
 pub fn choosing_bytes(width: usize, d_target: usize, keep: usize) -> usize {
     let held = PRODUCTS_HELD * PRODUCT_ROWS;
     let lists = (held + d_target) * (8 * keep + 4);
@@ -90,8 +90,8 @@ fn standard_rows(sketch: &Sketch, of: &Standardised, from: usize, n: usize, out:
 /// The two spaces of a pair: sketch and sums, source first.
 pub type Sides<'a> = [(&'a Sketch, &'a Standardised); 2];
 
-/// Chooses the `keep` best partners of every latent, both ways. A pair that is counted already stands with its counted
-/// correlation, and goes on being counted when it is chosen again; a new one begins with what the sketches say.
+/// Chooses the `keep` best partners of every latent, both ways. A pair that is counted already competes with its counted
+/// correlation, and continues to be counted when it is chosen again; a new one begins with the sketches' estimate.
 pub fn choose_candidates(counted: &CandidateSums, sides: Sides<'_>, keep: usize) -> CandidateSums {
     let [(a, of_a), (b, of_b)] = sides;
     let (d_source, d_target) = (a.d_sae(), b.d_sae());

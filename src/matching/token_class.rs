@@ -1,4 +1,4 @@
-//! Which tokens stand for no concept? The published lists by name, and classes of tokens.
+//! Which tokens are no concept? The published lists by name, and classes of tokens.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub enum TokenClass {
     /// Of the Pythia many-to-one run.
     #[serde(rename = "pythia_many_to_1")]
     PythiaManyTo1,
-    /// Of Pythia-160m beside 410m.
+    /// Of Pythia-160m with 410m.
     PythiaMlp,
     /// Of the Gemma notebooks as cleaned up.
     Gemma,
@@ -52,7 +52,7 @@ impl TokenClass {
         TokenClass::Pipeline,
     ];
 
-    /// What `non_concept = true` stands for.
+    /// Meaning of `non_concept = true`.
     pub const CLASSES: [TokenClass; 3] = [TokenClass::Punctuation, TokenClass::Whitespace, TokenClass::Special];
 
     /// As written in a dataflow file.

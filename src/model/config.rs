@@ -1,8 +1,8 @@
-//! What does `config.json` say? Typed reading of Hugging Face configurations; which rotation they ask for is read in
+//! Contents of `config.json`: typed reading of Hugging Face configurations; which rotation they ask for is read in
 //! `rope.rs`, which keys are accounted for is decided in `keys.rs`.
 //!
 //! A key that is absent has the default of the family's class in transformers. One that is null is another thing: none,
-//! the family's own rule, or an error, as the table of the family says.
+//! the family's own rule, or an error, by the table of the family.
 
 use super::layers::ActivationFunction;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug)]
 pub struct Config {
     path: PathBuf,
-    /// What stands before its keys in messages: nothing, or `rope_scaling.` for what is nested there.
+    /// Prefix of its keys in messages: nothing, or `rope_scaling.` for what is nested there.
     within: String,
     values: Map<String, Value>,
     /// Keys of the file that were asked for.
@@ -26,7 +26,7 @@ pub struct Config {
     asked: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// What stands under a key.
+/// Value of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Setting<'a> {
     /// The key is not there.
@@ -97,7 +97,7 @@ impl Config {
         &self.path
     }
 
-    /// Keys and values, as they stand in the file.
+    /// Keys and values, as in the file.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(key, value)| (key.as_str(), value))
     }
@@ -107,7 +107,7 @@ impl Config {
         format!("{}{key}", self.within)
     }
 
-    /// The nested configuration of `values` that stand under `key`.
+    /// The nested configuration of `values` under `key`.
     pub fn inside(&self, key: &str, values: Map<String, Value>) -> Config {
         let within = format!("{}{key}.", self.within);
         Config { within, values, ..self.clone() }
@@ -125,7 +125,7 @@ impl Config {
         }
     }
 
-    /// What stands under `key`.
+    /// Value of `key`.
     pub fn setting(&self, key: &str) -> Setting<'_> {
         #[cfg(test)]
         if self.within.is_empty() {
@@ -262,7 +262,7 @@ impl Config {
         self.possible_head(d_head)
     }
 
-    /// The same where the family has a width of its own for heads that nothing is said of.
+    /// The same for a family with its own default width of heads.
     ///
     /// # Errors
     /// `Input` when the value is no size, or a head is wider than that.

@@ -1,4 +1,4 @@
-//! How do the layers stand together? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
+//! How are the layers wired? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
 //! the way, nothing computed beyond the last one asked for, never logits.
 
 use super::activations::Model;
@@ -42,7 +42,7 @@ pub struct Block {
     pub attention: Attention,
     /// The MLP.
     pub mlp: Mlp,
-    /// Where the norms stand and what is added to what.
+    /// Where the norms are and what is added to what.
     pub wiring: Wiring<Norm>,
 }
 

@@ -1,5 +1,5 @@
 //! Is every key of a configuration accounted for? A table for each family: keys that are read, keys of which only some
-//! values are supported, keys that change nothing at a hookpoint. A configuration is held against it before anything is
+//! values are supported, keys that change nothing at a hookpoint. A configuration is checked against it before anything is
 //! built.
 //!
 //! The tables follow transformers' configuration classes. A key that neither a table nor such a class knows (a note of
@@ -26,7 +26,7 @@ pub enum Uses {
     Read,
     /// Read, and null is a value: none, or the family's own rule.
     ReadOrNull,
-    /// Only these values are supported (JSON texts); the second says what the key asks for.
+    /// Only these values are supported (JSON texts); the second describes what the key asks for.
     Only(&'static [&'static str], &'static str),
     /// Changes nothing at a hookpoint.
     Harmless,
@@ -42,7 +42,7 @@ pub const fn read_or_null(name: &'static str) -> Key {
     Key { name, uses: Uses::ReadOrNull }
 }
 
-/// A key of which only `values` (JSON texts) are supported; `asks_for` says what any other asks for.
+/// A key of which only `values` (JSON texts) are supported; `asks_for` describes what any other asks for.
 pub const fn only(name: &'static str, values: &'static [&'static str], asks_for: &'static str) -> Key {
     Key { name, uses: Uses::Only(values, asks_for) }
 }
@@ -122,7 +122,7 @@ pub const COMMON: &[Key] = &[
     harmless("no_repeat_ngram_size"),
 ];
 
-/// Keys of the rotation, beside the one that names its base.
+/// Keys of the rotation, in addition to the one that names its base.
 pub const ROTARY: &[Key] = &[
     read_or_null("rope_parameters"),
     read_or_null("rope_scaling"),

@@ -21,7 +21,7 @@ pub struct Checked {
     source: Arc<dyn Source>,
     /// What is before every name.
     prefix: &'static str,
-    /// Seed of the random weights that stand for the checkpoint's.
+    /// Seed of random weights in place of the checkpoint's.
     redraw: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl Checked {
         ModelShape { n_parameters: self.source.n_parameters(), ..self.architecture.shape() }
     }
 
-    /// The decoder with its first `n_blocks` blocks; `name` stands for it in messages.
+    /// The decoder with its first `n_blocks` blocks; messages call it `name`.
     ///
     /// # Errors
     /// Those of reading; `Machine` when the tensor library fails.
@@ -157,7 +157,7 @@ impl Checked {
                 )))
             }
             Some(found) if found != shape => Err(Error::input(format!(
-                "checkpoint {}: tensor {name:?} is {found:?}, config.json says {shape:?}; {}",
+                "checkpoint {}: tensor {name:?} is {found:?}, config.json gives {shape:?}; {}",
                 place(),
                 self.remedy()
             ))),

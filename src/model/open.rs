@@ -35,7 +35,7 @@ pub fn described(path: &Path) -> Result<ModelShape> {
     Ok(families::describe(&Config::read(path)?)?.shape())
 }
 
-/// The same from keys of a `config.json` that stand elsewhere, in the file `place`.
+/// The same from keys of a `config.json` that are written elsewhere, in the file `place`.
 ///
 /// # Errors
 /// As [`described`].

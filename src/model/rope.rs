@@ -1,8 +1,8 @@
 //! Which rotation does a configuration ask for? `rope_parameters` (transformers 5), or `rope_theta`, `rotary_pct` and
 //! `rope_scaling` (transformers 4), put together as transformers 5.24 does (`modeling_rope_utils.py`):
 //!
-//! - `rope_scaling`, where it is given, stands in the place of `rope_parameters`;
-//! - a base or a rotated fraction that is not inside is taken from beside it, else from the family's default;
+//! - `rope_scaling`, where it is given, takes the place of `rope_parameters`;
+//! - a base or a rotated fraction that is not inside is taken from the top level, else from the family's default;
 //! - a scaling that needs the context length before the stretch takes `original_max_position_embeddings` from beside, else
 //!   from inside, else `max_position_embeddings`.
 //!
@@ -14,23 +14,23 @@ use super::layers::rotary::{Rope, Scaling};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
-/// Which keys of a family say how it rotates, and what holds where they are absent.
+/// Which keys of a family describe its rotation, and the defaults where they are absent.
 #[derive(Clone, Copy, Debug)]
 pub struct RopeKeys {
-    /// Key of the base beside `rope_parameters`.
+    /// Key of the base at the top level.
     pub theta: &'static str,
     /// The base where none is given.
     pub default_theta: f64,
     /// `max_position_embeddings` of the family's class.
     pub max_positions: usize,
-    /// How much of a head is rotated; `None`: whole heads, whatever the configuration says.
+    /// How much of a head is rotated; `None`: whole heads, whatever the configuration.
     pub fraction: Option<Fraction>,
 }
 
 /// How much of a head is rotated.
 #[derive(Clone, Copy, Debug)]
 pub struct Fraction {
-    /// Its key beside `rope_parameters`.
+    /// Its key at the top level.
     pub key: &'static str,
     /// The fraction where none is given.
     pub default: f64,
@@ -88,7 +88,7 @@ impl Config {
         };
         if let Some((name, _)) = inside.entries().find(|(name, _)| LAYER_TYPES.contains(name)) {
             return Err(Error::request(format!(
-                "config {}: {} is split by types of layers, which this family has not got; move what stands there up",
+                "config {}: {} is split by types of layers, which this family has not got; move its keys one level up",
                 self.path().display(),
                 inside.name(name)
             )));
@@ -124,7 +124,7 @@ impl Config {
             parameters.entries().find(|(name, value)| !LAYER_TYPES.contains(name) && !value.is_null())
         {
             return Err(Error::request(format!(
-                "config {}: {} stands beside the types of layers, where nothing is read; move it into \
+                "config {}: {} is at the level of the types of layers, where nothing is read; move it into \
                  rope_parameters.full_attention or rope_parameters.sliding_attention",
                 self.path().display(),
                 parameters.name(name)
@@ -181,7 +181,7 @@ impl Config {
         }
     }
 
-    /// Refuses a value under `other`, which this family does not read, that is not what `key` says.
+    /// Refuses a value under `other`, which this family does not read, that differs from that of `key`.
     fn agree(&self, other: &str, key: &str, value: f64) -> Result<()> {
         match self.optional_number(other)? {
             Some(found) if found != value => Err(Error::request(format!(
@@ -362,7 +362,7 @@ impl Config {
 /// Where the context length before a stretch is taken from.
 #[derive(Clone, Copy)]
 enum Original {
-    /// From beside `rope_parameters`.
+    /// From the top level.
     Beside,
     /// From inside, else the longest context.
     Inside,

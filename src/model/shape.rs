@@ -28,7 +28,7 @@ pub struct ModelShape {
     pub n_parameters: u64,
     /// Parameters of one block.
     pub n_block_parameters: u64,
-    /// Where the norms of a block stand and what is added to what.
+    /// Where the norms of a block are and what is added to what.
     pub block: BlockKind,
     /// Whether the MLP has a gate (`mlp_up`, `mlp_gate_act` exist).
     pub gated: bool,

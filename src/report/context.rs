@@ -1,11 +1,11 @@
-//! Where in its context does a strongest token stand? Tables hold the context as text, so the place is found again with
+//! Where in its context is a top-activating token? Tables hold the context as text, so the place is found again with
 //! the tokenizer.
 
 use crate::corpus::Tokenizer;
 use crate::table::TopTokenCell;
 use std::ops::Range;
 
-/// Finds strongest tokens in their contexts.
+/// Finds top-activating tokens in their contexts.
 pub struct Marker {
     tokenizer: Option<Tokenizer>,
     before: usize,
@@ -18,11 +18,11 @@ impl Marker {
         Marker { tokenizer, before, after }
     }
 
-    /// The bytes of `top.context` that are the strong token; `None` where that cannot be told: text that does not cut into
+    /// The bytes of `top.context` that are the strong token; `None` where that cannot be found: text that does not cut into
     /// the same tokens again, a token that is part of a character.
     ///
     /// A context ends `after` tokens behind the strong one unless its document ends first, and begins `before` tokens
-    /// ahead of it unless the document begins later. Of the places where the token stands, that which fits is taken.
+    /// ahead of it unless the document begins later. Of the positions of the token, the one that fits is taken.
     pub fn place(&self, top: &TopTokenCell) -> Option<Range<usize>> {
         let (token, context) = (top.token.as_str(), top.context.as_str());
         if token.is_empty() {

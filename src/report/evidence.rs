@@ -1,15 +1,15 @@
-//! What may be said of a figure? The rules by which the summary and the page speak of evidence, each in one place with its words.
+//! How strong is the evidence of a figure? The rules by which the summary and the page word it, each in one place with its words.
 
 /// Null runs from which their standard deviation is shown: of 20 it is known to a sixth of itself (1/√(2·19)), of 9 to a quarter,
 /// and a distance in such units means no more than "above every run".
 pub const LEAST_RUNS_FOR_SD: u32 = 20;
 
-/// The standard deviation of a null, where enough runs stand behind it.
+/// The standard deviation of a null, where it has enough runs.
 pub fn shown_sd(sd: Option<f64>, runs: u32) -> Option<f64> {
     sd.filter(|_| runs >= LEAST_RUNS_FOR_SD)
 }
 
-/// What a small q-value of a match does not say.
+/// What a small q-value of a match does not show.
 pub const CAVEAT: &str = "A small q says that two latents go together, not that training made them so: one token that fires both is \
                           enough, and with many tokens nearly every match has a small q. The size of r above chance is what to look at.";
 
@@ -25,7 +25,7 @@ pub struct Closeness {
 }
 
 /// The pair whose hookpoints are closest, and the rule in words. **Closest** is the pair with the highest mean best r above its
-/// chance level, mean of both directions; where the chance level of any pair is unknown, the highest mean best r. Pairs that say
+/// chance level, mean of both directions; where the chance level of any pair is unknown, the highest mean best r. Pairs that show
 /// nothing are left out unless all are; ties go to the first. `None` where no pair has a match.
 pub fn closest(pairs: &[Closeness]) -> Option<(usize, &'static str)> {
     let all_out = pairs.iter().all(|p| p.left_out);
@@ -43,10 +43,10 @@ pub fn closest(pairs: &[Closeness]) -> Option<(usize, &'static str)> {
     Some((best.0, rule))
 }
 
-/// Share of repeated contexts from which it is said.
+/// Share of repeated contexts from which the caution is printed.
 pub const REPEATED_LEVEL: f64 = 0.01;
 
-/// What is said of contexts that were seen before; `None` where they are few, or may be by the error of the count.
+/// The caution about contexts that were seen before; `None` where they are few, or may be by the error of the count.
 pub fn repeated_words(share: f64, error: f64) -> Option<String> {
     if share - 2.0 * error < REPEATED_LEVEL {
         return None;

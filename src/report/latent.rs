@@ -1,4 +1,4 @@
-//! One latent, as its run knows it: statistics, labels, strongest tokens in context, partners both ways.
+//! One latent, as its run knows it: statistics, labels, top-activating tokens in context, partners both ways.
 
 use super::context::Marker;
 use super::words::shown_token;
@@ -92,7 +92,7 @@ impl LatentCard {
         let r = &self.row;
         writeln!(out, "{}/{}", r.site, r.latent)?;
         if !r.alive {
-            writeln!(out, "dead: it fired on no token, so it has no strongest tokens and no partners")?;
+            writeln!(out, "dead: it fired on no token, so it has no top-activating tokens and no partners")?;
             return Ok(());
         }
         writeln!(out, "fired on   {} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency)?;

@@ -33,7 +33,7 @@ pub struct SaeShape {
     pub transcoder: bool,
     /// Whether a linear map of the input is added to its output.
     pub skip: bool,
-    /// What the files say of how it was trained.
+    /// How it was trained, according to its files.
     pub declared: Declared,
     /// The files that define it, configuration first.
     pub files: Vec<PathBuf>,
@@ -49,7 +49,7 @@ impl SaeShape {
         4 * (d_sae * (d_in + d_out) + skip + 4 * d_sae + 2 * d_out)
     }
 
-    /// Bytes that screening its latents takes beside ([`Sae::screened`]); 0 where this machine or its rule gains nothing by it.
+    /// Extra bytes that screening its latents takes ([`Sae::screened`]); 0 where this machine or its rule gains nothing by it.
     pub fn screen_bytes(&self) -> u64 {
         let tried = Screen::is_worth_timing(self.activation, self.d_in, self.d_sae);
         if tried { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }

@@ -1,6 +1,6 @@
 //! What does an SAE say of itself? Its place, sizes, model, contexts and scale, as its files (or a registry) write them.
 //!
-//! Nothing is judged here: `plan` holds it against the dataflow file and the model. What a format does not write down is
+//! Nothing is judged here: `plan` checks it against the dataflow file and the model. What a format does not write down is
 //! `None`, never a default.
 
 use crate::error::Result;
@@ -30,7 +30,7 @@ impl Place {
         Place { written: written.into(), known: Some(hookpoint) }
     }
 
-    /// A place that the path of the files tells.
+    /// A place known from the path of the files.
     pub fn of_path(hookpoint: Hookpoint) -> Place {
         Place::known(hookpoint.to_string(), hookpoint)
     }
@@ -38,7 +38,7 @@ impl Place {
     /// The hookpoint that is meant in a model of `family` (see [`resolve`]).
     ///
     /// # Errors
-    /// `Request` where the family has no such place, or the name says no one place of it.
+    /// `Request` where the family has no such place, or the name means no single place of it.
     pub fn hookpoint(&self, family: &str) -> Result<Hookpoint> {
         match self.known {
             Some(hookpoint) => Ok(hookpoint),
@@ -63,7 +63,7 @@ impl Serialize for Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
-    /// The files say nothing of one.
+    /// The files name none.
     #[default]
     Unsaid,
     /// By this factor, which the files hold.
@@ -72,7 +72,7 @@ pub enum Scale {
     Missing,
 }
 
-/// What the files say. Every field is `None` (or empty) where they do not say it.
+/// What the files declare. Every field is `None` (or empty) where they do not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Declared {
     /// Where it reads.

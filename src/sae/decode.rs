@@ -1,4 +1,4 @@
-//! What does an SAE say its output is? Latents back to activations.
+//! What is an SAE's output? Latents back to activations.
 
 use super::autoencoder::Sae;
 use super::encode::BLOCK_ROWS;
@@ -21,7 +21,7 @@ impl Sae {
         let shape = &self.shape;
         if x.n_cols() != shape.d_in || latents.d_sae != shape.d_sae || latents.n_rows() != x.n_rows() {
             return Err(Error::request(format!(
-                "cannot decode [{}, {}] latents beside [{}, {}] activations with an SAE of {} inputs and {} latents",
+                "cannot decode [{}, {}] latents and [{}, {}] activations with an SAE of {} inputs and {} latents",
                 latents.n_rows(),
                 latents.d_sae,
                 x.n_rows(),

@@ -48,10 +48,10 @@ struct Buffer {
 /// Reads the headers; `weights` is the file that `dict` was read from.
 ///
 /// # Errors
-/// `Request` for a class that is not known or cannot be told, `Input` for files that contradict each other.
+/// `Request` for a class that is not known or cannot be determined, `Input` for files that contradict each other.
 pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Result<Recipe> {
-    let told = folder.names.contains(CONFIG);
-    let Config { trainer, buffer } = if told { folder.json(CONFIG)? } else { Config::default() };
+    let has_config = folder.names.contains(CONFIG);
+    let Config { trainer, buffer } = if has_config { folder.json(CONFIG)? } else { Config::default() };
     let tensors = dict.tensors;
     let class = match &trainer.dict_class {
         Some(class) => class.as_str(),
@@ -93,7 +93,7 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
             )));
         }
     };
-    let files = if told { vec![folder.path.join(CONFIG), weights] } else { vec![weights] };
+    let files = if has_config { vec![folder.path.join(CONFIG), weights] } else { vec![weights] };
     Ok(Recipe {
         shape: SaeShape {
             format: Format::DictionaryLearning,
@@ -131,17 +131,17 @@ pub(super) fn recipe(folder: &Folder, weights: PathBuf, dict: StateDict) -> Resu
 /// k of a TopK dictionary: a tensor, or the configuration's where there is none.
 ///
 /// # Errors
-/// `Input` when neither says it, or they contradict each other.
-fn k_of(tensors: &Tensors, told: Option<usize>) -> Result<usize> {
+/// `Input` when neither has it, or they contradict each other.
+fn k_of(tensors: &Tensors, declared: Option<usize>) -> Result<usize> {
     let stored = if tensors.has("k") { Some(tensors.scalar("k")? as usize) } else { None };
-    match (stored, told) {
-        (Some(stored), Some(told)) if stored != told => Err(Error::input(format!(
-            "{}: k is {stored}, trainer.k of config.json is {told}; they do not belong together",
+    match (stored, declared) {
+        (Some(stored), Some(declared)) if stored != declared => Err(Error::input(format!(
+            "{}: k is {stored}, trainer.k of config.json is {declared}; the two files do not belong together",
             tensors.path().display()
         ))),
         (Some(k), _) | (None, Some(k)) => Ok(k),
         (None, None) => Err(Error::input(format!(
-            "{}: nothing says k of this TopK dictionary; put its config.json beside it, with trainer.k",
+            "{}: k of this TopK dictionary is given nowhere; put its config.json, with trainer.k, into the same folder",
             tensors.path().display()
         ))),
     }
@@ -159,7 +159,7 @@ fn class_of(tensors: &Tensors) -> Result<&'static str> {
         () if has("encoder.weight") && has("decoder.bias") => "AutoEncoderNew",
         () => {
             return Err(Error::request(format!(
-                "{}: the tensors do not tell the class of this dictionary; put its config.json beside it, with \
+                "{}: the class of this dictionary cannot be determined from its tensors; put its config.json into the same folder, with \
                  trainer.dict_class",
                 tensors.path().display()
             )));

@@ -101,7 +101,7 @@ impl Sae {
         let d_in = self.shape.d_in;
         if x.n_cols() != d_in {
             return Err(Error::request(format!(
-                "the SAE at {} reads {d_in} numbers a row, the activations have {}; check its hookpoint",
+                "the SAE at {} reads {d_in} numbers per row, the activations have {}; check its hookpoint",
                 self.shape.files[0].display(),
                 x.n_cols()
             )));

@@ -1,4 +1,4 @@
-//! What lies where an SAE is said to be? Names, small configuration files, sizes; no format is known here.
+//! Which files are at the path of an SAE? Names, small configuration files, sizes; no format is known here.
 
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;

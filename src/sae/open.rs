@@ -82,7 +82,7 @@ fn stored(path: &Path, reading: &Reading) -> Result<Recipe> {
     }
 }
 
-/// Formats that file names tell apart.
+/// Formats recognised by file names.
 fn by_names(folder: &Folder) -> Option<Format> {
     let named = |name: &str| folder.file.as_ref().is_none_or(|file| file.ends_with(name));
     let has = |name: &str| folder.names.contains(name);
@@ -114,7 +114,7 @@ fn torch_weights(folder: &Folder) -> Option<PathBuf> {
     }
 }
 
-/// Torch files that their tensors' names tell apart.
+/// Torch files recognised by their tensors' names.
 fn by_tensors(weights: &Path, dict: &torch::StateDict) -> Option<Format> {
     let has = |name: &str| dict.tensors.has(name);
     let name = weights.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -130,7 +130,7 @@ fn unknown(folder: &Folder) -> Error {
     let place = folder.file.as_ref().unwrap_or(&folder.path);
     let several = folder.names.iter().filter(|name| name.ends_with(".pt") || name.ends_with(".pth")).count();
     let hint =
-        if several > 1 { "; several torch files lie here: name one of them" } else { "; name the folder of one SAE" };
+        if several > 1 { "; there are several torch files: name one of them" } else { "; name the folder of one SAE" };
     Error::request(format!(
         "{} holds no SAE that is known; looked for params.npz (gemma_scope), params.safetensors (gemma_scope_2), \
          hyperparams.json with checkpoints/final.safetensors (llama_scope), cfg.json with sae.safetensors (sparsify), \

@@ -1,4 +1,4 @@
-//! How is an SAE to be read, beside what its files say? The keys of a dataflow file and the facts of a registry.
+//! How is an SAE to be read, where its files do not decide it? The keys of a dataflow file and the facts of a registry.
 
 use super::autoencoder::Sae;
 use super::declared::Scale;
@@ -8,14 +8,14 @@ use super::rule::Normalise;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
-/// A way of reading; the default is as the files say.
+/// How an SAE is read; by default as its files declare.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The format to insist on; told from the files when `None`.
+    /// The format to insist on; recognised from the files when `None`.
     pub format: Option<Format>,
-    /// Whether the decoder bias is taken from the input; as the format says when `None`.
+    /// Whether the decoder bias is subtracted from the input; the format's default when `None`.
     pub subtract_b_dec: Option<bool>,
-    /// What activations are multiplied by, in the place of what the files say: latents are those of the scaled input, the
+    /// Factor on activations, in place of the files' own: latents are those of the scaled input, the
     /// output is divided by it again.
     pub scale: Option<f64>,
     /// Whether the mean over dimensions of each row is taken off first, and added to the output.
@@ -27,7 +27,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// As the files say, in `format` where that is given.
+    /// As the files declare, in `format` where that is given.
     pub fn of(format: Option<Format>) -> Reading {
         Reading { format, ..Reading::default() }
     }

@@ -10,7 +10,7 @@ use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
 use crate::weights::{Layout, Tensors};
 
-/// A matrix by name and how it lies.
+/// A matrix by name, and its layout.
 #[derive(Clone, Debug)]
 pub(super) struct StoredMatrix {
     pub name: String,
@@ -150,11 +150,11 @@ impl Recipe {
     fn check_declared(&self) -> Result<()> {
         let SaeShape { d_in, d_sae, declared, files, .. } = &self.shape;
         let sizes = [("input", declared.d_in, d_in), ("number of latents", declared.d_sae, d_sae)];
-        match sizes.iter().find_map(|(what, said, found)| said.filter(|said| said != *found).map(|said| (what, said))) {
-            Some((what, said)) if !self.trust_weights => Err(self.tensors.wrong(
+        match sizes.iter().find_map(|(what, declared, found)| declared.filter(|declared| declared != *found).map(|declared| (what, declared))) {
+            Some((what, declared)) if !self.trust_weights => Err(self.tensors.wrong(
                 &self.w_enc.name,
                 format!(
-                    "makes an SAE of {d_in} inputs and {d_sae} latents, but {} gives {said} as its {what}; the two files do not \
+                    "makes an SAE of {d_in} inputs and {d_sae} latents, but {} gives {declared} as its {what}; the two files do not \
                      belong together (insist = [\"width\"] reads it by its weights)",
                     files.first().map(|f| f.display().to_string()).unwrap_or_default()
                 ),

@@ -4,7 +4,7 @@
 //! pre-activations and ReLU after, with `rescale_acts_by_decoder_norm` in units of the decoder rows, in which the latents
 //! are given too. `jumprelu` is strict and behind a ReLU. `gated` multiplies the products by `exp(r_mag)`.
 //! `expected_average_only_in` (before version 6 also a plain `true`) is one factor for all activations, which is not in the
-//! file: without it the input is taken as it is, as SAELens does, and [`Scale::Missing`] says so. BatchTopK is saved as
+//! file: without it the input is taken as it is, as SAELens does, and [`Scale::Missing`] records it. BatchTopK is saved as
 //! jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
 
 use super::autoencoder::SaeShape;
@@ -64,7 +64,7 @@ struct Metadata {
 }
 
 impl Config {
-    /// What the file says; a flat key before one of `metadata`, for overrides are flat.
+    /// Value in the file; a flat key before one of `metadata`, because overrides are flat.
     fn declared(self, transcoder: bool, scale: Scale) -> Declared {
         let Config { d_in, d_sae, flat, metadata, .. } = self;
         let metadata = metadata.unwrap_or_default();

@@ -29,7 +29,7 @@ const TIMED_BLOCKS: usize = 4;
 /// Products of this size may overflow: all of such a row is computed, as the full encode reports what is not finite.
 const OVERFLOWS: f32 = 1e37;
 
-/// What screening an SAE takes beside its encoder.
+/// What screening an SAE needs in addition to its encoder.
 #[derive(Debug)]
 pub(super) struct Screen {
     bytes: BytePanels,
@@ -92,7 +92,7 @@ struct Waiting {
 }
 
 impl ScreenScratch {
-    /// Bytes for each row beside its inputs and sums.
+    /// Bytes per row in addition to its inputs and sums.
     pub const ROW_BYTES: u64 = size_of::<Waiting>() as u64;
 }
 

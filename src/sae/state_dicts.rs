@@ -23,7 +23,7 @@ use std::path::PathBuf;
 /// Reads the headers of `layerN.sae.pt`.
 ///
 /// # Errors
-/// `Request` when no folder above the file says k, `Input` for shapes that contradict each other.
+/// `Request` when no folder above the file gives k, `Input` for shapes that contradict each other.
 pub(super) fn qwen_scope(folder: &Folder, weights: PathBuf, dict: StateDict) -> Result<Recipe> {
     let k = folder.components().find_map(|c| c.rsplit_once("L0_").and_then(|(_, rest)| leading_number(rest)));
     let k = k.ok_or_else(|| {

@@ -35,8 +35,8 @@ struct Prepared<'a> {
     no_power: bool,
 }
 
-/// Scores of `p: [N, d_A]` and `q: [N, d_B]` (f64; decoder rows of matched latents, say), where row `i` of one belongs to
-/// row `i` of the other, by each measure, each beside its null over `nulls`.
+/// Scores of `p: [N, d_A]` and `q: [N, d_B]` (f64; for example decoder rows of matched latents), where row `i` of one belongs to
+/// row `i` of the other, by each measure, each with its null over `nulls`.
 ///
 /// Cost of one random pairing: `N k_A k_B` multiply-adds, shared by all measures but RSA and neighbours (one component a
 /// side makes this N), plus singular values of `[k_A, k_B]` for SVCCA, Procrustes and PWCCA, each; `N²` steps for RSA.
@@ -54,7 +54,7 @@ pub fn compare_rows(
     if n != q.n_rows() {
         let m = q.n_rows();
         return Err(Error::request(format!(
-            "comparison of rows: {n} rows beside {m}, expected one partner for every row"
+            "comparison of rows: {n} rows with {m}, expected one partner for every row"
         )));
     }
     require_finite(p, "comparison of rows: first side")?;

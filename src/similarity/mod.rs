@@ -1,4 +1,4 @@
-//! Do the spaces agree, beyond chance? Matched rows or moments in, scores beside their nulls out.
+//! Do the spaces agree, beyond chance? Matched rows or moments in, scores with their nulls out.
 //!
 //! Two ways in: [`compare_rows`] for two matrices whose row `i` belongs together (decoder rows of matched latents), and
 //! [`moments_scores`] for streamed co-moments of activations, where the rows themselves are gone. Every score is a plain

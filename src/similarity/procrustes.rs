@@ -1,4 +1,4 @@
-//! How much agreement is left after the best rotation? Orthogonal Procrustes, and linear CKA beside it: both are norms of
+//! How much agreement is left after the best rotation? Orthogonal Procrustes, and linear CKA with it: both are norms of
 //! the cross product of the two sides' rows.
 //!
 //! With `P_c = U_A S_A V_Aᵀ` and `M = U_Aᵀ U_B[order]`: `‖P_cᵀ Q_c‖ = ‖S_A M S_B‖` in every unitarily invariant norm.

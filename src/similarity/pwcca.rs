@@ -15,7 +15,7 @@ pub(super) struct Pwcca<'a> {
     n_rows: usize,
     /// Whether the weights come from the first side.
     first: bool,
-    /// Sign that the first coordinate of each published direction is turned to; as `faer` leaves it where absent.
+    /// Sign that the first coordinate of each published direction is set to; as `faer` leaves it where absent.
     signs: Vec<f64>,
     /// `[r, d]`: centred columns of the weighing side in the coordinates of its `U`.
     columns: Matrix<f64>,

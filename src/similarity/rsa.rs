@@ -4,7 +4,7 @@
 //! Ranks are computed once a side and kept as centred integers (twice the rank minus its mean), so that a permuted
 //! pairing (Mantel test) is one pass of exact integer products: its value does not depend on the order of summation.
 //! Memory for N rows: the second side's ranks as a square `[N, N]` i32, the first's as `N (N - 1) / 2` i32, and while
-//! ranking 24 bytes a pair: at most `14 N²` bytes in all ([`rsa_bytes`]).
+//! ranking 24 bytes per pair: at most `14 N²` bytes in all ([`rsa_bytes`]).
 
 use rayon::prelude::*;
 
@@ -14,10 +14,10 @@ use crate::error::Result;
 use crate::linalg::{Matrix, product_transposed};
 
 /// Most rows that RSA compares: 5.6 GB while it runs. Beyond it a named sample of the rows, drawn from the seed, is
-/// compared, and the score's `n_pairs` says so.
+/// compared, and the score's `n_pairs` gives the number.
 pub const RSA_MAX_ROWS: usize = 20_000;
 
-/// Bytes that RSA of `n_rows` rows holds at most, beside the rows themselves.
+/// Bytes that RSA of `n_rows` rows holds at most, without the rows themselves.
 pub fn rsa_bytes(n_rows: usize) -> u64 {
     let n = n_rows.min(RSA_MAX_ROWS) as u64;
     14 * n * n

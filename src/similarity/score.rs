@@ -2,7 +2,7 @@
 
 use super::Measure;
 
-/// One measure of two spaces beside its null.
+/// One measure of two spaces with its null.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     /// What was measured.
@@ -21,7 +21,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// How far the value stands above the null's mean, as a share of the way to 1: `(value - mean) / (1 - mean)`; 0 is
+    /// How far the value is above the null's mean, as a share of the way to 1: `(value - mean) / (1 - mean)`; 0 is
     /// chance, 1 is equal. `None` without a null, and for measures where smaller is closer.
     pub fn above_null(&self) -> Option<f64> {
         let (value, null) = (self.value?, self.null.as_ref()?);

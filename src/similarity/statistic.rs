@@ -4,7 +4,7 @@ use super::space::SideSpace;
 use crate::error::{Error, Result};
 use crate::linalg::{Matrix, transposed_product_permuted};
 
-/// One pairing: row `i` of the first side beside row `order[i]` of the second.
+/// One pairing: row `i` of the first side with row `order[i]` of the second.
 pub(super) struct Draw<'a> {
     pub order: &'a [u32],
     cross: Option<Matrix<f64>>,

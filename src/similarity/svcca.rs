@@ -59,14 +59,14 @@ pub struct Svcca {
 }
 
 /// SVCCA of `p: [N, d_A]` and `q: [N, d_B]`, row `i` of one belonging to row `i` of the other; `None` for fewer than 3 rows
-/// or a side without variance. Without a null it says little: [`super::compare_rows`] gives both.
+/// or a side without variance. Without a null it means little: [`super::compare_rows`] gives both.
 ///
 /// # Errors
 /// `Request` when the numbers of rows differ, `Input` for values that are not finite.
 pub fn svcca(p: &Matrix<f64>, q: &Matrix<f64>, rule: SvccaRule) -> Result<Option<Svcca>> {
     if p.n_rows() != q.n_rows() {
         let (n, m) = (p.n_rows(), q.n_rows());
-        return Err(Error::request(format!("svcca: {n} rows beside {m}, expected one partner for every row")));
+        return Err(Error::request(format!("svcca: {n} rows with {m}, expected one partner for every row")));
     }
     require_finite(p, "svcca: first side")?;
     require_finite(q, "svcca: second side")?;

@@ -1,4 +1,4 @@
-//! What is held against what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
+//! What is compared with what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
 
 use crate::ids::SiteName;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct CompareSpec {
     /// Pairs of sites, source first; or `"all"`: every SAE of a model with every SAE of a model after it in the alphabet,
-    /// and likewise the [`hookpoints`](Self::hookpoints). A listed site without an SAE stands for its hookpoint's
+    /// and likewise the [`hookpoints`](Self::hookpoints). A listed site without an SAE means its hookpoint's
     /// dimensions as they are.
     pub pairs: PairsSpec,
     /// Sites without an SAE that `"all"` pairs: places of several models across models, as SAEs; places of one model each
@@ -70,7 +70,7 @@ pub enum Refine {
     /// From their choice on.
     #[default]
     Continue,
-    /// Also, for those chosen at the end, over the whole corpus, which is read once more.
+    /// Also, for those chosen at the end, over the whole corpus, which is read a second time.
     SecondPass,
 }
 

@@ -7,14 +7,14 @@ use super::{Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};
 use crate::matching::Rules;
 use crate::similarity::Measure;
 
-/// A key, whether it is set to no purpose, and what is to be said then.
+/// A key, whether it changes nothing here, and the message for that case.
 type Idle = (&'static str, bool, &'static str);
 
 impl DataflowSpec {
-    /// What the values alone tell. `written` is the file as a table.
+    /// What follows from the values alone. `written` is the file as a table.
     ///
     /// # Errors
-    /// The sentence that is to be said.
+    /// The message.
     pub(super) fn check_effect(&self, written: &toml::Table) -> Result<(), String> {
         self.check_once()?;
         let idle = self.idle_sums(written).into_iter().chain(self.idle_scores(written));

@@ -30,12 +30,12 @@ pub struct EstimateSpec {
     pub pairings: Vec<Pairing>,
     /// A file of word lists; every row measure is made for each besides.
     pub categories: Option<String>,
-    /// What stands in that file.
+    /// Contents of that file.
     #[serde(skip)]
     pub lists: Option<Categories>,
     /// Permutation nulls.
     pub null: NullSpec,
-    /// Strongest tokens remembered per latent.
+    /// Top-activating tokens kept per latent.
     pub top_tokens: usize,
     /// Tokens of context remembered before and after each.
     pub top_context: [usize; 2],
@@ -50,7 +50,7 @@ pub struct EstimateSpec {
 pub struct StopRule {
     /// The churn of every pair must be below this.
     pub churn_below: f64,
-    /// In so many snapshots on end.
+    /// In this many consecutive snapshots.
     #[serde(default = "one")]
     pub snapshots: u32,
 }
@@ -80,7 +80,7 @@ impl Default for EstimateSpec {
 }
 
 impl EstimateSpec {
-    /// What stands for every key that is left out, under `rules`.
+    /// The default of every key that is left out, under `rules`.
     pub fn of_rules(rules: Rules) -> Self {
         let mut usual = EstimateSpec { rules, ..EstimateSpec::default() };
         if rules == Rules::AsPublished {
@@ -89,7 +89,7 @@ impl EstimateSpec {
         usual
     }
 
-    /// Under `rules = "as_published"`: what the authors' code does stands for every key that `written`, the file's
+    /// Under `rules = "as_published"`: what the authors' code does is the default of every key that `written`, the file's
     /// `[estimate]`, leaves out.
     pub(super) fn fill_published(&mut self, written: &toml::Table) {
         let has = |key: &str| written.contains_key(key);

@@ -1,4 +1,4 @@
-//! What was asked? The dataflow file as written: one file is one whole run, and everything that changes a number stands
+//! What was asked? The dataflow file as written: one file is one whole run, and everything that changes a number is
 //! in it. Unknown keys are refused by name.
 
 mod compare;
@@ -36,7 +36,7 @@ pub const FORMAT: u32 = 1;
 pub struct DataflowSpec {
     /// Format of the file, [`FORMAT`].
     pub format: u32,
-    /// Name of the run; its directory is `runs/NAME` unless `--out` says otherwise.
+    /// Name of the run; its directory is `runs/NAME` unless `--out` names another.
     pub name: String,
     /// Seed of everything random (permutation nulls).
     #[serde(default)]
@@ -48,7 +48,7 @@ pub struct DataflowSpec {
     /// SAEs by the place they read, `model/hookpoint`, as written.
     #[serde(default)]
     pub saes: BTreeMap<SiteName, SaeSpec>,
-    /// Which latents are held against which.
+    /// Which latents are compared with which.
     pub compare: CompareSpec,
     /// What is computed from the sums, and when.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub struct ModelSpec {
     /// Seed: the weights of linear layers are drawn at random, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_weights: Option<u64>,
-    /// Keys of its `config.json` that say its sizes, for a plan without the weights; held against the model when it is
+    /// Keys of its `config.json` that give its sizes, for a plan without the weights; checked against the model when it is
     /// there. Changes no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Map<String, Value>>,
@@ -104,19 +104,19 @@ pub struct SaeSpec {
     /// Which of its outputs is streamed.
     #[serde(default)]
     pub encode: Encode,
-    /// Whether the decoder bias is taken from the input before encoding, whatever the format says.
+    /// Whether the decoder bias is subtracted from the input before encoding, whatever the format's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtract_b_dec: Option<bool>,
-    /// What activations are multiplied by before the SAE; as its files or the registry say when absent.
+    /// Factor on activations before the SAE; that of its files or of the registry when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
-    /// Whether the mean over dimensions of each row is taken off first; as its files or the registry say when absent.
+    /// Whether each row's mean over dimensions is subtracted first; as its files or the registry have it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub center: Option<bool>,
-    /// What may differ from what the SAE's own files, or the registry, say of it. Changes no number.
+    /// What may differ from the SAE's own files or the registry. Changes no number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insist: Vec<Insist>,
-    /// Its sizes, for a plan without the weights; held against the SAE when it is there. Changes no number.
+    /// Its sizes, for a plan without the weights; checked against the SAE when it is there. Changes no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<SaeSizes>,
 }
@@ -131,7 +131,7 @@ pub enum Insist {
     Width,
     /// Another factor than its files hold.
     Scale,
-    /// Centred although its files say that it was not, or the other way.
+    /// Centring that contradicts its files.
     Center,
     /// An FVU of 1 or more in the doctor's check.
     Fvu,
@@ -180,7 +180,7 @@ pub enum DoctorRule {
     /// It does not start.
     #[default]
     Refuse,
-    /// It says so and goes on.
+    /// A warning; the run continues.
     Warn,
     /// Nothing is tried.
     Off,
@@ -266,7 +266,7 @@ impl DataflowSpec {
         self.saes.get(&SiteName::from(site.clone()))
     }
 
-    /// Where the run's directory is when nothing else is said.
+    /// Default run directory.
     pub fn default_directory(&self) -> PathBuf {
         Path::new("runs").join(&self.name)
     }
@@ -275,7 +275,7 @@ impl DataflowSpec {
 /// Likeness (Jaro-Winkler) above which a name is taken for a misspelt other.
 const MISSPELT: f64 = 0.75;
 
-/// What the reader of TOML says of an unknown name, with the known one that was most likely meant.
+/// The TOML reader's message about an unknown name, with the known one that was most likely meant.
 fn with_nearest(what: String) -> String {
     // unknown field `a`, expected one of `b`, `c`
     let mut names = what.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! Which numbers may stand in a dataflow file? Ranges, so that no later product of them wraps and no NaN reaches a comparison.
+//! Which numbers may a dataflow file hold? Ranges, so that no later product of them wraps and no NaN reaches a comparison.
 
 use super::DataflowSpec;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ impl DataflowSpec {
     /// Every number against its range.
     ///
     /// # Errors
-    /// The sentence that is to be said.
+    /// The message.
     pub(super) fn check_numbers(&self) -> Result<(), String> {
         let (corpus, estimate) = (&self.corpus, &self.estimate);
         let [before, after] = estimate.top_context;

@@ -1,7 +1,7 @@
 //! Which places does a dataflow file name, once the families of its models are known?
 //!
 //! A file may write a place in its plain form or as another library has it; what such a name means depends on the family
-//! ([`resolve`](crate::ids::resolve())). From here on every place stands in its plain form, so that a file says the same
+//! ([`resolve`](crate::ids::resolve())). From here on every hookpoint is in its plain form, so that a file means the same
 //! run whichever way it is written.
 
 use super::{DataflowSpec, PairsSpec};

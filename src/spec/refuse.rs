@@ -1,4 +1,4 @@
-//! What can a dataflow file have wrong that its values alone tell? Each refusal names the key, what was found and what to do.
+//! What can be wrong in a dataflow file, judged by its values alone? Each refusal names the key, what was found and what to do.
 
 use super::{CompareSpec, Cross, DataflowSpec, Dtype, FORMAT, PairsSpec};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ impl DataflowSpec {
         if (estimate.filters.reads_tokens() || estimate.categories.is_some()) && top < TOP_STRINGS {
             return fail(format!(
                 "estimate.top_tokens is {top}, but categories and the filters non_concept and shared_token look at the \
-                 {TOP_STRINGS} strongest tokens; remember at least {TOP_STRINGS}"
+                 {TOP_STRINGS} top-activating tokens; remember at least {TOP_STRINGS}"
             ));
         }
         let [before, after] = estimate.top_context;
@@ -103,7 +103,7 @@ impl DataflowSpec {
         let listed = &self.compare.hookpoints;
         if !listed.is_empty() && !self.listed_pairs().is_empty() {
             return fail(
-                "compare.hookpoints says what pairs = \"all\" is to pair, but the pairs are listed; write pairs = \"all\", or \
+                "compare.hookpoints selects what pairs = \"all\" pairs, but the pairs are listed; write pairs = \"all\", or \
                  leave hookpoints out: a listed pair may name any place"
                     .into(),
             );

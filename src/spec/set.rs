@@ -1,4 +1,4 @@
-//! A dataflow file with some keys set anew, as `cognate score --set` does.
+//! A dataflow file with some keys replaced, as `cognate score --set` does.
 
 use super::DataflowSpec;
 use crate::corpus::parse_count;

@@ -39,12 +39,12 @@ pub(super) enum Step {
 
 impl RunDir {
     /// Makes `manifest` the run's truth. Every file that it names must have been finished before, by whichever process.
-    /// The manifest before is kept beside, with its files; older generations are removed.
+    /// The previous manifest is kept, with its files; older generations are removed.
     ///
-    /// Committing the same batch again (to mark a run finished, say) replaces the newest manifest and keeps the previous.
+    /// Committing the same batch again (for example to mark a run finished) replaces the newest manifest and keeps the previous.
     ///
     /// # Errors
-    /// `State` when a named file is missing or of another size; `Machine` when the disk is full. Then the run still stands
+    /// `State` when a named file is missing or of another size; `Machine` when the disk is full. Then the run is still
     /// at the checkpoint before.
     pub fn commit(&self, manifest: &Manifest) -> Result<()> {
         for (path, record) in &manifest.files {
@@ -129,7 +129,7 @@ impl RunDir {
     }
 }
 
-/// The steps of [`RunDir::commit`]. `current` and `previous` are what the two manifest files hold, `listing` what lies under
+/// The steps of [`RunDir::commit`]. `current` and `previous` are what the two manifest files hold, `listing` what is under
 /// `state/`.
 pub(super) fn commit_steps(
     new: &Manifest,
@@ -176,7 +176,7 @@ pub(super) fn steps_of(
     steps
 }
 
-/// Writes `manifest` under `name`: beside, synced, renamed. The new name is durable once the directory is synced.
+/// Writes `manifest` under `name`: a temporary file, synced, renamed. The new name is durable once the directory is synced.
 fn replace(name: &str, manifest: &Manifest) -> [Step; 3] {
     let temp = temporary_name(name);
     [

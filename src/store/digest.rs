@@ -1,4 +1,4 @@
-//! How is a damaged file told from a whole one? By its size and its blake3 digest.
+//! How is a damaged file recognised? By its size and its blake3 digest.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

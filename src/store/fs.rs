@@ -1,4 +1,4 @@
-//! How does a file appear whole or not at all? Written beside under a temporary name, synced, renamed, the directory synced.
+//! How does a file appear whole or not at all? Written under a temporary name in the same folder, synced, renamed, the directory synced.
 //!
 //! A reader never sees a half file under a final name: not after a crash, not after a full disk. What a crash leaves
 //! behind carries a recognisable name ([`is_temporary`]) and is swept at the next start.
@@ -14,7 +14,7 @@ const TEMP_PREFIX: &str = ".cognate-";
 const TEMP_SUFFIX: &str = ".tmp";
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Whether a file of this name is one of our unfinished ones, free to be removed when no run is going on.
+/// Whether a file of this name is one of our unfinished ones, free to be removed when no run is active.
 pub fn is_temporary(file_name: &str) -> bool {
     file_name.starts_with(TEMP_PREFIX) && file_name.ends_with(TEMP_SUFFIX)
 }
@@ -104,7 +104,7 @@ impl Write for AtomicFile {
 /// Writes `bytes` to `path`, whole and durable or not at all.
 ///
 /// # Errors
-/// `Machine` when the disk is full or refuses; then what stood under the name still stands.
+/// `Machine` when the disk is full or refuses; then the old file under the name is still there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
     let mut file = AtomicFile::create(path)?.expecting(bytes.len() as u64);
     file.write_all(bytes).map_err(|e| file.error(&e))?;
@@ -136,13 +136,13 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| write_error(dir, None, &e))
 }
 
-/// Every failed write is the machine's; a full disk says how much was wanted and that nothing is lost.
+/// Every failed write is a `Machine` error; for a full disk it gives the size wanted, and that nothing is lost.
 pub fn write_error(path: &Path, needed_bytes: Option<u64>, source: &io::Error) -> Error {
     use io::ErrorKind as Io;
     let needed = needed_bytes.map(|n| format!(" ({n} bytes)")).unwrap_or_default();
     let hint = match source.kind() {
         Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
-            "; what stood there before still stands: free some space, then run the same command again to resume from the last \
+            "; the file that was there before is unchanged: free some space, then run the same command again to resume from the last \
              checkpoint"
         }
         Io::PermissionDenied | Io::ReadOnlyFilesystem => "; check who may write there",

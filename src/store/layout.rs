@@ -1,4 +1,4 @@
-//! Where does everything lie? The only place that builds paths of a run directory.
+//! Where is everything? The only place that builds paths of a run directory.
 //!
 //! ```text
 //! RUN/manifest.json            the commit point        RUN/sets/NNNNNN/NAME.parquet  the tables of one snapshot
@@ -22,7 +22,7 @@ pub(super) const STATE: &str = "state";
 pub(super) const TABLES: &str = "tables";
 pub(super) const SETS: &str = "sets";
 
-/// Longest state file name kept as it is; a longer one is cut and told apart by a digest (file systems stop at 255).
+/// Longest state file name kept as it is; a longer one is cut and made unique by a digest (file systems stop at 255).
 const MAX_NAME_BYTES: usize = 160;
 
 /// A run directory. All methods take `&self`: one value may be shared by all workers of a process.
@@ -80,7 +80,7 @@ impl RunDir {
         Ok(RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) })
     }
 
-    /// Where tables that were made again lie, each in a folder of its name.
+    /// Folder of tables that were made again, each set in a folder of its name.
     pub fn scores(&self) -> PathBuf {
         self.root.join("scores")
     }
@@ -115,7 +115,7 @@ impl RunDir {
         self.root.join("dataflow.toml")
     }
 
-    /// The newest whole tables, for messages; who reads them opens a [`TableSet`](super::TableSet).
+    /// The newest whole tables, for messages; readers open a [`TableSet`](super::TableSet).
     pub fn tables(&self) -> PathBuf {
         self.root.join(TABLES)
     }
@@ -143,7 +143,7 @@ impl RunDir {
         self.stop().exists()
     }
 
-    /// Starts the state file `name` (a tile's, whoever holds it) of the checkpoint before `next_batch`. It is durable when
+    /// Starts the state file `name` (a tile's, whichever worker holds it) of the checkpoint before `next_batch`. It is durable when
     /// finished and live when a manifest names it.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl RunDir {
     }
 }
 
-/// Where the state `name` of the checkpoint before `next_batch` lies, relative to the run directory.
+/// Path of the state `name` of the checkpoint before `next_batch`, relative to the run directory.
 pub(super) fn state_path(next_batch: BatchIndex, name: &str) -> String {
     format!("{STATE}/{next_batch:012}/{}.safetensors", file_name(name))
 }

@@ -32,7 +32,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock at `path`, or says who has it.
+    /// Takes the lock at `path`; the error names its holder.
     ///
     /// # Errors
     /// `Machine` naming the holder, or when the file cannot be written.
@@ -57,7 +57,7 @@ impl Lock {
     }
 }
 
-/// Who took the lock at `path` last, and whether it is held now; `None` where there is none or it names nobody. Nothing is
+/// The last holder of the lock at `path`, and whether it is held now; `None` where there is no lock or no holder in it. Nothing is
 /// written; the lock is shared for an instant to see whether it is free.
 pub(super) fn look(path: &Path) -> Option<(Holder, bool)> {
     let mut file = File::open(path).ok()?;
@@ -77,7 +77,7 @@ impl Holder {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the lock says since when it is held")]
+#[allow(clippy::disallowed_methods, reason = "the lock records since when it is held")]
 fn now_unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

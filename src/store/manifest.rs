@@ -32,7 +32,7 @@ pub struct Manifest {
     pub format: u32,
     /// Digest, in hex, of all that changes numbers.
     pub fingerprint: String,
-    /// What the fingerprint was made of: name to digest or value, so that a refusal can say what differs.
+    /// What the fingerprint was made of: name to digest or value, so that a refusal can name what differs.
     pub parts: BTreeMap<String, String>,
     /// The first batch that is not in the sums.
     pub next_batch: BatchIndex,
@@ -86,7 +86,7 @@ impl Environment {
     }
 }
 
-/// What a manifest file turned out to be.
+/// A manifest file as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Parsed {
     Whole(Box<Manifest>),
@@ -119,7 +119,7 @@ impl Manifest {
         self.ended != Ended::No
     }
 
-    /// Where the corpus stands, in the corpus' own words; `None` for a merge.
+    /// Position in the corpus, in the corpus' own words; `None` for a merge.
     pub fn cursor(&self) -> Option<&Value> {
         match &self.origin {
             SumsOrigin::Streamed { cursor, .. } => Some(cursor),
@@ -127,7 +127,7 @@ impl Manifest {
         }
     }
 
-    /// The second pass over the corpus that the checkpoint stands in, or has behind it.
+    /// The second pass over the corpus, where the checkpoint is in it or after it.
     pub fn second_pass(&self) -> Option<SecondPass> {
         match &self.origin {
             SumsOrigin::Streamed { second_pass, .. } => *second_pass,

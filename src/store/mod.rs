@@ -1,6 +1,6 @@
 //! What survives a crash? The run directory, its manifest and its state; the only writer of files in it.
 //!
-//! A checkpoint at batch *b* is a **generation**: state files `state/<b>/NAME.safetensors`, each written beside, synced
+//! A checkpoint at batch *b* is a **generation**: state files `state/<b>/NAME.safetensors`, each written under another name, synced
 //! and renamed, then named with size and digest in `manifest.json`. The rename of the manifest is the commit. The two
 //! newest generations are kept, so that damage to the newest costs a stretch of corpus and not the run.
 //!

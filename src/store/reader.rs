@@ -153,7 +153,7 @@ impl StateReader {
     }
 }
 
-/// What tells two records apart, for a message.
+/// The difference between two records, for a message.
 pub(super) fn difference(found: &FileRecord, expected: &FileRecord) -> String {
     if found.size != expected.size {
         return format!("{} bytes, the manifest names {}", found.size, expected.size);

@@ -1,4 +1,4 @@
-//! What does a run's checkpoint say beside its sums? What was asked, how the run ended, and where its sums come from.
+//! What does a run's checkpoint record in addition to its sums? What was asked, how the run ended, and where its sums come from.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub struct RequestRecord {
     pub dataflow: String,
     /// Tokens asked for; 0 for the whole corpus.
     pub max_tokens: u64,
-    /// What tells each corpus file from others, in the order in which they are read.
+    /// Mark of each corpus file, in the order in which they are read.
     pub corpus_marks: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub enum Ended {
 pub enum SumsOrigin {
     /// From batches of a corpus.
     Streamed {
-        /// Where the corpus stands, in the corpus' own words; null before the first batch.
+        /// Position in the corpus, in the corpus' own words; null before the first batch.
         cursor: Value,
         /// The second pass, from the end of the first on.
         // so that a missing key is no `None`
@@ -52,7 +52,7 @@ pub enum SumsOrigin {
     Merged(Vec<MergedRun>),
 }
 
-/// Where a second pass over the corpus stands.
+/// Progress of a second pass over the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecondPass {

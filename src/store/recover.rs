@@ -1,4 +1,4 @@
-//! Where does a run stand? Facts are gathered in one function, the decision is taken in another, which touches nothing.
+//! From which checkpoint does a run resume? Facts are gathered in one function, the decision is taken in another, which touches nothing.
 //!
 //! A run resumes from the newest checkpoint whose every file is whole. Where the newest is damaged, the one before is
 //! taken, with a warning of what it costs; where neither is whole, or the directory is another run's, it is refused by name.
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// At most this many differing parts are spelled out in a refusal.
 const MAX_NAMED: usize = 8;
 
-/// One thing that is not as the manifest says.
+/// One difference from the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file, relative to the run directory.
@@ -23,7 +23,7 @@ pub struct Damage {
     pub why: String,
 }
 
-/// What one manifest file turned out to be.
+/// One manifest file as it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FoundManifest {
     /// There is no such file.
@@ -68,7 +68,7 @@ pub struct Wanted {
 pub enum Decision {
     /// Nothing was committed: begin at batch 0.
     Fresh,
-    /// Go on from this checkpoint.
+    /// Resume from this checkpoint.
     Resume {
         /// The checkpoint; it may be `finished`.
         manifest: Box<Manifest>,
@@ -163,7 +163,7 @@ pub fn decide(found: &Found, wanted: &Wanted) -> Decision {
                 _ => "the rows since then are read again".to_string(),
             };
             let warning = format!(
-                "the newest checkpoint of {root} is damaged ({current_fault}); going on from the one before it, at batch {} \
+                "the newest checkpoint of {root} is damaged ({current_fault}); resuming from the one before it, at batch {} \
                  ({} rows): {lost}",
                 manifest.next_batch, manifest.rows
             );

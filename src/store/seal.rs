@@ -1,6 +1,6 @@
-//! How is a damaged JSON file told from a whole one? It opens with a seal: the blake3 of every byte after the seal's own line.
+//! How is a damaged JSON file recognised? It opens with a seal: the blake3 of every byte after the seal's own line.
 //!
-//! A file that was cut short, edited or struck by a flipped bit is told from a whole one before any of its numbers is
+//! A file that was cut short, edited or struck by a flipped bit is recognised before any of its numbers is
 //! believed.
 
 use serde::{Deserialize, Serialize};

@@ -42,7 +42,7 @@ pub struct SetRecord {
     pub fingerprint: String,
     /// What the fingerprint was made of, as in the manifest.
     pub parts: BTreeMap<String, String>,
-    /// Digest of the dataflow file that is kept beside, where it is known.
+    /// Digest of the dataflow file that is kept with the tables, where it is known.
     pub dataflow: Option<String>,
     /// Every table: file name to size and digest; filled in when the set is published.
     pub tables: BTreeMap<String, FileRecord>,
@@ -86,7 +86,7 @@ impl NewSet {
         self.tables.insert(file_name(name), record);
     }
 
-    /// Makes the tables that were added the newest set, with what `about` says of where they come from. `last`: there is no
+    /// Makes the tables that were added the newest set, with `about`, which records where they come from. `last`: there is no
     /// set to come, and the one before is not kept.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ fn publish_steps(number: u64, record: &SetRecord, linked: bool, folder: bool) ->
 }
 
 /// Puts the set in the place of the newest: by a link that is `linked` already under its temporary name, or as a folder.
-/// `folder`: a folder stands there now.
+/// `folder`: there is a folder in its place.
 fn swap_steps(number: u64, linked: bool, folder: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     match (folder, linked) {
@@ -158,14 +158,14 @@ fn link(root: &Path, number: u64) -> bool {
     made.is_ok()
 }
 
-/// The newest set of tables, whole: every file was held against its digest when it was opened.
+/// The newest set of tables, whole: every file was checked against its digest when it was opened.
 #[derive(Clone, Debug)]
 pub struct TableSet {
     dir: PathBuf,
     record: SetRecord,
 }
 
-/// What stands where the newest tables should.
+/// What is in the place of the newest tables.
 #[derive(Clone, Debug)]
 pub enum FoundTables {
     /// Nothing was published.
@@ -182,7 +182,7 @@ pub enum FoundTables {
 }
 
 impl TableSet {
-    /// Finds out how the newest tables stand. Reads each of them once, to check its digest.
+    /// Finds out the condition of the newest tables. Reads each of them once, to check its digest.
     ///
     /// # Errors
     /// Those of reading, other than of a file that is not there: damage is a fact.
@@ -220,18 +220,18 @@ impl TableSet {
         self.dir.join(file_name(name))
     }
 
-    /// What the set says of itself.
+    /// The set's own record.
     pub fn record(&self) -> &SetRecord {
         &self.record
     }
 
-    /// Whether the same tables still stand where they were read.
+    /// Whether the same tables are still where they were read.
     fn stands(&self) -> bool {
         read_record(&self.dir).is_ok_and(|record| record == self.record)
     }
 }
 
-/// Reads the newest tables of a run with `read`; once more, when newer ones took their place meanwhile.
+/// Reads the newest tables of a run with `read`; a second time, when newer ones took their place meanwhile.
 ///
 /// # Errors
 /// Those of [`TableSet::open`] and of `read`; `Machine` when the tables were renewed twice under the reader.
@@ -249,7 +249,7 @@ pub fn read_tables<T>(run: &RunDir, read: impl Fn(&TableSet) -> Result<T>) -> Re
     )))
 }
 
-/// Holds a file against the set in whose folder it lies; a file that lies in none passes.
+/// Checks a file against the set in whose folder it is; a file outside of a set passes.
 ///
 /// # Errors
 /// `State` when it is not as it was published, those of reading.
@@ -317,7 +317,7 @@ fn fault(path: &Path, name: &str, expected: &FileRecord) -> Result<Option<String
     }
 }
 
-/// Reads what a folder's set file says; the reason, where it cannot be believed.
+/// Reads a folder's set file; the reason, where it cannot be trusted.
 fn read_record(dir: &Path) -> Result<SetRecord, String> {
     let bytes = read_bounded(&dir.join(SET_FILE)).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => format!("{SET_FILE}, which names the tables that belong together, is missing"),
@@ -349,7 +349,7 @@ fn newest_number(root: &Path) -> Option<u64> {
     numbers(root).into_iter().find(|n| root.join(set_path(*n)) == dir)
 }
 
-/// Whether a folder stands in the link's place.
+/// Whether there is a folder in the link's place.
 fn is_folder(root: &Path) -> bool {
     std::fs::symlink_metadata(root.join(TABLES)).is_ok_and(|m| m.is_dir())
 }
@@ -382,7 +382,7 @@ fn file_name(table: &str) -> String {
 }
 
 impl RunDir {
-    /// Puts a set in its place that a kill left beside it, and removes what is neither the newest nor the one before it.
+    /// Puts a set in its place that a kill left unlinked, and removes what is neither the newest nor the one before it.
     pub(super) fn tidy_sets(&self) -> Result<()> {
         let root = self.root();
         let newest = newest_number(root);

@@ -75,7 +75,7 @@ pub fn resumed(root: &Path) -> (Manifest, Vec<String>) {
 }
 
 /// Disk states that a power cut after the first `n` steps can leave: what was synced is there, of the rest any part.
-/// `mask` says which of the unsynced changes the disk remembers; content that was not synced is cut in half.
+/// `mask` selects which of the unsynced changes the disk remembers; content that was not synced is cut in half.
 pub fn crash(template: &Path, to: &Path, steps: &[Step], n: usize, mask: u64) -> usize {
     copy_tree(template, to);
     let done = &steps[..n];
@@ -111,7 +111,7 @@ pub fn crash(template: &Path, to: &Path, steps: &[Step], n: usize, mask: u64) ->
 }
 
 /// Every power cut during `steps`, with every subset of the unsynced changes (of the first six) that the disk may remember: the first for
-/// which `broken`, given the directory and the number of steps done, says what is wrong.
+/// which `broken`, given the directory and the number of steps done, describes what is wrong.
 pub fn first_broken(
     template: &Path,
     steps: &[Step],

@@ -229,7 +229,7 @@ fn columns(sides: &[Opened; 2]) -> (Vec<String>, [Vec<String>; 2]) {
     (common, [only_a, only_b])
 }
 
-/// Stands between the parts of a key: no text of a corpus or a name holds it.
+/// Separates the parts of a key: no text of a corpus or a name holds it.
 const BETWEEN: char = '\u{1f}';
 
 /// The key of a row in one text; its number in the file where there are no key columns.

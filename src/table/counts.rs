@@ -1,4 +1,4 @@
-//! The counts of a pair, each beside the same count by chance: columns that `history` has for each snapshot and `pairs` for the last.
+//! The counts of a pair, each with the same count by chance: columns that `history` has for each snapshot and `pairs` for the last.
 
 use super::column::{Columns, at, field, numbers, optional};
 use crate::error::Result;

@@ -18,7 +18,7 @@ pub struct HistoryRow {
     pub tokens: u64,
     /// The two places.
     pub pair: Arc<SitePair>,
-    /// Counts beside their chance.
+    /// Counts with their chance.
     pub counts: PairCounts,
     /// Share of the contexts that were seen before, by their first tokens; `None` before the first context. The same for all pairs.
     pub repeated_contexts: Option<f64>,

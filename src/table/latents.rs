@@ -29,7 +29,7 @@ pub struct LatentRow {
     pub max: Option<f32>,
     /// It fired at least once.
     pub alive: bool,
-    /// Its strongest tokens, strongest first; ties in corpus order.
+    /// Its top-activating tokens, highest activation first; ties in corpus order.
     pub top: Vec<TopTokenCell>,
     /// The semantic categories that it belongs to, in order of name; `None` where the dataflow file names none.
     pub categories: Option<Vec<String>>,
@@ -37,7 +37,7 @@ pub struct LatentRow {
     pub labels: Vec<Option<LabelSum>>,
 }
 
-/// One of the strongest firings.
+/// One of the top-activating tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopTokenCell {
     /// The token as text.

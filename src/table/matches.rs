@@ -1,4 +1,4 @@
-//! `matches`: who corresponds to whom, seen from either side.
+//! `matches`: which latents correspond, seen from either side.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
@@ -31,7 +31,7 @@ pub struct MatchRow {
     pub significance: Significance,
     /// 1 = the best partner; ties go to the lower latent.
     pub rank: u32,
-    /// Who picks.
+    /// Which side picks.
     pub direction: Direction,
     /// Each is the other's best.
     pub mutual: bool,

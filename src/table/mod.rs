@@ -1,11 +1,11 @@
 //! How is it handed over? Parquet, and reading it back.
 //!
 //! One file per table: [`LatentRow`], [`MatchRow`], [`PairRow`], [`SimilarityRow`], [`HistoryRow`]. Rows are sorted by key, compressed
-//! with zstd, and describe themselves: every column's meaning stands in its field metadata under `description`, the
+//! with zstd, and describe themselves: every column's meaning is in its field metadata under `description`, the
 //! table's under the file's key `description`, where it comes from under `cognate.*`. The same rows give the same bytes.
 //!
 //! Undefined is null. A NaN or an infinity is never written: it stops the writer with its row and column named, because
-//! whoever let it come this far has a bug, and a table that holds it would spread it.
+//! code that let it come this far has a bug, and a table that holds it would spread it.
 //!
 //! Text columns are plain strings, dictionary-encoded inside the file. Hookpoints are sorted by place in the network
 //! (`resid_post.2` before `resid_post.10`), not by letters.

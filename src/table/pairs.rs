@@ -1,4 +1,4 @@
-//! `pairs`: what is known of each pair as a whole, every count beside its chance, and whether there is enough text to tell.
+//! `pairs`: what is known of each pair as a whole, every count with its chance, and whether there is enough text.
 
 use super::column::{Columns, at, field, flags, numbers, optional};
 use super::counts::PairCounts;
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// One pair as it stands.
+/// One pair at the last snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairRow {
     /// The two places.
@@ -18,13 +18,13 @@ pub struct PairRow {
     pub tokens: u64,
     /// Documents that they are of.
     pub documents: u64,
-    /// Share of rows that lie beside their own document where the chance level is counted; `None` before the first row.
+    /// Share of rows that are paired with their own document where the chance level is counted; `None` before the first row.
     pub own_document_share: Option<f64>,
-    /// Why the figures say too little, in words; `None` where there is enough.
+    /// Why there is too little text, in words; `None` where there is enough.
     pub too_few: Option<String>,
     /// Why there is no chance level, in words; `None` where there is one.
     pub no_chance: Option<String>,
-    /// Both sides are one SAE: scores of its decoder rows say nothing.
+    /// Both sides are one SAE: scores of its decoder rows mean nothing.
     pub one_decoder: bool,
     /// Source latents whose best partner is themselves; `None` unless both sides are one SAE.
     pub n_own_partner: Option<u64>,
@@ -34,7 +34,7 @@ pub struct PairRow {
     pub n_latents_source: u64,
     /// Latents of the target.
     pub n_latents_target: u64,
-    /// Counts beside their chance.
+    /// Counts with their chance.
     pub counts: PairCounts,
 }
 

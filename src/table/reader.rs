@@ -49,7 +49,7 @@ impl<R: Row> TableReader<R> {
         Ok(TableReader { path: path.to_path_buf(), batches: opened.batches, n_rows: opened.n_rows, origin, shape })
     }
 
-    /// Where the table says it comes from, as given to [`TableWriter::create`](super::TableWriter::create), with its own
+    /// The table's origin, as given to [`TableWriter::create`](super::TableWriter::create), with its own
     /// `table`, `format` and `key`.
     pub fn origin(&self) -> &BTreeMap<String, String> {
         &self.origin
@@ -116,7 +116,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
 pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) -> Result<Option<RecordBatch>> {
     match caught(|| batches.next()) {
         Some(next) => next.transpose().map_err(|e| damaged(path, &e.to_string())),
-        None => Err(damaged(path, "a page does not hold what it says")),
+        None => Err(damaged(path, "a page does not hold what its header declares")),
     }
 }
 

@@ -18,9 +18,9 @@ pub trait Row: Sized {
     type Shape: Clone + Debug + Default + PartialEq;
     /// Name of the table, and of its file without the suffix.
     const TABLE: &'static str;
-    /// What the table says, for those who find the file.
+    /// What the table holds, for readers of the file.
     const ABOUT: &'static str;
-    /// Columns that tell rows apart.
+    /// Columns that identify a row.
     const KEY: &'static [&'static str];
 
     /// The columns with their types and descriptions.

@@ -1,4 +1,4 @@
-//! `similarities`: how alike two spaces are, each value beside its null.
+//! `similarities`: how alike two spaces are, each value with its null.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
 use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
@@ -55,7 +55,7 @@ pub struct SimilarityRow {
     pub components_source: Option<u32>,
     /// Principal components kept of the target.
     pub components_target: Option<u32>,
-    /// With so few pairs any two spaces look alike: the value says nothing.
+    /// With so few pairs any two spaces look alike: the value means nothing.
     pub no_power: bool,
     /// Both sides are decoder rows of one SAE: the row of a latent matched with itself is equal to itself, whatever the models do.
     pub one_decoder: bool,

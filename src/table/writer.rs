@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Rows of a row group at most: the bound of what a writer holds, and a good unit for readers that skip.
 pub const MAX_ROW_GROUP_ROWS: usize = 100_000;
 
-/// Rows turned into arrays at once.
+/// Rows made into arrays at once.
 const CHUNK_ROWS: usize = 8192;
 
 /// Stays the same from version to version of this program and of the Parquet crate: the same rows, the same bytes.
@@ -36,7 +36,7 @@ pub struct TableWriter<R: Row> {
 }
 
 impl<R: Row> TableWriter<R> {
-    /// Starts the table at `path`. `origin` says where it comes from; `KEY` becomes the file's key `cognate.KEY`.
+    /// Starts the table at `path`. `origin`: where it comes from; `KEY` becomes the file's key `cognate.KEY`.
     ///
     /// # Errors
     /// `Machine` when the disk refuses; `Request` when an extra column has the name of another.
@@ -122,7 +122,7 @@ impl<R: Row> TableWriter<R> {
 
     fn bug(&self, what: &str) -> Error {
         let path = self.writer.inner().path().display();
-        Error::state(format!("table {path}: {what}; this is a bug, the table before still stands"))
+        Error::state(format!("table {path}: {what}; this is a bug, the previous table is unchanged"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! How much memory may the header of a file ask for?
 //!
 //! A few bytes can ask for many: a text that is named again and again, a list of small numbers each kept in a large
-//! word. So whoever keeps something on a header's word says first how much, and a file that asks for more than its own
+//! word. So code that keeps something on a header's word declares its size first, and a file that asks for more than its own
 //! length accounts for is refused. Together with the bytes of the header itself, a reading stays below four times the
 //! file's length and 16 MiB.
 

@@ -44,7 +44,7 @@ struct Index {
 /// What a model folder's weights are.
 enum Files {
     Single(PathBuf),
-    /// The index and what it says.
+    /// The index and its contents.
     Sharded(PathBuf, Index),
 }
 
@@ -109,7 +109,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// `Request` when there is none; `Input`, naming the file, when a header is damaged, a file is longer or shorter
-    /// than its header says, or the index names a tensor that its shard lacks.
+    /// than its header declares, or the index names a tensor that its shard lacks.
     pub fn open(folder: &Path) -> Result<Self> {
         let mut checkpoint = Checkpoint { folder: folder.to_path_buf(), shards: Vec::new(), tensors: BTreeMap::new() };
         match files_of(folder)? {
@@ -124,7 +124,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Whether every tensor is in the shard that the index says.
+    /// Whether every tensor is in the shard that the index names.
     fn check(&self, index: &Index) -> Result<()> {
         for (name, file) in &index.weight_map {
             let held = self.tensors.get(&*plain(name)).map(|stored| &self.shards[stored.shard].path);
@@ -146,7 +146,7 @@ impl Checkpoint {
             if let Some(before) = self.tensors.insert(name.clone(), Stored { shard, entry }) {
                 let other = self.shards.get(before.shard).map_or(&path, |shard| &shard.path);
                 return Err(Error::input(format!(
-                    "checkpoint {}: tensor {name:?} stands in {} too; remove one of the files",
+                    "checkpoint {}: tensor {name:?} is in {} too; remove one of the files",
                     path.display(),
                     other.display()
                 )));
@@ -189,7 +189,7 @@ impl Source for Checkpoint {
             return Ok(());
         }
         let [rows, cols] = *entry.shape.as_slice() else {
-            return Err(self.wrong(name, "is stored turned round; save it again with .contiguous()"));
+            return Err(self.wrong(name, "is stored transposed; save it again with .contiguous()"));
         };
         for (i, value) in out.iter_mut().enumerate() {
             let (row, col) = ((first + i) / cols, (first + i) % cols);

@@ -40,7 +40,7 @@ impl Plain {
     }
 }
 
-/// Parts that a wrapper puts into a name, wherever it stands.
+/// Parts that a wrapper puts into a name, at any position.
 const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
 /// The name without what wrappers put into it; as it is where that would leave nothing.

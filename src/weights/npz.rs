@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// Bytes in which the header of a `.npy` file must end.
 const HEAD: u64 = 4096;
-/// What an array's entry takes beside its name and its shape.
+/// What an array's entry takes in addition to its name and its shape.
 const ENTRY: usize = 256;
 
 /// The arrays of the archive at `path`, named without `.npy`.
@@ -75,7 +75,7 @@ fn entry(path: &Path, name: &str, member: Member) -> Result<Entry> {
     Ok(Entry { dtype, shape, column_major: order.starts_with("True"), place })
 }
 
-/// What stands behind `'key':`.
+/// The value after `'key':`.
 fn after<'a>(text: &'a str, key: &str) -> Result<&'a str> {
     text.split_once(&format!("'{key}':"))
         .map(|(_, rest)| rest.trim_start())

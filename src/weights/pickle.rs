@@ -68,7 +68,7 @@ pub struct Unpickled<'a> {
 
 /// Tuples inside tuples; a state dict needs 3.
 const NESTING_LIMIT: u32 = 32;
-/// A growing vector holds up to twice its items, and the old ones beside them while it moves.
+/// A growing vector holds up to twice its items, and the old ones too while it moves.
 const GROWING: usize = 3;
 /// What an entry of the memo takes in a tree whose nodes are half full.
 const MEMO: usize = 3 * (size_of::<usize>() + size_of::<PickleValue>());
@@ -152,7 +152,7 @@ impl<'a> Machine<'a, '_> {
         Ok(())
     }
 
-    /// Never takes what lies below the last mark.
+    /// Never takes what is below the last mark.
     fn pop(&mut self) -> Result<PickleValue<'a>, String> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() > floor {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Where the bytes of a tensor lie in its file.
+/// Where the bytes of a tensor are in its file.
 #[derive(Clone, Debug)]
 pub enum Extent {
     /// As they are, from this offset.
@@ -53,12 +53,12 @@ pub struct Tensors {
     entries: BTreeMap<String, Entry>,
 }
 
-/// How a matrix `[rows, cols]` lies in the file.
+/// Layout of a matrix `[rows, cols]` in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// Shape `[rows, cols]`.
     AsIs,
-    /// Shape `[cols, rows]`; it is turned while it is read.
+    /// Shape `[cols, rows]`; it is transposed while it is read.
     Transposed,
 }
 
@@ -229,7 +229,7 @@ impl Tensors {
     }
 
     /// Activations `[…, width]` of any float type, of the tensor `name` (`None`: the only one): their shape, and all rows as `[n_rows, width]`. Values are not looked
-    /// at; whoever takes the rows names the one that is not finite.
+    /// at; the caller names the row that is not finite.
     ///
     /// # Errors
     /// `Request` when there is no tensor of that name, `Input` when it is no float matrix.

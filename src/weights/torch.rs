@@ -1,6 +1,6 @@
 //! Which tensors does a torch file hold? `.pt`, `.pth`: a pickled state dict in a zip, or in the container from before 1.6.
 //!
-//! Nested dicts are flattened to `outer.inner`. Texts and numbers in them (`activation`, `k`) are kept beside the tensors;
+//! Nested dicts are flattened to `outer.inner`. Texts and numbers in them (`activation`, `k`) are kept with the tensors;
 //! what wrappers put into names (`names.rs`) is left out. A tensor's strides are honoured when they are row-major or column-major; the device it was saved from is not looked at.
 
 use super::budget::Budget;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// A state dict's tensors, and what else it says.
+/// A state dict's tensors, texts and numbers.
 #[derive(Debug)]
 pub struct StateDict {
     /// The tensors.
@@ -33,7 +33,7 @@ const PICKLE_LIMIT: u64 = 4 << 20;
 /// Dicts inside dicts and entries in all; a state dict needs 2 and some thousands.
 const DEPTH_LIMIT: usize = 4;
 const ENTRY_LIMIT: usize = 100_000;
-/// What a tensor, text or number takes beside its name: its entry in a tree whose nodes are half full, its shape.
+/// What a tensor, text or number takes in addition to its name: its entry in a tree whose nodes are half full, its shape.
 const ENTRY: usize = 512;
 
 /// The state dict in the file at `path`.
@@ -179,7 +179,7 @@ fn visit<'a>(
 }
 
 fn entry(view: &StorageView, find: &dyn Fn(&str) -> Option<Member>) -> Result<Entry, String> {
-    let member = find(view.storage.key).ok_or("lies in a storage that the file has not got")?;
+    let member = find(view.storage.key).ok_or("is in a storage that the file lacks")?;
     let shape = view.shape.clone();
     let dtype = match element(view.storage.class) {
         Ok(dtype) => dtype,

@@ -1,4 +1,4 @@
-//! Where do the members of a zip archive lie? Names, offsets and lengths from its directory; nothing is unpacked to disk.
+//! Members of a zip archive: names, offsets and lengths from its directory; nothing is unpacked to disk.
 //!
 //! Read here because both users want offsets: torch's archives are stored uncompressed and are read in place, numpy's
 //! `npz` may be deflated and is streamed. Zip64 is understood, encryption and other compressions are refused. Layout:
@@ -61,7 +61,7 @@ pub fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
     if end >= 20 && tail[end - 20..].starts_with(b"PK\x06\x07") {
         let record = read(u64_at(&tail, end - 12), 56)?;
         if !record.starts_with(b"PK\x06\x06") {
-            return Err(damaged("the zip64 end record is not where the archive says"));
+            return Err(damaged("the zip64 end record is not where the archive declares it"));
         }
         (directory_bytes, directory_offset) = (u64_at(&record, 40), u64_at(&record, 48));
     }
@@ -89,7 +89,7 @@ pub fn members(path: &Path) -> Result<BTreeMap<String, Member>> {
         }
         let local_head = read(local, 30)?;
         if !local_head.starts_with(b"PK\x03\x04") {
-            return Err(damaged(&format!("member {name:?} is not where the zip directory says")));
+            return Err(damaged(&format!("member {name:?} is not where the zip directory declares it")));
         }
         let offset = local + 30 + u64::from(u16_at(&local_head, 26)) + u64::from(u16_at(&local_head, 28));
         let deflated = method == 8;

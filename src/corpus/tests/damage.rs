@@ -469,7 +469,7 @@ fn a_long_line_of_json_is_read_in_pieces_and_what_is_wrong_in_it_is_named() {
         (format!("{{\"text\": \"{long}\0\"}}"), &["a NUL byte"]),
         (
             format!("{{\"text\": \"{long}\", \"tags\": [{}0]}}", "1, ".repeat(100)),
-            &["more than 200 bytes beside its long texts"],
+            &["more than 200 bytes without its long texts"],
         ),
     ] {
         let options = CorpusOptions { labels: vec!["lang".into()], ..put(folder.path(), "l.jsonl", &around(&line)) };

@@ -1,4 +1,4 @@
-//! The operator `Fold`: each worker applies the batches in order of their number, and says what is due after them.
+//! The operator `Fold`: each worker applies the batches in order of their number, and emits what is due after them.
 
 use crate::engine::allocator;
 use crate::engine::fold::{Fold, checkpoint};
@@ -53,7 +53,7 @@ pub fn fold<'scope>(
                     let (t, (capability, encoded)) = first.remove_entry();
                     if t != expected {
                         job.status.fail(Error::state(format!(
-                            "this process stands before batch {expected}, process 0 sent batch {t}; all processes must see \
+                            "this process is at batch {expected}, process 0 sent batch {t}; all processes must see \
                              the same run directory: start all of them again"
                         )));
                         break;

@@ -13,7 +13,7 @@ use timely::dataflow::ProbeHandle;
 use timely::dataflow::operators::Probe;
 use timely::worker::Worker;
 
-/// Puts together one worker's dataflow, from the checkpoint `resume` on. `parts` on the worker that reads; `probe` tells which
+/// Puts together one worker's dataflow, from the checkpoint `resume` on. `parts` on the worker that reads; `probe` shows which
 /// batches are finished.
 pub fn build(
     worker: &mut Worker,

@@ -64,7 +64,7 @@ pub fn publish<'scope>(
     )
 }
 
-/// Keeps the capability of what just arrived until it is dealt with, so that the probe tells the truth.
+/// Keeps the capability of what just arrived until it is dealt with, so that the probe is right.
 fn hold(waiting: &mut Waiting, capability: Option<Capability<BatchIndex>>) {
     if let Some(capability) = capability {
         waiting.entry(*capability.time()).or_default().0.push(capability);

@@ -1,8 +1,8 @@
 //! How do the processes of one run find each other? Each calls those before it and is called by those behind it, while it
-//! goes on opening its weights.
+//! continues to open its weights.
 //!
-//! Every call begins with a greeting both ways: who calls, and how the run is divided. So whoever else calls is hung up on, and
-//! processes that were started for different runs say so instead of waiting for ever.
+//! Every call begins with a greeting both ways: who calls, and how the run is divided. A connection from any other program is closed, and
+//! processes that were started for different runs fail with a message instead of waiting for ever.
 
 use crate::engine::dataflow::Cluster;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ const RING: Duration = Duration::from_secs(1);
 const GREET: Duration = Duration::from_secs(10);
 /// How long one that calls may take: it has connected and greets at once.
 const CALLER_GREETS: Duration = Duration::from_secs(2);
-/// When somebody is told who is waited for: first, and from then on.
+/// When the missing processes are named: the first time, and from then on.
 const TELL: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 /// Connections to every process in order, `None` for this one.
@@ -34,7 +34,7 @@ pub struct Meeting {
 
 impl Meeting {
     /// Listens for the other processes of `cluster`, if there are any, and begins to meet them in a thread of its own. It ends
-    /// without them when `stopped` says so; `tell` hears who is waited for.
+    /// without them when `stopped` is true; `tell` is given a message that names the missing ones.
     ///
     /// # Errors
     /// `Machine` when this process's address cannot be listened at.
@@ -50,7 +50,7 @@ impl Meeting {
         Ok(Meeting { thread: Some(std::thread::spawn(move || meet(&cluster, &listener, &stopped, &tell))) })
     }
 
-    /// Waits until all are there; `None` when it was stopped. One process alone has met nobody.
+    /// Waits until all are there; `None` when it was stopped. A single process meets no other.
     ///
     /// # Errors
     /// `Request` when another process was started for a run that is divided otherwise.
@@ -175,10 +175,10 @@ fn greet(cluster: &Cluster, mut stream: TcpStream, called: Option<usize>) -> Res
     let process = process as usize;
     if called.map_or(process <= cluster.process || process >= cluster.hosts.len(), |called| process != called) {
         return Err(Error::request(format!(
-            "process {} was {} one that says it is process {process}; give each process its own number and all the same --hosts",
+            "process {} was {} one that claims to be process {process}; give each process its own number and all the same --hosts",
             cluster.process,
             match called {
-                Some(called) => format!("told to find process {called} at {}, and found", cluster.hosts[called]),
+                Some(called) => format!("expecting process {called} at {}, and found", cluster.hosts[called]),
                 None => "called by".to_string(),
             }
         )));
@@ -286,7 +286,7 @@ mod tests {
         let _one = begin(&cluster(&hosts, 1, 1));
         let swapped = [hosts[1].clone(), hosts[0].clone(), hosts[2].clone()];
         let error = begin(&cluster(&swapped, 2, 1)).wait().unwrap_err().to_string();
-        assert!(error.contains("told to find process 0") && error.contains("process 1;"), "{error}");
+        assert!(error.contains("expecting process 0") && error.contains("process 1;"), "{error}");
     }
 
     #[test]

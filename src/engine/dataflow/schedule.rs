@@ -5,7 +5,7 @@ use crate::engine::message::{CheckpointDue, Control, Next, Pass, Snapshot};
 use crate::ids::BatchIndex;
 use crate::store::SecondPass;
 
-/// Where a run stands in its schedule.
+/// Position of a run in its schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     snapshot_every: u64,
@@ -29,7 +29,7 @@ pub struct Read {
     pub n_rows: u64,
     /// Whether the corpus has no other behind it.
     pub is_last: bool,
-    /// Where the corpus stands after it, as JSON.
+    /// Position in the corpus after it, as JSON.
     pub cursor: String,
 }
 
@@ -39,7 +39,7 @@ impl Schedule {
         Schedule { snapshot_every, checkpoint_every, twice, rows: 0, snapshots: 0, second: None }
     }
 
-    /// The same from a checkpoint on: after `rows` rows and `snapshots` snapshots, and where the second pass stands.
+    /// The same from a checkpoint on: after `rows` rows and `snapshots` snapshots, and the progress of the second pass.
     pub fn resumed(self, rows: u64, snapshots: u32, second: Option<SecondPass>) -> Self {
         Schedule { rows: second.map_or(rows, |pass| pass.counted), snapshots, second, ..self }
     }
@@ -49,7 +49,7 @@ impl Schedule {
         self.second.map_or(0, |pass| pass.batches)
     }
 
-    /// What is due after a batch; `converged` says that the stop rule is met, `stop` that a stop is asked for.
+    /// What is due after a batch; `converged`: the stop rule is met; `stop`: a stop is requested.
     ///
     /// A snapshot is due in the batch that reaches a multiple of `snapshot_every` and after the last one of a pass, in a second
     /// pass only there; a checkpoint likewise, in either pass, and at a stop.

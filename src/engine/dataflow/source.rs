@@ -19,7 +19,7 @@ use timely::dataflow::{ProbeHandle, Scope, Stream};
 /// A batch read ahead, with what is known only to the reader.
 pub struct Fed {
     tokens: TokenBatch,
-    /// Where the corpus stands after it, as JSON.
+    /// Position in the corpus after it, as JSON.
     cursor: String,
     /// Whether it is the last.
     last: bool,
@@ -83,7 +83,7 @@ pub struct SourceParts {
 enum Read {
     /// The reader is not that far.
     NotYet,
-    /// Nothing more to read: a run that is taken up again at its very end.
+    /// Nothing more to read: a run that resumes at its very end.
     End,
     /// `is_last`: none comes after it.
     Batch { work: PendingBatch, is_last: bool },
@@ -112,7 +112,7 @@ impl SourceParts {
         Ok(Read::Batch { work: PendingBatch { control, tokens: Arc::new(fed.tokens) }, is_last })
     }
 
-    /// Goes back to the corpus' first batch, `end` being where the first pass came to; gives where it stands there.
+    /// Goes back to the corpus' first batch, `end` being the position after the first pass; gives the position there.
     fn begin_again(&mut self, status: &Arc<RunStatus>, end: &str) -> Result<String> {
         let reopen = self.reopen.as_ref().expect("asked for where the corpus is read twice");
         let mut corpus = reopen()?;

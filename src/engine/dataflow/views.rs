@@ -4,7 +4,7 @@
 //! a source latent is already known in its tile; a target's is put together here from the workers' candidates. `results::scan`
 //! makes the same rows by looking at everything: for sums that are read back, and as the test's oracle.
 //!
-//! What the filters say is not maintained here: `matching::judge` looks at a whole pair at once, which the one-to-one rules
+//! Outcomes of the filters are not maintained here: `matching::apply_filters` looks at a whole pair at once, which the one-to-one rules
 //! need, and costs less than writing its rows.
 //!
 //! Every collection has the same key and value type, three and three integers: differential's arrangements are generic,

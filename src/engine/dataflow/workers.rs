@@ -1,4 +1,4 @@
-//! The workers and processes that a run's dataflow runs in: how they start, agree on where they stand, and end.
+//! The workers and processes that a run's dataflow runs in: how they start, agree on a checkpoint, and end.
 
 use crate::corpus::Corpus;
 use crate::engine::dataflow::cluster::Cluster;
@@ -37,7 +37,7 @@ pub fn abort_on_panic() {
         if message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
             let _ = writeln!(
                 std::io::stderr(),
-                "error: lost contact with another process of this run; start all of them again to go on from the last checkpoint"
+                "error: lost contact with another process of this run; start all of them again to resume from the last checkpoint"
             );
             std::process::exit(i32::from(crate::error::ErrorKind::Machine.exit_code()));
         }
@@ -146,7 +146,7 @@ fn workers_of(cluster: &Cluster, peers: Peers) -> Result<(Vec<AllocatorBuilder>,
     connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
 }
 
-/// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then tells the others,
+/// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then sends that to the others,
 /// which read the manifest only when they have heard.
 ///
 /// # Errors
@@ -168,7 +168,7 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     while !probe.done() {
         worker.step_or_park(Some(Duration::from_millis(1)));
     }
-    let (theirs, next) = heard.borrow_mut().take().expect("process 0 tells every worker before the dataflow ends");
+    let (theirs, next) = heard.borrow_mut().take().expect("process 0 sends to every worker before the dataflow ends");
     if theirs != mine {
         return Err(Error::state(format!(
             "process {} has another dataflow file, model, SAE or corpus than process 0; give every process the same files",
@@ -182,7 +182,7 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     let manifest = Manifest::read(&job.run.manifest())?;
     if manifest.next_batch != next {
         return Err(Error::state(format!(
-            "process {} sees a run directory that stands before batch {}, process 0 one before batch {next}; --out must be one \
+            "process {} sees a run directory at batch {}, process 0 one at batch {next}; --out must be one \
              shared folder",
             job.cluster.process, manifest.next_batch
         )));

@@ -52,7 +52,7 @@ pub struct Results {
     pub mutual: Vec<BTreeMap<u32, u32>>,
     /// How well the correlations of each pair are known, `[n_pairs]`.
     pub(super) known: Vec<Known>,
-    /// Counts of each pair's matches beside those of chance, `[n_pairs]`.
+    /// Counts of each pair's matches and of those by chance, `[n_pairs]`.
     pub(super) counts: Vec<BesideChance>,
     /// How many documents the rows are of.
     pub(super) documents: DocumentRows,
@@ -142,7 +142,7 @@ impl Results {
         }
     }
 
-    /// Judges every match and holds it against chance; to be called when the views are up to date.
+    /// Applies the filters to every match and tests it against the null; to be called when the views are up to date.
     ///
     /// # Errors
     /// Those of the one-to-one rules.

@@ -1,4 +1,4 @@
-//! What the filters need to know of latents: counts from sums, strings from strongest tokens.
+//! What the filters need to know of latents: counts from sums, strings from top-activating tokens.
 
 use crate::corpus::Tokenizer;
 use crate::engine::message::{SpaceSnapshot, Spaces};

@@ -1,4 +1,4 @@
-//! What is said of a pair as a whole: its counts beside those of chance, and whether there is enough text to tell. Judged matches in,
+//! A pair as a whole: its counts and those by chance, and whether there is enough text. Filtered matches in,
 //! counts for `pairs` and `history` out.
 
 use crate::engine::message::Spaces;

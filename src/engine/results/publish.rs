@@ -1,4 +1,4 @@
-//! From views and notes to tables: what worker 0 of process 0 knows, says and commits. No dataflow here.
+//! From views and notes to tables: what worker 0 of process 0 knows, publishes and commits. No dataflow here.
 
 use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
@@ -38,7 +38,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that has said nothing yet.
+    /// A publisher that has published nothing yet.
     pub fn new(
         plan: Arc<Plan>,
         loaded: &Loaded,
@@ -148,7 +148,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes the last snapshot again, from what a [restored](Publisher::restore) checkpoint's sums tell.
+    /// Publishes the last snapshot again, from what a [restored](Publisher::restore) checkpoint's sums give.
     ///
     /// # Errors
     /// Those of writing and of scores.
@@ -168,7 +168,7 @@ impl Publisher {
         set.publish(self.about(manifest.snapshot, manifest.rows), manifest.is_finished())
     }
 
-    /// What a set of tables says of itself.
+    /// The record of a set of tables.
     fn about(&self, snapshot: u32, tokens: u64) -> SetRecord {
         let (fingerprint, parts) = self.parts.clone();
         let dataflow = Some(self.asked.dataflow.clone());

@@ -1,5 +1,5 @@
-//! Correlations of a few latents with a few others, from the tiles that a checkpoint holds: what a category's own pairing
-//! needs, where each picks among the members alone.
+//! Correlations of a few latents with a few others, read from the tiles that a checkpoint holds: matching within a
+//! category needs them, where each latent picks among the members alone.
 
 use crate::engine::message::{SavedFile, Spaces};
 use crate::error::Result;
@@ -72,7 +72,7 @@ impl<'a> SavedTiles<'a> {
         let tiles = self.plan.tiles().iter().enumerate();
         let (k, tile) = (tiles.into_iter())
             .find(|(_, t)| t.pair == pair && (t.first_row..t.first_row + t.n_rows).contains(&(source as usize)))
-            .expect("every source latent of a pair of SAEs lies in a tile");
+            .expect("every source latent of a pair of SAEs is in a tile");
         if !self.open.contains_key(&k) {
             let file = self.run.read_state(&self.manifest, &self.plan.tile_name(k))?;
             self.open.insert(k, SavedTile::new(file)?);

@@ -6,7 +6,7 @@ use crate::matching::{Correlation, Direction};
 use crate::plan::Plan;
 use std::collections::BTreeMap;
 
-/// The rows of the views that follow from what a fold that holds all of it says first.
+/// The rows of the views that follow from the first changes of a fold that holds all tiles.
 pub fn scanned_views(published: Vec<Folded>, plan: &Plan) -> Vec<(ViewRow, isize)> {
     let inputs = published.into_iter().filter_map(|folded| match folded {
         Folded::Delta(row, _) => Some(row),

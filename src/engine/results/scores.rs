@@ -15,7 +15,7 @@ use crate::table::{Row, SimilarityRow};
 use std::sync::Arc;
 
 impl Results {
-    /// Rows of `similarities`, sorted; `with_null` says whether the matched rows' null is computed. A category's own pairing
+    /// Rows of `similarities`, sorted; `with_null`: whether the matched rows' null is computed. Matching within a category
     /// (see [`Results::pairs_within`]) is made where its sums are at hand.
     ///
     /// # Errors

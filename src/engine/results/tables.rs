@@ -1,4 +1,4 @@
-//! Which tables does a snapshot have? They are made here, for a run as for who makes them again from saved sums, into a set
+//! Which tables does a snapshot have? They are made here, for a run as for commands that make them again from saved sums, into a set
 //! that is published when all are there. A table more is one `write_into` more: the set, its readers and their checks know
 //! tables by what the set names.
 
@@ -14,7 +14,7 @@ use crate::store::NewSet;
 use crate::table::{SimilarityRow, write_into};
 use std::collections::BTreeMap;
 
-/// What the tables say of where they come from: of `tokens` rows, at the `snapshot`th snapshot; and of the text, how many of its
+/// Where the tables come from, as they record it: `tokens` rows, at the `snapshot`th snapshot; and of the text, how many of its
 /// contexts were there before.
 pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated>) -> BTreeMap<String, String> {
     let mut origin = BTreeMap::from([

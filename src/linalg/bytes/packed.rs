@@ -18,7 +18,7 @@ pub const UNDERFLOW: f32 = f32::MIN_POSITIVE;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct QuadLine(pub(super) [u8; WIDTH * QUAD]);
 
-/// What a row or a column is known by beside its bytes.
+/// What is kept of a row or a column in addition to its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rounding {
     /// Its step s.

@@ -1,5 +1,5 @@
 //! Falcon (Almazrouei et al. 2023) and Falcon 2: one key head for all queries (7B) or one for each group (40B, 180B, 11B), attention
-//! and MLP beside each other, over one norm or one each. Query, key and value come from one layer.
+//! and MLP in parallel, over one norm or one each. Query, key and value come from one layer.
 //!
 //! Known limitation: positions by ALiBi (the RW models) are refused.
 
@@ -118,7 +118,7 @@ fn rows_of_groups(n_heads: usize, n_kv_heads: usize, d_head: usize) -> impl Iter
     })
 }
 
-/// How the rows of query, key and value stand in their one layer.
+/// Order of the rows of query, key and value in their one layer.
 #[derive(Clone, Copy)]
 enum Stacking {
     /// Head by head: its query, key, value.
@@ -155,7 +155,7 @@ fn stacking(config: &Config, n_heads: usize) -> Result<(Stacking, usize)> {
     Ok((Stacking::Heads, n_heads))
 }
 
-/// Which norms stand where.
+/// Which norms there are, and where.
 fn arrangement(config: &Config) -> Result<BlockKind> {
     let parallel = config.flag_or("parallel_attn", true)?;
     let n_norms = config.optional_size("num_ln_in_parallel_attn")?;

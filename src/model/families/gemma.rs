@@ -3,7 +3,7 @@
 //! norms, has a window in five layers of six and another rotation in those; its larger models come with an image tower, of
 //! which nothing is read.
 //!
-//! Known limitation: Gemma 1's early configurations say `hidden_act: gelu`, which the released models were not trained
+//! Known limitation: Gemma 1's early configurations have `hidden_act: gelu`, which the released models were not trained
 //! with; as in transformers, the tanh form is taken.
 
 use super::llama_like::{HeadNorms, Norms, Variant};
@@ -15,7 +15,7 @@ use crate::model::layers::ActivationFunction;
 use crate::model::rope::RopeKeys;
 use serde_json::{Value, json};
 
-/// Keys of all three, beside those of the whole variant.
+/// Keys of all three, in addition to those of all Llama-like families.
 pub const KEYS: &[Key] = &[read("num_key_value_heads"), read("head_dim"), read("attention_bias")];
 
 /// Keys of Gemma 1 alone.
@@ -91,7 +91,7 @@ pub fn gemma2(config: &Config) -> Result<Architecture> {
     let soft_cap = config.number_or_none("attn_logit_softcapping", Some(50.0))?.map(|cap| cap as f32);
     if soft_cap.is_some_and(|cap| cap <= 0.0) {
         return Err(Error::input(format!(
-            "config {}: attn_logit_softcapping is not positive; null stands for no cap",
+            "config {}: attn_logit_softcapping is not positive; null means no cap",
             config.path().display()
         )));
     }
@@ -105,7 +105,7 @@ pub fn gemma3(config: &Config) -> Result<Architecture> {
     let variant = common(Variant::plain("gemma3_text", config, d_head, rope)?, config, 4)?;
     let pattern = match config.setting("sliding_window_pattern") {
         Setting::Null if config.get("layer_types").is_none() => {
-            return Err(config.wrong("sliding_window_pattern", &Value::Null, "a number, or layer_types beside it"));
+            return Err(config.wrong("sliding_window_pattern", &Value::Null, "a number, or layer_types in addition"));
         }
         _ => config.size_or("sliding_window_pattern", 6)?,
     };

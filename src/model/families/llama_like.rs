@@ -1,5 +1,5 @@
 //! What the Llama-like families have in common: RMSNorm, rotary attention with grouped queries, a gated MLP. Each family
-//! is a [`Variant`] that says where it differs.
+//! is a [`Variant`] that holds where it differs.
 
 use crate::error::Result;
 use crate::model::architecture::{
@@ -44,9 +44,9 @@ pub struct Variant {
     pub mlp_bias: bool,
     /// Norms of queries and keys.
     pub head_norms: HeadNorms,
-    /// Where the norms of a block stand.
+    /// Where the norms of a block are.
     pub norms: Norms,
-    /// Added to the mean square where the configuration says nothing.
+    /// Added to the mean square where the configuration has no value.
     pub default_eps: f64,
     /// Whether query, key and value are stored as one layer, and gate and up (Phi-3).
     pub fused: bool,
@@ -83,7 +83,7 @@ pub enum HeadNorms {
     Together,
 }
 
-/// Where the norms of a block stand.
+/// Where the norms of a block are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norms {
     /// Before attention and MLP.

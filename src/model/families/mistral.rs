@@ -8,7 +8,7 @@ use crate::model::config::Config;
 use crate::model::keys::{Key, read, read_or_null};
 use crate::model::rope::RopeKeys;
 
-/// Keys beside those of the whole variant.
+/// Keys in addition to those of all Llama-like families.
 pub const KEYS: &[Key] = &[
     read_or_null("num_key_value_heads"),
     read_or_null("head_dim"),

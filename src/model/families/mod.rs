@@ -34,7 +34,7 @@ struct Family {
     says: Says,
 }
 
-/// What a configuration says.
+/// Contents of a configuration.
 enum Says {
     /// An architecture.
     This(fn(&Config) -> Result<Architecture>),
@@ -82,7 +82,7 @@ const FAMILIES: &[Family] = &[
     Family { name: "falcon", keys: &[falcon::KEYS, keys::ROTARY], says: This(falcon::describe) },
 ];
 
-/// Families whose output head is a matrix of its own unless the configuration says otherwise.
+/// Families whose output head is a matrix of its own unless the configuration ties it.
 const UNTIED: &[&str] = &["gpt_neox", "llama", "mistral", "qwen2", "qwen3", "phi", "phi3", "olmo2", "gptj"];
 
 /// Whether token table and output head are one matrix, by `config` or the family's default.
@@ -100,7 +100,7 @@ impl Family {
     }
 }
 
-/// Whether the tables of the family `name` (a `model_type`) say what is done with `key`.
+/// Whether the tables of the family `name` (a `model_type`) have an entry for `key`.
 pub fn knows_key(name: &str, key: &str) -> bool {
     FAMILIES.iter().any(|family| family.name == name && keys::find(&family.tables(), key).is_some())
 }

@@ -28,7 +28,7 @@ pub const KEYS: &[Key] = &[
     harmless("init_std"),
 ];
 
-/// The first rows of the position table stand for padding and are never read.
+/// The first rows of the position table are padding and never read.
 const FIRST_POSITION: usize = 2;
 
 /// From `config.json` of model_type `opt`; the prefixes `model.decoder.` and `decoder.` are read.

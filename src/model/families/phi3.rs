@@ -10,7 +10,7 @@ use crate::model::layers::rotary::Scaling;
 use crate::model::rope::{Fraction, RopeKeys};
 use serde_json::{Value, json};
 
-/// Keys beside those of the whole variant.
+/// Keys in addition to those of all Llama-like families.
 pub const KEYS: &[Key] = &[
     read_or_null("num_key_value_heads"),
     read("head_dim"),

@@ -8,7 +8,7 @@ use crate::model::config::Config;
 use crate::model::keys::{Key, read, read_or_null};
 use crate::model::rope::RopeKeys;
 
-/// Keys of both, beside those of the whole variant.
+/// Keys of both, in addition to those of all Llama-like families.
 pub const KEYS: &[Key] = &[
     read_or_null("num_key_value_heads"),
     read("head_dim"),
@@ -30,7 +30,7 @@ pub fn qwen2(config: &Config) -> Result<Architecture> {
     Variant { qkv_bias: true, ..common("qwen2", config, d_head)? }.describe(config)
 }
 
-/// From `config.json` of model_type `qwen3`; heads are 128 wide where nothing is said, whatever the width of the stream.
+/// From `config.json` of model_type `qwen3`; heads are 128 wide by default, whatever the width of the stream.
 pub fn qwen3(config: &Config) -> Result<Architecture> {
     let variant = common("qwen3", config, config.head_width_or(128)?)?;
     let bias = config.flag_or("attention_bias", false)?;

@@ -1,4 +1,4 @@
-//! What do the settings of a GGUF file say? Metadata under the architecture's prefix becomes a configuration in Hugging
+//! Settings of a GGUF file. Metadata under the architecture's prefix becomes a configuration in Hugging
 //! Face's keys; what is absent has the default of llama.cpp; what is not known is refused by name.
 
 use crate::error::{Error, Result};
@@ -157,7 +157,7 @@ impl<'a> Settings<'a> {
         self.optional_size("attention.head_count_kv")?.map_or_else(|| self.n_heads(), Ok)
     }
 
-    /// The configuration that the settings stand for.
+    /// The configuration that the settings describe.
     ///
     /// # Errors
     /// `Input` for a setting that is missing or malformed, `Request` for one that is not supported.

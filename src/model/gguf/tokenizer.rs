@@ -44,7 +44,7 @@ fn read(path: &Path) -> Result<(Vocabulary, String)> {
         Some("llama") => vocabulary.sentence_piece(&file)?,
         other => {
             return Err(Error::request(format!(
-                "gguf {}: tokenizer {:?} is not supported (gpt2 and llama are); put a tokenizer.json beside the corpus",
+                "gguf {}: tokenizer {:?} is not supported (gpt2 and llama are); use the folder of the model's safetensors",
                 path.display(),
                 other.unwrap_or("none")
             )));
@@ -121,7 +121,7 @@ impl Vocabulary {
         (0..self.tokens.len()).filter(|&id| self.is_added(id)).map(entry).collect()
     }
 
-    /// What stands around a text.
+    /// Tokens put around a text.
     fn template(&self) -> Option<Json> {
         let bos = self.bos.filter(|_| self.add_bos);
         let eos = self.eos.filter(|_| self.add_eos);

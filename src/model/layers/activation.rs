@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 /// An activation function, by what it computes (Hugging Face's `hidden_act` names several of them twice).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActivationFunction {
-    /// `x Phi(x)` with the exact erf (`gelu`); absolute error at most 2.5e-7 |x| beside f32 rounding.
+    /// `x Phi(x)` with the exact erf (`gelu`); absolute error at most 2.5e-7 |x| plus f32 rounding.
     GeluErf,
     /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (`gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`); relative
     /// error at most 1e-6.

@@ -109,7 +109,7 @@ pub struct Projected {
     memory: Vec<Pooled>,
 }
 
-/// `[n_tokens, heads, d_head]` as `[n_tokens, heads * d_head]`, in memory of its own where the heads do not lie side by side.
+/// `[n_tokens, heads, d_head]` as `[n_tokens, heads * d_head]`, in memory of its own where the heads are not contiguous.
 ///
 /// # Errors
 /// `Machine` when the tensor library fails.
@@ -219,7 +219,7 @@ impl<'a> View<'a> {
 
 const ZEROS: Line = Line([0.0; WIDTH]);
 
-/// What a thread lays out anew for every head; its memory is kept.
+/// What a thread lays out for every head; its memory is reused.
 #[derive(Default)]
 struct Buffers {
     /// 16 queries side by side, `[d]`.

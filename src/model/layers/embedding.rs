@@ -1,4 +1,4 @@
-//! Which row stands for a token? Tables stay in the checkpoint (mapped, in their stored type); rows are widened when
+//! Which row belongs to a token? Tables stay in the checkpoint (mapped, in their stored type); rows are widened when
 //! they are looked up, so a vocabulary of 256k costs no memory.
 
 use super::pool::buffer;

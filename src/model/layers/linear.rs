@@ -15,7 +15,7 @@ pub struct Linear {
     bias: Option<Arc<[f32]>>,
 }
 
-/// How a weight lies in memory.
+/// Layout of a weight in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// `[n_out, n_in]`, as `torch.nn.Linear` stores it.

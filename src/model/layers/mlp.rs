@@ -84,7 +84,7 @@ impl Mlp {
 pub enum Hidden {
     /// What enters the non-linearity: the gate projection, or the up projection where there is no gate.
     Pre,
-    /// The up projection beside a gate.
+    /// The up projection of a gated MLP.
     Up,
     /// What enters the down projection.
     Act,

@@ -17,7 +17,7 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer of `n` values. What they are is not said: whoever asks writes all of them.
+/// A buffer of `n` values. Their contents are unspecified: the caller writes all of them.
 pub fn buffer(n: usize) -> Vec<f32> {
     let mut values = FREE.with_borrow_mut(|free| {
         // The smallest that is large enough; where there is none, the largest grows.

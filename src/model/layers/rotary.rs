@@ -220,7 +220,7 @@ impl Turns {
 }
 
 impl Rotary {
-    /// For heads rotated as `rope` says.
+    /// For heads rotated by `rope`.
     pub fn new(rope: &Rope) -> Self {
         Rotary { rope: rope.clone(), neighbours: false, turns: RwLock::default(), longer: RwLock::default() }
     }
@@ -231,7 +231,7 @@ impl Rotary {
         Rotary { neighbours: true, ..self }
     }
 
-    /// `x: [n_tokens, n_heads, d_head]`, token i at position i; turned in place where the device allows.
+    /// `x: [n_tokens, n_heads, d_head]`, token i at position i; rotated in place where the device allows.
     ///
     /// # Errors
     /// `Machine` when the tensor library fails.

@@ -11,7 +11,7 @@ pub(super) trait RowsOp: Sync + Send {
     /// What errors call it.
     const NAME: &'static str;
 
-    /// Width of what comes of rows `d_in` wide.
+    /// Width of the output for rows `d_in` wide.
     ///
     /// # Errors
     /// When such rows do not fit.

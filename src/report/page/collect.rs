@@ -1,4 +1,4 @@
-//! Which matches of one direction does the page show, and what do all of them say together? Rows of `matches` in, one after
+//! Which matches of one direction does the page show, and what are their counts? Rows of `matches` in, one after
 //! the other, however many; counts, histograms and the best rows out.
 
 use super::data::{Counter, LEVEL, MatchesData, digits, significant};
@@ -52,7 +52,7 @@ impl Collector {
         self.shown.truncate(self.quota);
     }
 
-    /// What the page says of the direction, and the rows that it shows.
+    /// The direction's counts on the page, and the rows that it shows.
     pub fn close(mut self) -> (MatchesData, Vec<MatchRow>) {
         self.cut();
         let mut out = MatchesData {

@@ -4,7 +4,7 @@ use crate::units::thousands;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
-/// False-discovery rate at which a match is said to stand above chance.
+/// False-discovery rate at which a match counts as above chance.
 pub(super) const LEVEL: f64 = 0.05;
 
 /// Everything the page's script reads.
@@ -24,12 +24,12 @@ pub(super) struct PageData {
     pub tokens: Texts,
     pub contexts: Texts,
     pub documents: Texts,
-    /// A run that is shown beside this one.
+    /// A run that is shown with this one.
     pub beside: Option<BesideData>,
     pub facts: Vec<PairFacts>,
     /// Models whose weights were drawn at random, with their seeds.
     pub control: Option<String>,
-    /// What is to be said of the text itself: contexts that were seen before, too little of it.
+    /// Cautions about the text itself: contexts that were seen before, too little of it.
     pub warnings: Vec<String>,
     /// Null runs from which their standard deviation is shown.
     pub least_runs: u32,
@@ -49,7 +49,7 @@ pub(super) struct PairFacts {
     /// Latents whose best partner is themselves, where both sides are one SAE, and by chance.
     pub own: Option<u64>,
     pub own_null: Option<u64>,
-    /// Why the figures say too little, and why there is no chance level.
+    /// Why there is too little text, and why there is no chance level.
     pub too_few: Option<String>,
     pub no_chance: Option<String>,
 }
@@ -72,7 +72,7 @@ pub(super) struct SiteData {
     pub labels: Vec<Vec<u64>>,
     /// the categories it is in,
     pub categories: Vec<Vec<u32>>,
-    /// up to five different strongest tokens,
+    /// up to five different top-activating tokens,
     pub tokens: Vec<Vec<u32>>,
     /// its strongest firings.
     pub top: Vec<Vec<TopData>>,
@@ -81,7 +81,7 @@ pub(super) struct SiteData {
     pub no_map: Option<String>,
 }
 
-/// Context, document, activation, and where in the context the token stands, in UTF-16 units; from −1 where that is
+/// Context, document, activation, and where in the context the token is, in UTF-16 units; from −1 where that is
 /// unknown.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct TopData(pub u32, pub u32, pub f64, pub i64, pub i64);
@@ -94,7 +94,7 @@ pub(super) struct MapData {
     pub y: Vec<u16>,
 }
 
-/// One score beside its null.
+/// One score with its null.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ScoreData {
     pub pair: usize,
@@ -113,7 +113,7 @@ pub(super) struct ScoreData {
     pub one_decoder: bool,
 }
 
-/// What is told of a run beside: of each pair of this run that it has too, and its scores with this run's pair numbers.
+/// What is shown of the other run: of each pair of this run that it has too, and its scores with this run's pair numbers.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct BesideData {
     pub name: String,
@@ -125,7 +125,7 @@ pub(super) struct BesideData {
     pub scores: Vec<ScoreData>,
 }
 
-/// Best matches of a pair in a run beside: forward, backward.
+/// Best matches of a pair in the other run: forward, backward.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct BesideMatches {
     pub mean: [Option<f64>; 2],

@@ -1,8 +1,8 @@
-//! Where in the plane do directions lie, so that neighbours stay neighbours? A small exact t-SNE (van der Maaten and
+//! Positions of directions in the plane, so that neighbours stay neighbours? A small exact t-SNE (van der Maaten and
 //! Hinton 2008) that starts at the principal plane.
 //!
 //! Similarity is the cosine. No randomness but a fixed start of the power iteration, sums in a fixed order: the same rows
-//! give the same places on the same kind of machine. Only who lies near whom means something: not distances, not axes.
+//! give the same places on the same kind of machine. Only neighbourhood means something: not distances, not axes.
 
 use crate::linalg::{Matrix, Stream, vectorised};
 use rayon::prelude::*;
@@ -17,7 +17,7 @@ const GATHERING_ROUNDS: usize = 80;
 const EXAGGERATION: f32 = 8.0;
 /// Sums run in so many lanes, whatever the processor's vectors hold.
 const LANES: usize = 16;
-/// Where lanes without a row stand: far enough to push nobody.
+/// Position of lanes without a row: far enough to push none.
 const NOWHERE: f32 = 1e9;
 
 /// Places `[n_rows, 2]` of `rows: [n_rows, d]`, in arbitrary units around 0. With fewer than 10 rows the principal plane.
@@ -107,7 +107,7 @@ fn principal_plane(unit: &Matrix<f32>) -> Vec<[f32; 2]> {
     unit.rows().map(|row| [0, 1].map(|k| dot(row, &axes[k]) - dot(&mean, &axes[k]))).collect()
 }
 
-/// Who pulls whom, how strongly: row i's partners are `partners[starts[i]..starts[i + 1]]`, weights sum to 1 over all.
+/// The weighted neighbour graph: row i's partners are `partners[starts[i]..starts[i + 1]]`, weights sum to 1 over all.
 struct Pulls {
     starts: Vec<usize>,
     partners: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The findings in plain words: what the figures say, with the figures in them and their chance levels, and no more than they say.
+//! The findings in plain words: the figures with their chance levels, and no claim beyond them.
 
 use super::data::{LEVEL, MatchesData, PageData, ScoreData, count};
 use crate::report::{CAVEAT, shown_sd};
@@ -15,7 +15,7 @@ pub(super) struct Finding {
     pub text: String,
 }
 
-/// What there is to say: what spoils everything first, then the most important.
+/// The findings: what spoils everything first, then the most important.
 pub(super) fn findings(data: &PageData) -> Vec<Finding> {
     let spoilt = data.warnings.iter().map(|text| Finding { lead: "Look at the text first.", text: text.clone() });
     let said = [
@@ -125,7 +125,7 @@ fn closest(data: &PageData) -> Option<Finding> {
     Some(Finding { lead, text })
 }
 
-/// Mutual matches of a pair beside what chance gives.
+/// Mutual matches of a pair compared with chance.
 fn mutual(data: &PageData, pair: usize) -> Option<String> {
     let shown = |name: &str, what: &str| {
         let n = |x: f64| count(x as u64);
@@ -207,7 +207,7 @@ fn beyond_chance(data: &PageData) -> Option<Finding> {
     (!text.is_empty()).then(|| Finding { lead, text: text.trim_start().to_string() })
 }
 
-/// The same pair in the run beside, each as its distance from its own chance level.
+/// The same pair in the other run, each as its distance from its own chance level.
 fn beside(data: &PageData) -> Option<Finding> {
     let p = data.first_pair;
     let theirs = data.beside.as_ref()?;
@@ -337,7 +337,7 @@ fn can_tell(s: &ScoreData) -> bool {
     s.p.is_some() && !s.no_power && 1.0 / (f64::from(s.null_runs) + 1.0) <= LEVEL
 }
 
-/// How far a score lies from its null, above 0 where it is closer than chance.
+/// How far a score is from its null, above 0 where it is closer than chance.
 fn excess(s: &ScoreData) -> f64 {
     let distance = s.value.unwrap_or(0.0) - s.null_mean.unwrap_or(0.0);
     if s.measure.parse::<Measure>().is_ok_and(Measure::smaller_is_closer) { -distance } else { distance }

@@ -32,7 +32,7 @@ const LABELS_SHOWN: usize = 12;
 /// Decoder rows of the latents given; `None` for a place without an SAE.
 pub type Decoders<'a> = &'a dyn Fn(&Site, &[usize]) -> Result<Option<Matrix<f32>>>;
 
-/// Another run, to be shown beside: a control, another seed.
+/// Another run to be shown with this one: a control, another seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Beside<'a> {
     /// Its name.
@@ -46,7 +46,7 @@ pub struct Beside<'a> {
 /// Reads everything. `tables` is the folder of the newest tables, `history` the history file.
 ///
 /// # Errors
-/// Those of reading a table; a map that cannot be made is left out and said so in the data.
+/// Those of reading a table; a map that cannot be made is left out, and the data records it.
 pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: Decoders<'_>) -> Result<PageData> {
     let mut data = PageData { bin: BIN, least_runs: LEAST_RUNS_FOR_SD, ..PageData::default() };
     let pairs = read_history(history, &mut data)?;
@@ -93,7 +93,7 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
     Ok(data)
 }
 
-/// What a run beside has of the pairs of `data`.
+/// What another run has of the pairs of `data`.
 ///
 /// # Errors
 /// Those of reading a table; `Request` when it has none of the pairs.
@@ -130,7 +130,7 @@ pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<(
     }
     if out.matches.iter().all(Option::is_none) {
         return Err(Error::request(format!(
-            "run {:?} cannot stand beside this one: they have no pair of places in common",
+            "run {:?} cannot be shown with this one: they have no pair of hookpoints in common",
             beside.name
         )));
     }
@@ -365,7 +365,7 @@ pub(super) fn closeness(data: &PageData, pair: usize) -> Closeness {
     Closeness { mean: of(0), chance: of(1), left_out: facts.one_decoder || facts.too_few.is_some() }
 }
 
-/// The closest pair, and the score that tells most: of decoder rows, of a fixed number of components or
+/// The closest pair, and the most informative score: of decoder rows, of a fixed number of components or
 /// invariant, with power.
 fn choose_first(data: &mut PageData) {
     let pairs: Vec<Closeness> = (0..data.pairs.len()).map(|p| closeness(data, p)).collect();

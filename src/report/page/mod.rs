@@ -34,7 +34,7 @@ const SCRIPTS: [&str; 7] = [
     include_str!("js/start.js"),
 ];
 
-/// What is known of a run beside its tables, said in words.
+/// What is known of a run in addition to its tables, in words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunFacts {
     /// Its name.
@@ -48,7 +48,7 @@ pub struct RunFacts {
 }
 
 /// The page of a run: the same tables and facts give the same bytes. `tables` is the folder of the newest tables,
-/// `history` the history file; `decoders` gives decoder rows for the map; `beside` is another run of the same places.
+/// `history` the history file; `decoders` gives decoder rows for the map; `beside` is another run of the same hookpoints.
 ///
 /// # Errors
 /// Those of reading a table.
@@ -143,7 +143,7 @@ fn is_unseen(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// JSON that can stand in a `<script>` element: `<` ends none and opens none, and old engines' line ends are spelt out.
+/// JSON that is safe in a `<script>` element: `<` ends none and opens none, and old engines' line ends are spelt out.
 fn for_script(json: &str) -> String {
     json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }

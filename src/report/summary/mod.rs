@@ -1,5 +1,5 @@
-//! The end of a run in one screen: what was compared, what matched beside what chance gives, how alike, the best pairs, how fast.
-//! Everything but the speed is read back from the tables, so it can be said again at any time.
+//! The end of a run in one screen: what was compared, what matched and what matches by chance, how alike, the best pairs, how fast.
+//! Everything but the speed is read back from the tables, so it can be printed again at any time.
 
 mod overview;
 mod pair;
@@ -32,7 +32,7 @@ pub struct Summary {
     pairs: Vec<PairSummary>,
     /// Models whose weights were drawn at random, with their seeds.
     control: Option<String>,
-    /// What is to be said of contexts that were seen before.
+    /// The caution about contexts that were seen before.
     repeated: Option<String>,
     /// Why it ended before its corpus did.
     ending: Option<String>,
@@ -125,7 +125,7 @@ impl Summary {
         Summary { ending, ..self }
     }
 
-    /// With the page that tells more.
+    /// With the page, which shows more.
     #[must_use]
     pub fn with_report(self, page: PathBuf) -> Summary {
         Summary { report: Some(page), ..self }
@@ -185,7 +185,7 @@ impl Summary {
         closest(&all).map(|(k, rule)| (&self.pairs[k], rule))
     }
 
-    /// What keeps the figures from saying anything: too little text, chance levels that are not known.
+    /// Why the figures are no evidence: too little text, chance levels that are not known.
     fn write_cautions(&self, out: &mut String) -> std::fmt::Result {
         let mut said: Vec<String> = self.repeated.clone().into_iter().collect();
         for row in self.pairs.iter().map(|p| &p.row) {

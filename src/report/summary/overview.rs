@@ -1,4 +1,4 @@
-//! One line a pair, however many: counts beside their chance, then scores beside their null. Lines stay within [`WIDTH`] where names and
+//! One line per pair, however many: counts with their chance, then scores with their null. Lines stay within [`WIDTH`] where names and
 //! measures let them.
 
 use super::pair::PairSummary;

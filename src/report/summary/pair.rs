@@ -1,4 +1,4 @@
-//! One pair in full: every count beside what chance gives, every score beside its null, the best matches with their tokens.
+//! One pair in full: every count with the count by chance, every score with its null, the best matches with their tokens.
 
 use crate::report::{shown_sd, shown_token};
 use crate::table::{PairRow, SimilarityRow, TopTokenCell};
@@ -34,7 +34,7 @@ pub(super) struct BestPair {
 }
 
 impl PairSummary {
-    /// `rule` says why this pair is the one that is shown.
+    /// `rule`: why this pair is the one that is shown.
     pub(super) fn write(&self, rule: Option<&str>, out: &mut String) -> std::fmt::Result {
         let (row, c) = (&self.row, &self.row.counts);
         writeln!(out, "\n{} x {}", row.pair.source, row.pair.target)?;
@@ -124,7 +124,7 @@ impl PairSummary {
         Ok(())
     }
 
-    /// What "above chance" does not say; `control`: the weights are random.
+    /// What "above chance" does not show; `control`: the weights are random.
     pub(super) fn write_caveat(&self, control: bool, out: &mut String) -> std::fmt::Result {
         if self.best.is_empty() || self.row.counts.n_mutual_above_chance.is_none() {
             return Ok(());
@@ -176,7 +176,7 @@ impl PairSummary {
     }
 }
 
-/// What stands in brackets behind a figure.
+/// The brackets after a figure.
 fn chance(null: Option<String>) -> String {
     null.map_or("chance unknown".into(), |null| format!("chance {null}"))
 }

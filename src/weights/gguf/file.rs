@@ -1,4 +1,4 @@
-//! What stands in a GGUF file? Its metadata and the place of each tensor (format versions 2 and 3, little-endian), of a
+//! Contents of a GGUF file: its metadata and the place of each tensor (format versions 2 and 3, little-endian), of a
 //! split file over all its parts.
 //!
 //! Every count and length is checked against the bytes that are left before anything of that size is kept, arrays stay
@@ -46,7 +46,7 @@ struct Part {
     bytes: Mmap,
 }
 
-/// Where a tensor stands.
+/// Position of a tensor.
 pub struct Tensor {
     /// Row-major, slowest dimension first (the reverse of the file's order).
     pub shape: Vec<usize>,
@@ -87,15 +87,12 @@ impl GgufFile {
             let (part, (metadata, tensors)) = Part::open(&path)?;
             let number = count(&metadata, "split.no");
             if (number, count(&metadata, "split.count")) != (file.parts.len() as u64, n_parts) {
-                let what = format!("its header says part {number} of another split; take all parts from one place");
+                let what = format!("its header declares part {number} of another split; take all parts from one place");
                 return Err(wrong(&path, what));
             }
             for (name, tensor) in tensors {
                 if file.tensors.insert(name.clone(), Tensor { part: file.parts.len(), ..tensor }).is_some() {
-                    return Err(wrong(
-                        &path,
-                        format!("tensor {name:?} stands in another part too; fetch the parts again"),
-                    ));
+                    return Err(wrong(&path, format!("tensor {name:?} is in another part too; fetch the parts again")));
                 }
             }
             if file.parts.is_empty() {
@@ -176,7 +173,7 @@ fn paths(path: &Path, n_parts: u64) -> Result<Vec<PathBuf>> {
     let names = path.file_name().and_then(|name| split_names(name.to_str()?));
     let names = names.filter(|names| names.len() as u64 == n_parts).ok_or_else(|| {
         Error::input(format!(
-            "gguf {}: it is one of {n_parts} parts, and its name does not say which; name them as they were, \
+            "gguf {}: it is one of {n_parts} parts, and its name does not tell which; name them as they were, \
              NAME-00001-of-{n_parts:05}.gguf and so on",
             path.display()
         ))
@@ -204,7 +201,7 @@ impl Tensor {
 /// Metadata and tensors.
 pub type Header = (BTreeMap<String, MetadataValue>, BTreeMap<String, Tensor>);
 
-/// The header of a whole file; every tensor's place lies inside it.
+/// The header of a whole file; every tensor's bytes are inside the file.
 ///
 /// # Errors
 /// As [`GgufFile::open`], without the file's name.
@@ -220,7 +217,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     let (n_tensors, n_values) = (cursor.u64()?, cursor.u64()?);
     if n_tensors.max(n_values) > MAX_ENTRIES {
         return Err(Error::input(format!(
-            "the header tells of {n_tensors} tensors and {n_values} values, expected at most {MAX_ENTRIES}; it is damaged"
+            "the header declares {n_tensors} tensors and {n_values} values, expected at most {MAX_ENTRIES}; it is damaged"
         )));
     }
     let mut metadata = BTreeMap::new();

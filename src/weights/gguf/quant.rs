@@ -1,4 +1,4 @@
-//! What values does a quantised block stand for? The block formats of ggml, each widened to f32 with the roundings of the
+//! Values of a quantised block. The block formats of ggml, each widened to f32 with the roundings of the
 //! reference implementation (`gguf.quants.dequantize`), so results are bit-equal to it.
 //!
 //! A block is a fixed number of bytes for 32 or 256 values; formats are described in ggml's `ggml-common.h`.
@@ -85,7 +85,7 @@ impl Kind {
         }
     }
 
-    /// The values of one block: `b` holds its bytes, `y` takes its values (sizes as [`Kind::block`] says).
+    /// The values of one block: `b` holds its bytes, `y` takes its values (sizes: [`Kind::block`]).
     pub fn widen(self, b: &[u8], y: &mut [f32]) {
         match self {
             Kind::F32 => y[0] = f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
