@@ -141,7 +141,6 @@ fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -
     }
     if let Some(spec) = spec {
         let lines = |items: Vec<String>| items.join("\n");
-        let plain = |key: &str| serde_json::to_value(spec).ok().and_then(|v| Some(v.pointer(key)?.to_string()));
         facts.push(("Corpus", lines(spec.corpus.files.clone())));
         facts.push(("Contexts", format!("{} tokens", spec.corpus.context_length)));
         if !spec.corpus.labels.is_empty() {
@@ -151,12 +150,7 @@ fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -
         if !spec.saes.is_empty() {
             facts.push(("SAEs", lines(spec.saes.iter().map(|(site, s)| format!("{site}: {}", s.path)).collect())));
         }
-        if let Some(filters) = plain("/estimate/filters") {
-            facts.push((
-                "Filters",
-                filters.trim_matches(['{', '}']).replace('"', "").replace(',', ", ").replace(':', " = "),
-            ));
-        }
+        facts.push(("Filters", spec.estimate.filters.to_string()));
         facts.push(("Seed", spec.seed.to_string()));
     }
     if let Some(m) = manifest {

@@ -2,9 +2,10 @@
 //! No dataflow here: a run, a merge and `score` call the same functions.
 //!
 //! `judged` is what the others read; `rows`, `pairs` and `scores` make rows of tables from it, `tables` writes them as one
-//! set, and `publish` adds history and checkpoints.
+//! set, `history` adds a row per snapshot and pair, and `publish` commits checkpoints.
 
 mod due;
+mod history;
 mod judged;
 mod latent_facts;
 mod pairs;

@@ -44,7 +44,7 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated
 }
 
 /// Writes every table but `history` into `set` and gives back the rows of `similarities`; `results` must be judged.
-/// `with_null`: the null of matched rows is computed. `saved`: where a category's own pairing finds its sums.
+/// `with_null`: the null of matched rows is computed. `saved`: sums for matching within a category.
 ///
 /// # Errors
 /// Those of writing and of [`Results::scores`].

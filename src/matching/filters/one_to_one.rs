@@ -2,6 +2,7 @@
 
 use super::choice::Choice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 /// How often a partner may be taken, and who gets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,13 @@ impl OneToOne {
     /// Whether a partner other than the first choice may be kept.
     pub fn may_take_second(self) -> bool {
         matches!(self, OneToOne::Hungarian | OneToOne::Transport)
+    }
+}
+
+/// As a dataflow file writes it.
+impl fmt::Display for OneToOne {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES.iter().find(|n| n.0 == *self).map_or("false", |n| n.1))
     }
 }
 

@@ -4,6 +4,7 @@ use super::choice::Choice;
 use super::one_to_one::OneToOne;
 use crate::matching::TokenClass;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// The filters, in the order in which the first that fails is named. With [`OneToOne::AsPublished`] `min_correlation` comes
 /// last.
@@ -64,6 +65,20 @@ impl Filters {
     }
 }
 
+/// As `key = value`, comma-separated, in the order in which they apply.
+impl fmt::Display for Filters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Filters { dead, min_active, min_correlation, non_concept, shared_token, mutual, one_to_one } = self;
+        let classes: Vec<&str> = non_concept.iter().map(|class| class.as_str()).collect();
+        write!(
+            f,
+            "dead = {dead}, min_active = {min_active}, min_correlation = {min_correlation:?}, non_concept = [{}], \
+             shared_token = {shared_token}, mutual = {mutual}, one_to_one = {one_to_one}",
+            classes.join(", ")
+        )
+    }
+}
+
 fn non_concept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenClass>, D::Error> {
     let names = match Choice::deserialize(deserializer)? {
         Choice::Switch(false) => return Ok(Vec::new()),
@@ -107,6 +122,16 @@ mod tests {
         assert_eq!(junk("true").unwrap(), TokenClass::CLASSES);
         assert!(junk("\"x\"").unwrap_err().to_string().contains("punctuation"));
         let published = Filters::as_published();
+        assert_eq!(
+            published.to_string(),
+            "dead = false, min_active = 0, min_correlation = 0.1, non_concept = [pythia], shared_token = true, mutual = false, \
+             one_to_one = as_published"
+        );
+        assert!(
+            Filters::default()
+                .to_string()
+                .ends_with("non_concept = [], shared_token = false, mutual = false, one_to_one = false")
+        );
         assert_eq!(read(&serde_json::to_string(&published).unwrap()).unwrap(), published);
     }
 }
