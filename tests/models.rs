@@ -431,7 +431,7 @@ fn damaged_and_ill_fitting_files_are_named_before_anything_runs() {
     changed(path, |c| c, flip("layers.3.mlp.dense_4h_to_h.bias", "layers.3.mlp.dense_4h_to_h.bios"));
     refused(ErrorKind::Input, "layers.3.mlp.dense_4h_to_h.bias\" [128] is missing");
     changed(path, |c| c.replace("\"intermediate_size\": 384", "\"intermediate_size\": 512"), same);
-    refused(ErrorKind::Input, "is [384, 128], config.json says [512, 128]");
+    refused(ErrorKind::Input, "is [384, 128], config.json gives [512, 128]");
     changed(path, |c| c.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"), same);
     refused(ErrorKind::Input, "5 heads do not divide a width of 128");
     changed(path, |c| c.replace("gpt_neox", "gpt_zero"), same);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub enum Console {
     /// Errors only.
     Quiet,
-    /// One JSON object a line, on standard output.
+    /// One JSON object per line, on standard output.
     Json,
     /// A bar and words.
     Terminal,
@@ -26,7 +26,7 @@ pub enum Console {
 }
 
 impl Console {
-    /// By the flags, and by whether a person sits there.
+    /// By the flags; a terminal if standard error is one.
     pub fn new(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
             (true, _) => Console::Quiet,

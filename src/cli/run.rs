@@ -64,7 +64,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     // whoever asked for the stop, it was for all processes
     if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
         if leads {
-            voice.say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
+            voice
+                .say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
         }
         return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
     }

@@ -113,8 +113,8 @@ fn check_sums(was: &DataflowSpec, spec: &DataflowSpec) -> Result<()> {
     let (then, now) = (&was.estimate, &spec.estimate);
     if then.activation_measures.is_empty() != now.activation_measures.is_empty() {
         return Err(Error::request(
-            "estimate.activation_measures: the run kept co-moments of raw activations only if it had such measures; name others, \
-             but as few as none only where there were none",
+            "estimate.activation_measures: the run kept co-moments of raw activations only if it had such measures; \
+             the list may change, but not become empty or cease to be empty; for that, run again",
         ));
     }
     if now.null.documents && !then.null.documents {

@@ -1,4 +1,4 @@
-//! What of the files is refused before anything is read?
+//! Which corpus files are refused before anything is read?
 
 use super::fields::first_records;
 use super::files::{CorpusFile, kind_of};

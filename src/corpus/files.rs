@@ -200,7 +200,7 @@ mod tests {
         assert!(said("b.gz", CorpusFormat::Parquet).is_err());
         for other in ["b.jsonl.bz2", "b.txt.xz"] {
             let error = kind(other).unwrap_err().to_string();
-            assert!(error.contains(other) && error.contains("compress it anew with zstd"), "{error}");
+            assert!(error.contains(other) && error.contains("compress it again with zstd"), "{error}");
             assert!(said(other, CorpusFormat::Text).is_err());
         }
         for bad in ["b.csv", "jsonl", "b.gz", "b.parquet.zst", "b"] {

@@ -3,7 +3,7 @@
 use crate::ids::{Hookpoint, Site};
 use serde::Serialize;
 
-/// Another reading is clearly better when its FVU is below this part of the declared one's …
+/// Another configuration is clearly better when its FVU is below this part of the declared one's …
 pub const CLEARLY_BELOW: f64 = 0.8;
 /// … and lower by at least this much, so that two configurations that both explain nearly everything count as equal …
 pub const CLEARLY_LOWER_BY: f64 = 0.02;
@@ -62,11 +62,11 @@ pub enum Verdict<'a> {
     NotChecked,
     /// What is predicted has no variance over these tokens.
     NoVariance,
-    /// The declared reading is the best one, or none is clearly better.
+    /// The declared configuration is the best one, or none is clearly better.
     Fits,
     /// The same, but it explains little: an FVU above [`EXPLAINS`].
     ExplainsLittle,
-    /// Another reading is clearly better.
+    /// Another configuration is clearly better.
     Better(&'a Configuration),
     /// It reconstructs no better than the mean: an FVU of 1 or more.
     WorseThanMean,
@@ -80,7 +80,7 @@ impl Diagnosis {
         self.readings.iter().find(|r| r.declared)
     }
 
-    /// The reading that is clearly better than the declared one: the lowest FVU, the first of equals, when it is below
+    /// The configuration that is clearly better than the declared one: the lowest FVU, the first of equals, when it is below
     /// [`CLEARLY_BELOW`] of the declared FVU, lower by at least [`CLEARLY_LOWER_BY`], and at most [`EXPLAINS`].
     pub fn better(&self) -> Option<&Configuration> {
         let declared = self.declared()?;
@@ -129,7 +129,7 @@ impl Diagnosis {
             Verdict::Fits => format!("reads best as declared: FVU {declared}"),
             Verdict::ExplainsLittle if self.control => format!("explains little, as a control does: FVU {declared}"),
             Verdict::ExplainsLittle => {
-                format!("explains little: FVU {declared}, and no other reading that was tried is clearly better")
+                format!("explains little: FVU {declared}, and no other configuration that was tried is clearly better")
             }
             Verdict::Better(better) => {
                 let (how, write) = self.change(better);

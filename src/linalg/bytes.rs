@@ -1,4 +1,4 @@
-//! What is `x W` about, and how far from it is that at most? Products of bytes with a proven bound.
+//! Int8 approximation of `x W`, with a proven bound on its error.
 //!
 //! Rows and columns are rounded to whole multiples of a step of their own, 127 of them either way: `x ≈ s q`. Products of bytes
 //! are exact sums of integers, and processors that multiply bytes by fours (AVX-512 VNNI, AVX-VNNI) make four of them in the

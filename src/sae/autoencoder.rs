@@ -145,7 +145,7 @@ impl Sae {
         Sae { normalise, ..self.clone() }
     }
 
-    /// The same SAE read the other way: with the decoder bias taken from the input, or not. For telling which reading
+    /// The same SAE with `subtract_b_dec` set to `subtract`. For finding out which of the two
     /// the file means (`cognate doctor`); `None` for a transcoder, whose input is in another space.
     #[must_use]
     pub fn with_bias_subtracted(&self, subtract: bool) -> Option<Sae> {

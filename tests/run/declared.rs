@@ -175,7 +175,7 @@ fn an_sae_that_is_scaled_or_of_another_model_does_not_start_a_run() {
         assert!(told.contains(word), "{word}: {told}");
     }
     let (code, told) = start("insist = [\"fvu\"]");
-    assert!(code == 0 && told.contains("doctor: 3 SAEs tried on"), "{told}");
+    assert!(code == 0 && told.contains("doctor: 3 SAEs checked on"), "{told}");
 }
 
 #[test]

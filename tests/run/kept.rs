@@ -73,7 +73,7 @@ fn what_changed_since_the_sums_were_made_is_named_by_every_command() {
     let given = std::fs::read_to_string(&flows[1]).unwrap();
     std::fs::write(&flows[1], format!("# a word more\n{given}")).unwrap();
     let (code, text) = said(&["run", "--out"], &[&b, &flows[1]]);
-    assert!(code == 0 && text.contains("is written anew"), "{text}");
+    assert!(code == 0 && text.contains("is written again"), "{text}");
     assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(&flows[1]).unwrap());
     all_is_well("merged-1");
 

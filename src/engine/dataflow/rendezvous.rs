@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 
 /// Begins every greeting.
 const MAGIC: [u8; 8] = *b"cognate1";
-/// Time between two looks at who is there.
+/// Time between two looks at incoming connections.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long a call may ring.
-const RING: Duration = Duration::from_secs(1);
-/// How long the other side may take to greet: it may be ringing elsewhere.
-const GREET: Duration = Duration::from_secs(10);
-/// How long one that calls may take: it has connected and greets at once.
-const CALLER_GREETS: Duration = Duration::from_secs(2);
+/// Time limit of one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time limit of a handshake with a process that was called: it may be connecting elsewhere.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of a handshake with a process that called: it sends its part at once.
+const CALLER_TIMEOUT: Duration = Duration::from_secs(2);
 /// When the missing processes are named: the first time, and from then on.
-const TELL: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+const NAME_MISSING: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 /// Connections to every process in order, `None` for this one.
 pub(super) type Peers = Vec<Option<TcpStream>>;
@@ -83,7 +83,7 @@ fn meet(
     let mut peers: Peers = hosts.iter().map(|_| None).collect();
     // why a call did not go through
     let mut trouble: Vec<Option<io::Error>> = hosts.iter().map(|_| None).collect();
-    let (begun, mut tell_at) = (Instant::now(), TELL[0]);
+    let (begun, mut tell_at) = (Instant::now(), NAME_MISSING[0]);
     loop {
         if stopped() {
             return Ok(None);
@@ -115,7 +115,7 @@ fn meet(
         }
         if begun.elapsed() > tell_at {
             tell(&format!("waiting for {}", missing.join(", ")));
-            tell_at += TELL[1];
+            tell_at += NAME_MISSING[1];
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -124,7 +124,7 @@ fn meet(
 fn call(host: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in host.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, RING) {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }
@@ -146,7 +146,7 @@ fn greet(cluster: &Cluster, mut stream: TcpStream, called: Option<usize>) -> Res
     let exchange = |stream: &mut TcpStream| -> io::Result<Option<[u32; 3]>> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(if called.is_some() { GREET } else { CALLER_GREETS }))?;
+        stream.set_read_timeout(Some(if called.is_some() { HANDSHAKE_TIMEOUT } else { CALLER_TIMEOUT }))?;
         let mut out = MAGIC.to_vec();
         mine.iter().for_each(|n| out.extend(n.to_le_bytes()));
         let mut greeting = [0u8; MAGIC.len() + 12];
@@ -301,7 +301,7 @@ mod tests {
             move |text| sender.send(text.to_string()).unwrap(),
         )
         .unwrap();
-        let told = receiver.recv_timeout(TELL[0] * 3).unwrap();
+        let told = receiver.recv_timeout(NAME_MISSING[0] * 3).unwrap();
         assert!(told.starts_with(&format!("waiting for process 0 at {} (", hosts[0])), "{told}");
         stopped.store(true, Relaxed);
         assert!(meeting.wait().unwrap().is_none());

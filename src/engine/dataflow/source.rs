@@ -73,7 +73,7 @@ pub struct SourceParts {
     pub start: BatchIndex,
     /// Batches that may be unfinished at once.
     pub in_flight: u64,
-    /// Looks for a wish to stop from outside this process.
+    /// Checks for a stop request from outside this process.
     pub stop_requested: Box<dyn Fn() -> bool>,
     /// Opens the corpus at its beginning, where it is to be read twice.
     pub reopen: Option<Box<dyn Fn() -> Result<Corpus>>>,
