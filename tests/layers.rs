@@ -57,7 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parquet", &["corpus", "table"]),
     ("tempfile", &["store"]),
     ("bytemuck", &["linalg", "store", "corpus"]),
-    ("blake3", &["linalg", "store", "corpus", "plan"]),
+    ("blake3", &["linalg", "store", "corpus", "plan", "engine"]),
     ("toml", &["spec"]),
     ("strsim", &["hub", "spec"]),
     ("thiserror", &["error"]),

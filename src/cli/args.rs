@@ -184,6 +184,9 @@ pub struct RunArgs {
     /// File with one HOST:PORT per line, one per process, in order
     #[arg(long, value_name = "FILE", requires = "processes")]
     pub hosts: Option<PathBuf>,
+    /// File with a secret that all processes of the run share; a process that does not know it is refused
+    #[arg(long, value_name = "FILE", requires = "hosts")]
+    pub secret_file: Option<PathBuf>,
     /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6); a later run may go further
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_tokens: Option<u64>,

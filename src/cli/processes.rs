@@ -1,7 +1,7 @@
 //! Which workers and processes does a run have, and how are they asked to stop?
 
 use crate::cli::args::RunArgs;
-use crate::engine::{Cluster, RunStatus};
+use crate::engine::{Cluster, RunStatus, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::RunDir;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -31,7 +31,14 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
     if process >= n {
         return Err(Error::request(format!("--process is {process}, expected 0 to {}", n - 1)));
     }
-    Ok(Cluster { workers: args.workers, process, hosts })
+    let secret = match &args.secret_file {
+        None => None,
+        Some(file) => {
+            let bytes = std::fs::read(file).map_err(|e| Error::io("cannot read the secret", file, &e))?;
+            Some(Secret::of(&bytes).map_err(|e| e.within(file.display().to_string()))?)
+        }
+    };
+    Ok(Cluster { workers: args.workers, process, hosts, secret })
 }
 
 /// Ctrl-C and SIGTERM ask for a checkpoint and the end; a second one ends at once.

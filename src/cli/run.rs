@@ -18,7 +18,7 @@ use crate::plan::{Outline, Plan, Purpose, Request, corpus_mark};
 use crate::spec::DataflowSpec;
 use crate::store::{Manifest, RequestRecord, RunDir, digest_of_text, write_atomic};
 use crate::units::thousands;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +33,53 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     bound_arenas();
     let voice = Console::new(args.quiet, args.json);
     let cluster = cluster(args)?;
+    // the others wait for this process, and hear of its end
+    let begun = match begin(args, &cluster, voice) {
+        Ok(Some(begun)) => begun,
+        Ok(None) => {
+            Meeting::instead(&cluster, None);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(e) => {
+            Meeting::instead(&cluster, Some(&e));
+            return Err(e);
+        }
+    };
+    let Begun { process, text, resume, corpus, directory } = begun;
+    let leads = process.leads;
+    let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+    let Streamed { outcome, status, loaded } = process.stream(&text, cluster, resume, corpus)?;
+    // whoever asked for the stop, it was for all processes
+    if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
+        if leads {
+            voice
+                .say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
+        }
+        return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
+    }
+    if leads {
+        write_report(&process.run, voice);
+        let speed = speed(started.elapsed(), first_rows, &status, loaded.screening(&process.plan));
+        voice.summary(&summary(&process.run, Some(speed))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where a process begins to stream.
+struct Begun<'a> {
+    process: Process<'a>,
+    /// The dataflow file as it is written.
+    text: String,
+    resume: Option<Manifest>,
+    corpus: Option<Corpus>,
+    directory: PathBuf,
+}
+
+/// Resolves the dataflow file and finds where its run begins; `None` where it is complete.
+///
+/// # Errors
+/// Those of the plan, of the run directory and of the corpus.
+fn begin<'a>(args: &'a RunArgs, cluster: &Cluster, voice: Console) -> Result<Option<Begun<'a>>> {
     let leads = cluster.process == 0;
     let (mut spec, text) = DataflowSpec::read(&args.flow)?;
     if let Some(n) = args.max_tokens {
@@ -56,25 +103,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
         write_report(&process.run, voice);
         voice.summary(&summary(&process.run, None)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     resume.as_ref().map_or(Ok(()), |manifest| check_can_go_on(manifest, &directory))?;
-    let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-    let Streamed { outcome, status, loaded } = process.stream(&text, cluster, resume, corpus)?;
-    // whoever asked for the stop, it was for all processes
-    if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
-        if leads {
-            voice
-                .say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
-        }
-        return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
-    }
-    if leads {
-        write_report(&process.run, voice);
-        let speed = speed(started.elapsed(), first_rows, &status, loaded.screening(&process.plan));
-        voice.summary(&summary(&process.run, Some(speed))?);
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(Begun { process, text, resume, corpus, directory }))
 }
 
 /// Says what will be done, and what SAEs' own files have to say.
@@ -116,6 +148,15 @@ impl Process<'_> {
         Ok(())
     }
 
+    /// Loads what the plan names; the doctor looks at it where the run is `new`.
+    fn load(&self, new: bool) -> Result<Loaded> {
+        let loaded = Loaded::open(&self.plan)?;
+        if self.leads && new {
+            check(&self.plan, &loaded, self.voice)?;
+        }
+        Ok(loaded)
+    }
+
     /// Loads what the plan names, has the doctor look at it and streams the corpus through it, until its end or a stop.
     ///
     /// # Errors
@@ -131,15 +172,19 @@ impl Process<'_> {
         let status = Arc::new(RunStatus::default());
         listen(&status, &self.run, leads)?;
         abort_on_panic();
+        let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
+        let asked = asked(&self.args.flow, plan, dataflow)?;
         let (of_process, of_run) = (status.clone(), self.run.clone());
         let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
-        let meeting = Meeting::begin(&cluster, stopped, move |text| voice.say(text))?;
-        let loaded = Arc::new(Loaded::open(plan)?);
-        if leads && resume.is_none() {
-            check(plan, &loaded, voice)?;
-        }
+        let meeting = Meeting::begin(&cluster, &status, stopped, move |text| voice.say(text))?;
+        let loaded = match self.load(resume.is_none()) {
+            Ok(loaded) => Arc::new(loaded),
+            Err(e) => {
+                meeting.fail(&cluster, &status, &e);
+                return Err(e);
+            }
+        };
         let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-        let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
         let watch = RunProgress::start(voice, status.clone(), plan.spec().corpus.max_tokens, first_rows, leads);
         let teller = watch.teller();
         let job = Job {
@@ -152,7 +197,7 @@ impl Process<'_> {
             cluster,
             status: status.clone(),
             observer: Arc::new(move |event: Event| teller.tell(&event)),
-            asked: asked(&self.args.flow, plan, dataflow)?,
+            asked,
         };
         let outcome = crate::engine::run(job, meeting, corpus);
         watch.stop();

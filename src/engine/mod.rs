@@ -27,7 +27,7 @@ use crate::corpus::Corpus;
 use crate::error::Result;
 
 pub use allocator::bound_arenas;
-pub use dataflow::{Cluster, Meeting, abort_on_panic};
+pub use dataflow::{Cluster, Meeting, Secret, abort_on_panic};
 pub use encode::Loaded;
 pub use event::{Event, Observer, SnapshotFacts};
 pub use job::{Job, RunOutcome};

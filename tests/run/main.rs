@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod merge;
 mod names;
+mod processes;
 mod raw;
 mod refusals;
 mod score;

@@ -1,5 +1,7 @@
 //! How is a run divided into workers and processes?
 
+use crate::error::{Error, Result};
+
 /// Workers and processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -9,12 +11,48 @@ pub struct Cluster {
     pub process: usize,
     /// `HOST:PORT` of every process, in order; empty for one process.
     pub hosts: Vec<String>,
+    /// What the processes know each other by, beside their greeting.
+    pub secret: Option<Secret>,
+}
+
+/// A secret that the processes of a run share. Only a key made of it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret([u8; 32]);
+
+/// Bytes of a secret at least.
+const SECRET_BYTES: usize = 16;
+
+impl Secret {
+    /// From the bytes of a file, line ends at its end left out.
+    ///
+    /// # Errors
+    /// `Request` when there are fewer than 16.
+    pub fn of(bytes: &[u8]) -> Result<Secret> {
+        let bytes = bytes.trim_ascii_end();
+        if bytes.len() < SECRET_BYTES {
+            return Err(Error::request(format!(
+                "the secret has {} bytes, expected at least {SECRET_BYTES}; make one with: openssl rand -hex 32",
+                bytes.len()
+            )));
+        }
+        Ok(Secret(blake3::derive_key("cognate 2026-11-28 processes of one run", bytes)))
+    }
+
+    pub(super) fn key(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 impl Cluster {
     /// One process of `workers` workers.
     pub fn local(workers: usize) -> Self {
-        Cluster { workers, process: 0, hosts: Vec::new() }
+        Cluster { workers, process: 0, hosts: Vec::new(), secret: None }
     }
 
     /// Default of `--in-flight`: one batch per worker, and two more that are being read or folded; with several workers one more

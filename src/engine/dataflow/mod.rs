@@ -1,6 +1,7 @@
 //! The dataflow of a run: its workers, its graph, and the operators in it.
 //!
-//! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`). Each
+//! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`, `greeting`); `line` says that they are
+//! still there, and why one ended. Each
 //! operator is one file: `source` lets batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions
 //! of `engine` that know of no dataflow, `views` maintains the matches.
 
@@ -8,6 +9,8 @@ mod cluster;
 mod encode;
 mod fold;
 mod graph;
+mod greeting;
+mod line;
 mod publish;
 mod rendezvous;
 mod schedule;
@@ -15,6 +18,6 @@ mod source;
 mod views;
 mod workers;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Secret};
 pub use rendezvous::Meeting;
 pub use workers::{abort_on_panic, execute};

@@ -1,65 +1,125 @@
 //! How do the processes of one run find each other? Each calls those before it and is called by those behind it, while it
 //! continues to open its weights.
 //!
-//! Every call begins with a greeting both ways: who calls, and how the run is divided. A connection from any other program is closed, and
-//! processes that were started for different runs fail with a message instead of waiting for ever.
+//! Every connection begins with a greeting both ways ([`greeting`](super::greeting)). Callers are looked at and never waited for, so
+//! strangers delay nothing; one that belongs to another run is refused and named, and the meeting goes on without it.
 
 use crate::engine::dataflow::Cluster;
+use crate::engine::dataflow::greeting::{Caller, Heard, Kind, call};
+use crate::engine::dataflow::line::{Line, Lines, PATIENCE, SAY_EVERY, Tell, Word};
+use crate::engine::status::RunStatus;
 use crate::error::{Error, Result};
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Begins every greeting.
-const MAGIC: [u8; 8] = *b"cognate1";
 /// Time between two looks at incoming connections.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Time limit of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time limit of a handshake with a process that was called: it may be connecting elsewhere.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of a handshake with a process that called: it sends its part at once.
-const CALLER_TIMEOUT: Duration = Duration::from_secs(2);
 /// When the missing processes are named: the first time, and from then on.
 const NAME_MISSING: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+/// How long a process that fails looks for those that it has not met.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// Callers that are looked at, at once; the one that has been there longest makes room.
+const CALLERS: usize = 64;
 
-/// Connections to every process in order, `None` for this one.
-pub(super) type Peers = Vec<Option<TcpStream>>;
+/// The processes that were met.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    /// Connections for timely, to every process in order, `None` for this one; empty for one process alone.
+    pub(super) data: Vec<Option<TcpStream>>,
+    /// What is said about the processes themselves; looked after from the moment when all are there.
+    pub(super) lines: Option<Lines>,
+}
+
+type Last = Arc<Mutex<Option<Word>>>;
 
 /// The meeting of a run's processes, under way.
 pub struct Meeting {
     thread: Option<JoinHandle<Result<Option<Peers>>>>,
+    /// What this process says where it ends before all have met.
+    last: Last,
 }
 
 impl Meeting {
     /// Listens for the other processes of `cluster`, if there are any, and begins to meet them in a thread of its own. It ends
-    /// without them when `stopped` is true; `tell` is given a message that names the missing ones.
+    /// without them when `stopped` is true; `tell` is given messages that name processes that are missing, refused or silent. From when all are there, a failure of another
+    /// process fails `status`.
     ///
     /// # Errors
     /// `Machine` when this process's address cannot be listened at.
     pub fn begin(
         cluster: &Cluster,
+        status: &Arc<RunStatus>,
         stopped: impl Fn() -> bool + Send + 'static,
-        tell: impl Fn(&str) + Send + 'static,
+        tell: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Meeting> {
+        Meeting::begin_with(cluster, status, Last::default(), stopped, Arc::new(tell))
+    }
+
+    fn begin_with(
+        cluster: &Cluster,
+        status: &Arc<RunStatus>,
+        last: Last,
+        stopped: impl Fn() -> bool + Send + 'static,
+        tell: Tell,
     ) -> Result<Meeting> {
         if cluster.hosts.len() < 2 {
-            return Ok(Meeting { thread: None });
+            return Ok(Meeting { thread: None, last });
         }
-        let (cluster, listener) = (cluster.clone(), listen(cluster)?);
-        Ok(Meeting { thread: Some(std::thread::spawn(move || meet(&cluster, &listener, &stopped, &tell))) })
+        let (cluster, listener, word) = (cluster.clone(), listen(cluster)?, last.clone());
+        let ended = move || word.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let status = status.clone();
+        let thread = std::thread::spawn(move || {
+            let Some(found) = meet(&cluster, &listener, &stopped, &ended, &*tell)? else { return Ok(None) };
+            let mut peers = Peers::default();
+            let mut lines = Vec::new();
+            for (j, Found { data, line, .. }) in found.into_iter().enumerate() {
+                peers.data.push(data);
+                lines.extend(line.map(|line| (format!("process {j} at {}", cluster.hosts[j]), line)));
+            }
+            peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, PATIENCE, status, tell));
+            Ok(Some(peers))
+        });
+        Ok(Meeting { thread: Some(thread), last })
     }
 
     /// Waits until all are there; `None` when it was stopped. A single process meets no other.
     ///
     /// # Errors
-    /// `Request` when another process was started for a run that is divided otherwise.
+    /// `Request` when another process was started for a run that is divided otherwise; `Machine` when one that was met fails.
     pub(super) fn wait(self) -> Result<Option<Peers>> {
         match self.thread {
             Some(thread) => thread.join().map_err(|_| Error::machine("the thread that meets other processes ended"))?,
-            None => Ok(Some(Vec::new())),
+            None => Ok(Some(Peers::default())),
         }
     }
+
+    /// Ends the meeting because this process cannot go on, and tells the others; those that are not there yet are waited for some
+    /// seconds.
+    pub fn fail(self, cluster: &Cluster, status: &RunStatus, error: &Error) {
+        *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(failure(cluster, error));
+        status.fail(error.clone());
+        if let Ok(Some(Peers { lines: Some(lines), .. })) = self.wait() {
+            lines.leave();
+        }
+    }
+
+    /// The same for a process that ends before its meeting has begun: because of `error`, or because nothing is left to do.
+    pub fn instead(cluster: &Cluster, error: Option<&Error>) {
+        let word = error.map_or(Word::Done, |error| failure(cluster, error));
+        let last = Arc::new(Mutex::new(Some(word)));
+        if let Ok(meeting) = Meeting::begin_with(cluster, &Arc::default(), last, || false, Arc::new(|_| ())) {
+            let _ = meeting.wait();
+        }
+    }
+}
+
+fn failure(cluster: &Cluster, error: &Error) -> Word {
+    Word::Failed(format!("process {} failed: {error}", cluster.process))
 }
 
 fn listen(cluster: &Cluster) -> Result<TcpListener> {
@@ -72,48 +132,122 @@ fn listen(cluster: &Cluster) -> Result<TcpListener> {
     })
 }
 
+/// What is there of a process.
+#[derive(Default)]
+struct Found {
+    data: Option<TcpStream>,
+    line: Option<Line>,
+    /// Why the last call did not go through.
+    trouble: Option<io::Error>,
+}
+
+impl Found {
+    fn is_whole(&self) -> bool {
+        self.data.is_some() && self.line.is_some()
+    }
+
+    /// One that calls again was started again, before it was seen to be gone.
+    fn put(&mut self, kind: Kind, stream: TcpStream) {
+        match kind {
+            Kind::Data => self.data = Some(stream),
+            Kind::Line => self.line = Line::new(stream).ok(),
+        }
+    }
+
+    /// Forgets connections that were closed; that the process has ended, and how.
+    fn look(&mut self) -> Option<Word> {
+        self.data.take_if(|data| is_gone(data));
+        while let Some(line) = &mut self.line {
+            match line.hear() {
+                Ok(None) => break,
+                Ok(Some(Word::Alive)) => {}
+                Ok(Some(word)) => return Some(word),
+                Err(_) => self.line = None,
+            }
+        }
+        None
+    }
+}
+
 #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
 fn meet(
     cluster: &Cluster,
     listener: &TcpListener,
     stopped: &dyn Fn() -> bool,
+    ended: &dyn Fn() -> Option<Word>,
     tell: &dyn Fn(&str),
-) -> Result<Option<Peers>> {
+) -> Result<Option<Vec<Found>>> {
     let (me, hosts) = (cluster.process, &cluster.hosts);
-    let mut peers: Peers = hosts.iter().map(|_| None).collect();
-    // why a call did not go through
-    let mut trouble: Vec<Option<io::Error>> = hosts.iter().map(|_| None).collect();
+    let mut found: Vec<Found> = hosts.iter().map(|_| Found::default()).collect();
+    let mut callers: Vec<Caller> = Vec::new();
     let (begun, mut tell_at) = (Instant::now(), NAME_MISSING[0]);
+    let (mut ending, mut said) = (None, begun);
     loop {
         if stopped() {
             return Ok(None);
         }
-        for j in 0..me {
-            if peers[j].is_none() {
-                match call(&hosts[j]) {
-                    Ok(stream) => peers[j] = greet(cluster, stream, Some(j))?.map(|(_, stream)| stream),
-                    Err(e) => trouble[j] = Some(e),
+        for (j, found) in found.iter_mut().enumerate().take(me) {
+            for kind in Kind::ALL {
+                let is_there = if kind == Kind::Data { found.data.is_some() } else { found.line.is_some() };
+                if is_there {
+                    continue;
+                }
+                match connect(&hosts[j]) {
+                    Ok(stream) => {
+                        call(cluster, stream, j, kind)?.into_iter().for_each(|stream| found.put(kind, stream))
+                    }
+                    Err(e) => {
+                        found.trouble = Some(e);
+                        break;
+                    }
                 }
             }
         }
         while let Ok((stream, _)) = listener.accept() {
-            // one that calls again was started again, before it was seen to be gone
-            if let Some((j, stream)) = greet(cluster, stream, None)? {
-                peers[j] = Some(stream);
+            callers.extend(Caller::new(stream));
+            if callers.len() > CALLERS {
+                callers.remove(0);
             }
         }
-        peers.iter_mut().filter(|peer| peer.as_ref().is_some_and(is_gone)).for_each(|peer| *peer = None);
-        let missing: Vec<String> = (0..hosts.len())
-            .filter(|&j| j != me && peers[j].is_none())
-            .map(|j| match &trouble[j] {
-                Some(e) => format!("process {j} at {} ({e})", hosts[j]),
-                None => format!("process {j} at {}", hosts[j]),
-            })
-            .collect();
-        if missing.is_empty() {
-            return Ok(Some(peers));
+        let mut waiting = Vec::new();
+        for mut caller in callers {
+            match caller.look(cluster) {
+                Heard::Nothing => waiting.push(caller),
+                Heard::Stranger => {}
+                Heard::Refused(error) => tell(&format!("refused a process that called: {error}")),
+                Heard::Met(j, kind) => caller.into_stream().into_iter().for_each(|stream| found[j].put(kind, stream)),
+            }
+        }
+        callers = waiting;
+        if let Some(word) = found.iter_mut().find_map(Found::look) {
+            say_to_all(found, &word);
+            return match word {
+                Word::Failed(why) => Err(Error::machine(format!("{why}; mend that, then start all processes again"))),
+                // there is nothing to do
+                Word::Done | Word::Alive => Ok(None),
+            };
+        }
+        let are_lined = (0..hosts.len()).all(|j| j == me || found[j].line.is_some());
+        if let Some(word) = ended() {
+            if are_lined || ending.get_or_insert_with(Instant::now).elapsed() > TOLD_WITHIN {
+                say_to_all(found, &word);
+                return Ok(None);
+            }
+        } else if (0..hosts.len()).all(|j| j == me || found[j].is_whole()) {
+            return Ok(Some(found));
+        }
+        if said.elapsed() >= SAY_EVERY {
+            said = Instant::now();
+            found.iter_mut().filter_map(|f| f.line.as_mut()).for_each(|line| drop(line.say(&Word::Alive)));
         }
         if begun.elapsed() > tell_at {
+            let missing = (0..hosts.len()).filter(|&j| j != me && !found[j].is_whole());
+            let missing: Vec<String> = missing
+                .map(|j| match &found[j].trouble {
+                    Some(e) => format!("process {j} at {} ({e})", hosts[j]),
+                    None => format!("process {j} at {}", hosts[j]),
+                })
+                .collect();
             tell(&format!("waiting for {}", missing.join(", ")));
             tell_at += NAME_MISSING[1];
         }
@@ -121,7 +255,12 @@ fn meet(
     }
 }
 
-fn call(host: &str) -> io::Result<TcpStream> {
+/// Tells every process that was met that the run ends, and why.
+fn say_to_all(found: Vec<Found>, word: &Word) {
+    found.into_iter().filter_map(|f| f.line).for_each(|line| line.leave(word));
+}
+
+fn connect(host: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in host.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
@@ -139,171 +278,5 @@ fn is_gone(stream: &TcpStream) -> bool {
     back.is_err() || !matches!(seen, Ok(1..)) && !seen.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Greets the process at the other end: `called` is the one that was called, `None` where it called. `None` when it is no process
-/// of Cognate's, or hung up.
-fn greet(cluster: &Cluster, mut stream: TcpStream, called: Option<usize>) -> Result<Option<(usize, TcpStream)>> {
-    let mine = [cluster.process, cluster.hosts.len(), cluster.workers].map(|n| n as u32);
-    let exchange = |stream: &mut TcpStream| -> io::Result<Option<[u32; 3]>> {
-        stream.set_nonblocking(false)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(if called.is_some() { HANDSHAKE_TIMEOUT } else { CALLER_TIMEOUT }))?;
-        let mut out = MAGIC.to_vec();
-        mine.iter().for_each(|n| out.extend(n.to_le_bytes()));
-        let mut greeting = [0u8; MAGIC.len() + 12];
-        if called.is_some() {
-            stream.write_all(&out)?;
-            stream.read_exact(&mut greeting)?;
-        } else {
-            // nobody else is told anything
-            stream.read_exact(&mut greeting)?;
-            if greeting.starts_with(&MAGIC) {
-                stream.write_all(&out)?;
-            }
-        }
-        stream.set_read_timeout(None)?;
-        let (numbers, _) = greeting[MAGIC.len()..].as_chunks::<4>();
-        Ok(greeting.starts_with(&MAGIC).then(|| std::array::from_fn(|i| u32::from_le_bytes(numbers[i]))))
-    };
-    let Ok(Some([process, n_processes, n_workers])) = exchange(&mut stream) else { return Ok(None) };
-    if [n_processes, n_workers] != mine[1..] {
-        return Err(Error::request(format!(
-            "another process was started with --process {process} --processes {n_processes} --workers {n_workers}, this one with \
-             --process {} --processes {} --workers {}; start all of a run with the same numbers",
-            mine[0], mine[1], mine[2]
-        )));
-    }
-    let process = process as usize;
-    if called.map_or(process <= cluster.process || process >= cluster.hosts.len(), |called| process != called) {
-        return Err(Error::request(format!(
-            "process {} was {} one that claims to be process {process}; give each process its own number and all the same --hosts",
-            cluster.process,
-            match called {
-                Some(called) => format!("expecting process {called} at {}, and found", cluster.hosts[called]),
-                None => "called by".to_string(),
-            }
-        )));
-    }
-    Ok(Some((process, stream)))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-    /// Process `process` of a run on free ports of this machine.
-    fn cluster(hosts: &[String], process: usize, workers: usize) -> Cluster {
-        Cluster { workers, process, hosts: hosts.to_vec() }
-    }
-
-    fn hosts(n: usize) -> Vec<String> {
-        let held: Vec<TcpListener> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        held.iter().map(|l| l.local_addr().unwrap().to_string()).collect()
-    }
-
-    fn begin(cluster: &Cluster) -> Meeting {
-        Meeting::begin(cluster, || false, |_| ()).unwrap()
-    }
-
-    #[test]
-    fn processes_meet_in_whatever_order_they_start_and_whoever_else_calls() {
-        let hosts = hosts(3);
-        let first = begin(&cluster(&hosts, 1, 2));
-        let strangers: Vec<TcpStream> = [&b"GET / HTTP/1.1\r\nHost: nobody"[..], b"x"]
-            .into_iter()
-            .map(|words| {
-                let mut stranger = loop {
-                    match TcpStream::connect(&hosts[1]) {
-                        Ok(stream) => break stream,
-                        Err(_) => std::thread::sleep(LOOK_EVERY),
-                    }
-                };
-                stranger.write_all(words).unwrap();
-                stranger
-            })
-            .collect();
-        let rest: Vec<Meeting> = [2, 0].into_iter().map(|i| begin(&cluster(&hosts, i, 2))).collect();
-        let mut met: Vec<(usize, Peers)> = [1, 2, 0]
-            .into_iter()
-            .zip(std::iter::once(first).chain(rest))
-            .map(|(i, meeting)| (i, meeting.wait().unwrap().unwrap()))
-            .collect();
-        drop(strangers);
-        met.sort_by_key(|(i, _)| *i);
-        for (i, peers) in &mut met {
-            for (j, peer) in peers.iter_mut().enumerate() {
-                assert_eq!(peer.is_none(), j == *i);
-                if let Some(peer) = peer {
-                    peer.write_all(&[*i as u8, j as u8]).unwrap();
-                }
-            }
-        }
-        for (i, peers) in &mut met {
-            for (j, peer) in peers.iter_mut().enumerate().filter_map(|(j, peer)| Some((j, peer.as_mut()?))) {
-                let mut words = [0; 2];
-                peer.read_exact(&mut words).unwrap();
-                assert_eq!(words, [j as u8, *i as u8], "who wrote, to whom");
-            }
-        }
-    }
-
-    #[test]
-    fn one_that_was_started_again_while_others_were_waited_for_takes_its_place() {
-        let hosts = hosts(3);
-        let zero = begin(&cluster(&hosts, 0, 1));
-        // process 1 comes, and is gone before process 2 is there
-        let stopped = Arc::new(AtomicBool::new(false));
-        let of_stopped = stopped.clone();
-        let gone = Meeting::begin(&cluster(&hosts, 1, 1), move || of_stopped.load(Relaxed), |_| ()).unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        stopped.store(true, Relaxed);
-        assert!(gone.wait().unwrap().is_none(), "stopped before all were there");
-        let [one, two] = [1, 2].map(|i| begin(&cluster(&hosts, i, 1)));
-        let [mut zero, mut one, _two] = [zero, one, two].map(|meeting| meeting.wait().unwrap().unwrap());
-        one[0].as_mut().unwrap().write_all(b"here").unwrap();
-        let mut words = [0; 4];
-        zero[1].as_mut().unwrap().read_exact(&mut words).unwrap();
-        assert_eq!(&words, b"here");
-    }
-
-    #[test]
-    fn processes_of_runs_that_are_divided_otherwise_say_so_on_both_sides() {
-        let hosts = hosts(2);
-        let meetings = [(0, 1), (1, 2)].map(|(i, workers)| begin(&cluster(&hosts, i, workers)));
-        for (meeting, mine) in meetings.into_iter().zip(["--workers 1", "--workers 2"]) {
-            let error = meeting.wait().unwrap_err().to_string();
-            let (theirs, ours) = error.split_once("this one with").unwrap();
-            assert!(ours.contains(mine) && !theirs.contains(mine), "{error}");
-        }
-        // one number twice: the address is taken
-        let hosts = self::hosts(2);
-        let _first = begin(&cluster(&hosts, 0, 1));
-        let error = Meeting::begin(&cluster(&hosts, 0, 1), || false, |_| ()).err().unwrap().to_string();
-        assert!(error.contains(&hosts[0]) && error.contains("process 0"), "{error}");
-        // files of hosts in another order
-        let hosts = self::hosts(3);
-        let _one = begin(&cluster(&hosts, 1, 1));
-        let swapped = [hosts[1].clone(), hosts[0].clone(), hosts[2].clone()];
-        let error = begin(&cluster(&swapped, 2, 1)).wait().unwrap_err().to_string();
-        assert!(error.contains("expecting process 0") && error.contains("process 1;"), "{error}");
-    }
-
-    #[test]
-    fn who_is_waited_for_is_told() {
-        let hosts = hosts(2);
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let of_stopped = stopped.clone();
-        let meeting = Meeting::begin(
-            &cluster(&hosts, 1, 1),
-            move || of_stopped.load(Relaxed),
-            move |text| sender.send(text.to_string()).unwrap(),
-        )
-        .unwrap();
-        let told = receiver.recv_timeout(NAME_MISSING[0] * 3).unwrap();
-        assert!(told.starts_with(&format!("waiting for process 0 at {} (", hosts[0])), "{told}");
-        stopped.store(true, Relaxed);
-        assert!(meeting.wait().unwrap().is_none());
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use crate::corpus::Corpus;
 use crate::engine::dataflow::cluster::Cluster;
 use crate::engine::dataflow::graph::build;
+use crate::engine::dataflow::line::Lines;
 use crate::engine::dataflow::rendezvous::{Meeting, Peers};
 use crate::engine::dataflow::schedule::Schedule;
 use crate::engine::dataflow::source::{SourceParts, feed};
@@ -13,6 +14,7 @@ use crate::store::Manifest;
 use std::any::Any;
 use std::cell::RefCell;
 use std::io::Write;
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -34,7 +36,13 @@ pub fn abort_on_panic() {
             return;
         }
         let message = info.payload_as_str().unwrap_or("");
-        if message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
+        // timely's own threads panic where another process is gone, or sends what is not timely's
+        let speaks = std::thread::current()
+            .name()
+            .is_some_and(|name| name.starts_with("timely:send") || name.starts_with("timely:recv"));
+        if speaks || message.contains("timely communication error") || message.contains("MergeQueue poisoned") {
+            // the main thread hears the reason on the process's line, and ends with it
+            std::thread::sleep(REASON_COMES);
             let _ = writeln!(
                 std::io::stderr(),
                 "error: lost contact with another process of this run; start all of them again to resume from the last checkpoint"
@@ -48,6 +56,9 @@ pub fn abort_on_panic() {
     }));
 }
 
+/// How long a reason may take that another process has given for its end.
+const REASON_COMES: Duration = Duration::from_secs(4);
+
 /// Rows that an idle arrangement merges each time it is looked at.
 const IDLE_EFFORT: isize = 10_000;
 
@@ -56,10 +67,17 @@ const IDLE_EFFORT: isize = 10_000;
 /// # Errors
 /// `Machine` when a worker cannot start or ends badly; those of the [`Meeting`].
 pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
-    let Some(peers) = meeting.wait()? else {
+    let Some(Peers { data, lines }) = meeting.wait()? else {
         job.status.request_stop();
         return Ok(());
     };
+    let result = with_peers(job, data, corpus);
+    lines.into_iter().for_each(Lines::leave);
+    result
+}
+
+/// Runs the dataflow with the processes that were met.
+fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -> Result<()> {
     let (workers, connections) = workers_of(&job.cluster, peers)?;
     let mut worker = timely::WorkerConfig::default();
     // arrangements are brought together between snapshots, so that what they hold does not grow with their number
@@ -128,7 +146,10 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
 }
 
 /// What timely's workers of this process are made of: threads alone, or threads and the connections to all `peers`.
-fn workers_of(cluster: &Cluster, peers: Peers) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
+fn workers_of(
+    cluster: &Cluster,
+    peers: Vec<Option<TcpStream>>,
+) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
     let n = cluster.workers.max(1);
     let connected = if peers.is_empty() {
         let config = if n == 1 { Config::Thread } else { Config::Process(n) };
@@ -146,6 +167,14 @@ fn workers_of(cluster: &Cluster, peers: Peers) -> Result<(Vec<AllocatorBuilder>,
     connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
 }
 
+/// What process 0 tells the others: the fingerprint, the batch to begin at, who holds the run directory.
+type Agreed = (String, Option<BatchIndex>, Option<(u32, String, u64)>);
+
+/// Who holds the run directory, as this process sees it.
+fn holder(job: &Job) -> Option<(u32, String, u64)> {
+    job.run.holder().map(|(holder, _)| (holder.pid, holder.host, holder.started_unix))
+}
+
 /// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then sends that to the others,
 /// which read the manifest only when they have heard.
 ///
@@ -156,8 +185,8 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
         return Ok(job.resume.clone().map(Arc::new));
     }
     let mine = job.plan.fingerprint().to_string();
-    let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch)));
-    let heard: Rc<RefCell<Option<(String, Option<BatchIndex>)>>> = Rc::default();
+    let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch), holder(job)));
+    let heard: Rc<RefCell<Option<Agreed>>> = Rc::default();
     let (sink, probe) = (heard.clone(), ProbeHandle::new());
     worker.dataflow::<BatchIndex, _, _>(|scope| {
         word.to_stream(scope)
@@ -166,9 +195,13 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
             .probe_with(&probe);
     });
     while !probe.done() {
+        if job.status.failed() {
+            return Ok(None);
+        }
         worker.step_or_park(Some(Duration::from_millis(1)));
     }
-    let (theirs, next) = heard.borrow_mut().take().expect("process 0 sends to every worker before the dataflow ends");
+    let (theirs, next, holder) =
+        heard.borrow_mut().take().expect("process 0 sends to every worker before the dataflow ends");
     if theirs != mine {
         return Err(Error::state(format!(
             "process {} has another dataflow file, model, SAE or corpus than process 0; give every process the same files",
@@ -177,6 +210,14 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     }
     if job.cluster.process == 0 {
         return Ok(job.resume.clone().map(Arc::new));
+    }
+    // the lock of the run directory names process 0, where both see one folder
+    if self::holder(job) != holder {
+        return Err(Error::state(format!(
+            "process {} does not see the run directory of process 0 at {}; --out must be one folder that all processes share",
+            job.cluster.process,
+            job.run.root().display()
+        )));
     }
     let Some(next) = next else { return Ok(None) };
     let manifest = Manifest::read(&job.run.manifest())?;
