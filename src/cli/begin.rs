@@ -66,7 +66,7 @@ fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
 
 pub fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
     let mut corpus = plan.open_corpus(plan.spec().corpus.clone())?;
-    // a merge of runs stands at no place
+    // a merge of runs has no position
     if let Some(cursor) = resume.and_then(Manifest::cursor) {
         let cursor: Cursor = serde_json::from_value(cursor.clone()).map_err(|e| {
             Error::state(format!("the manifest's corpus position cannot be read: {e}; start again with --fresh"))
@@ -90,7 +90,7 @@ pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
     }
 }
 
-/// Refuses a run that stands at its end for good.
+/// Refuses a run that cannot be resumed.
 ///
 /// # Errors
 /// `Request` behind a second pass, `State` for a merge.

@@ -1,4 +1,4 @@
-//! What is said of a run that has ended? What was left out, the summary, the page.
+//! The end of a run: what was left out, the summary, the page.
 
 use crate::cli::machine;
 use crate::cli::plan::sample_in_words;

@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let leads = process.leads;
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let Streamed { outcome, status, loaded } = process.stream(&text, cluster, resume, corpus)?;
-    // whoever asked for the stop, it was for all processes
+    // a stop is for all processes, wherever it was asked for
     if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
         if leads {
             voice
@@ -97,7 +97,7 @@ fn begin<'a>(args: &'a RunArgs, cluster: &Cluster, voice: Console) -> Result<Opt
     let (run, mut resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
     let process = Process { args, plan, run: Arc::new(run), leads, voice };
     process.keep(&text, resume.as_mut())?;
-    // before anything is said of the run: whether what it has read is still what it was
+    // before anything is printed about the run: whether what it has read is unchanged
     let corpus = if leads { Some(open_corpus(&process.plan, resume.as_ref())?) } else { None };
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &process.plan)) {
         voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));

@@ -51,7 +51,7 @@ pub struct Context {
 pub struct Document {
     /// Running number over the whole corpus, from 0.
     pub number: u64,
-    /// A key of the file it stands in: of its name and first record, the same wherever the file stands in the list.
+    /// A key of its file: of the file's name and first record, the same wherever the file comes in the list.
     pub file: u64,
     /// Number of its record in the file.
     pub record: u64,

@@ -1,4 +1,4 @@
-//! The corpus as a stream of batches that can be left and taken up again at any batch.
+//! The corpus as a stream of batches, seekable to any batch.
 
 use super::batch::{Document, TokenBatch};
 use super::check::{check_files, check_keys};
@@ -181,7 +181,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// Remembers what another pass over the same files read, so that this one, taken up again, is over the same.
+    /// Remembers what another pass over the same files read, so that this one, when resumed, reads the same.
     pub fn follow(&mut self, earlier: Cursor) {
         self.earlier = Some(Box::new(earlier));
         self.cursor = self.position();

@@ -1,4 +1,4 @@
-//! How many documents stand behind the rows, and how many rows of the rotated batches lie beside their own document? A chance
+//! How many documents do the rows come from, and how many rows of the rotated batches are paired with their own document? A chance
 //! level by rows of other documents is one only where there are others.
 
 use crate::corpus::TokenBatch;
@@ -14,7 +14,7 @@ pub struct DocumentRows {
     pub n_rows: u64,
     /// Documents with at least one counted row.
     pub n_documents: u64,
-    /// Rows beside which [`document_rotation`] lays a row of the same document.
+    /// Rows that [`document_rotation`] pairs with a row of the same document.
     pub n_beside_own: u64,
     /// Number of the document of the last row seen.
     pub last: Option<u64>,
@@ -68,7 +68,7 @@ impl Accumulator for DocumentRows {
 }
 
 impl DocumentRows {
-    /// Share of rows that lie beside their own document in the rotated batches; `None` before the first row.
+    /// Share of rows that are paired with their own document in the rotated batches; `None` before the first row.
     pub fn own_document_share(&self) -> Option<f64> {
         (self.n_rows > 0).then(|| self.n_beside_own as f64 / self.n_rows as f64)
     }

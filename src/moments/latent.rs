@@ -46,7 +46,7 @@ impl LatentSums {
         self.n_active[i] > 0
     }
 
-    /// Whether latent `i` had the same value in every row; told by counts and extremes, so rounding cannot hide it.
+    /// Whether latent `i` had the same value in every row; judged by counts and extremes, so rounding cannot hide it.
     pub fn is_constant(&self, i: usize) -> bool {
         self.n_active[i] == 0 || (self.n_active[i] == self.n_rows && self.min[i] == self.max[i])
     }

@@ -1,7 +1,7 @@
-//! How else could rows have been paired? A null lays each source row beside a target row that it has nothing to do with; what still
+//! How else could rows have been paired? A null pairs each source row with a target row that it has nothing to do with; what still
 //! matches is chance. Tiles, and the cross co-moments that matches are made of, keep their sums once more for each null.
 //!
-//! Both sides keep their own sums: a null changes who is beside whom, and only Σxy is another.
+//! Both sides keep their own sums: a null changes which rows are paired, and only Σxy differs.
 
 use crate::sae::LatentBatch;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub enum Null {
 }
 
 impl Null {
-    /// Which target row lies beside each source row of a batch of `n_rows`.
+    /// Which target row is paired with each source row of a batch of `n_rows`.
     pub fn order(self, n_rows: usize) -> Vec<usize> {
         match self {
             Null::Rotated => {
@@ -39,14 +39,14 @@ impl Null {
     }
 }
 
-/// How far a batch of `n_rows` rows is turned, so that each row lies beside one of another document: half of it. As long as
-/// no document holds more than half of the rows there is no row beside its own document; of a batch that one document
-/// fills, the rows beside each other are half a batch apart.
+/// How far a batch of `n_rows` rows is rotated, so that each row is paired with one of another document: half of it. As long as
+/// no document holds more than half of the rows, no row is paired with its own document; of a batch that one document
+/// fills, the rows of a pair are half a batch apart.
 pub fn document_rotation(n_rows: usize) -> usize {
     n_rows / 2
 }
 
-/// What lies beside a batch's source rows: the target's rows, each beside its own or in another order.
+/// What a batch's source rows are paired with: the target's rows, in their own or another order.
 #[derive(Clone, Copy, Debug)]
 pub struct Beside<'a> {
     target: &'a LatentBatch,
@@ -54,12 +54,12 @@ pub struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
-    /// Row r beside row r.
+    /// Row r with row r.
     pub fn own(target: &'a LatentBatch) -> Self {
         Beside { target, order: None }
     }
 
-    /// Row r of the source beside row `order[r]` of the target.
+    /// Row r of the source with row `order[r]` of the target.
     pub fn ordered(target: &'a LatentBatch, order: &'a [usize]) -> Self {
         Beside { target, order: Some(order) }
     }
@@ -69,7 +69,7 @@ impl<'a> Beside<'a> {
         self.target.d_sae
     }
 
-    /// Latents and values beside row `r` of the source.
+    /// Latents and values paired with row `r` of the source.
     #[inline]
     pub fn row(self, r: usize) -> (&'a [u32], &'a [f32]) {
         self.target.row(self.order.map_or(r, |order| order[r]))
@@ -82,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Documents that lie together and hold at most half of the rows each: no row is beside its own document.
+        /// Documents that lie together and hold at most half of the rows each: no row is paired with its own document.
         #[test]
         fn the_rotation_leaves_no_row_beside_its_own_document(lengths in prop::collection::vec(1usize..9, 2..12)) {
             let documents: Vec<usize> =

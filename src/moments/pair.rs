@@ -40,7 +40,7 @@ pub struct PairBatch<'a> {
     pub source: &'a ByLatent,
     /// The target's.
     pub target: &'a LatentBatch,
-    /// What lies beside the source's rows in each null.
+    /// What the source's rows are paired with in each null.
     pub nulls: &'a [Beside<'a>],
 }
 

@@ -1,4 +1,4 @@
-//! How many contexts were seen before? Duplicated text puts a row beside itself under another name, and no null that turns documents
+//! How many contexts were seen before? Duplicated text pairs a row with itself under another name, and no null that turns documents
 //! against each other notices. A context is known by its first [`HEAD`] tokens; those of fewer than [`LEAST`] are not looked at,
 //! for short remainders repeat by themselves.
 //!

@@ -5,7 +5,7 @@
 //!
 //! A row's bucket is a hash of the run's seed and of the token's place: its file (name, first record, and how many
 //! of that name came before), its document in the file, its number among the document's counted rows. It does not depend on where in the
-//! corpus the file stands, so sketches of shards add up to the sketch of the whole, and rows of different shards meet only by
+//! corpus the file comes, so sketches of shards add up to the sketch of the whole, and rows of different shards meet only by
 //! chance. (With the row's number in place of that, row r of one shard would always meet row r of the other, and a merge would
 //! count their products.)
 //!
@@ -56,7 +56,7 @@ impl RowHash {
     }
 }
 
-/// Where it stands is kept with every sketch; a merge goes on where the last of its parts stood.
+/// Its position is saved with every sketch; a merge continues at that of its last part.
 impl State for RowHash {
     fn lay_out(&self, layout: StateLayout) -> StateLayout {
         layout.key("document", self.document).key("rows", self.rows)
@@ -236,7 +236,7 @@ mod tests {
     fn a_rows_bucket_depends_on_its_place_in_its_file_and_on_nothing_else() {
         let hash = || RowHash::new(3, 64);
         let whole = hash().next(&batch(0, 1, 4, 40));
-        // in two batches, and taken up in the middle by another
+        // in two batches, and continued in the middle by another
         let mut first = hash();
         let begun = first.next(&batch(0, 1, 4, 15));
         let mut second = hash();

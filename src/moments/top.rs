@@ -28,7 +28,7 @@ pub struct TopToken {
     pub row: u64,
     /// Token ids around it, the token itself at `at`. Shared, so that a snapshot copies no contexts.
     pub context: Arc<[u32]>,
-    /// Where in `context` the token stands.
+    /// Position of the token in `context`.
     pub at: u32,
     /// Name of the document, shared with the other firings in it.
     pub document: Arc<str>,

@@ -23,7 +23,7 @@ impl Choice {
         self.cross == Cross::Sketch
     }
 
-    /// Whether a space has a sketch: it stands in a pair that has tiles.
+    /// Whether a space has a sketch: it is in a pair that has tiles.
     pub fn has_sketch(&self, steps: &Steps, space: usize) -> bool {
         self.is_sketched() && steps.pairs.iter().any(|p| [p.source, p.target].contains(&space) && !steps.is_raw(*p))
     }

@@ -51,7 +51,7 @@ fn rows_bytes(steps: &Steps, pair: &Pair) -> u64 {
     4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
 }
 
-/// What the doctor's check takes beside the models and SAEs: a copy of the largest SAE, what one model held at each place, its
+/// What the doctor's check takes on top of the models and SAEs: a copy of the largest SAE, what one model held at each place, its
 /// two neighbours and its normed twin (of a transcoder at what it predicts, too), and what is read with another scale.
 fn check_bytes(steps: &Steps) -> u64 {
     let check = &steps.spec.check;

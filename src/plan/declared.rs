@@ -1,7 +1,7 @@
 //! Does what an SAE's own files, and the registry of published SAEs, say of it agree with the dataflow file?
 //!
 //! Hookpoint, scale and centring that contradict are refused, unless the dataflow file insists; model, contexts and what cannot
-//! be told are warned of. Sizes are held against the weights where headers are read (`sae/recipe.rs`). Nothing is read here:
+//! be told are warned of. Sizes are checked against the weights where headers are read (`sae/recipe.rs`). Nothing is read here:
 //! facts in, a way of reading out.
 
 use crate::corpus::{BosRule, CorpusOptions};
@@ -31,7 +31,7 @@ pub(super) struct Asked<'a> {
     pub corpus: &'a CorpusOptions,
 }
 
-/// How it is read, and what is to be said of that.
+/// How it is read, with the notes on that.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub reading: Reading,

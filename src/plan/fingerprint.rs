@@ -70,7 +70,7 @@ pub(super) fn scored_parts(
     Ok(parts)
 }
 
-/// The parts that stand in the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by its path. What says only how long to read
+/// The parts from the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by its path. What says only how long to read
 /// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), what the run is
 /// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
 fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
@@ -167,7 +167,7 @@ pub(super) fn sae_parts(site: &Site, path: &Path, format: Option<Format>) -> Res
     Ok(parts)
 }
 
-/// What was settled of how an SAE is read, whoever said so: its own files, the registry or the dataflow file.
+/// How an SAE is read, as its own files, the registry and the dataflow file decided it.
 pub(super) fn settled_parts(site: &Site, reading: &Reading) -> BTreeMap<String, String> {
     let overrides = serde_json::to_string(&reading.overrides).expect("JSON is plain data");
     let parts = [

@@ -1,4 +1,4 @@
-//! Are the files that sums were made from still what they were? One check for whoever reads sums or draws from weights: it
+//! Are the files that sums were made from still what they were? One check for every command that reads sums or draws from weights: it
 //! holds what lies there now against the parts of the fingerprint that were written down with the sums.
 
 use crate::corpus::Tokenizer;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Checks every SAE and tokenizer of these steps: decoder rows are scored again, and token ids made into text again.
-/// `saved` are the parts of the fingerprint that stand in the run's manifest.
+/// `saved` are the parts of the fingerprint in the run's manifest.
 ///
 /// # Errors
 /// `State` naming a file that is not what it was, those of reading.
@@ -30,7 +30,7 @@ pub(super) fn check_made_of(steps: &Steps, saved: &BTreeMap<String, String>) -> 
     steps.models.iter().try_for_each(|model| check_tokenizer(saved, &model.name, &model.path))
 }
 
-/// Checks the SAE at `path` that stands for `site`: the same files with the same bytes.
+/// Checks the SAE at `path` for `site`: the same files with the same bytes.
 ///
 /// # Errors
 /// `State` naming a file that is not what it was, those of reading.

@@ -18,7 +18,7 @@ pub struct PlannedModel {
     /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
     /// tokenizer share one.
     pub view: usize,
-    /// Seed of the random weights that stand for its own; `None` for its own.
+    /// Seed of re-drawn random weights; `None` for the checkpoint's own.
     pub random_weights: Option<u64>,
     /// Its sizes.
     pub shape: ModelShape,
@@ -26,7 +26,7 @@ pub struct PlannedModel {
     pub hookpoints: Vec<Hookpoint>,
 }
 
-/// The dataflow file with every place in its plain form ([`DataflowSpec::resolved`]), for who reads tables and no more:
+/// The dataflow file with every place in its plain form ([`DataflowSpec::resolved`]), for commands that only read tables:
 /// models are looked at only where a place is written in another library's words.
 ///
 /// # Errors

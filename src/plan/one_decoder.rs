@@ -1,4 +1,4 @@
-//! Are two places read through one decoder? Then the row of a latent matched with itself lies beside itself, every score of decoder
+//! Are two places read through one decoder? Then the row of a latent matched with itself is compared with itself, every score of decoder
 //! rows is 1 by construction, and says nothing of the models.
 
 use crate::plan::{Pair, Plan, Space};

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A request, thought through: see [`Request::outline`](super::Request::outline).
+/// A resolved request: see [`Request::outline`](super::Request::outline).
 #[derive(Clone, Debug)]
 pub struct Outline {
     pub(super) steps: Steps,
@@ -36,7 +36,7 @@ impl Outline {
         Outline { steps, choice, tiles, costs, memory_limit }
     }
 
-    /// The dataflow file as written, but for its places, which stand in their plain form. What was decided stands apart:
+    /// The dataflow file as written, with its places in their plain form. What was decided is kept apart:
     /// [`Outline::cross`].
     pub fn spec(&self) -> &DataflowSpec {
         &self.steps.spec
@@ -147,7 +147,7 @@ impl Outline {
         self.steps.blocks_loaded(k)
     }
 
-    /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
+    /// Whether both sides of a pair are raw: then the correlations are computed from cross co-moments, not of tiles.
     pub fn is_raw(&self, pair: Pair) -> bool {
         self.steps.is_raw(pair)
     }
@@ -183,7 +183,7 @@ impl Outline {
         self.is_sketched() && self.spec().compare.refine == Refine::SecondPass && !self.tiles.is_empty()
     }
 
-    /// Whether a space has a sketch: it stands in a pair that has tiles.
+    /// Whether a space has a sketch: it is in a pair that has tiles.
     pub fn has_sketch(&self, space: usize) -> bool {
         self.choice.has_sketch(&self.steps, space)
     }

@@ -1,9 +1,9 @@
-//! What is a plan made of, beside spaces? Pairs of them, tiles of pairs, raw places, and what each thing takes.
+//! What is a plan made of, apart from spaces? Pairs of them, tiles of pairs, raw places, and what each thing takes.
 
 use crate::ids::Site;
 use crate::plan::Tap;
 
-/// Two spaces held against each other: indices into [`Outline::spaces`](super::Outline::spaces).
+/// Two spaces that are compared: indices into [`Outline::spaces`](super::Outline::spaces).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Index of the source space.
@@ -36,7 +36,7 @@ pub struct RawSite {
     pub width: usize,
 }
 
-/// Two hookpoints whose raw activations are held against each other.
+/// Two hookpoints whose raw activations are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawPair {
     /// Index into [`Outline::pairs`](super::Outline::pairs).

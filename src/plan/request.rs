@@ -25,7 +25,7 @@ pub struct Request {
 /// What a request is made for, and so what must be here.
 #[derive(Clone, Debug)]
 pub enum Purpose {
-    /// To show it: weights, tokenizers and corpus need not be at hand. What is not there is taken at its word, and said in
+    /// To show it: weights, tokenizers and corpus need not be at hand. What is not there is assumed as described, and listed in
     /// [`Outline::assumptions`].
     Outline,
     /// To stream the corpus: everything is here, and no SAE's own files contradict the dataflow file.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A run, thought through: see [`Request::plan`](super::Request::plan). Whatever can be asked of its [`Outline`] can be asked of it.
+/// A resolved run: see [`Request::plan`](super::Request::plan). Whatever can be asked of its [`Outline`] can be asked of it.
 #[derive(Clone, Debug)]
 pub struct Plan {
     outline: Outline,

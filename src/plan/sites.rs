@@ -1,4 +1,4 @@
-//! What stands for each site of a pair: the latents of which SAE, read in which way, or the dimensions of the hookpoint? And of
+//! What is compared at each site of a pair: the latents of which SAE, read in which way, or the dimensions of the hookpoint? And of
 //! which sites are raw activations compared besides?
 
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::sae::Reading;
 use crate::spec::{DataflowSpec, Insist, SaeSpec};
 use std::collections::BTreeMap;
 
-/// What is to be said of a plan.
+/// Notes on a plan.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes {
     /// What is taken at its word, a sentence each.

@@ -1,4 +1,4 @@
-//! Which sizes does an artifact have, and is it there at all? What is there is read from its headers and held against the
+//! Which sizes does an artifact have, and is it there at all? What is there is read from its headers and checked against the
 //! `sizes` of the dataflow file; what is not is taken from its configuration in the cache, or from `sizes` alone.
 
 use crate::error::{Error, ErrorKind, Result};

@@ -5,7 +5,7 @@ use crate::ids::{Hookpoint, Site};
 use crate::sae::{Encode, Reading, Sae, SaeShape, Scale};
 use std::path::PathBuf;
 
-/// What is held against others: columns that stand wherever latents do.
+/// What is compared: columns, used wherever latents are.
 #[derive(Clone, Debug)]
 pub struct Space {
     /// What it is called: where its input is read.
@@ -44,7 +44,7 @@ pub struct Tap {
 }
 
 impl Space {
-    /// Its SAE, for who asks of SAEs alone.
+    /// Its SAE, for code that concerns SAEs alone.
     pub fn sae(&self) -> Option<&PlannedSae> {
         match &self.origin {
             Origin::Sae { sae, .. } => Some(sae),
@@ -73,7 +73,7 @@ impl Space {
 pub struct PlannedSae {
     /// Where it is.
     pub path: PathBuf,
-    /// How it is read beside what its files say.
+    /// How it is read, where that differs from what its files say.
     pub reading: Reading,
     /// Its sizes.
     pub shape: SaeShape,
@@ -98,7 +98,7 @@ impl PlannedSae {
     }
 
     /// What activations are multiplied by before the SAE: as the dataflow file or the registry has it, else its files; 1 where
-    /// nobody says anything.
+    /// none of them has one.
     pub fn scale(&self) -> f64 {
         let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
         self.reading.scale.unwrap_or(own)

@@ -1,4 +1,4 @@
-//! What is done, of the request alone: which models run, what is encoded, which spaces are held against each other? Every header is
+//! What is done, of the request alone: which models run, what is encoded, which spaces are compared? Every header is
 //! opened and every shape checked here; nothing is decided that the request leaves open.
 
 use crate::corpus::{Corpus, CorpusOptions, Tokenizer};
@@ -41,7 +41,7 @@ pub(super) struct CorpusHere {
     pub files: Vec<(PathBuf, u64)>,
     /// Patterns of files for which there is none here.
     pub missing: Vec<String>,
-    /// Memory that unpacking a file takes beside what every file takes.
+    /// Memory that unpacking a file takes on top of what every file takes.
     pub window_bytes: u64,
 }
 
@@ -135,7 +135,7 @@ impl Steps {
         self.spaces.iter().filter_map(|space| Some((space, space.sae()?)))
     }
 
-    /// Whether both sides of a pair are raw: then the correlations come of cross co-moments, not of tiles.
+    /// Whether both sides of a pair are raw: then the correlations are computed from cross co-moments, not of tiles.
     pub fn is_raw(&self, pair: Pair) -> bool {
         self.spaces[pair.source].is_raw() && self.spaces[pair.target].is_raw()
     }

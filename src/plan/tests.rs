@@ -108,7 +108,7 @@ fn what_is_not_here_can_be_shown_and_not_run() {
     let plan = Request { purpose: Purpose::SavedSums(saved), ..request.clone() }.plan(|_| {}).unwrap();
     assert_eq!((plan.fingerprint(), plan.corpus_files().len()), (run.fingerprint(), 0));
     assert!(plan.costs().iter().all(|cost| !cost.only_streaming) && plan.memory_bytes() < run.memory_bytes());
-    // another wish over the same sums is another run, of the same files
+    // other settings over the same sums is another run, of the same files
     let mut other = request.clone();
     other.spec.estimate.best = 3;
     let saved = SavedSums { parts: parts.clone(), asked: Some(Box::new(request.spec.clone())) };

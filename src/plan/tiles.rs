@@ -6,7 +6,7 @@ use crate::plan::steps::Steps;
 use crate::spec::Cross;
 
 /// All tiles of all pairs, in order of pair and row: strips of source rows; all of them in one where Σxy is sketched. A pair of two
-/// raw spaces has none: its cross co-moment stands for it.
+/// raw spaces has none: its cross co-moment takes its place.
 pub(super) fn tiles(steps: &Steps, cross: Cross) -> Vec<Tile> {
     let mut tiles = Vec::new();
     for (p, pair) in steps.pairs.iter().enumerate().filter(|(_, pair)| !steps.is_raw(**pair)) {

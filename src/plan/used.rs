@@ -50,7 +50,7 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
     }
 }
 
-/// What is said of an SAE in no pair; a place of its model that stands in one without an SAE was perhaps meant.
+/// The message about an SAE in no pair; a place of its model that is in one without an SAE was perhaps meant.
 fn idle_sae(spec: &DataflowSpec, site: &SiteName, sites: &BTreeSet<&SiteName>) -> String {
     let bare: Vec<String> = (sites.iter())
         .filter(|s| s.model == site.model && !spec.saes.contains_key(**s))
@@ -79,7 +79,7 @@ mod tests {
     const FILE: &str = "format = 1\nname = \"t\"\n[corpus]\nfiles = [\"x.jsonl\"]\ncontext_length = 8\n[models]\na.path = \"a\"\n\
                         b.path = \"b\"\n";
 
-    /// What is said of a file with these SAEs and these lines behind them.
+    /// The message about a file with these SAEs and these lines behind them.
     fn said(saes: &[&str], lines: &str) -> Option<String> {
         let saes: String = saes.iter().map(|s| format!("[saes.\"{s}\"]\npath = \"s\"\n")).collect();
         let text = format!("{FILE}{saes}{lines}");
@@ -127,7 +127,7 @@ mod tests {
             let said = said(&[], &format!("{raw}{lines}")).unwrap_or_else(|| panic!("{lines} is let through"));
             assert!(said.starts_with(&format!("{key} changes nothing here")), "{said}");
         }
-        // the rules' own measures are no wish of the file
+        // the rules' own measures are not set by the file
         for fine in ["[estimate]\nrules = \"as_published\"\n", "[check]\ndoctor = \"off\"\n", ""] {
             assert_eq!(said(&[], &format!("{raw}{fine}")), None, "{fine}");
         }

@@ -72,7 +72,7 @@ pub struct Fold {
     pub(super) plan: Arc<Plan>,
     /// Sums of every space, `[n_spaces]`.
     pub sums: Vec<LatentSums>,
-    /// Sketches of every space that has one, `[n_spaces]`: whoever owns a pair needs both of its spaces'.
+    /// Sketches of every space that has one, `[n_spaces]`: the owner of a pair needs both of its spaces'.
     pub sketches: Vec<Option<Sketch>>,
     /// How many documents the rows are of; every worker counts them.
     pub documents: DocumentRows,
@@ -155,7 +155,7 @@ impl Fold {
         }
     }
 
-    /// Adds a batch; one that is read `again` to the counts of candidates alone, which the first of them begins anew. Must be
+    /// Adds a batch; one that is read `again` to the counts of candidates alone, which the first of them resets. Must be
     /// called in order of batch index.
     ///
     /// # Errors
