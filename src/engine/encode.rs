@@ -23,7 +23,7 @@ impl Loaded {
     /// Opens what the plan names: of a model only the blocks up to the last hookpoint that is read, or tried by the doctor.
     ///
     /// # Errors
-    /// Those of [`crate::model::open_for`] and [`Plan::open_saes`].
+    /// Those of [`crate::model::open_for`] and [`Outline::open_saes`](crate::plan::Outline::open_saes).
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models().iter().enumerate())
             .map(|(k, m)| {
@@ -45,7 +45,7 @@ impl Loaded {
     /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
     ///
     /// # Errors
-    /// Those of [`Plan::open_saes`].
+    /// Those of [`Outline::open_saes`](crate::plan::Outline::open_saes).
     pub fn for_publishing(plan: &Plan) -> Result<Loaded> {
         let wanted = !plan.spec().estimate.measures.is_empty();
         let saes = if wanted { plan.open_saes()? } else { vec![None; plan.spaces().len()] };
