@@ -16,8 +16,8 @@ pub struct Space {
     pub origin: Origin,
 }
 
-/// Where the values of a space come from. Whoever makes the values, counts their bytes or says what they are has a `match`: a new
-/// kind of origin compiles when each of these has its answer.
+/// Where the values of a space come from. Code that makes the values, counts their bytes or names them has a `match`, so a new kind of
+/// origin does not compile until each of these handles it.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// The latents of an SAE, from what a model holds at a hookpoint.

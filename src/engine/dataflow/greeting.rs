@@ -171,7 +171,7 @@ impl Caller {
         let wanted = LENGTH + if cluster.secret.is_some() { PROOF } else { 0 };
         let mut buffer = [0u8; LENGTH + PROOF];
         loop {
-            // no byte behind the greeting is taken: it belongs to whoever gets the connection
+            // bytes after the greeting are left for the next reader of the connection
             let until = if self.mine.is_none() { LENGTH } else { wanted };
             if self.heard.len() < until {
                 match self.stream.read(&mut buffer[..until - self.heard.len()]) {

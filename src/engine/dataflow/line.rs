@@ -1,8 +1,8 @@
-//! Are the other processes still there, and why did one end? A connection of its own to each, beside the one that batches take.
+//! Are the other processes still there, and why did one end? A second connection to each, apart from the one for batches.
 //!
-//! Timely says farewell when a worker ends, whatever the reason, so a peer cannot tell a failure from an end. Here every process says
-//! once a second that it is there, says why when it fails, and says so when it is done. Silence is told after [`Patience::tell`]
-//! and ends the run after [`Patience::end`]; so does a connection that closes without a word.
+//! Timely closes its connection in the same way when a worker fails and when it finishes. On a line, a process sends a sign of life every
+//! second, its error when it fails, and a last word when it has finished. A silence is printed after [`Patience::tell`] and ends the run after
+//! [`Patience::end`]; a line that closes without a last word ends the run at once.
 
 use crate::engine::status::RunStatus;
 use crate::error::Error;
@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a process may be silent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Until it is told.
+    /// Until a message is printed.
     pub(super) tell: Duration,
     /// Until the run ends.
     pub(super) end: Duration,
@@ -86,7 +86,7 @@ impl Line {
     /// The next word, if a whole one has come.
     ///
     /// # Errors
-    /// When the other side is gone, or says what is no word.
+    /// When the other side is gone, or sends bytes that are no word.
     pub(super) fn hear(&mut self) -> io::Result<Option<Word>> {
         let mut buffer = [0u8; 512];
         loop {
@@ -239,7 +239,7 @@ impl Other {
             }
         };
         if self.is_done {
-            // what it says no more is no silence
+            // a finished process sends nothing more
             self.line = if ended { None } else { self.line.take() };
             return None;
         }

@@ -40,7 +40,7 @@ type Last = Arc<Mutex<Option<Word>>>;
 /// The meeting of a run's processes, under way.
 pub struct Meeting {
     thread: Option<JoinHandle<Result<Option<Peers>>>>,
-    /// What this process says where it ends before all have met.
+    /// The last word of this process, where it ends before all have met.
     last: Last,
 }
 
