@@ -241,13 +241,15 @@ fn publish(c: &mut Criterion) {
     let r = values((n * best) as usize, "r");
     let rows: Vec<MatchRow> = (0..n * best)
         .map(|i| MatchRow {
+            cosines: Default::default(),
+            listed: Default::default(),
             pair: pair.clone(),
             source_latent: Some(i / best),
             target_latent: Some(i.wrapping_mul(2_654_435_761) % n),
             correlation: Some(f64::from(r[i as usize])),
             significance: Significance::default(),
             exact_tokens: 0,
-            standard_error: Some(0.0),
+            sketch_error: Some(0.0),
             rank: i % best + 1,
             direction: Direction::Forward,
             mutual: false,

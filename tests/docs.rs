@@ -13,11 +13,12 @@ name = "full"
 [corpus]
 files = ["x.parquet"]
 sample = { fraction = 0.5 }
+shuffle = "tokens"
 ids = "ids"
 context_length = 8
 [models.a]
 path = "a"
-random_weights = 1
+random_weights = { seed = 1, embeddings = true }
 sizes = {}
 [models.b]
 path = "b"
@@ -31,11 +32,20 @@ insist = ["hookpoint"]
 sizes = { d_in = 8, d_sae = 16, d_out = 8, k = 2 }
 [saes."b/resid_post.0"]
 path = "b"
+random = { seed = 1, k = 2 }
 [compare]
 pairs = [["a/resid_post.0", "b/resid_post.0"]]
+align = "span"
+span_contexts = "own"
+pool = { latents = "mean" }
 [estimate]
+filters = { min_within = 0.3 }
 stop_when = { churn_below = 0.01 }
 categories = "data/categories.toml"
+[controls.all]
+random_weights = 1
+random_saes = 1
+shuffle = 2
 "#;
 
 #[test]
@@ -89,7 +99,9 @@ fn every_measure_in_the_document_is_read() {
 #[test]
 fn defaults_in_the_document_are_the_programs() {
     let document = read("dataflows/README.md");
-    let spec = DataflowSpec::parse(FULL, Path::new("full.toml")).expect("the full file is right");
+    // keys of rows of text change nothing where rows are tokens
+    let of_tokens = FULL.replace("align = \"span\"\nspan_contexts = \"own\"\npool = { latents = \"mean\" }\n", "");
+    let spec = DataflowSpec::parse(&of_tokens, Path::new("full.toml")).expect("the full file is right");
     let spec = serde_json::to_value(spec).expect("a spec is plain data");
     for (section, pointer) in [
         ("## Top", ""),
@@ -100,8 +112,10 @@ fn defaults_in_the_document_are_the_programs() {
         ("## `[compare]`", "/compare"),
         ("## `[estimate]`", "/estimate"),
         ("### `filters`", "/estimate/filters"),
+        ("### `map`", "/estimate/map"),
         ("### `stop_when`", "/estimate/stop_when"),
         ("### `null`", "/estimate/null"),
+        ("### `given`", "/estimate/null/given"),
         ("## `[checkpoint]`", "/checkpoint"),
         ("## `[check]`", "/check"),
     ] {
@@ -234,7 +248,7 @@ fn gather(value: &Value, keys: &mut BTreeSet<String>) {
     for (key, inner) in map {
         keys.insert(key.clone());
         match (key.as_str(), inner) {
-            ("models" | "saes", Value::Object(named)) => named.values().for_each(|v| gather(v, keys)),
+            ("models" | "saes" | "controls", Value::Object(named)) => named.values().for_each(|v| gather(v, keys)),
             _ => gather(inner, keys),
         }
     }

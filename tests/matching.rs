@@ -247,7 +247,14 @@ fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[TokenCl
 
 /// The pairs (a, b) that are kept when B picks, with their mean correlation.
 fn kept_pairs(filters: &Filters, facts: [&[LatentFacts]; 2], partners: &[Vec<Partner>]) -> (Vec<[u64; 2]>, f64) {
-    let side = Side { pickers: facts[1], others: facts[0], partners, first_of_other: &vec![None; facts[0].len()] };
+    let side = Side {
+        pickers: facts[1],
+        others: facts[0],
+        partners,
+        first_of_other: &vec![None; facts[0].len()],
+        points: [&[], &[]],
+        within: None,
+    };
     let outcomes = apply_filters(filters, side).unwrap();
     let found: Vec<(u64, &Partner)> = (outcomes.iter().zip(partners).zip(0..))
         .filter_map(|((outcomes, listed), b)| Some((b, kept(outcomes, listed)?.1)))

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 mod common;
 #[path = "models/config_keys.rs"]
 mod config_keys;
+#[path = "models/control_vector.rs"]
+mod control_vector;
 #[path = "models/gguf_settings.rs"]
 mod gguf_settings;
 
@@ -325,8 +327,9 @@ fn blocks_that_nobody_asked_for_are_not_needed() {
 fn random_weights_leave_what_enters_and_change_what_comes_out() {
     let ids: Vec<u32> = (0..40).collect();
     let hookpoints = [Hookpoint::Embed, Hookpoint::ResidPost(2)];
-    let read = |seed| model::open_redrawn(&demo("small-a"), seed).unwrap().activations(&ids, &hookpoints).unwrap();
-    let (own, drawn, again, other) = (read(None), read(Some(42)), read(Some(42)), read(Some(32)));
+    let read = |random| model::open_redrawn(&demo("small-a"), random).unwrap().activations(&ids, &hookpoints).unwrap();
+    let weights = |seed| Some(model::RandomWeights { seed, embeddings: false });
+    let (own, drawn, again, other) = (read(None), read(weights(42)), read(weights(42)), read(weights(32)));
     assert_eq!(own, model::open(&demo("small-a")).unwrap().activations(&ids, &hookpoints).unwrap());
     assert_eq!(own[0], drawn[0], "the embedding is left alone");
     assert!(bits(drawn[1].as_slice()) == bits(again[1].as_slice()), "a seed gives the same weights");
@@ -335,8 +338,20 @@ fn random_weights_leave_what_enters_and_change_what_comes_out() {
         (differences / a.as_slice().iter().map(|x| x * x).sum::<f32>()).sqrt()
     };
     assert!(distance(&own[1], &drawn[1]) > 0.1 && distance(&other[1], &drawn[1]) > 0.1);
-    let part = model::open_for(&demo("small-a"), Some(42), &hookpoints[1..]).unwrap();
+    let part = model::open_for(&demo("small-a"), weights(42), &hookpoints[1..]).unwrap();
     assert_eq!(part.activations(&ids, &hookpoints[1..]).unwrap()[0], drawn[1], "in part as in whole");
+    // embeddings too: what enters is drawn, row by row, with the stored spread
+    let all = |seed| Some(model::RandomWeights { seed, embeddings: true });
+    let (anew, same) = (read(all(42)), read(all(42)));
+    assert!(bits(anew[0].as_slice()) == bits(same[0].as_slice()));
+    assert!(distance(&own[0], &anew[0]) > 0.5 && distance(&anew[0], &read(all(32))[0]) > 0.5);
+    // over tokens of all frequencies: rows of rare ones are shorter
+    let many: Vec<u32> = (0..100).map(|k| 40 * k).collect();
+    let embed =
+        |random| model::open_redrawn(&demo("small-a"), random).unwrap().activations(&many, &hookpoints[..1]).unwrap();
+    let (own, anew) = (embed(None), embed(all(42)));
+    let spread = |m: &Matrix<f32>| (m.as_slice().iter().map(|v| v * v).sum::<f32>() / m.as_slice().len() as f32).sqrt();
+    assert!((spread(&anew[0]) / spread(&own[0]) - 1.0).abs() < 0.2, "{} {}", spread(&anew[0]), spread(&own[0]));
 }
 
 #[test]

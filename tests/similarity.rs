@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use cognate::linalg::{Matrix, transposed_product};
+use cognate::moments::{Accumulator, CoMoment, CrossCoMoment, FoldCross, FoldMoments, FoldRows, SiteMoments};
 use cognate::similarity::{
-    Measure, Moments, MomentsMeasure, Permutations, SvccaRule, compare_rows, moments_scores, svcca,
+    LatentHalf, LogitEffects, MapFit, Measure, Moments, MomentsMeasure, NullMoments, PairMaps, Permutations, RIDGE,
+    Readout, SvccaRule, Units, compare_rows, direction, latent_scaling, moments_scores, svcca, wide,
 };
 use serde_json::Value;
 
@@ -176,7 +178,8 @@ fn activation_scores_are_those_of_python() {
 fn from_blocks<'a>(p: &Matrix<f64>, q: &Matrix<f64>, expected: impl Fn(Option<f64>) -> (&'a Value, &'a Value)) {
     let (x, y) = (centred(p), centred(q));
     let [cxx, cyy, cxy] = [transposed_product(&x, &x), transposed_product(&y, &y), transposed_product(&x, &y)];
-    let moments = Moments { n: p.n_rows(), cxx: &cxx, cyy: &cyy, cxy: &cxy };
+    // no measure here looks at norms of rows
+    let moments = Moments { n: p.n_rows(), cxx: &cxx, cyy: &cyy, cxy: &cxy, norms: [0.0; 3] };
     for share in [Some(0.99), Some(0.9), None] {
         let measure = share.map_or(MomentsMeasure::Cka, |s| MomentsMeasure::Svcca(SvccaRule::Variance(s)));
         let (value, components) = expected(share);
@@ -244,4 +247,177 @@ fn given_permutations_give_the_null_of_python() {
         let published = expected[name].as_f64().unwrap();
         assert_eq!(score.null.unwrap().p_value, (published * 20.0 + 1.0) / 21.0);
     }
+}
+
+/// Sums by half of two places' activations, as a run makes them, against ridge regression and Procrustes over the rows.
+#[test]
+fn maps_are_those_of_regression_over_rows() {
+    let expected = json(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), "stitching.json");
+    let rows = |value: &Value| -> Vec<Vec<f64>> { serde_json::from_value(value.clone()).unwrap() };
+    let matrix = |value: &Value| {
+        let rows = rows(value);
+        Matrix::from_vec(rows.len(), rows[0].len(), rows.concat().iter().map(|&v| v as f32).collect())
+    };
+    let half: Vec<usize> = serde_json::from_value(expected["half"].clone()).unwrap();
+    let folds = FoldRows {
+        fold: half.iter().map(|&f| f as u8).collect(),
+        beside: vec![0; half.len()],
+        rows: [0, 1].map(|f: usize| (0..half.len()).filter(|&r| half[r] == f).collect()),
+    };
+    let near = |found: f64, right: f64, what: &str| {
+        assert!((found - right).abs() < 1e-8 * right.abs().max(1.0), "{what}: {found}, expected {right}");
+    };
+    let x = matrix(&expected["x"]);
+    let mut compared = 0;
+    for (name, target) in expected["targets"].as_object().unwrap() {
+        let y = matrix(&target["y"]);
+        let sides = [FoldMoments::of_batch(&x, &folds), FoldMoments::of_batch(&y, &folds)];
+        let cross = FoldCross::of_batch(&x, &y, &folds, false);
+        for units in [Units::Raw, Units::Std] {
+            let (right, what) = (&target[units.as_str()], format!("{name} {}", units.as_str()));
+            let found = PairMaps::of([&sides[0], &sides[1]], &cross, MapFit { ridge: 1e-3, units }).unwrap();
+            let scores = [("least_squares", Some(found.least_squares)), ("orthogonal", found.orthogonal)];
+            for (kind, scores) in scores {
+                assert_eq!(scores.is_some(), right[kind].is_array(), "{what} {kind}");
+                for (k, score) in scores.iter().flatten().enumerate() {
+                    near(score.r_squared.unwrap(), right[kind][k].as_f64().unwrap(), &format!("{what} {kind} {k}"));
+                    assert_eq!(score.null, None);
+                    compared += 1;
+                }
+            }
+            let map = found.maps[0].as_ref().unwrap();
+            for (found, right) in map.weight.rows().zip(rows(&right["weight"])) {
+                found.iter().zip(&right).for_each(|(found, right)| near(*found, *right, &what));
+            }
+            let bias: Vec<f64> = serde_json::from_value(right["bias"].clone()).unwrap();
+            map.bias.iter().zip(&bias).for_each(|(found, right)| near(*found, *right, &what));
+            let mapped = map.directions(&Matrix::from_vec(1, 5, vec![1.0, 2.0, 3.0, 4.0, 5.0]));
+            let other: Vec<f32> = (0..y.n_cols()).map(|j| (j as f64).cos() as f32).collect();
+            near(map.cosine(mapped.row(0), &other).unwrap(), right["cosine"].as_f64().unwrap(), &what);
+        }
+    }
+    assert_eq!(compared, 12);
+}
+
+/// Output heads and decoder rows of the demo's files, against the effects themselves.
+#[test]
+fn effects_on_the_logits_agree_as_numpy_says() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let expected = json(&project.join("tests/fixtures"), "logits.json");
+    let demo = project.join("data/demo");
+    let head = |model: &str| cognate::model::unembedding(&demo.join("models").join(model)).unwrap().unwrap();
+    let heads = [head("small-a"), head("small-b")];
+    let sae = |of: &str| cognate::sae::open(&demo.join("saes").join(of), None).unwrap();
+    let (a, b) = (sae("small-a/layers.2"), sae("small-b/layers.3"));
+    let n_vocab = expected["n_vocab"].as_u64().unwrap() as usize;
+    let rows = |side: usize, first: usize, n: usize| heads[side].rows(first, n);
+    let effects = LogitEffects::of(n_vocab, [0, 1].map(|k: usize| heads[k].width()), rows).unwrap();
+    let lengths = [effects.lengths(0, a.decoder_rows()), effects.lengths(1, b.decoder_rows())];
+    let pairs: Vec<(usize, usize, f64)> = serde_json::from_value(expected["pairs"].clone()).unwrap();
+    assert_eq!(pairs.len(), 40);
+    for (i, j, right) in pairs {
+        let across = effects.across(&wide(a.decoder_rows(), &[i]));
+        let both = [lengths[0][i], lengths[1][j]];
+        let found = LogitEffects::correlation(across.row(0), b.decoder_rows().row(j), both).unwrap();
+        // the norm's weight is multiplied into f32 rows of the head
+        assert!((found - right).abs() < 1e-6, "{i} {j}: {found}, expected {right}");
+    }
+}
+
+/// Sums by half of latents and activations, as a run makes them, against least squares over the rows.
+#[test]
+fn readout_is_that_of_least_squares_over_rows() {
+    let expected = json(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), "readout.json");
+    let rows = |name: &str| -> Vec<Vec<f64>> { serde_json::from_value(expected[name].clone()).unwrap() };
+    let list = |name: &str| -> Vec<f64> { serde_json::from_value(expected[name].clone()).unwrap() };
+    let (w, x, decoder, half) = (rows("w"), rows("x"), rows("decoder"), list("half"));
+    let of_half = |f: usize| (0..w.len()).filter(|&r| half[r] as usize == f).collect::<Vec<usize>>();
+    let moments = [0, 1].map(|f: usize| {
+        let data: Vec<f32> = of_half(f).iter().flat_map(|&r| w[r].iter().map(|&v| v as f32)).collect();
+        CoMoment::of_batch(&Matrix::from_vec(data.len() / w[0].len(), w[0].len(), data))
+    });
+    let readout = Readout::new(&moments, RIDGE).unwrap().unwrap();
+    let latents: Vec<[LatentHalf; 2]> = (0..4)
+        .map(|k| {
+            [0, 1].map(|f: usize| {
+                let rows = of_half(f);
+                let of = |g: &dyn Fn(usize) -> f64| rows.iter().map(|&r| g(r)).sum::<f64>();
+                let cross: Vec<f64> = (0..w[0].len()).map(|j| of(&|r| x[r][k] * w[r][j])).collect();
+                LatentHalf::of_sums(&moments[f], of(&|r| x[r][k]), of(&|r| x[r][k] * x[r][k]), &cross)
+            })
+        })
+        .collect();
+    let near = |found: f64, right: f64| assert!((found - right).abs() < 1e-9 * right.abs().max(1.0), "{found} {right}");
+    let found = readout.r_squared(&latents).unwrap();
+    for k in 0..4 {
+        near(found[k].unwrap(), list("r_squared")[k]);
+        let (n, whole) = readout.whole(&latents[k]);
+        for (found, right) in direction(&whole).unwrap().iter().zip(&rows("direction")[k]) {
+            near(*found, *right);
+        }
+        let sum_sq = x.iter().map(|x| x[k] * x[k]).sum();
+        near(latent_scaling(n, &whole, &readout.mean(), sum_sq, &decoder[k]).unwrap(), list("scaling")[k]);
+    }
+    assert!(found[0].unwrap() > 0.4 && found[2].unwrap() < 0.0, "{found:?}");
+}
+
+/// Debiased CKA of rows and of their streamed sums, in the pairing that is meant and in others, and how far it is above those, against
+/// whole Gram matrices; a mean of 4096 beside a spread of 1 changes nothing.
+#[test]
+fn debiased_cka_of_rows_and_of_sums_is_that_of_gram_matrices() {
+    let expected = json(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")), "cka.json");
+    let debiased: Measure = "cka_debiased".parse().unwrap();
+    for (at, case) in expected.as_array().unwrap().iter().enumerate() {
+        let rows = |name: &str| -> Vec<Vec<f64>> { serde_json::from_value(case[name].clone()).unwrap() };
+        let matrix = |name: &str| {
+            let rows = rows(name);
+            Matrix::from_vec(rows.len(), rows[0].len(), rows.concat())
+        };
+        let orders: Vec<Vec<u32>> = serde_json::from_value(case["orders"].clone()).unwrap();
+        let (x, y) = (matrix("x"), matrix("y"));
+        let of_rows = &compare_rows(&x, &y, &[debiased], Permutations::Given(&orders)).unwrap()[0];
+        near(of_rows.value.unwrap(), &case["debiased"], TIGHT);
+        near(of_rows.null.unwrap().point.unwrap(), &case["point"], TIGHT);
+        near(of_rows.calibrated().unwrap(), &case["calibrated"], TIGHT);
+        for mean in [0.0, 4096.0] {
+            let narrow = |m: &Matrix<f64>, from: usize, to: usize| {
+                let data = (from..to).flat_map(|i| m.row(i).iter().map(move |v| (v + mean) as f32)).collect();
+                Matrix::from_vec(to - from, m.n_cols(), data)
+            };
+            // the random pairings are of rows inside a batch, so all of them are in one; the meant one is cut
+            let n = x.n_rows();
+            let whole: Vec<Vec<usize>> =
+                orders.iter().map(|order| order.iter().map(|&o| o as usize).collect()).collect();
+            let paired = CrossCoMoment::of_batch(&narrow(&x, 0, n), &narrow(&y, 0, n), &whole);
+            let mut cross = CrossCoMoment::new(x.n_cols(), y.n_cols(), 0);
+            let (mut own_x, mut own_y) = (SiteMoments::new(x.n_cols()), SiteMoments::new(y.n_cols()));
+            for (from, to) in [(0, 1), (1, 12), (12, 14), (14, n)] {
+                let (x, y) = (narrow(&x, from, to), narrow(&y, from, to));
+                cross.merge(&CrossCoMoment::of_batch(&x, &y, &[])).unwrap();
+                own_x.merge(&SiteMoments::of_batch(&x)).unwrap();
+                own_y.merge(&SiteMoments::of_batch(&y)).unwrap();
+            }
+            let norms = [own_x.norms.both, own_y.norms.both, cross.norms.both];
+            let moments = Moments { n, cxx: &own_x.co.c, cyy: &own_y.co.c, cxy: &cross.c, norms };
+            let nulls: Vec<NullMoments<'_>> = (paired.nulls.iter().zip(&paired.null_norms))
+                .map(|(cxy, norms)| NullMoments { cxy, norms: norms.both })
+                .collect();
+            let score = &moments_scores(&moments, &[MomentsMeasure::CkaDebiased], &nulls).unwrap()[0];
+            near(score.value.unwrap(), &case["debiased"], 1e-9);
+            // products of null pairings are f32: 60 terms
+            for (draw, want) in score.draws.iter().zip(case["draws"].as_array().unwrap()) {
+                near(*draw, want, 1e-6);
+            }
+            near(score.calibrated().unwrap(), &case["calibrated"], 1e-6);
+            assert_eq!(score.calibrated(), moments_plain_calibrated(score.value.unwrap(), &score.draws), "case {at}");
+        }
+    }
+}
+
+/// max(0, (value - point)/(1 - point)), the point the ⌈0.95 (R + 1)⌉-th of R draws by size.
+fn moments_plain_calibrated(value: f64, draws: &[f64]) -> Option<f64> {
+    let mut sorted = draws.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let point = sorted[(0.95 * (draws.len() + 1) as f64).ceil() as usize - 1];
+    Some(((value - point) / (1.0 - point)).max(0.0))
 }

@@ -3,9 +3,10 @@
 //!
 //! `sketch`: recall at 32 768 latents, then a million of them. `scores`: a layer pair of the paper's size. `hungarian`: whole
 //! dictionaries over candidates; of `scores` and `hungarian` only the parts with PART in their name. `dictionaries`: kinds of
-//! candidates, and dense methods. `store`: state files and tables.
+//! candidates, and dense methods. `store`: state files and tables. `groups`: components of six places, maintained and found anew.
 
 mod assignment;
+mod groups;
 #[path = "../../tests/common/matches.rs"]
 mod matches;
 mod recall;
@@ -25,9 +26,10 @@ fn main() {
         ["scores", ref part @ ..] => scores::scores(part.first().unwrap_or(&"")),
         ["hungarian", ref part @ ..] => assignment::hungarian_beside_scipy(part.first().unwrap_or(&"")),
         ["dictionaries"] => assignment::whole_dictionaries(),
+        ["groups"] => groups::groups_at_full_size(),
         ["store"] => store::state_and_tables(),
         _ => println!(
-            "figures: name one of sketch, scores, hungarian, dictionaries, store; see the head of benches/figures/main.rs"
+            "figures: name one of sketch, scores, hungarian, dictionaries, store, groups; see the head of benches/figures/main.rs"
         ),
     }
 }

@@ -28,7 +28,7 @@ pub enum Command {
     ///
     /// Opens headers only. With --measure one batch is run, and the time of the whole run is estimated from it.
     Plan {
-        /// The dataflow file
+        /// The dataflow file, or - for standard input
         flow: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -75,6 +75,44 @@ pub enum Command {
         #[arg(long, value_name = "SIZE")]
         memory_limit: Option<String>,
     },
+    /// Write what a run found for other tools: directions of latents in the other model, maps, dictionaries
+    ///
+    /// A run with compare.readout = true has, for each latent, the change of the other place's activations per unit of it. One with
+    /// compare.stitch = true has maps from one place's activations into the other's, which also take an SAE there.
+    Export {
+        /// The run directory
+        run: PathBuf,
+        /// Write every transferred direction into this safetensors file [default: RUN/directions.safetensors]
+        #[arg(long, value_name = "FILE", num_args = 0..=1)]
+        directions: Option<Option<PathBuf>>,
+        /// Write one of them as a control vector of llama.cpp (GGUF); needs --latent
+        #[arg(long, value_name = "FILE", requires = "latent")]
+        control_vector: Option<PathBuf>,
+        /// MODEL/HOOKPOINT/LATENT, for example small-a/resid_post.2/129
+        #[arg(long, requires = "control_vector")]
+        latent: Option<String>,
+        /// MODEL/HOOKPOINT that it is steered in, where it was read out of several; or that a dictionary is taken into
+        #[arg(long, value_name = "SITE")]
+        into: Option<String>,
+        /// Write every map between two places into this safetensors file [default: RUN/maps.safetensors]
+        #[arg(long, value_name = "FILE", num_args = 0..=1)]
+        maps: Option<Option<PathBuf>>,
+        /// Write the SAE of one place as one of another, a SAELens folder; needs --from and --into
+        #[arg(long, value_name = "DIR", requires = "from", requires = "into")]
+        dictionary: Option<PathBuf>,
+        /// MODEL/HOOKPOINT whose SAE it is
+        #[arg(long, value_name = "SITE", requires = "dictionary")]
+        from: Option<String>,
+        /// Write contexts of the latents of kept matches as a latent cache that delphi reads: DIR/MODEL/latents
+        #[arg(long, value_name = "DIR")]
+        delphi: Option<PathBuf>,
+        /// Full contexts of that cache, drawn from those of the run
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count_from_1, requires = "delphi")]
+        contexts: u64,
+        /// Refuse a plan over this much memory [default: what the machine has free]
+        #[arg(long, value_name = "SIZE")]
+        memory_limit: Option<String>,
+    },
     /// Write a run as one HTML page that needs no network: scores beside nulls, matches in context, a map
     Report {
         /// The run directory
@@ -92,7 +130,7 @@ pub enum Command {
     /// bias, centring, the scale. An SAE does not fit if another configuration is clearly better, if its FVU (fraction of
     /// variance unexplained) is 1 or more, or if its own files contradict the dataflow file.
     Doctor {
-        /// The dataflow file
+        /// The dataflow file, or - for standard input
         flow: PathBuf,
         /// Counted tokens to read, rounded up to a whole batch
         #[arg(long, value_name = "N", default_value_t = 4096, value_parser = count_from_1)]
@@ -167,7 +205,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The dataflow file
+    /// The dataflow file, or - for standard input
     pub flow: PathBuf,
     /// Run directory [default: runs/NAME]
     #[arg(long, value_name = "DIR")]
@@ -187,16 +225,19 @@ pub struct RunArgs {
     /// File with a secret that all processes of the run share; a process that does not know it is refused
     #[arg(long, value_name = "FILE", requires = "hosts")]
     pub secret_file: Option<PathBuf>,
-    /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6); a later run may go further
+    /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6), or not at all (0); a later run may go further
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_tokens: Option<u64>,
     /// Refuse a plan over this much memory [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
+    /// Refuse a plan over this much disk [default: what the disk of DIR has free]
+    #[arg(long, value_name = "SIZE")]
+    pub disk_limit: Option<String>,
     /// Batches that may be unfinished at once [default: 3 with one worker, else 2 plus 2 per worker of all processes]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub in_flight: Option<u64>,
-    /// Delete the run in DIR and start again
+    /// Delete the run in DIR, if there is one, and start from the first token
     #[arg(long)]
     pub fresh: bool,
     /// Print errors and warnings only

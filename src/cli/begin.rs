@@ -49,7 +49,8 @@ pub fn open_run(
     Ok((run, Some(*manifest)))
 }
 
-/// The refusal of another run's directory; where it differs in nothing but what saved sums can be scored with, with that way.
+/// The refusal of another run's directory. When all differing keys can be applied to saved sums, the message names
+/// `cognate score`.
 fn with_score(error: Error, found: &Found, wanted: &Wanted) -> Error {
     let FoundManifest::Read { manifest, .. } = &found.current else { return error };
     let differing = differing_names(&manifest.parts, &wanted.parts);
@@ -93,8 +94,17 @@ pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
 /// Refuses a run that cannot be resumed.
 ///
 /// # Errors
-/// `Request` behind a second pass, `State` for a merge.
-pub fn check_can_go_on(manifest: &Manifest, directory: &Path) -> Result<()> {
+/// `Request` behind a second pass, or where fewer tokens are asked for than it has; `State` for a merge.
+pub fn check_can_go_on(manifest: &Manifest, plan: &Plan, directory: &Path) -> Result<()> {
+    let most = plan.spec().corpus.max_tokens;
+    if most != 0 && most <= manifest.rows && manifest.second_pass().is_none() {
+        return Err(Error::request(format!(
+            "{} was stopped at {} tokens, and max_tokens is {}; ask for more to go on, leave --max-tokens out, or choose another --out",
+            directory.display(),
+            thousands(manifest.rows),
+            thousands(most)
+        )));
+    }
     if manifest.is_finished() && manifest.second_pass().is_some() {
         return Err(Error::request(format!(
             "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \

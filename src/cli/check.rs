@@ -56,7 +56,7 @@ fn checked(found: &[Diagnosis]) -> String {
     let s = if found.len() == 1 { "" } else { "s" };
     let head = format!("doctor: {} SAE{s} checked on {} tokens", found.len(), thousands(n_tokens));
     let trained = format!("hookpoints look right{}", fvus(|d| !d.control));
-    let control = format!("models of random weights, as a control{}", fvus(|d| d.control));
+    let control = format!("of a control, not judged{}", fvus(|d| d.control));
     match (found.iter().any(|d| !d.control), found.iter().any(|d| d.control)) {
         (true, true) => format!("{head}: {trained}; {control}"),
         (false, true) => format!("{head}: {control}"),

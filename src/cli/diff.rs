@@ -53,6 +53,12 @@ pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
         }
         same &= found.as_ref().is_ok_and(TableDiff::same_numbers);
     }
+    let [x, y] = [a, b].map(crate::cli::controls::table);
+    if x.is_file() && y.is_file() {
+        let found = compare(&x, &y)?;
+        say_table(out, "controls/controls.parquet", &found)?;
+        same &= found.same_numbers();
+    }
     say(out, if same { "same numbers" } else { "not the same" }.to_string())?;
     Ok(same)
 }
@@ -153,13 +159,15 @@ mod tests {
         let run = RunDir::open_or_create(dir).unwrap();
         let pair = Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let rows = (0..n).map(|i| MatchRow {
+            cosines: Default::default(),
+            listed: Default::default(),
             pair: pair.clone(),
             source_latent: Some(i),
             target_latent: Some(i),
             correlation: Some(correlation),
             significance: Significance::default(),
             exact_tokens: 9,
-            standard_error: Some(0.0),
+            sketch_error: Some(0.0),
             rank: 1,
             direction: Direction::Forward,
             mutual: true,

@@ -86,7 +86,7 @@ fn overall(found: &[Diagnosis]) -> String {
     let parts = [
         (count(|v| matches!(v, Verdict::Fits)), "read best as declared"),
         (count(|v| matches!(v, Verdict::ExplainsLittle)), "with little explained"),
-        (count(|v| matches!(v, Verdict::Control)), "on random weights, as a control"),
+        (count(|v| matches!(v, Verdict::Control)), "read as a control"),
         (count(|v| matches!(v, Verdict::WorseThanMean)), "worse than the mean, as the dataflow file insists"),
         (count(|v| matches!(v, Verdict::NotChecked | Verdict::NoVariance)), "not checked"),
     ];

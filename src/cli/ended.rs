@@ -30,6 +30,23 @@ pub fn warn_of_skips(status: &RunStatus, voice: Console) {
         let kept = status.documents.load(Ordering::Relaxed);
         voice.say(&format!("corpus.sample kept {} of {} documents", thousands(kept), thousands(kept + left_out)));
     }
+    let unaligned = status.unaligned_documents.load(Ordering::Relaxed);
+    if unaligned > 0 {
+        voice.warn(&format!(
+            "{} document{} left out, or the rest of {}: a tokenizer does not say which bytes its tokens are of",
+            thousands(unaligned),
+            if unaligned == 1 { " was" } else { "s were" },
+            if unaligned == 1 { "it" } else { "them" }
+        ));
+    }
+    let dropped = status.dropped_bytes.load(Ordering::Relaxed);
+    if dropped > 0 {
+        voice.warn(&format!(
+            "{} bytes of text are in no row: pieces between ends that all tokenizers share are longer than a context there, or their \
+             context was short and remainder = \"drop\"",
+            thousands(dropped)
+        ));
+    }
     if let Some((n, first)) = status.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
         voice.warn(&format!(
             "{} {} of a surrogate pair stood alone in the texts (\\ud83d without its other half) and became U+FFFD; the first: {first}",
@@ -39,7 +56,7 @@ pub fn warn_of_skips(status: &RunStatus, voice: Console) {
     }
 }
 
-/// Share of documents below which a warning tells how few of them had a value of a label.
+/// A warning is printed when a smaller share of the documents has a value of a label.
 const FEW_LABELLED: f64 = 0.5;
 
 /// Warns of labels that most documents had no value of.

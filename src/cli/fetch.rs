@@ -22,9 +22,9 @@ pub fn fetch_all(spec: &mut DataflowSpec, voice: Console) -> Result<()> {
         let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
         model.path = as_text(fetch(&model.path, Want::Model, voice).map_err(told)?);
     }
-    // what another library's name means is known with the model: such a site may be any
+    // the meaning of another library's name is known only with the model: such a name may fit any site
     let may_be = |a: &SiteName, b: &SiteName| {
-        a == b || a.model == b.model && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
+        a == b || a.model == b.model && a.tag == b.tag && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
     };
     for (site, sae) in spec.saes.iter().filter(|(site, _)| used.iter().any(|used| may_be(used, site))) {
         fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?;
@@ -36,7 +36,7 @@ fn as_text(path: PathBuf) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The place of one of them, a bar or a word for each file on the way.
+/// Fetches one model or SAE and returns its path. Prints a progress bar or a line for each file.
 ///
 /// # Errors
 /// Those of [`hub::fetch`].

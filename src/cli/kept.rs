@@ -1,12 +1,13 @@
 //! What was a run asked for, and are the files that it read still what they were? For every command that comes after a run:
 //! what was changed since is named and not used.
 
+use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::hub::{self, Want};
 use crate::model;
 use crate::plan::{check_tokenizer, resolved};
 use crate::report::Marker;
-use crate::spec::DataflowSpec;
+use crate::spec::{Align, DataflowSpec, ModelSpec};
 use crate::store::{Manifest, RunDir, SetRecord, digest_of_text};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,16 +23,16 @@ impl Kept {
     /// Reads the dataflow file of a run whose checkpoint is `manifest`.
     ///
     /// # Errors
-    /// `State` when it is not the one that the manifest names, those of reading.
+    /// `State` when the file is not the one that the manifest names; the errors of reading.
     pub fn of_run(run: &RunDir, manifest: &Manifest) -> Result<Kept> {
         Kept::read(run, &[Some(manifest.asked.dataflow.clone())], Some(manifest))
     }
 
-    /// The same for readers of tables, which may be there before the first checkpoint, or without any; places in their plain
-    /// form, as in the tables.
+    /// The same for readers of tables. Tables may exist before the first checkpoint, or without one. Hookpoints are in their
+    /// plain form, as in the tables.
     ///
     /// # Errors
-    /// As [`Kept::of_run`]; those of [`resolved`].
+    /// The errors of [`Kept::of_run`] and of [`resolved`].
     pub fn of_tables(run: &RunDir, tables: &SetRecord) -> Result<Kept> {
         let manifest = Manifest::read(&run.manifest()).ok();
         let known = [tables.dataflow.clone(), manifest.as_ref().map(|m| m.asked.dataflow.clone())];
@@ -60,15 +61,22 @@ impl Kept {
     }
 }
 
-/// Finds strong tokens in their contexts with the run's own tokenizer, where that is still what it was; why not, where it is
-/// not. `saved` are the parts of the run's fingerprint.
+/// A marker that finds strong tokens in their contexts with the run's own tokenizer. When the tokenizer has changed or is
+/// missing, the marker finds only tokens that occur once, and the error says why. `saved` are the parts of the run's fingerprint.
 pub fn marker_of(spec: &DataflowSpec, saved: &BTreeMap<String, String>) -> (Marker, Option<Error>) {
-    let tokenizer = spec.models.iter().next().map(|(name, m)| {
+    let read = |(name, m): (&String, &ModelSpec)| {
         let path = hub::local(&m.path, Want::Model)?;
         check_tokenizer(saved, name, &path)?;
         model::tokenizer(&path)
-    });
-    let (tokenizer, fault) = match tokenizer.transpose() {
+    };
+    if spec.compare.align == Align::Span {
+        let all = spec.models.iter().map(|model| Ok((model.0.clone(), read(model)?)));
+        return match all.collect::<Result<BTreeMap<String, Tokenizer>>>() {
+            Ok(tokenizers) => (Marker::of_models(tokenizers, spec.estimate.top_context), None),
+            Err(e) => (Marker::new(None, spec.estimate.top_context), Some(e)),
+        };
+    }
+    let (tokenizer, fault) = match spec.models.iter().next().map(read).transpose() {
         Ok(tokenizer) => (tokenizer, None),
         Err(e) => (None, Some(e)),
     };

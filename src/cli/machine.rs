@@ -1,7 +1,9 @@
 //! Figures of the machine: free memory, peak memory, processor time. `None` where it does not give them.
 
 use crate::error::Result;
+use crate::store::{bytes_under, free_bytes};
 use crate::units::parse_bytes;
+use std::path::Path;
 
 /// Bytes of memory that can be had without swapping.
 pub fn available_bytes() -> Option<u64> {
@@ -16,6 +18,17 @@ pub fn limit(asked: Option<&str>) -> Result<u64> {
     match asked {
         Some(text) => parse_bytes(text),
         None => Ok(available_bytes().unwrap_or(u64::MAX)),
+    }
+}
+
+/// The bytes of disk that a run in `directory` may take: `asked` for, else what is free, and what its checkpoints hold already.
+///
+/// # Errors
+/// `Request` when it is no size.
+pub fn disk_limit(asked: Option<&str>, directory: &Path) -> Result<u64> {
+    match asked {
+        Some(text) => parse_bytes(text),
+        None => Ok(free_bytes(directory).map_or(u64::MAX, |free| free.saturating_add(bytes_under(directory)))),
     }
 }
 

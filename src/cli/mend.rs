@@ -58,7 +58,7 @@ pub fn mend_tables(run: &Arc<RunDir>, plan: &Arc<Plan>, manifest: &Manifest, voi
     Ok(())
 }
 
-/// Why whole tables are not those of the run: they may be newer than its checkpoint, not older, nor another run's.
+/// Why undamaged tables do not belong to the run, if so. They may be newer than its checkpoint, but not older.
 fn stale(tables: &SetRecord, manifest: &Manifest) -> Option<String> {
     if tables.fingerprint != manifest.fingerprint {
         return Some("they are of another run".to_string());

@@ -136,8 +136,8 @@ fn check_same(parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses runs that read the same file: one of the same size with the same first and last bytes, whatever its name; where
-/// a run does not know these, one of the same name and size.
+/// Refuses runs that read the same file. Two files are the same when size, first bytes and last bytes agree, whatever their
+/// names. For a run that did not record these bytes: when name and size agree.
 fn check_disjoint(parts: &[Part]) -> Result<()> {
     for (k, b) in parts.iter().enumerate() {
         for a in &parts[..k] {

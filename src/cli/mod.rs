@@ -1,7 +1,7 @@
 //! The command line. Flags in, exit code out; everything that changes a number is in the dataflow file.
 
-// As the standard library's, but a reader who went away (`cognate run … | head`) ends nothing: what cannot be written is
-// left out, and the run goes on.
+// As the standard library's, but a closed output (`cognate run … | head`) is no failure: the text is dropped and the run
+// continues.
 macro_rules! println {
     ($($what:tt)*) => {{ let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($what)*))); }};
 }
@@ -19,10 +19,13 @@ pub mod activations;
 mod args;
 mod begin;
 mod check;
+mod controls;
+mod delphi;
 pub mod diff;
 mod doctor;
 pub mod encode;
 mod ended;
+mod export;
 mod fetch;
 mod kept;
 mod machine;
@@ -38,6 +41,7 @@ mod run;
 mod score;
 mod show;
 mod status;
+mod transport;
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::progress::Console;
@@ -74,6 +78,31 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Show { run, latent, json } => show::show(&run, &latent, json),
         Command::Score { run, settings, out, memory_limit } => {
             score::score(&run, &settings, out.as_deref(), memory_limit.as_deref())
+        }
+        Command::Export {
+            run,
+            directions,
+            control_vector,
+            latent,
+            into,
+            maps,
+            dictionary,
+            from,
+            delphi,
+            contexts,
+            memory_limit,
+        } => {
+            let wanted = export::Wanted {
+                directions: directions.as_ref().map(Option::as_deref),
+                control_vector: control_vector.as_deref(),
+                latent: latent.as_deref(),
+                into: into.as_deref(),
+                maps: maps.as_ref().map(Option::as_deref),
+                dictionary: dictionary.as_deref(),
+                from: from.as_deref(),
+                delphi: delphi.as_deref().map(|folder| (folder, contexts)),
+            };
+            export::export(&run, &wanted, memory_limit.as_deref())
         }
         Command::Report { run, out, beside } => report::report(&run, out.as_deref(), beside.as_deref()),
         Command::Doctor { flow, tokens, json } => doctor::doctor(&flow, tokens, json),

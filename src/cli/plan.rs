@@ -4,10 +4,11 @@ use crate::cli::machine::limit;
 use crate::cli::measure::Measured;
 use crate::cli::progress::Console;
 use crate::cli::recorded::recorded_cross;
-use crate::corpus::Sample;
+use crate::corpus::{RowRule, Sample, SpanContexts};
 use crate::error::Result;
-use crate::ids::Hookpoint;
+use crate::ids::{Site, Tag};
 use crate::plan::{Origin, Outline, Purpose, Request, grouped};
+use crate::sae::Pool;
 use crate::spec::DataflowSpec;
 use crate::units::{human_bytes, thousands};
 use serde_json::json;
@@ -54,10 +55,25 @@ pub fn as_text(plan: &Outline) -> String {
         spec.corpus.context_length,
         spec.corpus.batch_contexts
     ));
+    if let Some(rows) = rows_in_words(plan) {
+        line(format!("  rows      {rows}"));
+    }
     if let Some(sample) = sample_in_words(spec.corpus.sample) {
         line(format!("  sample    {sample}"));
     }
+    if let Some(shuffle) = spec.corpus.shuffle {
+        line(format!("  shuffle   {shuffle}"));
+    }
+    if let Some(control) = plan.control() {
+        line(format!("  control   {control}"));
+    }
+    if !spec.controls.is_empty() {
+        let names: Vec<&str> = spec.controls.keys().map(String::as_str).collect();
+        line(format!("  controls  {}: the same run again for each, behind this one", names.join(", ")));
+    }
     for (k, m) in plan.models().iter().enumerate() {
+        let at = |&hookpoint| Site { model: m.name.clone(), hookpoint, tag: Tag::default() };
+        let places: Vec<Site> = m.hookpoints.iter().map(at).collect();
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
             m.name,
@@ -65,8 +81,8 @@ pub fn as_text(plan: &Outline) -> String {
             m.shape.n_layers,
             m.shape.d_model,
             m.shape.n_parameters as f64 / 1e6,
-            m.random_weights.map_or(String::new(), |seed| format!(" drawn at random (seed {seed})")),
-            in_short(&m.hookpoints),
+            m.random_weights.map_or(String::new(), |random| format!(" drawn at random ({random})")),
+            in_short(&places),
             plan.blocks_loaded(k),
             m.shape.n_layers
         ));
@@ -76,7 +92,7 @@ pub fn as_text(plan: &Outline) -> String {
             Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
             Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
         };
-        ((s.site.model.clone(), what), s.site.hookpoint)
+        ((s.site.model.clone(), what), s.site.clone())
     });
     for ((model, (verb, kind, what)), places) in grouped(spaces) {
         let these = format!("{model}/{}{}", in_short(&places), in_number(places.len(), kind));
@@ -94,11 +110,10 @@ pub fn as_text(plan: &Outline) -> String {
             1 => format!("{widths} latents, 1 tile"),
             tiles => format!("{widths} latents, {tiles} tiles"),
         };
-        ((a.clone(), b.model.clone(), what), b.hookpoint)
+        ((a.clone(), b.model.clone(), what), b.clone())
     });
     // places that meet the same places in the same way make one line
-    let rows =
-        grouped(pairs).into_iter().map(|((a, model, what), places)| ((a.model, model, places, what), a.hookpoint));
+    let rows = grouped(pairs).into_iter().map(|((a, model, what), places)| ((a.model.clone(), model, places, what), a));
     for ((source, target, targets, what), sources) in grouped(rows) {
         let n = in_number(sources.len() * targets.len(), "pairs");
         line(format!("  match     {source}/{} x {target}/{}{n}: {what}", in_short(&sources), in_short(&targets)));
@@ -114,15 +129,25 @@ pub fn as_text(plan: &Outline) -> String {
         }
     }
     line(format!(
-        "  publish   every {} tokens; checkpoint every {} tokens",
+        "  publish   every {} tokens; checkpoint every {} tokens{}",
         thousands(spec.estimate.snapshot_every),
-        thousands(spec.checkpoint.every)
+        thousands(spec.checkpoint.every),
+        match spec.checkpoint.minutes {
+            0 => String::new(),
+            1 => " or each minute".to_string(),
+            n => format!(" or {n} minutes"),
+        }
     ));
     line(format!("  memory    {} at most:", human_bytes(plan.memory_bytes())));
     for (bytes, what) in plan.costs_by_kind() {
         line(format!("    {:>9}  {what}", human_bytes(bytes)));
     }
-    line(format!("  disk      {} at most for two checkpoints", human_bytes(plan.disk_bytes())));
+    if let Some(bytes) = plan.screens_left_out() {
+        let bytes = human_bytes(bytes);
+        line(format!("    {bytes:>9}  more would let SAEs screen their latents: faster, the same numbers"));
+    }
+    let controls = if spec.controls.is_empty() { "" } else { ", controls included" };
+    line(format!("  disk      {} at most for two checkpoints{controls}", human_bytes(plan.disk_bytes())));
     for assumption in plan.assumptions() {
         line(format!("  assumed   {assumption}"));
     }
@@ -144,6 +169,22 @@ fn corpus_in_short(plan: &Outline) -> String {
     }
 }
 
+/// What a row is, where it is no token.
+fn rows_in_words(plan: &Outline) -> Option<String> {
+    let RowRule::Spans(contexts) = plan.spec().corpus.rows else { return None };
+    let n = plan.models().iter().map(|m| m.view + 1).max().unwrap_or(1);
+    let pool = plan.spec().compare.pools();
+    let one = |pool: Pool| format!("{pool:?}").to_lowercase();
+    Some(format!(
+        "pieces of text between byte ends that {} share; contexts cut {}; of a row's tokens the {} of latents, the {} of activations; \
+         counts of tokens below are counts of rows",
+        if n == 1 { "tokens of the one tokenizer".to_string() } else { format!("all {n} tokenizers") },
+        if contexts == SpanContexts::Common { "at such ends" } else { "by each tokenizer's own tokens" },
+        one(pool.latents),
+        one(pool.activations)
+    ))
+}
+
 /// Which documents are read, where not all are.
 pub fn sample_in_words(sample: Option<Sample>) -> Option<String> {
     sample.map(|s| format!("{} % of the documents, by seed {}", 100.0 * s.fraction, s.seed))
@@ -153,20 +194,21 @@ fn in_number(n: usize, kind: &str) -> String {
     if n == 1 { String::new() } else { format!(" ({n} {kind})") }
 }
 
-/// Places of one model, runs of blocks as `resid_post.0 to 11`.
-fn in_short(places: &[Hookpoint]) -> String {
-    let mut runs: Vec<(Hookpoint, Hookpoint)> = Vec::new();
-    for &place in places {
+/// Sites of one model without its name, runs of blocks as `resid_post.0 to 11`.
+fn in_short(sites: &[Site]) -> String {
+    let mut runs: Vec<(&Site, &Site)> = Vec::new();
+    let follows = |a: &Site, b: &Site| a.hookpoint.shifted(1) == Some(b.hookpoint) && a.tag == b.tag;
+    for place in sites {
         match runs.last_mut() {
-            Some((_, last)) if last.shifted(1) == Some(place) => *last = place,
+            Some((_, last)) if place.tag.is_none() && follows(last, place) => *last = place,
             _ => runs.push((place, place)),
         }
     }
-    let run = |(first, last): (Hookpoint, Hookpoint)| match last.layer() {
-        Some(_) if first == last => first.to_string(),
-        Some(_) if first.shifted(1) == Some(last) => format!("{first}, {last}"),
-        Some(end) => format!("{first} to {end}"),
-        None => first.to_string(),
+    let run = |(first, last): (&Site, &Site)| match last.hookpoint.layer() {
+        Some(_) if first == last => first.place(),
+        Some(_) if follows(first, last) => format!("{}, {}", first.place(), last.place()),
+        Some(end) => format!("{} to {end}", first.place()),
+        None => first.place(),
     };
     runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
 }
@@ -208,10 +250,14 @@ mod tests {
 
     #[test]
     fn runs_of_blocks_are_said_in_short() {
-        let of = |names: &[&str]| in_short(&names.iter().map(|n| n.parse().unwrap()).collect::<Vec<_>>());
+        let of = |names: &[&str]| in_short(&names.iter().map(|n| Site::of("a", n).unwrap()).collect::<Vec<_>>());
         assert_eq!(
             of(&["embed", "resid_post.0", "resid_post.1", "resid_post.2", "resid_post.4"]),
             "embed, resid_post.0 to 2, resid_post.4"
+        );
+        assert_eq!(
+            of(&["resid_post.0", "resid_post.0#x", "resid_post.1", "resid_post.1#x", "resid_post.2#x"]),
+            "resid_post.0, resid_post.0#x, resid_post.1, resid_post.1#x, resid_post.2#x"
         );
         assert_eq!(of(&["mlp_out.1", "mlp_out.2", "final_norm"]), "mlp_out.1, mlp_out.2, final_norm");
     }

@@ -4,7 +4,7 @@ use crate::cli::args::RunArgs;
 use crate::engine::{Cluster, RunStatus, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::RunDir;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,11 +41,12 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
     Ok(Cluster { workers: args.workers, process, hosts, secret })
 }
 
-/// Ctrl-C and SIGTERM ask for a checkpoint and the end; a second one ends at once.
+/// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint and the end; a
+/// second one ends at once.
 pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
     let wish = Arc::new(AtomicBool::new(false));
     let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| *s != SIGHUP || !is_ignored(SIGHUP)) {
         signal_hook::flag::register_conditional_shutdown(signal, interrupted, wish.clone())
             .and_then(|_| signal_hook::flag::register(signal, wish.clone()))
             .map_err(|e| Error::machine(format!("cannot listen for signals: {e}")))?;
@@ -66,4 +67,12 @@ pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result
         }
     });
     Ok(())
+}
+
+/// Whether this process was started with the signal ignored; true where that is not known.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)
 }

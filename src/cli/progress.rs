@@ -62,7 +62,16 @@ impl Console {
         }
     }
 
-    /// What came of it.
+    /// A run beside its controls.
+    pub fn controls(self, text: &str, json: &serde_json::Value, table: &std::path::Path) {
+        match self {
+            Console::Quiet => {}
+            Console::Json => println!("{}", json!({ "event": "controls", "table": table, "rows": json })),
+            Console::Terminal | Console::Plain => println!("{text}\ncontrols  {}", table.display()),
+        }
+    }
+
+    /// Prints the summary of the run.
     pub fn summary(self, summary: &Summary) {
         match self {
             Console::Quiet => {}
@@ -91,6 +100,9 @@ pub struct EventPrinter {
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Time between two lines of JSON about progress: what reads them draws a bar.
+const JSON_EVERY: Duration = Duration::from_secs(1);
 
 impl RunProgress {
     /// Starts to watch; `leads` is false in processes that print nothing.
@@ -170,7 +182,7 @@ fn watch(
         let speed = format!("{} tokens/s", thousands(rate as u64));
         let doing = match left {
             _ if status.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
-            _ if share >= 1.0 => format!("{speed}, corpus read: the last batches, then scores, tables and page"),
+            _ if share >= 1.0 => format!("{speed}, all read: the last batches, then scores, tables and page"),
             None => "starting".into(),
             Some(s) => format!("{speed}, {} left", duration(s)),
         };
@@ -181,7 +193,7 @@ fn watch(
             spoke = Instant::now();
             eprintln!("{:>3.0} %  {message}", 100.0 * share);
         }
-        if voice == Console::Json && spoke.elapsed() >= LINE_EVERY {
+        if voice == Console::Json && spoke.elapsed() >= JSON_EVERY {
             spoke = Instant::now();
             println!(
                 "{}",

@@ -2,6 +2,7 @@
 
 use crate::spec::Cross;
 use crate::store::{Ended, Manifest, RunDir};
+use crate::units::thousands;
 use std::path::Path;
 
 /// How the run in the directory keeps Σxy: what `cross = "auto"` was resolved to.
@@ -16,6 +17,15 @@ pub fn cross_of(manifest: &Manifest) -> Option<Cross> {
 
 /// Why a finished run ended before its corpus did, in words.
 pub fn ending(manifest: &Manifest) -> Option<String> {
-    let Ended::StopRule { churn_below, snapshots: n } = manifest.ended else { return None };
-    Some(format!("converged: churn below {churn_below} in {n} snapshot{} in a row", if n == 1 { "" } else { "s" }))
+    let most = manifest.asked.max_tokens;
+    match manifest.ended {
+        Ended::StopRule { churn_below, snapshots: n } => {
+            let s = if n == 1 { "" } else { "s" };
+            Some(format!("converged: churn below {churn_below} in {n} snapshot{s} in a row"))
+        }
+        Ended::Corpus if most > 0 && manifest.rows >= most => {
+            Some(format!("ended at max_tokens = {}; a larger --max-tokens reads on", thousands(most)))
+        }
+        Ended::Corpus | Ended::No => None,
+    }
 }

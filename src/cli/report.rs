@@ -1,15 +1,16 @@
 //! `cognate report`: a run as one page.
 
+use super::controls;
 use super::kept::{Kept, marker_of, no_marker};
 use super::recorded::ending;
 use crate::error::{Error, Result};
 use crate::hub::{self, Want};
-use crate::ids::Site;
+use crate::ids::{Site, SiteName};
 use crate::linalg::Matrix;
 use crate::plan::check_sae;
-use crate::report::{Beside, Decoders, RunFacts, page};
+use crate::report::{Decoders, OtherRun, RunFacts, page};
 use crate::sae;
-use crate::spec::{DataflowSpec, ModelSpec};
+use crate::spec::{DataflowSpec, ModelSpec, SaeSpec};
 use crate::store::{FileRecord, Manifest, RunDir, TableSet, read_tables, write_atomic};
 use crate::units::{human_bytes, thousands};
 use std::cell::RefCell;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// `Request` when a run has no tables yet, or the two have no pair in common; `State` when tables are not as they were
-/// published; those of reading tables and of writing the file.
+/// published; the errors of reading tables and of writing the file.
 pub fn report(directory: &Path, out: Option<&Path>, beside: Option<&Path>) -> Result<ExitCode> {
     let run = with_history(directory)?;
     let beside = beside.map(with_history).transpose()?;
@@ -83,14 +84,16 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     };
     let decoders: Decoders<'_> = &decoders;
     let history = set.path("history");
+    let controls = controls::table(run.root());
+    let controls = controls.is_file().then_some(controls.as_path());
     let page = match beside {
-        None => page(set.dir(), &history, &facts, &marker, decoders, None)?,
+        None => page(set.dir(), &history, &facts, &marker, decoders, None, controls)?,
         Some((other, theirs)) => {
             let root = other.root().display().to_string();
             let name = Kept::of_tables(other, theirs.record()).map_or(root, |kept| kept.spec.name);
             let history_of_theirs = theirs.path("history");
-            let beside = Beside { name: &name, tables: theirs.dir(), history: &history_of_theirs };
-            page(set.dir(), &history, &facts, &marker, decoders, Some(beside))?
+            let beside = OtherRun { name: &name, tables: theirs.dir(), history: &history_of_theirs };
+            page(set.dir(), &history, &facts, &marker, decoders, Some(beside), controls)?
         }
     };
     faults.extend(undrawn.into_inner());
@@ -108,7 +111,10 @@ fn decoder_rows(
     let path = hub::local(&planned.path, Want::Sae)?;
     check_sae(saved, site, &path, planned.format)?;
     let reading = sae::Reading { trust_weights: true, ..sae::Reading::of(planned.format) };
-    let sae = sae::open_as(&path, &reading)?;
+    let sae = match planned.random {
+        Some(random) => random.open(&path, &reading, &site.to_string())?,
+        None => sae::open_as(&path, &reading)?,
+    };
     let rows = sae.decoder_rows();
     match latents.iter().find(|l| **l >= rows.n_rows()) {
         Some(l) => Err(Error::input(format!(
@@ -121,18 +127,22 @@ fn decoder_rows(
 }
 
 fn model_line((name, model): (&String, &ModelSpec)) -> String {
-    let drawn = model.random_weights.map_or(String::new(), |seed| format!(", weights drawn at random (seed {seed})"));
+    let drawn = model.random_weights.map_or(String::new(), |random| format!(", weights drawn at random ({random})"));
     format!("{name}: {}{drawn}", model.path)
+}
+
+fn sae_line((site, sae): (&SiteName, &SaeSpec)) -> String {
+    let drawn = sae.random.map_or(String::new(), |random| format!(", drawn at random ({random})"));
+    format!("{site}: {}{drawn}", sae.path)
 }
 
 fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -> RunFacts {
     let mut facts: Vec<(&str, String)> = Vec::new();
     if let Some(m) = manifest {
-        let state = match (m.is_finished(), m.asked.max_tokens) {
-            (true, _) if ending(m).is_some() => ending(m).unwrap_or_default(),
+        let state = match (m.is_finished(), ending(m)) {
+            (true, Some(why)) => why,
             (false, _) => "not finished; figures are those of the newest snapshot".to_string(),
-            (true, 0) => "the corpus was read to its end".to_string(),
-            (true, n) => format!("finished; {} were asked for at most", thousands(n)),
+            (true, None) => "the corpus was read to its end".to_string(),
         };
         facts.push((
             "Tokens",
@@ -148,7 +158,7 @@ fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -
         }
         facts.push(("Models", lines(spec.models.iter().map(model_line).collect())));
         if !spec.saes.is_empty() {
-            facts.push(("SAEs", lines(spec.saes.iter().map(|(site, s)| format!("{site}: {}", s.path)).collect())));
+            facts.push(("SAEs", lines(spec.saes.iter().map(sae_line).collect())));
         }
         facts.push(("Filters", spec.estimate.filters.to_string()));
         facts.push(("Seed", spec.seed.to_string()));

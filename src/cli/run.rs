@@ -3,14 +3,15 @@
 use crate::cli::args::RunArgs;
 use crate::cli::begin::{check_can_go_on, is_done, open_corpus, open_run};
 use crate::cli::check::check;
+use crate::cli::controls;
 use crate::cli::ended::{reached_end, speed, summary, warn_of_labels, warn_of_skips, write_report};
 use crate::cli::fetch::fetch_all;
-use crate::cli::machine::limit;
+use crate::cli::machine::{disk_limit, limit};
 use crate::cli::mend::{mend_dataflow, mend_tables};
 use crate::cli::plan::{as_json, as_text};
 use crate::cli::processes::{cluster, listen};
 use crate::cli::progress::{Console, RunProgress};
-use crate::cli::recorded::recorded_cross;
+use crate::cli::recorded::{ending, recorded_cross};
 use crate::corpus::Corpus;
 use crate::engine::{Cluster, Event, Job, Loaded, Meeting, RunOutcome, RunStatus, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,22 +24,115 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Runs a dataflow file, resuming from its last checkpoint.
+/// Runs a dataflow file, resuming from its last checkpoint, and then its controls, one after the other.
+///
+/// # Errors
+/// Whatever stops a run; its directory then holds the last checkpoint.
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    bound_arenas();
+    let voice = Console::new(args.quiet, args.json);
+    let cluster = cluster(args)?;
+    let asked = match Wish::read(args, &cluster) {
+        Ok(asked) => asked,
+        Err(e) => {
+            Meeting::instead(&cluster, Some(&e));
+            return Err(e);
+        }
+    };
+    let controls = asked.controls();
+    let directory = asked.directory.clone();
+    let stopped = ExitCode::from(ErrorKind::Interrupted.exit_code());
+    if !run_one(args, asked, cluster, voice)? {
+        return Ok(stopped);
+    }
+    let mut names = Vec::new();
+    for (name, control) in controls {
+        voice.say(&format!("\ncontrol {name} ({})", control.directory.display()));
+        let within = |e: Error| e.within(format!("control {name:?}"));
+        if !run_one(args, control, Cluster::local(args.workers), voice).map_err(within)? {
+            return Ok(stopped);
+        }
+        names.push(name);
+    }
+    if !names.is_empty() {
+        controls::compare(&directory, &names, voice)?;
+        // the page shows them beside the run
+        write_report(&RunDir::at(&directory)?, voice);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run that is asked for: the one of the dataflow file, or a control of it.
+struct Wish {
+    spec: DataflowSpec,
+    /// The dataflow file that its directory keeps.
+    text: String,
+    directory: PathBuf,
+    is_control: bool,
+    /// `corpus.max_tokens` as the file has it, whatever the flag says.
+    written_max_tokens: u64,
+}
+
+impl Wish {
+    /// What the dataflow file asks for; its controls are planned, so that what is wrong with one is said before any work.
+    ///
+    /// # Errors
+    /// Those of reading and of planning; `Request` for controls in a run of several processes.
+    fn read(args: &RunArgs, cluster: &Cluster) -> Result<Wish> {
+        let (mut spec, text) = DataflowSpec::read(&args.flow)?;
+        let written_max_tokens = spec.corpus.max_tokens;
+        if let Some(n) = args.max_tokens {
+            spec.corpus.max_tokens = n;
+        }
+        let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
+        let wish = Wish { spec, text, directory, is_control: false, written_max_tokens };
+        if !wish.spec.controls.is_empty() && cluster.hosts.len() > 1 {
+            return Err(Error::request(
+                "[controls] are run by one process, and --processes gives more; leave --processes out, or write each control as a \
+                 dataflow file of its own",
+            ));
+        }
+        if !wish.spec.controls.is_empty() {
+            // what is wrong with the run itself is not a control's fault
+            let mut spec = wish.spec.clone();
+            fetch_all(&mut spec, Console::Quiet)?;
+            Request { spec, purpose: Purpose::Doctor, memory_limit: u64::MAX, known_cross: None }.outline()?;
+        }
+        for (name, control) in wish.controls() {
+            let mut spec = control.spec;
+            fetch_all(&mut spec, Console::Quiet)?;
+            let request = Request { spec, purpose: Purpose::Doctor, memory_limit: u64::MAX, known_cross: None };
+            request.outline().map_err(|e| e.within(format!("[controls.{name}]")))?;
+        }
+        Ok(wish)
+    }
+
+    /// Its controls, by name.
+    fn controls(&self) -> Vec<(String, Wish)> {
+        let wish = |(name, spec): (String, DataflowSpec)| {
+            let mut kept = spec.clone();
+            kept.corpus.max_tokens = self.written_max_tokens;
+            let (text, directory) = (kept.to_toml(), controls::folder(&self.directory).join(&name));
+            (name, Wish { spec, text, directory, is_control: true, written_max_tokens: self.written_max_tokens })
+        };
+        self.spec.control_runs().into_iter().map(wish).collect()
+    }
+}
+
+/// Runs one of them; `false` where it was asked to stop before its end.
 ///
 /// # Errors
 /// Whatever stops a run; its directory then holds the last checkpoint.
 #[allow(clippy::disallowed_methods, reason = "the duration is printed")]
-pub fn run(args: &RunArgs) -> Result<ExitCode> {
+fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Result<bool> {
     let started = Instant::now();
-    bound_arenas();
-    let voice = Console::new(args.quiet, args.json);
-    let cluster = cluster(args)?;
+    let is_control = wish.is_control;
     // the others wait for this process, and hear of its end
-    let begun = match begin(args, &cluster, voice) {
+    let begun = match begin(args, wish, &cluster, voice) {
         Ok(Some(begun)) => begun,
         Ok(None) => {
             Meeting::instead(&cluster, None);
-            return Ok(ExitCode::SUCCESS);
+            return Ok(true);
         }
         Err(e) => {
             Meeting::instead(&cluster, Some(&e));
@@ -52,17 +146,23 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     // a stop is for all processes, wherever it was asked for
     if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
         if leads {
-            voice
-                .say(&format!("stopped; the state is saved, run the same command to resume ({})", directory.display()));
+            let state = if process.run.manifest().exists() {
+                "; the state is saved, run the same command to resume"
+            } else {
+                " before the first batch, so nothing is saved; the same command starts it"
+            };
+            voice.say(&format!("stopped{state} ({})", directory.display()));
         }
-        return Ok(ExitCode::from(ErrorKind::Interrupted.exit_code()));
+        return Ok(false);
     }
     if leads {
         write_report(&process.run, voice);
         let speed = speed(started.elapsed(), first_rows, &status, loaded.screening(&process.plan));
-        voice.summary(&summary(&process.run, Some(speed))?);
+        if !is_control || voice == Console::Json {
+            voice.summary(&summary(&process.run, Some(speed))?);
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// Where a process begins to stream.
@@ -75,43 +175,55 @@ struct Begun<'a> {
     directory: PathBuf,
 }
 
-/// Resolves the dataflow file and finds where its run begins; `None` where it is complete.
+/// Resolves the dataflow file and finds where the run begins; `None` when the run is complete.
 ///
 /// # Errors
 /// Those of the plan, of the run directory and of the corpus.
-fn begin<'a>(args: &'a RunArgs, cluster: &Cluster, voice: Console) -> Result<Option<Begun<'a>>> {
+fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -> Result<Option<Begun<'a>>> {
     let leads = cluster.process == 0;
-    let (mut spec, text) = DataflowSpec::read(&args.flow)?;
-    if let Some(n) = args.max_tokens {
-        spec.corpus.max_tokens = n;
-    }
+    let Wish { mut spec, text, directory, is_control, .. } = wish;
     fetch_all(&mut spec, if leads { voice } else { Console::Quiet })?;
-    let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
     let request = Request {
         spec,
         purpose: Purpose::Run,
         memory_limit: limit(args.memory_limit.as_deref())?,
         known_cross: if args.fresh { None } else { recorded_cross(&directory) },
     };
-    let plan = Arc::new(request.plan(|outline| show(outline, leads, voice))?);
+    let plan = Arc::new(request.plan(|outline| show(outline, leads, is_control, voice))?);
+    if leads {
+        plan.check_disk(disk_limit(args.disk_limit.as_deref(), &directory)?, &directory)?;
+    }
     let (run, mut resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
     let process = Process { args, plan, run: Arc::new(run), leads, voice };
     process.keep(&text, resume.as_mut())?;
     // before anything is printed about the run: whether what it has read is unchanged
     let corpus = if leads { Some(open_corpus(&process.plan, resume.as_ref())?) } else { None };
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &process.plan)) {
-        voice.say(&format!("{} is complete: {} tokens", directory.display(), thousands(manifest.rows)));
+        let asked = process.plan.spec().corpus.max_tokens;
+        let why = match ending(manifest) {
+            _ if asked > 0 && !(1..=asked).contains(&manifest.asked.max_tokens) => {
+                format!("more than the {} asked for now", thousands(asked))
+            }
+            Some(why) => why,
+            None => "the whole corpus".to_string(),
+        };
+        voice.say(&format!("{} is complete: {} tokens, {why}", directory.display(), thousands(manifest.rows)));
         write_report(&process.run, voice);
-        voice.summary(&summary(&process.run, None)?);
+        if !is_control || voice == Console::Json {
+            voice.summary(&summary(&process.run, None)?);
+        }
         return Ok(None);
     }
-    resume.as_ref().map_or(Ok(()), |manifest| check_can_go_on(manifest, &directory))?;
+    resume.as_ref().map_or(Ok(()), |manifest| check_can_go_on(manifest, &process.plan, &directory))?;
     Ok(Some(Begun { process, text, resume, corpus, directory }))
 }
 
 /// Says what will be done, and what SAEs' own files have to say.
-fn show(outline: &Outline, leads: bool, voice: Console) {
-    if leads {
+fn show(outline: &Outline, leads: bool, is_control: bool, voice: Console) {
+    if is_control && voice != Console::Json {
+        // the plan is the real run's but for this
+        outline.control().iter().for_each(|control| voice.say(control));
+    } else if leads {
         voice.plan(&as_text(outline), &as_json(outline));
         outline.warnings_in_words().iter().for_each(|warning| voice.warn(warning));
     }
@@ -190,7 +302,6 @@ impl Process<'_> {
         let job = Job {
             plan: plan.clone(),
             loaded: loaded.clone(),
-            tokenizer: plan.tokenizer(),
             run: self.run.clone(),
             resume,
             in_flight: self.args.in_flight.unwrap_or_else(|| cluster.in_flight()).max(1),
@@ -212,7 +323,7 @@ impl Process<'_> {
 /// What is asked, for the manifest and the commands that come after.
 ///
 /// # Errors
-/// `Request` for a path that is not UTF-8, those of reading the ends of corpus files.
+/// `Request` for a path that is not UTF-8; the errors of reading the ends of corpus files.
 fn asked(flow: &Path, plan: &Plan, dataflow: String) -> Result<RequestRecord> {
     let corpus_marks =
         plan.corpus_files().iter().map(|(path, _)| corpus_mark(path)).collect::<Result<Vec<String>>>()?;

@@ -17,10 +17,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Keys that sums do not depend on, and tables of such keys.
-const FREE: [&str; 9] = [
+const FREE: [&str; 12] = [
     "estimate.filters",
     "estimate.measures",
     "estimate.activation_measures",
+    "estimate.dictionary",
+    "estimate.logits",
+    "estimate.map",
     "estimate.pairings",
     "estimate.categories",
     "estimate.rules",
@@ -90,8 +93,7 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let out = out.map_or_else(default, Path::to_path_buf);
     let target = RunDir::for_tables(&out)?;
     write_atomic(&target.dataflow(), text.as_bytes())?;
-    let (scores, pairs) =
-        crate::engine::score(&plan, saes, plan.tokenizer(), &run, &manifest, &target, digest_of_text(&text))?;
+    let (scores, pairs) = crate::engine::score(&plan, saes, &run, &manifest, &target, digest_of_text(&text))?;
     let mut lines: Vec<String> = Vec::new();
     for row in pairs {
         let (pair, c) = (&row.pair, &row.counts);
@@ -103,7 +105,7 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     }
     lines.extend(scores.iter().map(line));
     lines.push(format!("{} tokens; tables in {}", thousands(manifest.rows), target.tables().display()));
-    // the tables are there: that nobody reads on is no failure
+    // the tables are written: a closed output is no failure
     let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
@@ -130,8 +132,8 @@ fn check_sums(was: &DataflowSpec, spec: &DataflowSpec) -> Result<()> {
     Ok(())
 }
 
-/// A folder's name that shows the settings and needs no quotes in a shell: letters, digits, `.`, `-`, `_`. Where it does not show
-/// all of them, a digest makes it one of their own.
+/// A folder name made of the settings that needs no quotes in a shell: letters, digits, `.`, `-`, `_`. When it does not show all
+/// settings, a digest makes it unique.
 fn folder_name(settings: &[String]) -> String {
     const MAX_CHARS: usize = 80;
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 ///
 /// # Errors
 /// `Request` when the run has no tables yet, or no such latent; `State` when its tables are
-/// not as they were published; those of reading them.
+/// not as they were published; the errors of reading them.
 pub fn show(directory: &Path, name: &str, json: bool) -> Result<ExitCode> {
     let run = RunDir::at(directory)?;
     let (site, latent) = parse(name)?;

@@ -1,12 +1,12 @@
 //! `cognate status`: the status of a run. Read from the lock, the manifest and the tables; nothing is written.
 //!
-//! The checkpoint's figures are those of the manifest, the answers those of the newest tables, which may be further.
+//! Figures of the checkpoint come from the manifest. Matches and scores come from the newest tables, which may be newer.
 
 use crate::cli::recorded::ending;
 use crate::corpus::Cursor;
 use crate::error::{Error, Result};
 use crate::report::Summary;
-use crate::store::{FoundTables, Holder, Manifest, MergedRun, RunDir, TableSet, read_tables};
+use crate::store::{FoundTables, Holder, Manifest, MergedRun, RunDir, TableSet, bytes_under, read_tables};
 use crate::units::{duration, human_bytes, thousands};
 use serde::Serialize;
 use std::fmt::Write;
@@ -33,7 +33,7 @@ enum State {
 struct Checkpoint {
     tokens: u64,
     batches: u64,
-    /// Share of the corpus in bytes, or of the tokens asked for where that is further; `None` where neither is known.
+    /// The larger of two shares: bytes of the corpus read, tokens of the request counted; `None` when neither is known.
     share: Option<f64>,
     seconds_ago: Option<u64>,
     /// Between the last two checkpoints, when the process that wrote the last wrote both.
@@ -60,12 +60,14 @@ struct Status {
     newest: Option<serde_json::Value>,
     /// What is wrong with the newest tables, and what to do.
     tables_fault: Option<String>,
+    /// Its controls, by name, and whether each is finished.
+    controls: Vec<(String, bool)>,
 }
 
 /// Prints the status of the run in `directory`.
 ///
 /// # Errors
-/// `Request` when there is no run, `State` when its manifest is damaged, those of reading its tables.
+/// `Request` when there is no run; `State` when its manifest is damaged; the errors of reading its tables.
 #[allow(clippy::disallowed_methods, reason = "how long ago something was written is printed")]
 pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
     let run = RunDir::at(directory)?;
@@ -115,6 +117,7 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         disk_bytes: bytes_under(run.root()),
         newest: summary.as_ref().map(Summary::as_json),
         tables_fault,
+        controls: crate::cli::controls::found(run.root()),
     };
     Ok((status, summary))
 }
@@ -184,7 +187,12 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             }
         }
         (State::Stopped, _) => {
-            writeln!(out, "{}: stopped; the same `cognate run` resumes from the last checkpoint", status.run)?;
+            let from = if status.checkpoint.is_some() {
+                "resumes from the last checkpoint"
+            } else {
+                "starts again, as there is no checkpoint yet"
+            };
+            writeln!(out, "{}: stopped; the same `cognate run` {from}", status.run)?;
         }
     }
     match &status.checkpoint {
@@ -196,6 +204,9 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
             writeln!(out, "checkpoint  {} tokens{share}{}{rate}", thousands(c.tokens), ago(c.seconds_ago))?;
         }
         None => writeln!(out, "checkpoint  none yet")?,
+    }
+    for (name, finished) in &status.controls {
+        writeln!(out, "control     {name}: {}", if *finished { "finished" } else { "not at its end" })?;
     }
     writeln!(out, "disk        {}", human_bytes(status.disk_bytes))?;
     match (summary, &status.newest) {
@@ -220,18 +231,6 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
 
 fn written(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|m| m.modified()).ok()
-}
-
-/// Bytes of all files below; what vanishes meanwhile is not counted.
-fn bytes_under(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => bytes_under(&entry.path()),
-            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |m| m.len()),
-            _ => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]
@@ -282,6 +281,9 @@ mod tests {
             ..PairCounts::default()
         };
         let whole = PairRow {
+            dictionary: Default::default(),
+            mapped: Default::default(),
+            logits: Default::default(),
             pair: pair.clone(),
             tokens: 1234,
             documents: 1,

@@ -1,11 +1,11 @@
-//! What the corpus hands on: rows, which are compared, and views, which models are fed.
+//! The batches of a corpus. Rows are compared; views hold the tokens that each model is given.
 
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A batch of the corpus: which rows there are, and what models are fed for them. `index` is its timestamp for the rest of
-/// its life.
+/// A batch of the corpus: its rows, and the tokens that models are given for them. `index` is the batch's timestamp in the
+/// dataflow.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenBatch {
     /// Number of the batch, from 0 in corpus order.
@@ -18,6 +18,26 @@ pub struct TokenBatch {
     pub documents: Vec<Document>,
     /// What models are fed: one view per tokenizer.
     pub views: Vec<TokenView>,
+    /// What is in no row of this batch or the batches before it, and in that of none of those. Nothing where each token is a row.
+    pub left_out: LeftOut,
+}
+
+/// What was read and is in no row, because not all tokenizers share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Documents, or rests of documents, in which a tokenizer does not say which bytes its tokens are of.
+    pub unaligned_documents: u64,
+    /// Bytes of text, those documents' not counted: in pieces between common ends that are longer than a context, and with
+    /// remainder = "drop" in short contexts.
+    pub bytes: u64,
+}
+
+impl LeftOut {
+    /// Adds what was left out elsewhere.
+    pub fn add(&mut self, other: LeftOut) {
+        self.unaligned_documents += other.unaligned_documents;
+        self.bytes += other.bytes;
+    }
 }
 
 /// A row of every sum: a piece of text that all models have read. With one tokenizer it is a token.
@@ -25,8 +45,21 @@ pub struct TokenBatch {
 pub struct Row {
     /// Index into [`TokenBatch::documents`].
     pub document: u32,
-    /// Number of its context in the batch.
+    /// Number of its context in the batch, as the first view has it; of a row that runs over contexts the last.
     pub context: u32,
+    /// Which text it is, where rows are pieces of text; `None` where a row is a token.
+    pub text: Option<RowText>,
+}
+
+/// The piece of text of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowText {
+    /// First byte in the text of its record.
+    pub start: u64,
+    /// The byte behind its last.
+    pub end: u64,
+    /// A hash of its bytes, the same for the same bytes.
+    pub key: u64,
 }
 
 /// A batch as one tokenizer cuts it.
@@ -87,7 +120,7 @@ impl TokenBatch {
                     document = begun;
                 }
                 counted.then(|| {
-                    self.rows.push(Row { document, context });
+                    self.rows.push(Row { document, context, text: None });
                     self.rows.len() as u32 - 1
                 })
             })

@@ -1,7 +1,7 @@
 //! Documents of a .bin file: token ids of 2 or 4 bytes, little-endian, split at EOS where the tokenizer has one.
 //!
-//! The EOS that ends a document is not part of it: it is how the writer of the file set documents apart, and `pack`
-//! puts it back. Two in a row hold no document between them. Without EOS the file is one document.
+//! The EOS that ends a document is a separator and not part of the document; `pack` puts it back. Two EOS in a row have no
+//! document between them. A file without EOS is one document.
 
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;

@@ -1,9 +1,9 @@
 //! The bytes of a file, unwrapped, in chunks that know their position.
 //!
-//! A place in a file must be found again after a restart. In a plain file it is an offset. In a compressed file only the
-//! beginnings of gzip members and zstd frames can be jumped to, so a place is the offset of one of them and a number of
-//! bytes after it. A chunk never crosses such a beginning, and reads are aligned to multiples of [`CHUNK`] in the file,
-//! so that reading from a place on meets exactly the chunks that reading from the start meets.
+//! A run resumes at a position in a file. In a plain file the position is an offset. A compressed file can be entered only
+//! where a gzip member or zstd frame begins, so the position is that offset and a number of unpacked bytes after it. A chunk
+//! ends where a member or frame ends, and reads are aligned to multiples of [`CHUNK`] in the file. Reading from a position
+//! therefore gives the same chunks as reading from the start.
 
 use super::files::Wrapping;
 use super::frame::allowed;

@@ -3,20 +3,27 @@
 use super::fields::first_records;
 use super::files::{CorpusFile, kind_of};
 use super::frame::allowed;
-use super::options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord};
+use super::options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, RowRule};
 use super::parquet::ParquetReader;
 use super::record::{FilePosition, Limits};
 use super::sniff::sniff;
 use crate::error::{Error, Result};
 
-/// Refuses early what reading would stumble over: formats that cannot give what is asked, columns that are not there, files that are
-/// not by their endings. Gives the memory that unpacking one of them takes at most.
+/// Refuses early what reading would fail at: formats that lack what is asked, missing columns, files whose content does not
+/// match their ending. Returns the most memory that unpacking one file takes, in bytes.
 pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<u64> {
     let (mut has_fields, mut window_bytes) = (false, 0);
     for file in files {
         let (format, wrapping) = kind_of(&file.path, options.format)?;
         sniff(file, format, wrapping)?;
         window_bytes = allowed(&file.path, wrapping)?.bytes.max(window_bytes);
+        if options.rows != RowRule::Tokens && (format == CorpusFormat::Bin || options.ids.is_some()) {
+            return Err(Error::request(format!(
+                "{} holds ready-made ids of one tokenizer, but with compare.align = \"span\" rows are pieces of text; give texts, or \
+                 write align = \"token\"",
+                file.path.display()
+            )));
+        }
         has_fields |= matches!(format, CorpusFormat::Jsonl | CorpusFormat::Parquet);
         match (format, &options.ids) {
             (CorpusFormat::Parquet, _) => {
@@ -49,7 +56,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
 /// that is not there. A key at its default asks for nothing.
 ///
 /// # Errors
-/// `Request` naming the key and what there is; those of reading the first records.
+/// `Request` naming the key and what exists; the errors of reading the first records.
 pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<()> {
     let formats =
         files.iter().map(|f| Ok(kind_of(&f.path, options.format)?.0)).collect::<Result<Vec<CorpusFormat>>>()?;

@@ -25,7 +25,7 @@ pub(super) struct FieldColumns {
     uuids: Vec<String>,
 }
 
-/// Some decoded rows, and the next of them.
+/// Some decoded rows, and the index of the next row to hand on.
 pub(super) struct DecodedRows {
     pub(super) content: ArrayRef,
     pub(super) id: Option<StringArray>,
@@ -101,7 +101,7 @@ impl FieldColumns {
         }
     }
 
-    /// Numbers of the top-level columns to read; `named`: that of the names too, if it is there and has a text form.
+    /// Numbers of the top-level columns to read. With `named`, also the column of names, if it exists and has a text form.
     pub(super) fn roots(&self, schema: &Schema, named: bool) -> Vec<usize> {
         let id = schema.field_with_name(&self.id).is_ok_and(|f| named && has_text_form(f.data_type()));
         let wanted = self.labels.iter().chain([&self.content]).chain(id.then_some(&self.id));

@@ -140,7 +140,7 @@ impl Companion {
         }
     }
 
-    /// Puts the special tokens that this file names where they belong; those of another file that it names too give way.
+    /// Adds the special tokens that this file names. A token that another file named too is replaced.
     fn special_tokens(
         &self,
         named: &mut BTreeMap<usize, AddedToken>,
@@ -206,8 +206,8 @@ fn special(content: &str) -> AddedToken {
     AddedToken::from(content, true)
 }
 
-/// A token as a text or an object with flags; `is_special` where the object has no flag. Not normalized where it is
-/// special and has no flag.
+/// A token, given as text or as an object with flags. `is_special` is the default of the flag `special`; the default of
+/// `normalized` is true, except for a special token.
 fn token_of(value: &Value, is_special: bool) -> Option<AddedToken> {
     if let Value::String(content) = value {
         return Some(AddedToken::from(content.clone(), is_special));

@@ -3,6 +3,7 @@
 use super::cutter::{Carry, Counts};
 use super::files::CorpusFile;
 use super::record::FilePosition;
+use super::span_cutter::SpanCarry;
 use super::trail::{Chain, Trail};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -38,19 +39,22 @@ pub(super) struct ReaderState {
     pub(super) file_bytes: u64,
     /// What was read up to it.
     pub(super) trail: Trail,
-    /// Key of the file, where something of it was read.
+    /// Key of the file; `None` before anything was read from it.
     pub(super) key: Option<u64>,
     pub(super) counts: Counts,
     pub(super) split_documents: u64,
-    /// Documents with a value, of each label field.
+    /// For each label field, the number of documents with a value.
     pub(super) labelled: Vec<u64>,
-    /// Whether the open document is one of them.
+    /// Whether the open document is counted in `split_documents`.
     pub(super) split_here: bool,
     pub(super) skipped_records: u64,
     pub(super) first_skips: Vec<String>,
     pub(super) replaced_surrogates: u64,
     pub(super) first_surrogate: Option<String>,
     pub(super) carry: Carry,
+    /// The same where rows are pieces of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) spans: Option<Box<SpanCarry>>,
     /// Whether the corpus has been read to its end.
     pub(super) is_through: bool,
 }
@@ -94,11 +98,11 @@ impl Cursor {
         self.bytes_before + self.standing.file_bytes.min(self.size_bytes)
     }
 
-    /// Where the position is now, in a corpus whose files may have been mended after it. Files with other marks than they had are
-    /// read again, as far as they were read.
+    /// Finds the position again in a corpus whose files may have changed after it. A file whose size or times of change differ
+    /// is read again up to the position.
     ///
     /// # Errors
-    /// `State`, naming the file, where what was read is not what it was; `Request` or `Machine` where a file cannot be read.
+    /// `State`, naming the file, when records before the position have changed; `Request` or `Machine` when a file cannot be read.
     pub(super) fn find(
         &self,
         files: &[CorpusFile],

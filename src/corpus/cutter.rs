@@ -5,17 +5,19 @@
 //! - `pack = false`: a context holds one document. `pack = true`: documents follow each other with EOS between (never
 //!   before the first or behind the last); the EOS belongs to the document it ends.
 //! - `remainder`: a document's last context (packed: the corpus' last) that is short is kept or dropped.
-//! - EOS that is written in a text ends the document there, as in `.bin` files, and is no part of it (`pack` puts it back); two in a
-//!   row hold no document between them. Not with `split_at_eos = false`, and not in rows of ready-made ids, which are one document.
+//! - EOS in a text ends the document there, as in `.bin` files. It is not part of the document; `pack` puts it back. Two EOS in a
+//!   row have no document between them. With `split_at_eos = false`, and in rows of ready-made ids, EOS ends no document.
 //! - `sample`: a document that is not kept gives nothing and has no number.
+//! - `shuffle`: the tokens of a document, of a long one those of each piece, are permuted before contexts are cut.
 //! - A position is *special* when we put BOS or EOS there, or, in ready-made ids, when it holds BOS, EOS or padding. In
 //!   text, other special tokens that are written out are text. Special positions are not counted unless `count_special`.
-//! - Empty documents give no context, and no context is made of BOS and EOS of ours alone.
+//! - Empty documents give no context. A context never consists only of the BOS and EOS that the rules above add.
 
 use super::batch::Document;
 use super::options::{BosRule, CorpusOptions, Remainder};
 use super::parse::Piece;
 use super::sample::Sample;
+use super::shuffle::{PlaceOfPiece, Shuffle};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -45,14 +47,32 @@ pub(super) struct Carry {
 
 /// A document that is being cut.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Open {
-    document: Arc<Document>,
-    /// Whether it is one of the sample.
-    is_kept: bool,
-    /// Whether an id of it has come yet.
-    has_begun: bool,
+pub(super) struct Open {
+    pub(super) document: Arc<Document>,
+    /// Whether the document is in the sample.
+    pub(super) is_kept: bool,
+    /// Whether an id of the document was read.
+    pub(super) has_begun: bool,
     /// Whether an EOS in the text has ended it: the next id begins another part of the record.
-    has_ended: bool,
+    pub(super) has_ended: bool,
+    /// Pieces of it that have come.
+    #[serde(default)]
+    pub(super) pieces: u64,
+}
+
+impl Open {
+    /// Begins a document, whose number is given here.
+    pub(super) fn begin(mut document: Document, sample: Option<Sample>, counts: &mut Counts) -> Open {
+        let Document { file, record, part, .. } = document;
+        let is_kept = sample.is_none_or(|sample| sample.keeps(file, record, part));
+        document.number = counts.documents;
+        if is_kept {
+            counts.documents += 1
+        } else {
+            counts.left_out += 1
+        }
+        Open { document: Arc::new(document), is_kept, has_begun: false, has_ended: false, pieces: 0 }
+    }
 }
 
 /// Documents begun so far.
@@ -77,6 +97,8 @@ pub(super) struct Cutter {
     /// What ends a document inside a text.
     split_at: Option<u32>,
     sample: Option<Sample>,
+    /// With the seed that it takes.
+    shuffle: Option<(Shuffle, u64)>,
     pub(super) carry: Carry,
 }
 
@@ -126,6 +148,7 @@ impl Cutter {
             frame_ids: [tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()].into_iter().flatten().collect(),
             split_at: tokenizer.eos_id().filter(|_| options.split_at_eos),
             sample: options.sample,
+            shuffle: options.shuffle.map(|shuffle| (shuffle, options.seed)),
             carry: Carry::default(),
         })
     }
@@ -141,17 +164,9 @@ impl Cutter {
     }
 
     /// Begins a document, whose number is given here. The one before it is closed.
-    pub(super) fn open(&mut self, mut document: Document, counts: &mut Counts) {
+    pub(super) fn open(&mut self, document: Document, counts: &mut Counts) {
         debug_assert!(self.carry.open.is_none(), "a last piece or a bad record has closed the document before");
-        let Document { file, record, part, .. } = document;
-        let is_kept = self.sample.is_none_or(|sample| sample.keeps(file, record, part));
-        document.number = counts.documents;
-        if is_kept {
-            counts.documents += 1
-        } else {
-            counts.left_out += 1
-        }
-        self.carry.open = Some(Open { document: Arc::new(document), is_kept, has_begun: false, has_ended: false });
+        self.carry.open = Some(Open::begin(document, self.sample, counts));
     }
 
     /// Takes the next piece of the open document. What follows a bad piece of a document belongs to none and is left out.
@@ -188,6 +203,8 @@ impl Cutter {
         }
         let open = self.carry.open.as_mut().expect("one is open or was opened just now");
         let (document, begins) = (open.document.clone(), !std::mem::replace(&mut open.has_begun, true));
+        let piece = open.pieces;
+        open.pieces += 1;
         if !open.is_kept {
             return;
         }
@@ -201,7 +218,14 @@ impl Cutter {
                 self.put(&[self.bos_id], Kind::Ours, &document, out);
             }
         }
-        self.put(ids, kind, &document, out);
+        match self.shuffle {
+            Some((shuffle, seed)) => {
+                let Document { file, record, part, .. } = *document;
+                let place = PlaceOfPiece { file, record, part, piece };
+                self.put(&shuffle.permuted(ids, seed, place), kind, &document, out);
+            }
+            None => self.put(ids, kind, &document, out),
+        }
     }
 
     /// An EOS in the text: the document ends, unless it has not begun.
@@ -267,7 +291,7 @@ impl Cutter {
 }
 
 /// The part of the record behind `before`, without its number.
-fn next_part(before: &Document) -> Document {
+pub(super) fn next_part(before: &Document) -> Document {
     let part = before.part + 1;
     let name = match before.part {
         0 => &before.name,

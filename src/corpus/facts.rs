@@ -1,5 +1,6 @@
 //! Facts about a corpus for messages: before it is read, and while it is.
 
+use super::batch::LeftOut;
 use super::record::Limits;
 
 /// How far reading is, for a person and for an estimate of the time left.
@@ -16,15 +17,17 @@ pub struct Progress {
     pub left_out_documents: u64,
     /// Malformed records left out; rows of Parquet files as rows, what is lost of another damaged file as one.
     pub skipped_records: u64,
-    /// Documents with a text too long to be tokenized in one piece, whose tokens next to a cut may differ from those of the whole.
+    /// Documents that were tokenized in pieces and whose tokens next to a cut may differ from the tokens of the whole text.
     pub split_documents: u64,
-    /// Of each label field, documents that have a value of it; empty before the first document.
+    /// What is in no row because not all tokenizers share it.
+    pub in_no_row: LeftOut,
+    /// For each label field, the number of documents that have a value; empty before the first document.
     pub labelled: Vec<u64>,
     /// What was wrong with the first few skipped records.
     pub first_skips: Vec<String>,
     /// Halves of surrogate pairs that stood alone in a record and became U+FFFD.
     pub replaced_surrogates: u64,
-    /// Where the first of them stood.
+    /// Position of the first replaced surrogate.
     pub first_surrogate: Option<String>,
 }
 
@@ -35,14 +38,14 @@ pub struct CorpusFacts {
     pub n_files: usize,
     /// Their bytes on disk.
     pub size_bytes: u64,
-    /// Memory that unpacking one of them takes at most, in addition to what every file takes: the window of zstd.
+    /// Most memory that unpacking one file needs beyond the usual buffers: the window of zstd.
     pub window_bytes: u64,
-    /// Ids from 0 up to, not including, this one.
-    pub vocab_size: usize,
-    /// What is put before contexts or documents; `None` with `bos = "none"`.
-    pub bos: Option<(u32, String)>,
+    /// Ids from 0 up to, not including, this one; of each tokenizer.
+    pub vocab_size: Vec<usize>,
+    /// What is put before contexts or documents, by each tokenizer; `None` with `bos = "none"`, and for one without BOS beside others.
+    pub bos: Vec<Option<(u32, String)>>,
     /// What is put between packed documents; `None` without `pack`.
-    pub eos: Option<(u32, String)>,
+    pub eos: Vec<Option<(u32, String)>>,
 }
 
 /// Bytes that the tokenizers library holds for each byte of text while it works (measured: 130 for ids alone, more with offsets).

@@ -1,5 +1,5 @@
-//! Which fields do the first records of a corpus have? Asked before anything runs, so that a label that no record has is named
-//! then, beside those that are there.
+//! Which fields do the first records of a corpus have? Read before a run starts. A label that no record has is then refused
+//! early, by a message that lists the fields that exist.
 
 use super::files::{CorpusFile, kind_of};
 use super::jsonl::JsonlReader;
@@ -12,7 +12,7 @@ use std::fmt;
 
 /// Records looked at.
 const RECORDS: usize = 1000;
-/// Bytes of them at most.
+/// Most bytes of records looked at.
 const BYTES: usize = 64 << 20;
 /// Names that a message lists.
 const NAMES: usize = 24;
@@ -22,11 +22,11 @@ const NAMES: usize = 24;
 pub(super) struct FirstRecords {
     /// Records that were looked at; those that are no JSON objects are left out.
     pub(super) n: usize,
-    /// Whether any of them has the field of the text.
+    /// Whether any record has the text field.
     pub(super) has_text: bool,
-    /// Of each label asked for, whether any of them has it.
+    /// For each label of the request, whether any record has the field.
     pub(super) has: Vec<bool>,
-    /// Names of their fields, in order of first appearance, the first [`NAMES`].
+    /// Names of the fields, in order of first appearance; at most [`NAMES`].
     pub(super) names: Vec<String>,
 }
 

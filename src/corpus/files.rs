@@ -1,4 +1,4 @@
-//! Which files, in which order, of which kind? The patterns of `[corpus] files` become a list.
+//! Which files are read, in which order, in which format? The patterns of `[corpus] files` become a list.
 //!
 //! Patterns keep the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
 //! path, is refused: its tokens would count twice. The kind follows from the ending, `.jsonl`, `.ndjson` or `.json`, `.txt`,
@@ -17,7 +17,7 @@ pub struct CorpusFile {
     pub path: PathBuf,
     /// Its size on disk, in bytes.
     pub size_bytes: u64,
-    /// What changes when it is written to: a digest of which file it is and of its times of change.
+    /// A digest of the file's identity and times of change; another value after the file is written to.
     pub stamp: u64,
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Allowed {
 /// What the frames of a file may ask for: as much as its first, or the usual. Nothing for other wrappings.
 ///
 /// # Errors
-/// `Input` for a window that is longer than can be held; those of reading.
+/// `Input` for a window that is longer than can be held; the errors of reading.
 pub(super) fn allowed(path: &Path, wrapping: Wrapping) -> Result<Allowed> {
     if wrapping != Wrapping::Zstd {
         return Ok(Allowed { log: 0, bytes: 0 });

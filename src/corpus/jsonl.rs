@@ -12,7 +12,7 @@ use super::window::Window;
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a text in a long line up to which it is held.
+/// Longest text, in bytes, that is held in memory when its line is long.
 const HOLD: usize = 4096;
 
 /// Reads lines from a place on.
@@ -245,7 +245,8 @@ impl JsonlReader {
         }
     }
 
-    /// A long line that is no good record: used up where such are left out, else reading ends at it.
+    /// Handles a long line that is not a valid record. With `on_bad_record = "skip"` its bytes are read past; otherwise
+    /// reading ends at the line.
     fn pass_long_line(&mut self, what: String) -> Result<Raw> {
         if self.options.on_bad_record == OnBadRecord::Skip {
             self.pass_line();

@@ -1,7 +1,7 @@
 //! A line of JSON that is too long to be held: its fields without the long texts, and each long text piece by piece.
 //!
-//! The line is gone through once without being kept. Of it a skeleton stays, in which a placeholder replaces each long text;
-//! it is parsed like any other line. The record's text is then read from where it begins, decoded as far as a piece needs.
+//! The line is scanned once without being kept. What stays is a skeleton in which placeholders replace the long texts; the
+//! skeleton is parsed like any other line. The record's text is then read from its start and decoded piece by piece.
 
 use super::bytes::Broken;
 use super::window::Window;

@@ -5,17 +5,18 @@
 //! [`Cursor`], small enough for a manifest.
 //!
 //! On the way: `files` lists, `bytes` unwraps, `window` keeps places, a reader for each format (`jsonl`, `text`,
-//! `parquet`, `bin`) finds records, `ahead` has them parsed and tokenized in parallel (`parse`), `cutter` makes contexts
+//! `parquet`, `bin`) finds records, `prefetch` has them parsed and tokenized in parallel (`parse`), `cutter` makes contexts
 //! and `stream` batches.
 //!
-//! `sample` decides which documents are kept. `trail` records what was read, so that a resumed run knows
+//! `sample` decides which documents are kept, `shuffle` in which order their tokens come. `trail` records what was read, so that a resumed run knows
 //! whether the files before its place are what they were.
 //!
-//! A text over 64 KiB is tokenized in pieces, whose tokens are those of the whole (`pieces`); the documents of which that cannot
-//! be told are counted. A line of JSON over 1 MiB and a file of text are never held whole (`long`, `text`).
+//! A text over 64 KiB is tokenized in pieces that together give the tokens of the whole text (`split`). Documents for which this
+//! cannot be verified are counted. A JSON line over 1 MiB and a text file are never held whole (`long`, `text`).
 //!
 //! Known limits: a Parquet page, and with it a row's text, is held whole.
 
+mod align;
 mod batch;
 mod bin;
 mod bytes;
@@ -29,6 +30,7 @@ mod facts;
 mod fields;
 mod files;
 mod frame;
+mod handed;
 mod json;
 mod jsonl;
 mod lenient;
@@ -40,25 +42,30 @@ mod prefetch;
 mod reader;
 mod record;
 mod sample;
+mod shuffle;
 mod sniff;
+mod span_cutter;
 mod special;
 mod split;
 mod stream;
 mod text;
 mod texts;
+mod token_bytes;
 mod tokenizer;
 mod trail;
 mod vocab_files;
 mod window;
 
-pub use batch::{Context, Document, Row, TokenBatch, TokenView};
+pub use batch::{Context, Document, LeftOut, Row, RowText, TokenBatch, TokenView};
 pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
 pub use facts::{CorpusFacts, Progress, tokenizing_bytes};
 pub use files::CorpusFile;
-pub use options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, TextUnit};
+pub use options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, RowRule, SpanContexts, TextUnit};
 pub use sample::Sample;
+pub use shuffle::Shuffle;
 pub use stream::Corpus;
+pub use token_bytes::ByteTokens;
 pub use tokenizer::{Encoded, Tokenizer};
 
 #[cfg(test)]

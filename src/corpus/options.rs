@@ -2,6 +2,7 @@
 
 use super::count::deserialize_count;
 use super::sample::Sample;
+use super::shuffle::Shuffle;
 use serde::{Deserialize, Serialize};
 
 /// Everything about the corpus that changes a number.
@@ -17,6 +18,15 @@ pub struct CorpusOptions {
     /// Which documents are read; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Sample>,
+    /// Whether the tokens of each document come in another order, for a control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<Shuffle>,
+    /// The run's seed, which decides that order.
+    #[serde(skip)]
+    pub seed: u64,
+    /// What a row is, as `[compare]` says.
+    #[serde(skip)]
+    pub rows: RowRule,
     /// Field or column that holds the text.
     #[serde(default = "default_text")]
     pub text: String,
@@ -45,7 +55,7 @@ pub struct CorpusOptions {
     /// there (a special token written out in a text is text), in ready-made ids all that hold BOS, EOS or padding.
     #[serde(default)]
     pub count_special: bool,
-    /// What becomes of a short last context.
+    /// Whether a short last context is kept.
     #[serde(default)]
     pub remainder: Remainder,
     /// Whether contexts cross documents (joined with EOS).
@@ -57,10 +67,10 @@ pub struct CorpusOptions {
     /// Contexts in a batch.
     #[serde(default = "default_batch_contexts")]
     pub batch_contexts: usize,
-    /// Stop after the batch in which this many counted rows are reached; 0 = the whole corpus.
+    /// Stop after the batch that reaches this many counted rows; 0 = the whole corpus.
     #[serde(default, deserialize_with = "deserialize_count")]
     pub max_tokens: u64,
-    /// What becomes of a malformed record.
+    /// Whether a malformed record is an error or left out.
     #[serde(default)]
     pub on_bad_record: OnBadRecord,
 }
@@ -72,6 +82,9 @@ impl CorpusOptions {
             files,
             format: None,
             sample: None,
+            shuffle: None,
+            seed: 0,
+            rows: RowRule::default(),
             text: default_text(),
             id: default_id(),
             labels: Vec::new(),
@@ -89,6 +102,27 @@ impl CorpusOptions {
             on_bad_record: OnBadRecord::default(),
         }
     }
+}
+
+/// What a row is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowRule {
+    /// A token of the one tokenizer.
+    #[default]
+    Tokens,
+    /// A piece of text between two byte ends that all tokenizers share.
+    Spans(SpanContexts),
+}
+
+/// Where contexts end when rows are pieces of text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanContexts {
+    /// At ends that all tokenizers share: all models read the same text at once, and the tokenizer with most tokens says how much.
+    #[default]
+    Common,
+    /// Each tokenizer's contexts are full of its own tokens.
+    Own,
 }
 
 /// What is inside a file.
@@ -145,7 +179,7 @@ impl BosRule {
     }
 }
 
-/// What becomes of a short last context.
+/// Whether a short last context is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remainder {
@@ -169,7 +203,7 @@ pub enum TextUnit {
     Line,
 }
 
-/// What becomes of a malformed record.
+/// Whether a malformed record is an error or left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBadRecord {

@@ -17,10 +17,10 @@ use parquet::basic::Compression;
 use std::fs::File;
 use std::path::Path;
 
-/// Rows decoded at once, few because a text may be long. Reading begins at a multiple of it in each row group, so that damage is
-/// met at the same row wherever reading began.
+/// Rows decoded at once; few, because a text may be long. In each row group, reading begins at a multiple of this number.
+/// Damage is then met at the same row wherever reading began.
 const STEP: u64 = 16;
-/// Bytes of a row's columns, on average, from which on rows are decoded one by one.
+/// Average bytes per row from which rows are decoded one by one.
 const LONG_ROW: u64 = 64 << 10;
 
 /// Why rows were not decoded.
@@ -223,8 +223,8 @@ impl ParquetReader {
         Some(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: lost.max(1) } })
     }
 
-    /// The next rows behind `bad` that can be decoded: sought in strides that double, then between the last two. The end of the row
-    /// group where there are none. A damaged page ends where the next one begins, which no index need give.
+    /// The next row after `bad` that can be decoded, or the end of the row group. The search takes strides that double, then
+    /// bisects the last one. It finds where the next whole page begins, for which a file need not have an index.
     fn next_good(&mut self, meta: &ArrowReaderMetadata, mut bad: u64, step: u64, n_rows: u64) -> u64 {
         let is_good = |reader: &mut Self, at: u64| {
             reader.group = None;

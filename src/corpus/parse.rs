@@ -3,11 +3,13 @@
 //! Everything here is a pure function of one record, so records are parsed and tokenized in parallel.
 
 use super::json::{Record, json};
-use super::options::{BosRule, CorpusOptions, TextUnit};
+use super::options::{BosRule, CorpusOptions, RowRule, TextUnit};
 use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
-use super::split::{Windowed, boundary, ids_of, pieces, windowed};
+use super::split::{Windowed, boundary, ids_of, pieces, tokens_of, windowed};
+use super::token_bytes::SpanToken;
 use super::tokenizer::Tokenizer;
 use super::trail::{Digest, digest_of};
+use std::sync::Arc;
 
 /// A record or a piece of one, ready to be cut into contexts.
 pub(super) struct Unit {
@@ -33,7 +35,10 @@ pub(super) struct Bad {
 pub(super) struct Piece {
     /// The document's name and labels, where it begins.
     pub(super) opening: Option<Opening>,
+    /// Where a row is a token: the ids.
     pub(super) ids: Vec<u32>,
+    /// Where rows are pieces of text: the text, and its tokens.
+    pub(super) spans: Option<SpannedText>,
     /// Whether BOS, EOS and padding among the ids were put there when the ids were made, and so are no text.
     pub(super) ready_made: bool,
     /// Whether the document ends behind it.
@@ -44,10 +49,19 @@ pub(super) struct Piece {
     pub(super) surrogates: Option<(u64, String)>,
 }
 
+/// A text, or a piece of one, as several tokenizers cut it.
+#[derive(Default)]
+pub(super) struct SpannedText {
+    pub(super) text: String,
+    /// One list per tokenizer, ends counted from the beginning of `text`; the last may lie behind it, in the next piece. `None` where one
+    /// of them does not say which bytes its tokens are of.
+    pub(super) tokens: Option<Vec<Vec<SpanToken>>>,
+}
+
 impl Piece {
     /// A piece of a text that was neither cut nor mended.
     fn text(opening: Option<Opening>, ids: Vec<u32>, closes: bool) -> Piece {
-        Piece { opening, ids, ready_made: false, closes, split: false, surrogates: None }
+        Piece { opening, ids, spans: None, ready_made: false, closes, split: false, surrogates: None }
     }
 }
 
@@ -58,22 +72,54 @@ pub(super) struct ParseOptions<'a> {
     pub(super) name: &'a str,
     pub(super) key: u64,
     pub(super) options: &'a CorpusOptions,
-    pub(super) tokenizer: &'a Tokenizer,
+    /// The first is that of ready-made ids.
+    pub(super) tokenizers: &'a [Arc<Tokenizer>],
     pub(super) limits: &'a Limits,
 }
 
 impl ParseOptions<'_> {
-    /// Whether a record gives nothing, so that it need not be tokenized: its one document is not of the sample.
+    /// Whether a record need not be tokenized because its one document is not in the sample.
     fn leaves_out(&self, record: u64, text: &str) -> bool {
         let Some(sample) = self.options.sample else { return false };
-        let eos = self.tokenizer.eos_id().filter(|_| self.options.split_at_eos).map(|id| self.tokenizer.token_text(id));
-        !sample.keeps(self.key, record, 0) && !eos.is_some_and(|eos| text.contains(&eos))
+        let eos = |t: &Tokenizer| t.eos_id().filter(|_| self.options.split_at_eos).map(|id| t.token_text(id));
+        let ends = |t: &Arc<Tokenizer>| eos(t).is_some_and(|eos| text.contains(&eos));
+        !sample.keeps(self.key, record, 0) && !self.tokenizers.iter().any(ends)
+    }
+
+    /// Puts the tokens of a piece of a text behind those of the pieces before it. Returns whether they are known to be those of the
+    /// whole text.
+    fn tokenize(&self, piece: &Windowed<'_>, out: &mut Piece) -> Result<bool, String> {
+        let margin = self.limits.margin_bytes;
+        if self.options.rows == RowRule::Tokens {
+            let (more, agrees) = ids_of(piece, margin, &self.tokenizers[0]).map_err(|e| e.to_string())?;
+            if out.ids.is_empty() {
+                out.ids = more
+            } else {
+                out.ids.extend(more)
+            }
+            return Ok(agrees);
+        }
+        let first = || SpannedText { text: String::new(), tokens: Some(vec![Vec::new(); self.tokenizers.len()]) };
+        let spans = out.spans.get_or_insert_with(first);
+        let (base, mut agree) = (spans.text.len() as u64, true);
+        spans.text.push_str(&piece.text[piece.piece.clone()]);
+        for (view, tokenizer) in self.tokenizers.iter().enumerate() {
+            let (more, agrees) = tokens_of(piece, margin, tokenizer).map_err(|e| e.to_string())?;
+            agree &= agrees;
+            match (&mut spans.tokens, more) {
+                (Some(tokens), Some(more)) => {
+                    tokens[view].extend(more.into_iter().map(|t| SpanToken { end: base + t.end, ..t }))
+                }
+                (tokens, _) => *tokens = None,
+            }
+        }
+        Ok(agree)
     }
 }
 
 /// Parses and tokenizes one record.
 pub(super) fn parse(raw: Raw, asked: &ParseOptions<'_>) -> Unit {
-    let ParseOptions { name, key, options, tokenizer, limits } = *asked;
+    let ParseOptions { name, key, options, tokenizers, limits } = *asked;
     let record = match &raw.body {
         RawBody::Json { line, number } => Some(json(line, name, *number, options)),
         _ => None,
@@ -134,7 +180,7 @@ pub(super) fn parse(raw: Raw, asked: &ParseOptions<'_>) -> Unit {
         }
         RawBody::Ids { opening, ids, closes } => {
             let record = after.record;
-            ready_made(opening, ids, closes, options, tokenizer)
+            ready_made(opening, ids, closes, options, &tokenizers[0])
                 .map_err(|what| format!("{name}: document {record}: {what}"))
         }
     };
@@ -144,20 +190,14 @@ pub(super) fn parse(raw: Raw, asked: &ParseOptions<'_>) -> Unit {
 /// A whole text, tokenized in pieces where it is long.
 fn whole(opening: Opening, text: &str, record: u64, asked: &ParseOptions<'_>) -> Result<Piece, String> {
     let Limits { piece_bytes, margin_bytes, .. } = *asked.limits;
-    let (mut ids, mut split) = (Vec::new(), false);
+    let mut out = Piece::text(Some(opening), Vec::new(), true);
     if asked.leaves_out(record, text) {
-        return Ok(Piece::text(Some(opening), ids, true));
+        return Ok(out);
     }
     for piece in pieces(text, piece_bytes, margin_bytes) {
-        let (more, agrees) = ids_of(&piece, margin_bytes, asked.tokenizer).map_err(|e| e.to_string())?;
-        if ids.is_empty() {
-            ids = more
-        } else {
-            ids.extend(more)
-        }
-        split |= !agrees;
+        out.split |= !asked.tokenize(&piece, &mut out)?;
     }
-    Ok(Piece { split, ..Piece::text(Some(opening), ids, true) })
+    Ok(out)
 }
 
 /// A piece of a text, tokenized with its margins.
@@ -167,8 +207,9 @@ fn one_piece(
     closes: bool,
     asked: &ParseOptions<'_>,
 ) -> Result<Piece, String> {
-    let (ids, agrees) = ids_of(piece, asked.limits.margin_bytes, asked.tokenizer).map_err(|e| e.to_string())?;
-    Ok(Piece { split: !agrees, ..Piece::text(opening, ids, closes) })
+    let mut out = Piece::text(opening, Vec::new(), closes);
+    out.split = !asked.tokenize(piece, &mut out)?;
+    Ok(out)
 }
 
 /// The text of bytes of a .txt file, line ends as `\n`; `tail`: without a `\r` left from the line end behind it.

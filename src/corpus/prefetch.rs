@@ -1,8 +1,8 @@
 //! Reading ahead: records are read in order, parsed and tokenized in parallel, and handed on in order.
 //!
-//! What is in the air is bounded in bytes of text (one record may be larger than the bound, then it is alone). The first
-//! groups are small, so that a short look at a corpus costs little. How much is read ahead changes no result: a failure
-//! waits in the queue until everything before it has been handed on.
+//! The text read ahead is bounded in bytes; a record larger than the bound is read ahead alone. The first groups are small: a
+//! short look at a corpus costs little. The amount read ahead changes no result. A failure waits in the queue until everything
+//! before it was handed on.
 
 use super::files::CorpusFile;
 use super::options::CorpusOptions;
@@ -14,6 +14,7 @@ use super::trail::{digest_of_raw, file_key};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Bytes of text in the first group.
 const FIRST_GROUP_BYTES: usize = 128 << 10;
@@ -50,15 +51,15 @@ impl Ahead {
         &mut self,
         files: &[CorpusFile],
         options: &CorpusOptions,
-        tokenizer: &Tokenizer,
+        tokenizers: &[Arc<Tokenizer>],
     ) -> Result<Option<(usize, Unit)>> {
         if self.queue.is_empty() && !self.failed {
-            self.read_group(files, options, tokenizer);
+            self.read_group(files, options, tokenizers);
         }
         self.queue.pop_front().transpose()
     }
 
-    fn read_group(&mut self, files: &[CorpusFile], options: &CorpusOptions, tokenizer: &Tokenizer) {
+    fn read_group(&mut self, files: &[CorpusFile], options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>]) {
         let (mut group, mut bytes) = (Vec::new(), 0);
         let mut failure: Option<Error> = None;
         while bytes < self.group_bytes && group.len() < MOST_RECORDS {
@@ -67,7 +68,7 @@ impl Ahead {
                 None if self.file == files.len() => break,
                 None => {
                     let path = &files[self.file].path;
-                    let eos = tokenizer.eos_id().filter(|_| options.split_at_eos);
+                    let eos = tokenizers[0].eos_id().filter(|_| options.split_at_eos);
                     match Reader::open(path, options, eos, self.place, self.limits) {
                         Ok(reader) => {
                             self.reader = Some(reader);
@@ -101,7 +102,7 @@ impl Ahead {
             .into_par_iter()
             .map(|(file, key, raw)| {
                 let name = files[file].path.display().to_string();
-                (file, parse(raw, &ParseOptions { name: &name, key, options, tokenizer, limits }))
+                (file, parse(raw, &ParseOptions { name: &name, key, options, tokenizers, limits }))
             })
             .collect();
         self.queue.extend(parsed.into_iter().map(Ok));

@@ -1,4 +1,4 @@
-//! What the readers hand to the tokenizing stage: a record, a piece of one, or the news that one is bad.
+//! What readers hand to the tokenizing stage: a record, a piece of a record, or a bad record.
 
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -54,7 +54,7 @@ pub(super) enum RawBody {
     Row { opening: Opening, text: String },
     /// Ready-made ids or a piece of them; `opening` where a document begins.
     Ids { opening: Option<Opening>, ids: Vec<u32>, closes: bool },
-    /// What is wrong, with file and line or row, and how many records are lost by it.
+    /// What is wrong, with file and line or row, and how many records are lost.
     Bad { what: String, records: u64 },
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Opening {
 }
 
 impl RawBody {
-    /// Bytes of text or ids it holds, for the bound on what is in the air.
+    /// Bytes of text or ids, for the bound on reading ahead.
     pub(super) fn size_bytes(&self) -> usize {
         64 + match self {
             RawBody::Json { line, .. } => line.len(),

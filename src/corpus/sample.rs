@@ -1,5 +1,5 @@
-//! Which documents are read at all? `[corpus] sample` keeps each by itself, by a hash of a seed and of its position, so that a
-//! corpus that is sorted by source is not read from its front alone.
+//! Which documents are read at all? `[corpus] sample` decides for each document alone, by a hash of a seed and the document's
+//! position. A corpus that is sorted by source is then not read from its front only.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

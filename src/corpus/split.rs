@@ -1,12 +1,15 @@
 //! How is a text tokenized that is too long to be tokenized at once?
 //!
-//! A tokenizer holds some hundred times a text's size while it works, so texts over a limit go through it in pieces. A cut is where
-//! tokens mostly end anyway: behind a line's end, else before white space, else between two characters. Whether they end just there is
-//! asked of the tokenizer: the text around the cut, some margin before and behind it, is tokenized by itself, and the tokens are
-//! divided where one of its tokens begins. Both pieces are tokenized with the margin beyond their cuts; where their tokens around the
-//! division are those of that small text, the pieces' tokens are the text's, for what a token is depends on no more than its
-//! surroundings. Where they are not (one letter for thousands of characters), the document is counted as split.
+//! A tokenizer needs some hundred times a text's size in memory, so a text over a limit is tokenized in pieces. A piece ends
+//! where tokens mostly end anyway: after a line's end, else before white space, else between two characters.
+//!
+//! Whether a token ends at the cut is checked. The text around the cut, with a margin on both sides, is tokenized by itself,
+//! and the pieces meet where one of its tokens begins. Both pieces are tokenized with the margin beyond their cuts. When their
+//! tokens around the cut equal the tokens of the margin's text, the pieces together give the tokens of the whole text, because
+//! a token depends only on its surroundings. When they differ (one letter repeated thousands of times), the document is
+//! counted as split.
 
+use super::token_bytes::SpanToken;
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
 use std::ops::Range;
@@ -49,22 +52,56 @@ pub(super) struct Windowed<'a> {
     pub(super) text: &'a str,
     /// The piece in it.
     pub(super) piece: Range<usize>,
-    /// Where the margin behind the first cut ends, and where the margin before the last one begins; `None` where the text begins or
-    /// ends there.
+    /// End of the margin after the first cut, and start of the margin before the last cut; `None` at the text's own start
+    /// or end.
     pub(super) behind_first: Option<usize>,
     pub(super) before_last: Option<usize>,
 }
 
-/// Ids of the tokens of a piece, and whether they are surely those of the whole text.
+/// Token ids of a piece, and whether they are known to equal the ids of the whole text there.
 ///
 /// # Errors
 /// Those of the tokenizer.
 pub(super) fn ids_of(piece: &Windowed<'_>, margin: usize, tokenizer: &Tokenizer) -> Result<(Vec<u32>, bool)> {
-    let Windowed { text, piece, behind_first, before_last } = piece;
-    if behind_first.is_none() && before_last.is_none() {
-        return Ok((tokenizer.encode(text)?, true));
+    if piece.behind_first.is_none() && piece.before_last.is_none() {
+        return Ok((tokenizer.encode(piece.text)?, true));
     }
-    let all = tokenizer.encode_with_starts(text)?;
+    let all = tokenizer.encode_with_starts(piece.text)?;
+    let (own, agree) = own_tokens(piece, margin, tokenizer, &all)?;
+    Ok((all.into_iter().filter(|(_, at)| own.contains(at)).map(|(id, _)| id).collect(), agree))
+}
+
+/// The same with the end of each token, from the beginning of the piece; `None` where the tokenizer's alignment does not give them.
+///
+/// # Errors
+/// Those of the tokenizer.
+pub(super) fn tokens_of(
+    piece: &Windowed<'_>,
+    margin: usize,
+    tokenizer: &Tokenizer,
+) -> Result<(Option<Vec<SpanToken>>, bool)> {
+    let (ids, offsets) = tokenizer.encode_with_offsets_in_bytes(piece.text)?;
+    let all: Vec<(u32, usize)> = ids.iter().copied().zip(offsets.iter().map(|(start, _)| *start)).collect();
+    let (own, agree) = own_tokens(piece, margin, tokenizer, &all)?;
+    let Some(ends) = tokenizer.token_bytes().ends(piece.text, &ids, &offsets) else { return Ok((None, agree)) };
+    let token = |((id, _), end): ((u32, usize), usize)| SpanToken {
+        id,
+        end: end.saturating_sub(piece.piece.start) as u64,
+        is_end: piece.text.is_char_boundary(end),
+    };
+    let own = all.into_iter().zip(ends).filter(|((_, at), _)| own.contains(at)).map(token);
+    Ok((Some(own.collect()), agree))
+}
+
+/// Where the tokens of a piece begin, of `all` tokens of its text with its margins; and whether they are known to be those of the whole
+/// text.
+fn own_tokens(
+    piece: &Windowed<'_>,
+    margin: usize,
+    tokenizer: &Tokenizer,
+    all: &[(u32, usize)],
+) -> Result<(Range<usize>, bool)> {
+    let Windowed { text, piece, behind_first, before_last } = piece;
     let mut agree = true;
     let mut divide = |window: Range<usize>, cut: usize| -> Result<usize> {
         let around = tokenizer.encode_with_starts(&text[window.clone()])?;
@@ -75,13 +112,12 @@ pub(super) fn ids_of(piece: &Windowed<'_>, margin: usize, tokenizer: &Tokenizer)
             let close = |(_, at): &&(u32, usize)| at.abs_diff(cut) <= margin / 2;
             tokens.iter().filter(close).copied().collect()
         };
-        agree &= at.is_some_and(|at| at - cut <= margin / 2) && near(&moved) == near(&all);
+        agree &= at.is_some_and(|at| at - cut <= margin / 2) && near(&moved) == near(all);
         Ok(at.unwrap_or(cut))
     };
     let first = behind_first.map(|end| divide(0..end, piece.start)).transpose()?.unwrap_or(0);
     let last = before_last.map(|start| divide(start..text.len(), piece.end)).transpose()?.unwrap_or(usize::MAX);
-    let ids = all.into_iter().filter(|(_, at)| (first..last).contains(at)).map(|(id, _)| id).collect();
-    Ok((ids, agree))
+    Ok((first..last, agree))
 }
 
 /// The pieces of `text`, in order, with their margins: itself when it is no longer than `limit`.

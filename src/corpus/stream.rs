@@ -1,11 +1,11 @@
 //! The corpus as a stream of batches, seekable to any batch.
 
-use super::batch::{Document, TokenBatch};
+use super::batch::{Document, LeftOut, TokenBatch};
 use super::check::{check_files, check_keys};
 use super::cursor::{Again, Cursor, ReaderState};
-use super::cutter::{Cut, Cutter};
 use super::facts::{CorpusFacts, Progress};
 use super::files::{CorpusFile, list, list_here};
+use super::handed::{AnyCutter, Filling, Handed};
 use super::options::{CorpusOptions, OnBadRecord};
 use super::parse::{Bad, Unit};
 use super::prefetch::Ahead;
@@ -17,20 +17,21 @@ use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bad records of which the descriptions are kept.
+/// Number of bad records whose descriptions are kept.
 const FIRST_SKIPS: usize = 8;
 
 /// A corpus being read. Which batch comes is a pure function of the options, the files and the batch's number: neither
 /// threads nor restarts nor how far it reads ahead change it.
 pub struct Corpus {
     options: CorpusOptions,
-    tokenizer: Arc<Tokenizer>,
+    /// One per view.
+    tokenizers: Vec<Arc<Tokenizer>>,
     limits: Limits,
     files: Vec<CorpusFile>,
-    /// What unpacking one of them takes at most.
+    /// Most memory that unpacking one file takes.
     window_bytes: u64,
     ahead: Ahead,
-    cutter: Cutter,
+    cutter: AnyCutter,
     /// Number and first row of the next batch.
     batch: u64,
     rows: u64,
@@ -39,7 +40,7 @@ pub struct Corpus {
     after: ReaderState,
     /// Contexts of that record: handed out, and waiting.
     handed_out: u64,
-    waiting: VecDeque<Cut>,
+    waiting: VecDeque<Handed>,
     /// Position of the next batch, as of the last whole one.
     cursor: Cursor,
     /// What an earlier pass over the corpus read.
@@ -54,10 +55,22 @@ impl Corpus {
     /// `Request` for options that fit neither each other, the tokenizer nor the files; `Input` for a damaged Parquet
     /// file unless bad records are skipped.
     pub fn open(options: CorpusOptions, tokenizer: Arc<Tokenizer>) -> Result<Corpus> {
-        Self::open_within(options, tokenizer, Limits::default())
+        Self::open_within(options, vec![tokenizer], Limits::default())
     }
 
-    /// Files that are here, not opened, and the patterns for which there is none; an unknown ending is an error in both.
+    /// The same for several tokenizers, whose views batches have in their order. More than one takes rows that are pieces of text
+    /// ([`RowRule::Spans`](super::RowRule::Spans)).
+    ///
+    /// # Errors
+    /// As [`Corpus::open`].
+    ///
+    /// # Panics
+    /// Without a tokenizer.
+    pub fn open_views(options: CorpusOptions, tokenizers: Vec<Arc<Tokenizer>>) -> Result<Corpus> {
+        Self::open_within(options, tokenizers, Limits::default())
+    }
+
+    /// The files that exist, not opened, and the patterns that match no file. An unknown ending is an error in both.
     ///
     /// # Errors
     /// `Request` for a pattern that is malformed or an ending that says nothing.
@@ -66,7 +79,11 @@ impl Corpus {
     }
 
     /// The same within other bounds of memory.
-    pub(super) fn open_within(options: CorpusOptions, tokenizer: Arc<Tokenizer>, limits: Limits) -> Result<Corpus> {
+    pub(super) fn open_within(
+        options: CorpusOptions,
+        tokenizers: Vec<Arc<Tokenizer>>,
+        limits: Limits,
+    ) -> Result<Corpus> {
         if options.batch_contexts == 0 {
             return Err(Error::request("[corpus] batch_contexts is 0; expected at least 1"));
         }
@@ -77,7 +94,7 @@ impl Corpus {
             )));
         }
         options.sample.map_or(Ok(()), |sample| sample.check())?;
-        let cutter = Cutter::new(&options, &tokenizer)?;
+        let cutter = AnyCutter::new(&options, &tokenizers)?;
         let files = list(&options.files, options.format)?;
         let window_bytes = check_files(&files, &options, limits)?;
         let mut corpus = Corpus {
@@ -93,7 +110,7 @@ impl Corpus {
             earlier: None,
             failed: None,
             options,
-            tokenizer,
+            tokenizers,
             limits,
             files,
             window_bytes,
@@ -102,16 +119,16 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Refuses keys that nothing in the files answers to, labels that none of the first records has among them; to be asked once,
-    /// before a run.
+    /// Refuses keys that name nothing in the files, for example a label that none of the first records has. Called once, before
+    /// a run.
     ///
     /// # Errors
-    /// `Request` naming the key and what there is; those of reading the first records.
+    /// `Request` naming the key and what exists; the errors of reading the first records.
     pub fn check_keys(&self) -> Result<()> {
         check_keys(&self.files, &self.options, self.limits)
     }
 
-    /// The next batch: `batch_contexts` contexts, the last batch fewer; `None` behind it or when `max_tokens` is reached.
+    /// The next batch: `batch_contexts` contexts, fewer in the last batch; `None` after the last batch or at `max_tokens`.
     ///
     /// # Errors
     /// `Input` naming file and line or row for a malformed record (unless such are skipped), and for a corpus that holds
@@ -157,7 +174,7 @@ impl Corpus {
         let place = self.find(cursor)?;
         let standing = ReaderState { place, ..cursor.standing.clone() };
         self.ahead = Ahead::new(standing.file, place, standing.key, self.limits);
-        self.cutter.carry = standing.carry.clone();
+        self.cutter.load(&standing);
         (self.batch, self.rows) = (cursor.batch, cursor.rows);
         (self.before, self.after) = (standing.clone(), standing);
         self.handed_out = 0;
@@ -181,7 +198,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// Remembers what another pass over the same files read, so that this one, when resumed, reads the same.
+    /// Notes what an earlier pass over the same files read. When this pass resumes, it must read the same records.
     pub fn follow(&mut self, earlier: Cursor) {
         self.earlier = Some(Box::new(earlier));
         self.cursor = self.position();
@@ -189,7 +206,7 @@ impl Corpus {
 
     /// Where the place of a cursor lies now.
     fn find(&self, cursor: &Cursor) -> Result<FilePosition> {
-        let (options, tokenizer) = (&self.options, &self.tokenizer);
+        let (options, tokenizer) = (&self.options, &self.tokenizers[0]);
         cursor.find(&self.files, &mut |file, steps| {
             let eos = tokenizer.eos_id().filter(|_| options.split_at_eos);
             let name = self.files[file].path.display().to_string();
@@ -218,6 +235,7 @@ impl Corpus {
             left_out_documents: self.after.counts.left_out,
             skipped_records: self.after.skipped_records,
             split_documents: self.after.split_documents,
+            in_no_row: self.after.spans.as_ref().map_or(LeftOut::default(), |spans| spans.all_left_out),
             labelled: self.after.labelled.clone(),
             first_skips: self.after.first_skips.clone(),
             replaced_surrogates: self.after.replaced_surrogates,
@@ -235,32 +253,35 @@ impl Corpus {
         &self.options
     }
 
-    /// The tokenizer it was opened with.
-    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
-        &self.tokenizer
+    /// The tokenizers it was opened with, one per view.
+    pub fn tokenizers(&self) -> &[Arc<Tokenizer>] {
+        &self.tokenizers
     }
 
-    /// What a plan prints of it.
+    /// Facts about the corpus that a plan prints.
     pub fn facts(&self) -> CorpusFacts {
-        let read = |id: u32| (id, self.tokenizer.token_text(id));
+        let read = |ids: Vec<Option<u32>>| {
+            let text = |(id, tokenizer): (Option<u32>, &Arc<Tokenizer>)| Some((id?, tokenizer.token_text(id?)));
+            ids.into_iter().zip(&self.tokenizers).map(text).collect()
+        };
         CorpusFacts {
             n_files: self.files.len(),
             size_bytes: self.files.iter().map(|f| f.size_bytes).sum(),
             window_bytes: self.window_bytes,
-            vocab_size: self.tokenizer.vocab_size(),
-            bos: self.cutter.bos_id().map(read),
-            eos: self.cutter.eos_id().map(read),
+            vocab_size: self.tokenizers.iter().map(|t| t.vocab_size()).collect(),
+            bos: read(self.cutter.bos_ids()),
+            eos: read(self.cutter.eos_ids()),
         }
     }
 
     fn collect(&mut self) -> Result<Option<TokenBatch>> {
-        let mut batch = TokenBatch::new(self.batch, self.rows);
+        let mut filling = Filling::new(self.batch, self.rows, self.tokenizers.len());
         let mut n_contexts = 0;
         while n_contexts < self.options.batch_contexts {
             if let Some(cut) = self.waiting.pop_front() {
                 self.handed_out += 1;
                 n_contexts += 1;
-                add(&mut batch, cut);
+                filling.add(cut);
             } else if self.after.is_through {
                 break;
             } else {
@@ -268,7 +289,7 @@ impl Corpus {
             }
         }
         if n_contexts > 0 {
-            return Ok(Some(batch));
+            return Ok(Some(filling.batch));
         }
         if self.batch == 0 { Err(self.nothing_there()) } else { Ok(None) }
     }
@@ -278,7 +299,7 @@ impl Corpus {
         self.before = self.after.clone();
         self.handed_out = 0;
         let mut cuts = Vec::new();
-        match self.ahead.next(&self.files, &self.options, &self.tokenizer)? {
+        match self.ahead.next(&self.files, &self.options, &self.tokenizers)? {
             Some((file, Unit { after, file_bytes, digest, key, body })) => {
                 let now = &mut self.after;
                 (now.file, now.place, now.file_bytes, now.key) = (file, after, file_bytes, Some(key));
@@ -331,7 +352,7 @@ impl Corpus {
                 self.after.is_through = true;
             }
         }
-        self.after.carry = self.cutter.carry.clone();
+        self.cutter.save(&mut self.after);
         self.waiting.extend(cuts);
         Ok(())
     }
@@ -371,16 +392,4 @@ impl Corpus {
             ),
         })
     }
-}
-
-/// Puts a context into the batch, its documents by their number in it.
-fn add(batch: &mut TokenBatch, cut: Cut) {
-    let mut starts = Vec::with_capacity(cut.documents.len());
-    for (position, document) in cut.documents {
-        if batch.documents.last().is_none_or(|last| last.number != document.number) {
-            batch.documents.push((*document).clone());
-        }
-        starts.push((position, batch.documents.len() as u32 - 1));
-    }
-    batch.push(cut.ids, &cut.counted, &starts);
 }

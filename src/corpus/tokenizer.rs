@@ -1,19 +1,20 @@
-//! Which ids does a text have, and what does an id read as? The home of the `tokenizers` crate.
+//! Which ids does a text have, and which text does an id have? The home of the `tokenizers` crate.
 //!
-//! In: a `tokenizer.json` (and, for a folder in Hugging Face layout, the tokens that its companions add and what they declare
-//! of BOS, EOS and padding).
-//! Out: ids without any special token put in (cutting puts them in, by the rules of `[corpus]`), and texts of ids. A
-//! `truncation` or `padding` block of the file is set aside: it describes how its author called it, and would cut or
-//! pad our documents.
+//! In: a `tokenizer.json`. For a folder in Hugging Face layout, also the files that add tokens and declare BOS, EOS and padding.
+//! Out: ids without added special tokens (cutting adds them, by the rules of `[corpus]`), and texts of ids. A `truncation` or
+//! `padding` block of the file is ignored: it would cut or pad documents.
 
 use super::companions::Companions;
 use super::special::{Special, SpecialIds};
+use super::token_bytes::{ByteTokens, TokenBytes, byte_piece};
 use super::vocab_files;
 use crate::error::{Error, Result, caught};
 use crate::hub::refuse_pointer;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
 /// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With its own 10 000 a
@@ -39,6 +40,8 @@ pub struct Tokenizer {
     marked_special: Vec<u32>,
     vocab_size: usize,
     reading: Reading,
+    /// Made when they are first asked for.
+    bytes: Arc<OnceLock<TokenBytes>>,
 }
 
 /// How the text of a single token is found.
@@ -153,7 +156,7 @@ impl Tokenizer {
                 _ => Reading::Decoder,
             },
         };
-        Tokenizer { inner, special, marked_special, vocab_size, reading }
+        Tokenizer { inner, special, marked_special, vocab_size, reading, bytes: Arc::default() }
     }
 
     /// The same with special ids that are known from elsewhere (the metadata of a GGUF file). Where no id is given, nothing
@@ -170,16 +173,43 @@ impl Tokenizer {
     /// Whether `other` gives the same ids for every text: normalizer, pre-tokenizer, model and added tokens are equal, as
     /// the tokenizers library writes them. What is put around a text and how ids are read back may differ.
     pub fn cuts_as(&self, other: &Tokenizer) -> bool {
-        let parts = |t: &Tokenizer| {
-            let mut whole = serde_json::to_value(&t.inner).ok()?;
-            let parts = whole.as_object_mut()?;
-            ["post_processor", "decoder"].into_iter().for_each(|part| drop(parts.remove(part)));
-            parts.insert("split_special".into(), t.inner.get_encode_special_tokens().into());
-            Some(whole)
+        self.first_difference(other).is_none()
+    }
+
+    /// In words, the first thing in which the cutting of texts differs from another tokenizer's.
+    pub fn first_difference(&self, other: &Tokenizer) -> Option<String> {
+        let parts = |t: &Tokenizer| serde_json::to_value(&t.inner).unwrap_or_default();
+        let both = [parts(self), parts(other)];
+        for (part, name) in [("normalizer", "normaliser"), ("pre_tokenizer", "pre-tokenizer")] {
+            let [a, b] = [&both[0][part], &both[1][part]];
+            if a != b {
+                let kind = |part: &Value| part["type"].as_str().unwrap_or("none").to_string();
+                let kinds = [kind(a), kind(b)];
+                return Some(match kinds[0] == kinds[1] {
+                    true => format!("their {name}s, {}, have different settings", kinds[0]),
+                    false => format!("their {name}s are {} and {}", kinds[0], kinds[1]),
+                });
+            }
+        }
+        let by_id = |t: &Tokenizer| -> BTreeMap<u32, String> {
+            t.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect()
         };
-        match (parts(self), parts(other)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
+        let [mine, theirs] = [by_id(self), by_id(other)];
+        if let Some(id) = mine.keys().chain(theirs.keys()).filter(|id| mine.get(id) != theirs.get(id)).min() {
+            let text =
+                |of: &BTreeMap<u32, String>| of.get(id).map_or("no token".to_string(), |token| format!("{token:?}"));
+            let (n, m) = (mine.len(), theirs.len());
+            return Some(format!("of their {n} and {m} tokens, id {id} is {} and {}", text(&mine), text(&theirs)));
+        }
+        let others = ["model", "added_tokens"].into_iter().find(|part| both[0][part] != both[1][part]);
+        match others {
+            Some("model") => Some("they merge tokens by different rules".to_string()),
+            Some(_) => Some("their added tokens have different settings".to_string()),
+            None => {
+                let split = |t: &Tokenizer| t.inner.get_encode_special_tokens();
+                (split(self) != split(other))
+                    .then(|| "one of them splits special tokens that are written in a text".to_string())
+            }
         }
     }
 
@@ -210,13 +240,34 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub(super) fn encode_with_starts(&self, text: &str) -> Result<Vec<(u32, usize)>> {
+        let (ids, offsets) = self.encode_with_offsets_in_bytes(text)?;
+        Ok(ids.into_iter().zip(offsets.into_iter().map(|(start, _)| start)).collect())
+    }
+
+    /// Ids of `text` and the bytes they cover, as [`Tokenizer::encode`] cuts it. `None` where the tokenizer's alignment does not say
+    /// which bytes a token is of.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_bytes(&self, text: &str) -> Result<Option<ByteTokens>> {
+        let (ids, offsets) = self.encode_with_offsets_in_bytes(text)?;
+        Ok(self.token_bytes().ends(text, &ids, &offsets).map(|ends| ByteTokens { ids, ends }))
+    }
+
+    /// Ids of `text`, each with the bytes that the library says it is of.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(super) fn encode_with_offsets_in_bytes(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>)> {
         match in_library(|| self.inner.encode(text, false)) {
-            Ok(encoding) => {
-                let starts = encoding.get_offsets().iter().map(|(start, _)| *start);
-                Ok(encoding.get_ids().iter().copied().zip(starts).collect())
-            }
+            Ok(encoding) => Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec())),
             Err(e) => Err(Error::input(format!("tokenize {}: {e}", shortened(text)))),
         }
+    }
+
+    /// The bytes of every token.
+    pub(super) fn token_bytes(&self) -> &TokenBytes {
+        self.bytes.get_or_init(|| TokenBytes::of(&self.inner, self.reading == Reading::Pieces))
     }
 
     /// Text of a run of ids, special tokens written out; ids without a token are left out.
@@ -334,12 +385,6 @@ fn set_prefix_space(inner: &mut Inner, space: bool) {
 /// empty token).
 fn in_library<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     caught(call).unwrap_or_else(|| Err("the parts of tokenizer.json do not fit each other".into()))
-}
-
-/// The byte of a byte-fallback piece `<0xNN>`.
-fn byte_piece(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
 /// The beginning of a text, quoted, for an error.

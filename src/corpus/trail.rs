@@ -1,8 +1,8 @@
-//! What has been read so far? A digest of every record, in order, file by file: so that a run resumes over a file that was mended
-//! after its position, and over none whose records before it are not what they were.
+//! What has been read so far? A digest of every record, in order, per file. A run may resume over a file that was changed after
+//! its position. It refuses a file whose records before the position have changed.
 //!
-//! A file that carries the marks it had (size, times of change) is taken to be the one it was. Any other is read again up to the
-//! position, which also gives where that position now is.
+//! A file with unchanged size and times of change is taken as unchanged. Any other file is read again up to the position, which
+//! also finds where the position now is.
 
 use super::files::CorpusFile;
 use super::json::{Record, json};
@@ -60,8 +60,8 @@ impl Trail {
     }
 }
 
-/// Digest of what a reader handed on, as far as it is asked for, with the number of its record. `record`: a line of JSON as it was
-/// parsed, so that another way to write the same counts as the same.
+/// Digest of the parts of a record that the run uses, and of the record's number. `record` is the parsed JSON line: two
+/// spellings of the same values have the same digest.
 pub(super) fn digest_of(raw: &Raw, record: Option<&Result<Record, String>>) -> Digest {
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {

@@ -60,7 +60,7 @@ pub(super) fn is_byte_level(name: &str) -> bool {
     CLASSES.iter().any(|class| class.name == name)
 }
 
-/// The class of `folder`: the one that is named, else the one of its model's family.
+/// The tokenizer class of `folder`: the one it names, else the default of its model's family.
 ///
 /// # Errors
 /// `Request`, naming what is read, for another one.

@@ -2,12 +2,12 @@
 //!
 //! The first tokens of the corpus go through every model once; each SAE reconstructs its hookpoint as the dataflow file has it, and
 //! then with one thing changed at a time: the hookpoint a block before and after, the normed twin of the place, the decoder bias
-//! taken from the input or not, the rows centred or not, another scale. A reading is measured by its fraction of variance
-//! unexplained, `Σ‖y − ŷ‖² / Σ‖y − ȳ‖²` with ȳ the column means of what is predicted, in f64. Thresholds stay as the file has
-//! them. The tokens decide the answer only in so far as they are few.
+//! taken from the input or not, the rows centred or not, another scale. Each configuration is measured by its fraction of variance
+//! unexplained, `Σ‖y − ŷ‖² / Σ‖y − ȳ‖²` in f64, where ȳ is the column mean of the target. Thresholds are not changed. The choice of
+//! tokens matters only because they are few.
 //!
-//! Scales: that of the registry, `√d / mean ‖x‖` (SAELens' estimate), and, where the declared reading explains little, the one
-//! that a search finds best. A transcoder's scale is that of its input and output alike.
+//! Three scales are tried: the registry's, `√d / mean ‖x‖` (SAELens' estimate), and, when the declared configuration explains
+//! little, the best one of a search. A transcoder's input and output have the same scale.
 
 mod trial;
 mod verdict;
@@ -106,7 +106,8 @@ fn one(plan: &Outline, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosi
     let mut diagnosis = Diagnosis {
         site: space.site.clone(),
         n_tokens: 0,
-        control: model.random_weights.is_some(),
+        control: model.random_weights.is_some() || planned.random.is_some() || plan.spec().corpus.shuffle.is_some(),
+        random: planned.random.is_some(),
         any_fvu: planned.any_fvu,
         contradictions: contradictions.collect(),
         readings: Vec::new(),
@@ -132,6 +133,10 @@ fn one(plan: &Outline, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosi
     let fvu = declared.fvu;
     diagnosis.readings.push(declared);
 
+    if diagnosis.random {
+        // nothing was learned that another reading could fit better
+        return Ok(diagnosis);
+    }
     for &(hookpoint, target) in &places[1..] {
         let trial = Trial::over(sae, 1.0, &held[&hookpoint], &held[&target])?;
         diagnosis.readings.push(trial.reading(Configuration { hookpoint, ..changed.clone() }));

@@ -111,7 +111,7 @@ pub(super) fn estimated_scale(x: &[Matrix<f32>], center: bool) -> Option<f64> {
 const SEARCH_ROWS: usize = 256;
 /// Factors that are tried first: powers of 2 up to this one, and down to it.
 const OCTAVES: i32 = 10;
-/// Steps of the search between the best of them and its neighbours, each of which leaves 0.62 of the stretch.
+/// Steps of the search between the best factor and its neighbours; each step leaves 0.62 of the interval.
 const STEPS: usize = 9;
 
 /// The factor by which the input of the declared reading is best multiplied: a look at powers of 2, then golden section in the

@@ -5,11 +5,11 @@ use serde::Serialize;
 
 /// Another configuration is clearly better when its FVU is below this part of the declared one's …
 pub const CLEARLY_BELOW: f64 = 0.8;
-/// … and lower by at least this much, so that two configurations that both explain nearly everything count as equal …
+/// … and lower by at least this much: two configurations that both explain nearly everything count as equal …
 pub const CLEARLY_LOWER_BY: f64 = 0.02;
 /// … and at most this: an SAE that explains little anywhere, an untrained one above all, shows nothing about where it belongs.
-/// Another scale counts only where the declared one explains less than this: a threshold lets more latents through when its
-/// input is scaled up, and more latents explain more, whatever the SAE was trained on.
+/// Another scale counts only when the declared one explains less than this. With a threshold, a larger input makes more latents
+/// active, and more latents explain more, whatever the SAE was trained on.
 pub const EXPLAINS: f64 = 0.7;
 
 /// What one way of reading an SAE gives.
@@ -41,13 +41,15 @@ pub struct Diagnosis {
     pub site: Site,
     /// Tokens read.
     pub n_tokens: u64,
-    /// Whether the model's weights are drawn at random: a control, which no SAE was trained on.
+    /// Whether it is a control: the model's weights, the SAE or the order of tokens are random, which no SAE was trained on.
     pub control: bool,
+    /// Whether the SAE itself is drawn at random: measured and not judged.
+    pub random: bool,
     /// Whether the dataflow file insists on this SAE whatever its FVU (`insist = ["fvu"]`).
     pub any_fvu: bool,
-    /// What its own files contradict, a sentence each.
+    /// Contradictions with the SAE's own files, a sentence each.
     pub contradictions: Vec<String>,
-    /// The declared configuration first, then one change at a time; empty where it is not known what is predicted.
+    /// The declared configuration first, then one change at a time; empty when the SAE's target is not known.
     pub readings: Vec<Configuration>,
 }
 
@@ -70,7 +72,7 @@ pub enum Verdict<'a> {
     Better(&'a Configuration),
     /// It reconstructs no better than the mean: an FVU of 1 or more.
     WorseThanMean,
-    /// The same over random weights, as a control has it.
+    /// The same in a control, or any FVU of a random SAE.
     Control,
 }
 
@@ -95,6 +97,9 @@ impl Diagnosis {
     /// What is found.
     pub fn verdict(&self) -> Verdict<'_> {
         let Some(declared) = self.declared() else { return Verdict::NotChecked };
+        if self.random && declared.fvu.is_some() {
+            return Verdict::Control;
+        }
         match (declared.fvu, self.better()) {
             (None, _) => Verdict::NoVariance,
             (_, Some(better)) => Verdict::Better(better),
@@ -139,8 +144,11 @@ impl Diagnosis {
                 "reconstructs worse than the mean: FVU {declared}, and no reading that was tried is right; it is mis-scaled, of \
                  another model, or untrained"
             ),
+            Verdict::Control if self.random => {
+                format!("is drawn at random, as a control, and not judged: FVU {declared}")
+            }
             Verdict::Control => {
-                format!("reconstructs worse than the mean, as is expected of a model of random weights: FVU {declared}")
+                format!("reconstructs worse than the mean, as is expected of a control: FVU {declared}")
             }
         }
     }
@@ -162,7 +170,7 @@ impl Diagnosis {
         if other.hookpoint == declared.hookpoint {
             return (format!("with {keys}"), keys);
         }
-        let site = format!("[saes.\"{}/{}\"]", self.site.model, other.hookpoint);
+        let site = format!("[saes.\"{}/{}{}\"]", self.site.model, other.hookpoint, self.site.tag);
         let and = if keys.is_empty() { String::new() } else { format!(" with {keys}") };
         (format!("at {}{and}", other.hookpoint), format!("{site}{and}"))
     }

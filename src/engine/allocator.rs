@@ -14,7 +14,8 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM_BYTES: libc::c_int = 128 << 10;
 
-/// As many arenas as cores, at most, and large pieces outside of them. To be called before threads start; does nothing where the allocator is not glibc's.
+/// Limits arenas to the number of cores and takes large allocations from the system directly. Call it before threads start.
+/// With an allocator other than glibc's it does nothing.
 pub fn bound_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

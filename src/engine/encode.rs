@@ -4,11 +4,13 @@ use crate::corpus::TokenView;
 use crate::engine::message::EncodedBatch;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
+use crate::linalg::Matrix;
 use crate::model::{ActivationBatch, Model, forward, recycle};
-use crate::moments::{CoMoment, CrossCoMoment, row_permutation};
+use crate::moments::{CrossCoMoment, FoldCross, FoldMoments, FoldRows, SiteMoments, row_permutation};
 use crate::plan::{Origin, Plan, RawPair, Tap};
-use crate::sae::{LatentBatch, Pool, Sae};
+use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything heavy that a process loads once.
@@ -42,12 +44,16 @@ impl Loaded {
         plan.spaces().iter().zip(&self.saes).filter_map(found).collect()
     }
 
-    /// Only what publishing needs: no model, and SAEs where their decoder rows are scored.
+    /// Only what publishing needs: no model, and SAEs where their rows are scored or compared.
     ///
     /// # Errors
     /// Those of [`Outline::open_saes`](crate::plan::Outline::open_saes).
     pub fn for_publishing(plan: &Plan) -> Result<Loaded> {
-        let wanted = !plan.spec().estimate.measures.is_empty();
+        let cosines = plan.pairs().iter().any(|p| plan.has_decoder_cosines(*p) || plan.has_encoder_cosines(*p));
+        let wanted = !plan.spec().estimate.measures.is_empty()
+            || cosines
+            || !plan.readouts().is_empty()
+            || !plan.stitches().is_empty();
         let saes = if wanted { plan.open_saes()? } else { vec![None; plan.spaces().len()] };
         Ok(Loaded { models: Vec::new(), saes })
     }
@@ -74,45 +80,86 @@ pub fn encode_batch(
     })?;
     let held = |tap: &Tap| &activations[tap.model][tap.slot].x;
     let row_of: Vec<Vec<u32>> = tokens.views.iter().map(TokenView::rows_of_tokens).collect();
+    let (pool, n_rows) = (plan.spec().compare.pools(), tokens.n_rows());
+    let row_of_tap = |tap: &Tap| &row_of[plan.models()[tap.model].view];
+    // activations as they are, by rows; as they were held where each token is a row
+    let raw_taps: BTreeSet<(usize, usize)> = (plan.spaces().iter())
+        .filter(|space| space.is_raw())
+        .map(|space| space.tap())
+        .chain(plan.raw_sites().iter().chain(plan.readout_sites()).map(|site| site.tap))
+        .map(|tap| (tap.model, tap.slot))
+        .collect();
+    let by_rows: BTreeMap<(usize, usize), Matrix<f32>> = (raw_taps.into_par_iter())
+        .filter(|(model, _)| !is_each_token(&row_of[plan.models()[*model].view], n_rows))
+        .map(|(model, slot)| {
+            let of_tokens = &row_of[plan.models()[model].view];
+            ((model, slot), pool.activations.rows(&activations[model][slot].x, of_tokens, n_rows))
+        })
+        .collect();
+    let by_row = |tap: &Tap| by_rows.get(&(tap.model, tap.slot)).unwrap_or_else(|| held(tap));
     let latents = shared.timed(Stage::Encode, || {
         (plan.spaces().iter().zip(&loaded.saes))
-            .map(|(space, sae)| {
-                let (tap, of_tokens) = match &space.origin {
-                    Origin::Sae { tap, sae: planned } => {
-                        let sae = sae.as_ref().expect("every SAE of the plan is open");
-                        let encoded = sae.encode(held(tap), planned.encode);
-                        (tap, encoded.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?)
-                    }
-                    Origin::Raw { tap } => (tap, LatentBatch::of_dimensions(held(tap))),
-                };
-                Ok(of_tokens.pooled(&row_of[plan.models()[tap.model].view], tokens.n_rows(), Pool::Max))
+            .map(|(space, sae)| match &space.origin {
+                Origin::Sae { tap, sae: planned } => {
+                    let sae = sae.as_ref().expect("every SAE of the plan is open");
+                    let encoded = sae.encode(held(tap), planned.encode);
+                    let of_tokens = encoded.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?;
+                    Ok(of_tokens.pooled(row_of_tap(tap), n_rows, pool.latents))
+                }
+                Origin::Raw { tap } => Ok(LatentBatch::of_dimensions(by_row(tap))),
             })
             .collect::<Result<_>>()
     })?;
     let (moments, cross_moments) = shared.timed(Stage::Moments, || {
-        let raw = |k: usize| held(&plan.raw_sites()[k].tap);
+        let raw = |k: usize| by_row(&plan.raw_sites()[k].tap);
         if !with_moments {
             return (Vec::new(), Vec::new());
         }
         let own = if plan.scores_activations() { plan.raw_sites().len() } else { 0 };
-        let moments: Vec<CoMoment> = (0..own).into_par_iter().map(|k| CoMoment::of_batch(raw(k))).collect();
+        let moments: Vec<SiteMoments> = (0..own).into_par_iter().map(|k| SiteMoments::of_batch(raw(k))).collect();
         let runs = u64::from(plan.activation_nulls());
+        // the same for all pairs, so that the best of several pairs has a null: the best of the same permutation
+        let n = plan.raw_sites().first().map_or(0, |_| raw(0).n_rows());
+        let orders: Vec<Vec<usize>> =
+            (0..runs).map(|run| row_permutation(plan.spec().seed, "activations", tokens.index, run, n)).collect();
         let cross: Vec<CrossCoMoment> = (plan.raw_pairs().par_iter())
             .map(|p| {
                 let &RawPair { source: a, target: b, .. } = p;
-                let stream = format!("activations {} {}", plan.raw_sites()[a].site, plan.raw_sites()[b].site);
-                let n = raw(a).n_rows();
-                let mut permutations: Vec<Vec<usize>> =
-                    (0..runs).map(|run| row_permutation(plan.spec().seed, &stream, tokens.index, run, n)).collect();
-                // behind those of the scores, where the pair's matches are made of it
+                let mut permutations = orders.clone();
+                // after the null versions of the scores, when the pair's matches use the co-moment
                 if plan.is_raw(plan.pairs()[p.pair]) {
-                    permutations.extend(plan.nulls().into_iter().map(|null| null.order(n)));
+                    permutations.extend(plan.batch_nulls().into_iter().map(|null| null.order(n)));
                 }
                 CrossCoMoment::of_batch(raw(a), raw(b), &permutations)
             })
             .collect();
         (moments, cross)
     });
+    let (raw, stitches) = shared.timed(Stage::Moments, || {
+        if !with_moments || plan.readout_sites().is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let folds = FoldRows::of(tokens);
+        let raw = (plan.readout_sites().par_iter().enumerate())
+            .map(|(k, site)| {
+                let x = by_row(&site.tap);
+                (plan.is_read(k).then(|| x.clone()), FoldMoments::of_batch(x, &folds))
+            })
+            .collect();
+        let place = |k: usize| by_row(&plan.readout_sites()[k].tap);
+        let stitches = (plan.stitches().par_iter())
+            .map(|stitch| {
+                let (.., null) = plan.stitch_shape(stitch);
+                FoldCross::of_batch(place(stitch.source), place(stitch.target), &folds, null)
+            })
+            .collect();
+        (raw, stitches)
+    });
     activations.into_iter().for_each(recycle);
-    Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments })
+    Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments, raw, stitches })
+}
+
+/// Whether each token is a row of its own.
+fn is_each_token(row_of: &[u32], n_rows: usize) -> bool {
+    row_of.len() == n_rows && (0u32..).zip(row_of).all(|(token, row)| token == *row)
 }

@@ -1,4 +1,4 @@
-//! What happens in a run, as its observers hear of it.
+//! The events of a run, as its observers receive them.
 
 use crate::table::HistoryRow;
 use std::sync::Arc;

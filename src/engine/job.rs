@@ -1,6 +1,5 @@
 //! What does a run need, and how did it end?
 
-use crate::corpus::Tokenizer;
 use crate::engine::dataflow::Cluster;
 use crate::engine::encode::Loaded;
 use crate::engine::event::Observer;
@@ -15,8 +14,6 @@ pub struct Job {
     pub plan: Arc<Plan>,
     /// Models and SAEs.
     pub loaded: Arc<Loaded>,
-    /// The models' tokenizer.
-    pub tokenizer: Arc<Tokenizer>,
     /// The run directory.
     pub run: Arc<RunDir>,
     /// The checkpoint to resume from, on process 0, which sends it to the others.

@@ -1,8 +1,8 @@
-//! Runs over disjoint shards of a corpus, added up: states in, one run directory out. No batch is read.
+//! Merges runs over disjoint shards of a corpus: states in, one run directory out. No batch is read.
 //!
-//! Counts, extremes and top-activating tokens are those of one run over all shards, bit by bit. Sums are partial sums added up,
-//! which rounds elsewhere than a sum from the first row to the last: equal to some 1e-15 of the sum's size, not to the last
-//! bit. The runs are added from left to right, so merging a merge gives the bits of merging all at once.
+//! Counts, extremes and top-activating tokens equal those of one run over all shards, bit by bit. Sums of partial sums round
+//! differently from one sum over all rows: they agree to some 1e-15 of the sum's size, not to the last bit. Runs are added from
+//! left to right, so merging a merge gives the same bits as merging all runs at once.
 
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
@@ -25,7 +25,7 @@ pub struct Part {
 /// fingerprint; `asked` and `runs` are for the manifest.
 ///
 /// # Errors
-/// `State` when a part does not hold what the plan expects, `Machine` when the disk refuses, those of scoring.
+/// `State` when a part does not hold what the plan expects; `Machine` when reading or writing fails; the errors of scoring.
 pub fn merge(
     plan: &Arc<Plan>,
     loaded: Loaded,
@@ -41,12 +41,12 @@ pub fn merge(
         rows += part.manifest.rows;
         batches += part.manifest.next_batch;
     }
-    // saved first: the snapshot chooses candidates anew, and a merge of this merge must not begin from its choice
+    // saved before the snapshot, which chooses new candidates: a merge of this merge starts from the old ones
     let saved = checkpoint::save(&mut fold, out, batches)?;
     let (changes, notes) = fold.snapshot(true);
     let mut due = Due { deltas: scanned_views(changes, plan), saved, ..Due::default() };
     notes.into_iter().for_each(|note| due.note(note));
-    let (tokenizer, status) = (plan.tokenizer(), Arc::new(RunStatus::default()));
-    let mut publisher = Publisher::new(plan.clone(), &loaded, tokenizer, out.clone(), status, Arc::new(|_| {}), asked);
+    let status = Arc::new(RunStatus::default());
+    let mut publisher = Publisher::new(plan.clone(), &loaded, out.clone(), status, Arc::new(|_| {}), asked);
     publisher.publish_merged(rows, batches, runs, due)
 }

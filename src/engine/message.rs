@@ -5,9 +5,11 @@
 
 use crate::corpus::TokenBatch;
 use crate::ids::BatchIndex;
-use crate::matching::{BestPartners, Correlation, Direction};
+use crate::linalg::Matrix;
+use crate::matching::{BestPartners, Correlation, Direction, ListedFigures};
 use crate::moments::{
-    Candidates, CoMoment, CrossCoMoment, DocumentRows, LabelSums, LatentSums, Null, Repeated, TopToken,
+    Alignment, Candidates, CrossCoMoment, DocumentRows, FoldCross, FoldMoments, GivenSums, LabelSums, LatentSums, Null,
+    Repeated, SiteMoments, TopToken,
 };
 use crate::sae::LatentBatch;
 use crate::store::SecondPass;
@@ -15,22 +17,29 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is due after a batch; decided by the source alone, so that every worker does the same.
+/// What is due after a batch. The source alone decides, and every worker follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// The batch.
     pub t: BatchIndex,
-    /// Counted rows up to and including this batch; in a second pass those of the first.
+    /// Counted rows up to and including this batch; in a second pass, all counted rows of the first pass.
     pub rows: u64,
     /// Which time the batch is read.
     pub pass: Pass,
+    /// A new list of pairs of latents, which counts from this batch on.
+    pub listing: Option<Arc<Listing>>,
     /// The snapshot to take.
     pub snapshot: Option<Snapshot>,
+    /// Whether partners are listed after it.
+    pub list: bool,
     /// The checkpoint to take.
     pub checkpoint: Option<CheckpointDue>,
     /// What comes after it.
     pub next: Next,
 }
+
+/// Pairs of latents that more is counted of: (source, target), ascending, of each pair of spaces in the plan's order.
+pub type Listing = Vec<Vec<(u32, u32)>>;
 
 /// Whether a batch is read for the first or the second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +89,7 @@ impl Control {
 
     /// Whether nothing more may come in until what is due is done.
     pub fn is_due(&self) -> bool {
-        self.snapshot.is_some() || self.checkpoint.is_some()
+        self.snapshot.is_some() || self.checkpoint.is_some() || self.list
     }
 }
 
@@ -106,9 +115,13 @@ pub struct EncodedBatch {
     /// One per space of the plan.
     pub latents: Vec<LatentBatch>,
     /// One per hookpoint whose raw activations are compared.
-    pub moments: Vec<CoMoment>,
+    pub moments: Vec<SiteMoments>,
     /// One per pair of such hookpoints.
     pub cross_moments: Vec<CrossCoMoment>,
+    /// One per place whose moments are kept by half: its raw activations, `[n_rows, width]`, where latents are read out of it, and these moments.
+    pub raw: Vec<(Option<Matrix<f32>>, FoldMoments)>,
+    /// One per pair of places that are mapped into each other.
+    pub stitches: Vec<FoldCross>,
 }
 
 /// What the fold emits at a snapshot or a checkpoint.
@@ -128,7 +141,7 @@ pub enum Note {
     /// Everything known of one space.
     Space(Arc<SpaceSnapshot>),
     /// Raw moments: index in the plan's list, then the moments.
-    Moments(usize, Arc<CoMoment>),
+    Moments(usize, Arc<SiteMoments>),
     /// Raw cross moments.
     CrossMoments(usize, Arc<CrossCoMoment>),
     /// What one worker's part of a pair gives by chance.
@@ -137,8 +150,12 @@ pub enum Note {
     Documents(DocumentRows),
     /// How well the candidates of a pair are known.
     Candidates(usize, Arc<Candidates>),
+    /// The figures of a pair's listed latents.
+    Listed(usize, Arc<ListedFigures>),
     /// How many of the contexts were seen before.
     Contexts(Repeated),
+    /// How tokens share the rows, where rows are pieces of text.
+    Alignment(Alignment),
     /// A state file is on disk.
     Saved(SavedFile),
 }
@@ -160,6 +177,10 @@ pub struct SpaceSnapshot {
     pub sums: LatentSums,
     pub top: Vec<Vec<TopToken>>,
     pub labels: LabelSums,
+    /// Documents in which each latent fired, `[d_sae]`.
+    pub documents: Vec<u32>,
+    /// What each latent's token explains of it; none where rows have no partners.
+    pub given: Option<GivenSums>,
 }
 
 /// Best partners when rows are paired otherwise.
@@ -180,7 +201,7 @@ pub type Spaces = BTreeMap<usize, Arc<SpaceSnapshot>>;
 /// The co-moments of raw activations at a snapshot, by their index in the plan.
 #[derive(Default)]
 pub struct RawMoments {
-    pub own: BTreeMap<usize, Arc<CoMoment>>,
+    pub own: BTreeMap<usize, Arc<SiteMoments>>,
     pub cross: BTreeMap<usize, Arc<CrossCoMoment>>,
 }
 

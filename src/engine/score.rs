@@ -1,9 +1,8 @@
 //! Matches, filters and scores again, from the sums that a checkpoint holds; nothing is streamed.
 
-use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::results::{Due, Publisher, Results, SavedTiles, make_tables, origin, scanned_views};
+use crate::engine::results::{Agreement, Due, Publisher, Results, SavedTiles, make_tables, origin, scanned_views};
 use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -13,27 +12,27 @@ use crate::store::{Manifest, RunDir, SetRecord, SumsOrigin};
 use crate::table::{PairRow, SimilarityRow};
 use std::sync::Arc;
 
-/// Publishes in `out` the tables `latents`, `matches`, `pairs` and `similarities` that a run of `plan` with the sums of `run`'s
-/// checkpoint has at its end, nulls included. `plan` differs from the run's own in nothing that changes sums. Returns the rows
-/// of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is kept with the tables.
+/// Publishes the tables `latents`, `matches`, `pairs` and `similarities` in `out`, nulls included: the tables that a run of `plan`
+/// would have at its end if its sums were the sums of `run`'s checkpoint. `plan` may differ from the run's own plan only in keys
+/// that change no sum. Returns the rows of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is
+/// kept with the tables.
 ///
 /// # Errors
 /// `State` when the sums do not fit the plan, those of scores and of writing.
 pub fn score(
     plan: &Arc<Plan>,
     saes: Vec<Option<Arc<Sae>>>,
-    tokenizer: Arc<Tokenizer>,
     run: &RunDir,
     manifest: &Manifest,
     out: &RunDir,
     dataflow: String,
 ) -> Result<(Vec<SimilarityRow>, Vec<PairRow>)> {
     let mut due = saved_due(plan, run, manifest)?;
-    let mut results = Results::new(plan.clone(), saes, tokenizer);
+    let mut results = Results::new(plan.clone(), saes);
     results.update(std::mem::take(&mut due.deltas));
     results.judge(due.facts())?;
     let origin = origin(plan, manifest.rows, manifest.snapshot, due.contexts);
-    let saved = (!plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let saved = Some(SavedTiles::of_manifest(run, plan, manifest));
     let mut set = out.new_set()?;
     let similarities = make_tables(&mut set, &results, &due, &origin, true, saved)?;
     let about = SetRecord {
@@ -45,7 +44,8 @@ pub fn score(
         ..SetRecord::default()
     };
     set.publish(about, true)?;
-    Ok((similarities, results.pair_rows(&due.spaces)))
+    // for the counts alone
+    Ok((similarities, results.pair_rows(&due.spaces, &Agreement::default())))
 }
 
 /// Publishes the tables of a run's last snapshot again, history included, from the checkpoint that was taken with it: the same
@@ -56,15 +56,15 @@ pub fn score(
 pub fn remake(plan: &Arc<Plan>, loaded: &Loaded, run: &Arc<RunDir>, manifest: &Manifest) -> Result<Option<SetRecord>> {
     // what a sketch's candidates were at a snapshot is not what they are in a checkpoint, but at the end
     let known = manifest.is_finished() || (!plan.is_sketched() && manifest.second_pass().is_none());
-    let (status, tokenizer) = (Arc::new(RunStatus::default()), plan.tokenizer());
+    let status = Arc::new(RunStatus::default());
     let (observer, asked) = (Arc::new(|_| {}), manifest.asked.clone());
-    let mut publisher = Publisher::new(plan.clone(), loaded, tokenizer, run.clone(), status, observer, asked);
+    let mut publisher = Publisher::new(plan.clone(), loaded, run.clone(), status, observer, asked);
     publisher.restore(manifest)?;
     if !known || publisher.tokens_of_last_snapshot() != Some(manifest.rows) {
         return Ok(None);
     }
     let due = saved_due(plan, run, manifest)?;
-    let saved = (manifest.is_finished() && !plan.is_sketched()).then(|| SavedTiles::of_manifest(run, plan, manifest));
+    let saved = manifest.is_finished().then(|| SavedTiles::of_manifest(run, plan, manifest));
     let with_null = manifest.is_finished() || plan.spec().estimate.null.at == NullAt::Snapshot;
     publisher.publish_again(manifest, due, with_null, saved).map(Some)
 }

@@ -1,9 +1,10 @@
 //! Status of a run in one process, shared by its threads: whether a stop was asked for, the first failure, the stop rule, and the
 //! figures that are printed.
 
+use crate::engine::message::Listing;
 use crate::error::{Error, Result};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Stages whose time is reported.
@@ -28,7 +29,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in the order in which a batch goes through them.
+    /// All stages, in the order in which a batch passes them.
     pub const ALL: [Stage; 8] = [
         Stage::Read,
         Stage::Forward,
@@ -62,6 +63,7 @@ pub struct RunStatus {
     failed: AtomicBool,
     converged: AtomicBool,
     error: Mutex<Option<Error>>,
+    listing: Mutex<Option<Arc<Listing>>>,
     stage_ns: [AtomicU64; 8],
     /// Counted rows folded so far, those before a resume included.
     pub rows: AtomicU64,
@@ -73,16 +75,20 @@ pub struct RunStatus {
     pub bytes_total: AtomicU64,
     /// Records left out as malformed.
     pub skipped_records: AtomicU64,
-    /// The first few of them, described.
+    /// Descriptions of the first few.
     pub first_skips: Mutex<Vec<String>>,
     /// Halves of surrogate pairs that became U+FFFD, and where the first was.
     pub surrogates: Mutex<Option<(u64, String)>>,
     /// Documents read.
     pub documents: AtomicU64,
-    /// Of each label field, documents that have a value of it.
+    /// For each label field, the number of documents that have a value.
     pub labelled: Mutex<Vec<u64>>,
     /// Documents that the sample leaves out.
     pub left_out_documents: AtomicU64,
+    /// Documents, or rests of them, in which a tokenizer does not say which bytes its tokens are of.
+    pub unaligned_documents: AtomicU64,
+    /// Bytes of text in no row, because not all tokenizers share them.
+    pub dropped_bytes: AtomicU64,
     /// Largest number of batches in flight at once.
     pub in_flight: AtomicU64,
 }
@@ -107,6 +113,17 @@ impl RunStatus {
     /// Whether the stop rule is met.
     pub fn converged(&self) -> bool {
         self.converged.load(Relaxed)
+    }
+
+    /// Lists these pairs of latents from the next batch on. The publisher calls this before the source may let that batch in, as for
+    /// [`set_converged`](RunStatus::set_converged).
+    pub fn set_listing(&self, listing: Arc<Listing>) {
+        *self.listing.lock().unwrap_or_else(|e| e.into_inner()) = Some(listing);
+    }
+
+    /// The new list for the next batch; `None` when there is none, or it was taken before.
+    pub fn take_listing(&self) -> Option<Arc<Listing>> {
+        self.listing.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 
     /// Notes a failure; the first one is the one reported.

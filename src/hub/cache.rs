@@ -73,7 +73,7 @@ impl Hub {
         }
     }
 
-    /// The folder or file that `reference` means, when everything that is wanted of it is there.
+    /// The folder or file of `reference` in the cache, when all wanted files are present.
     pub(super) fn find(&self, reference: &Reference, want: Want) -> Result<PathBuf, Missing> {
         let snapshot = self.snapshot(reference)?;
         let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file) };

@@ -11,7 +11,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Repo, RepoType};
 use std::collections::BTreeSet;
 
-/// What a model is besides its weights: what the tokenizer and its special tokens are read from.
+/// Files of a model besides its weights, from which the tokenizer and its special tokens are read.
 const BESIDE: [&str; 6] = [
     "config.json",
     "generation_config.json",

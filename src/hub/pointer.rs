@@ -8,7 +8,7 @@ const BEGINNING: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 /// Longest pointer, by its specification; most have some 130 bytes.
 pub const POINTER_BYTES: usize = 1024;
 
-/// Refuses a file whose first bytes, [`POINTER_BYTES`] of them or all, are those of a pointer.
+/// Refuses a Git LFS pointer, given the first [`POINTER_BYTES`] bytes of a file, or all bytes of a shorter one.
 ///
 /// # Errors
 /// `Input`, naming the file, when it is one.

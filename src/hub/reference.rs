@@ -14,7 +14,7 @@ pub struct Reference {
     pub repository: String,
     /// A branch, a tag or a commit of 40 hexadecimal digits; `main` by default.
     pub revision: String,
-    /// Folder or file inside, with `/` between names; empty for all of it.
+    /// Folder or file in the repository, with `/` between names; empty for the whole repository.
     pub inside: String,
 }
 

@@ -51,7 +51,7 @@ pub struct Facts {
     pub scale: Option<f64>,
     /// `model/layer-source`
     pub neuronpedia: Option<String>,
-    /// Keys in the place of those of its `cfg.json`.
+    /// Keys that replace keys of its `cfg.json`.
     pub overrides: Map<String, Value>,
 }
 

@@ -1,6 +1,6 @@
 //! Which files are one? Large GGUF files are split into `NAME-00001-of-00003.gguf` and so on, each named by its number.
 
-/// The names of all parts of a split GGUF file by the name of one of them, in order; `None` where it is not so named.
+/// Names of all parts of a split GGUF file, in order, from the name of one part; `None` when the name is not of that form.
 pub fn split_names(name: &str) -> Option<Vec<String>> {
     let stem = name.strip_suffix(".gguf")?;
     let (rest, count) = stem.rsplit_once("-of-")?;

@@ -20,7 +20,7 @@ pub struct DownloadStep<'a> {
     pub file: &'a str,
     /// Its size.
     pub size_bytes: u64,
-    /// How much of it is here.
+    /// Bytes that are already here.
     pub done_bytes: u64,
 }
 

@@ -43,7 +43,7 @@ const GATED_MLP: &[Module] = &[
 const ROOT: &[Module] = &[m("embed_tokens", not_read, token_embed), m("norm", not_read, final_norm)];
 
 pub(super) const LLAMA: Modules = Modules {
-    // some checkpoints hold the language model beside another one
+    // some checkpoints hold the language model together with another model
     roots: &["model.", "model.language_model.", "language_model.model.", "language_model.", ""],
     blocks: "layers",
     in_block: &[BLOCK, SELF_ATTN, O_PROJ, GATED_MLP, LLAMA_NORMS],

@@ -1,5 +1,5 @@
-//! What is it called? Names of things as types, so that two numbers cannot change places; the places inside a
-//! transformer, and what other libraries call them in each family of models.
+//! Names as types: two numbers of different meaning cannot be exchanged by mistake. The hookpoints of a transformer, and their
+//! names in other libraries for each family of models.
 
 mod family;
 mod hookpoint;
@@ -12,7 +12,7 @@ mod tests;
 mod transformer_lens;
 
 pub use hookpoint::Hookpoint;
-pub use name::{HookName, Site, SiteName};
+pub use name::{HookName, Site, SiteName, Tag};
 pub use place::BlockKind;
 pub use resolve::{LibraryNames, families, library_names, resolve};
 

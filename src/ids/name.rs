@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a hookpoint as it is written: plain (`resid_post.3`), or as another library has it. What it means is known
-/// with the model's family.
+/// The name of a hookpoint as written: plain (`resid_post.3`), or in another library's form, whose meaning depends on the
+/// model's family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HookName(String);
@@ -50,7 +50,24 @@ impl From<Hookpoint> for HookName {
     }
 }
 
-/// A hookpoint of a named model, written `model/hookpoint`.
+/// Tells several SAEs of one hookpoint apart: `seed1` of `resid_post.3#seed1`. A hookpoint without one has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(Option<String>);
+
+impl Tag {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |tag| write!(f, "#{tag}"))
+    }
+}
+
+/// A hookpoint of a named model, written `model/hookpoint`; `model/hookpoint#tag` where it has several SAEs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Site {
@@ -58,9 +75,27 @@ pub struct Site {
     pub model: String,
     /// The place in it.
     pub hookpoint: Hookpoint,
+    /// Which of its SAEs.
+    pub tag: Tag,
 }
 
-/// A site as it is written, `model/name`.
+impl Site {
+    /// The site without its model, as tables have it: `resid_post.3` or `resid_post.3#seed1`.
+    pub fn place(&self) -> String {
+        format!("{}{}", self.hookpoint, self.tag)
+    }
+
+    /// The site of a model at a [`place`](Self::place).
+    ///
+    /// # Errors
+    /// `Request` where it is none.
+    pub fn of(model: &str, place: &str) -> Result<Site> {
+        let (hookpoint, tag) = split_tag(place)?;
+        Ok(Site { model: model.to_string(), hookpoint: hookpoint.parse()?, tag })
+    }
+}
+
+/// A site as it is written, `model/name` or `model/name#tag`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SiteName {
@@ -68,13 +103,15 @@ pub struct SiteName {
     pub model: String,
     /// The place in it.
     pub hookpoint: HookName,
+    /// Which of its SAEs.
+    pub tag: Tag,
 }
 
 impl SiteName {
     /// The site, where it is written in its plain form.
     pub fn plain(&self) -> Option<Site> {
         let hookpoint = Hookpoint::plain(&self.hookpoint.0)?;
-        Some(Site { model: self.model.clone(), hookpoint })
+        Some(Site { model: self.model.clone(), hookpoint, tag: self.tag.clone() })
     }
 
     /// The site that it means where its model is of `family`.
@@ -83,13 +120,13 @@ impl SiteName {
     /// Those of [`resolve`](super::resolve()).
     pub fn resolve(&self, family: &str) -> Result<Site> {
         let hookpoint = self.hookpoint.resolve(family).map_err(|e| e.within(format!("{:?}", self.to_string())))?;
-        Ok(Site { model: self.model.clone(), hookpoint })
+        Ok(Site { model: self.model.clone(), hookpoint, tag: self.tag.clone() })
     }
 }
 
 impl From<Site> for SiteName {
     fn from(site: Site) -> Self {
-        SiteName { model: site.model, hookpoint: site.hookpoint.into() }
+        SiteName { model: site.model, hookpoint: site.hookpoint.into(), tag: site.tag }
     }
 }
 
@@ -99,37 +136,45 @@ fn split(text: &str) -> Result<(&str, &str)> {
     })
 }
 
+/// A place's hookpoint and tag.
+fn split_tag(text: &str) -> Result<(&str, Tag)> {
+    let Some((hookpoint, tag)) = text.split_once('#') else { return Ok((text, Tag(None))) };
+    if tag.is_empty() || !tag.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
+        return Err(Error::request(format!(
+            "{text:?}: what follows # names one of several SAEs of a hookpoint; expected letters, digits, '_', '-' and '.', for \
+             example resid_post.2#seed1"
+        )));
+    }
+    Ok((hookpoint, Tag(Some(tag.to_string()))))
+}
+
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.model, self.hookpoint)
+        write!(f, "{}/{}{}", self.model, self.hookpoint, self.tag)
     }
 }
 
 impl fmt::Display for SiteName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.model, self.hookpoint)
+        write!(f, "{}/{}{}", self.model, self.hookpoint, self.tag)
     }
 }
 
 impl FromStr for Site {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let (model, hookpoint) = split(text)?;
-        Ok(Site {
-            model: model.to_string(),
-            hookpoint: hookpoint.parse().map_err(|e: Error| e.within(format!("{text:?}")))?,
-        })
+        let (model, place) = split(text)?;
+        Site::of(model, place).map_err(|e| e.within(format!("{text:?}")))
     }
 }
 
 impl FromStr for SiteName {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let (model, hookpoint) = split(text)?;
-        Ok(SiteName {
-            model: model.to_string(),
-            hookpoint: hookpoint.parse().map_err(|e: Error| e.within(format!("{text:?}")))?,
-        })
+        let (model, place) = split(text)?;
+        let within = |e: Error| e.within(format!("{text:?}"));
+        let (hookpoint, tag) = split_tag(place).map_err(within)?;
+        Ok(SiteName { model: model.to_string(), hookpoint: hookpoint.parse().map_err(within)?, tag })
     }
 }
 

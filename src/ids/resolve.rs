@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use std::str::FromStr;
 
-/// What a name comes to in one family.
+/// What a name means in one family.
 enum Meaning {
     /// One place.
     Place(Hookpoint),
@@ -145,7 +145,7 @@ pub fn library_names(place: Hookpoint, family: &str) -> LibraryNames {
 
 fn known_family(name: &str) -> Option<&'static Family> {
     let exact = FAMILIES.iter().find(|family| family.name == name);
-    // an arrangement that has no names of its own has those of the family
+    // a layout without names of its own uses the names of the family
     exact.or_else(|| FAMILIES.iter().find(|family| Some(family.name) == name.split('/').next()))
 }
 

@@ -129,6 +129,15 @@ fn a_site_is_a_model_and_a_name_of_its_family() {
     let plain = site("m/resid_post.7").unwrap();
     assert!(plain.hookpoint.is_plain());
     assert_eq!(plain.plain(), Some("m/resid_post.7".parse().unwrap()));
+    // one of several SAEs
+    let tagged = site("m/blocks.7.hook_mlp_out#seed-1.b").unwrap();
+    assert_eq!(tagged.resolve("gemma2").unwrap().to_string(), "m/mlp_out_normed.7#seed-1.b");
+    let tagged: Site = "m/resid_post.7#seed1".parse().unwrap();
+    assert_eq!((tagged.place(), &Site::of("m", &tagged.place()).unwrap()), ("resid_post.7#seed1".into(), &tagged));
+    assert!(tagged > "m/resid_post.7".parse().unwrap() && tagged < "m/resid_post.8".parse().unwrap());
+    for bad in ["m/resid_post.7#", "m/resid_post.7#a/b", "m/resid_post.7#a#b", "m/resid_post.7#a b", "m/#a"] {
+        assert!(site(bad).is_err() && bad.parse::<Site>().is_err(), "{bad}");
+    }
     // a refusal says of which site
     let error = alias.resolve("nothing").unwrap_err().to_string();
     assert!(error.contains("\"m/blocks.7.hook_mlp_out\""), "{error}");

@@ -1,14 +1,14 @@
 //! Int8 approximation of `x W`, with a proven bound on its error.
 //!
-//! Rows and columns are rounded to whole multiples of a step of their own, 127 of them either way: `x ≈ s q`. Products of bytes
-//! are exact sums of integers, and processors that multiply bytes by fours (AVX-512 VNNI, AVX-VNNI) make four of them in the
-//! time of one f32 multiply-add. Elsewhere the same sums come out, slowly.
+//! Each row and column is rounded to whole multiples of its own step, from −127 to 127: `x ≈ s q`. Products of bytes are exact
+//! sums of integers. Processors that multiply bytes by fours (AVX-512 VNNI, AVX-VNNI) make four products in the time of one f32
+//! multiply-add; other processors compute the same sums more slowly.
 //!
 //! For a row x and a column w with `x' = s q` their rounded selves, by Cauchy and Schwarz
-//! `|x·w - x'·w'| <= ‖x - x'‖ ‖w‖ + ‖x'‖ ‖w - w'‖`: what rounding took is measured for each of them, not assumed. The product of
-//! f32 ([`multiply`](super::panels::multiply)) is at most `γ ‖x‖ ‖w‖` from the exact one, γ for the roundings that one term goes
-//! through. [`Rounding`] holds what a row and a column add to the sum of both. Products near the smallest f32 lose by another rule,
-//! half of 2⁻¹⁴⁹ at each of at most [`DEEPEST`] terms: less than [`UNDERFLOW`], which who uses the bound adds.
+//! `|x·w - x'·w'| <= ‖x - x'‖ ‖w‖ + ‖x'‖ ‖w - w'‖`. The rounding errors are measured per row and column, not assumed. The f32
+//! product ([`multiply`](super::panels::multiply)) is at most `γ ‖x‖ ‖w‖` from the exact one, where γ counts the roundings of one
+//! term. [`Rounding`] holds the share of a row or a column in the sum of both errors. Products near the smallest f32 lose up to
+//! half of 2⁻¹⁴⁹ at each of at most [`DEEPEST`] terms: less than [`UNDERFLOW`], which the caller must add to the bound.
 
 mod kernel;
 mod packed;

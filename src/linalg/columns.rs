@@ -1,8 +1,8 @@
-//! Selected elements of `x W`, bit-identical to the full product. One row and some columns, for callers that know
-//! which of them matter (`bytes.rs`).
+//! Selected elements of `x W`, bit-identical to the full product: one row and some columns, for callers that know which columns
+//! matter (`bytes.rs`).
 //!
-//! A product's element is a sum of chains ([`multiply`](super::panels::multiply)): here the chains of one element lie beside each
-//! other, so that one vector works at all four of a block.
+//! An element of a product is a sum of chains ([`multiply`](super::panels::multiply)). Here the chains of one element are stored
+//! next to each other, and one vector computes all four chains of a block.
 
 use super::Zeroed;
 use super::panels::{CHAIN, DEPTH, Panels};
@@ -13,7 +13,7 @@ const CHAINS: usize = DEPTH / CHAIN;
 /// Columns at once: as many sums as hide the latency of a multiply-add.
 pub const COLUMNS: usize = 8;
 
-/// Chains computed side by side: those of a block, or of two where there are more than one.
+/// Chains computed side by side: the chains of one block, or of two blocks when there are more than one.
 fn n_lanes(depth: usize) -> usize {
     if depth > DEPTH { 2 * CHAINS } else { CHAINS }
 }

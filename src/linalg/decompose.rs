@@ -127,7 +127,7 @@ fn run_svd(a: &Matrix<f64>, vectors: Option<(&mut Mat<f64>, &mut Mat<f64>)>) -> 
     Ok(s)
 }
 
-fn scratch(request: StackReq) -> Result<MemBuffer> {
+pub(super) fn scratch(request: StackReq) -> Result<MemBuffer> {
     MemBuffer::try_new(request).map_err(|_| {
         let size = request.unaligned_bytes_required();
         Error::machine(format!("no memory for {size} bytes of a decomposition's scratch; compare fewer rows"))

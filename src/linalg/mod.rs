@@ -13,6 +13,7 @@ mod matrix;
 mod pages;
 pub mod panels;
 mod product;
+mod solve;
 mod stream;
 mod vectors;
 mod whiten;
@@ -21,6 +22,7 @@ pub use decompose::{SymmetricEigen, ThinSvd, require_finite, singular_values, sy
 pub use matrix::Matrix;
 pub use pages::Zeroed;
 pub use product::{product, product_transposed, transposed_product, transposed_product_permuted};
+pub use solve::Cholesky;
 pub use stream::Stream;
 pub use vectors::{dispatch, vectorised};
 pub use whiten::{inverse_square_root, whitening};

@@ -1,15 +1,15 @@
 //! Zeroed arrays in huge pages, where the system offers them.
 //!
-//! Sums of all pairs are gigabytes that are written at random: with pages of 4 KiB nearly every write waits for two reads of
-//! memory, the page's entry and the sum, and the first write of each page for the system. In pages of 2 MiB both are rare.
-//! Memory that is not written yet takes no room, page by page.
+//! The sums of all pairs take gigabytes and are written at random. With pages of 4 KiB nearly every write waits for two reads of
+//! memory (the page table entry and the sum), and the first write to a page waits for the system. With pages of 2 MiB both waits
+//! are rare. A page that was never written takes no memory.
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// From this size on memory is asked for in huge pages: that of one of them.
+/// Arrays from this size on are in huge pages: the size of one huge page.
 const HUGE_BYTES: usize = 2 << 20;
 
 /// An array that begins as zeros.

@@ -1,11 +1,12 @@
-//! What is `x W` when `W` is kept for many products? f32 products over weights that were laid out for the kernel once.
+//! f32 products `x W` when `W` is kept for many products: the weights are laid out for the kernel once.
 //!
 //! Both sides are laid out so that the kernel reads them in order: the kept side in [`Panels`] of [`WIDTH`] columns, the other in
-//! [`PackedRows`], groups of [`GROUP`] rows. Every element of a product is one fixed sum: blocks of `DEPTH` terms added in order,
-//! each of them chains of `CHAIN` fused multiply-adds from 0, added in order. So its bits depend on its row and its column
-//! alone: not on the other rows or columns, nor on threads, nor on the width of the machine's vectors. Weights are packed once, and products run
-//! at 80 to 97 % of what the processor's multiply-adds can do where the `gemm` crate, packing for each product and with
-//! bits that depend on the shapes, reaches 75 to 85 % (benches/README.md); hence a custom kernel.
+//! [`PackedRows`], groups of [`GROUP`] rows. Every element of a product is one fixed sum: blocks of `DEPTH` terms, added in order.
+//! A block is made of chains of `CHAIN` fused multiply-adds from 0, added in order. An element's bits therefore depend only on
+//! its row and its column. Other rows and columns, threads and the width of the machine's vectors do not matter.
+//!
+//! Products run at 80 to 97 % of the processor's peak. The `gemm` crate packs for each product, has bits that depend on the
+//! shapes, and reaches 75 to 85 % (benches/README.md); hence a custom kernel.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -15,8 +16,8 @@ use std::ops::Range;
 pub const WIDTH: usize = 16;
 /// Rows of a group.
 pub const GROUP: usize = 6;
-/// Terms that one chain of multiply-adds sums from 0. A chain's rounding error grows with its length, as the root of it: the
-/// hidden states of a real model come out nearer to float64 by chains of 128 than by one of 512 (benches/README.md).
+/// Terms that one chain of multiply-adds sums from 0. A chain's rounding error grows with the root of its length: hidden states
+/// of a real model are nearer to float64 with chains of 128 than with one of 512 (benches/README.md).
 pub(super) const CHAIN: usize = 128;
 /// Terms whose chains are added up in registers before they are added to the rest: a block that stays in the first cache.
 pub(super) const DEPTH: usize = 4 * CHAIN;

@@ -1,5 +1,4 @@
-//! What do two matrices multiply to? f64 products, each on the calling thread alone, so that bits do not depend on the
-//! number of threads.
+//! f64 matrix products. Each runs on the calling thread alone: its bits do not depend on the number of threads.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};

@@ -1,4 +1,4 @@
-//! What does a loaded model do? Token ids of one context in, what its hookpoints hold out.
+//! What does a loaded model do? Token ids of one context in, activations at its hookpoints out.
 
 use super::shape::ModelShape;
 use crate::error::Result;

@@ -102,7 +102,7 @@ pub struct LayerSpec {
 pub struct RotarySpec {
     /// Base, rotated width and scaling.
     pub rope: Rope,
-    /// Whether features 2 i and 2 i + 1 turn together (GPT-J), not those of two halves.
+    /// Whether features 2 i and 2 i + 1 are rotated together (GPT-J), instead of pairs from two halves.
     pub neighbours: bool,
 }
 

@@ -1,8 +1,8 @@
-//! Contents of `config.json`: typed reading of Hugging Face configurations; which rotation they ask for is read in
-//! `rope.rs`, which keys are accounted for is decided in `keys.rs`.
+//! Contents of `config.json`: typed reading of Hugging Face configurations. `rope.rs` reads the rotation; `keys.rs` decides which
+//! keys are supported.
 //!
-//! A key that is absent has the default of the family's class in transformers. One that is null is another thing: none,
-//! the family's own rule, or an error, by the table of the family.
+//! An absent key has the default of the family's class in transformers. A null key is different: by the family's table it means
+//! none, the family's own rule, or an error.
 
 use super::layers::ActivationFunction;
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
-//! How are the layers wired? One decoder for every family: embedding, blocks, final norm, each hookpoint read on
-//! the way, nothing computed beyond the last one asked for, never logits.
+//! How are the layers wired? One decoder for every family: embedding, blocks, final norm. Hookpoints are read on the way. Nothing
+//! is computed after the last hookpoint that is read, and logits never.
 
 use super::activations::Model;
 use super::architecture::Wiring;

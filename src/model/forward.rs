@@ -21,7 +21,7 @@ pub fn forward(
     hookpoints: &[Hookpoint],
 ) -> Result<Vec<ActivationBatch>> {
     let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
-    // Whole-batch buffers, cut into each context's own rows, so that contexts are written in parallel and in order.
+    // Whole-batch buffers, cut into the rows of each context. Contexts are written in parallel, each at its own place.
     let lengths: Vec<usize> = view.contexts.iter().map(|c| c.tokens().count()).collect();
     let n: usize = lengths.iter().sum();
     let mut out: Vec<Matrix<f32>> = widths.iter().map(|&width| Matrix::from_vec(n, width, buffer(n * width))).collect();

@@ -1,5 +1,5 @@
-//! How does a checkpoint fill an architecture? Every tensor that it names is checked for presence, shape and type; then those
-//! of the blocks that are needed are read, widened to f32 and laid out for the products.
+//! How does a checkpoint fill an architecture? Every tensor of the architecture is checked for presence, shape and type. The tensors
+//! of the blocks that are needed are then read, widened to f32 and laid out for the products.
 
 use super::architecture::{
     Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, StoredOrder,
@@ -8,21 +8,22 @@ use super::architecture::{
 use super::decoder::{Block, Decoder, Input};
 use super::layers::linear::Order;
 use super::layers::{Attention, Embedding, Linear, Mlp, Norm, Rotary, device_error};
+use super::random::{RandomTable, RandomWeights, redraw};
 use super::shape::ModelShape;
+use super::unembedding::Unembedding;
 use crate::error::{Error, Result};
-use crate::linalg::Stream;
 use crate::weights::Source;
 use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
-/// A checkpoint under the names of an architecture, all of whose tensors it holds.
+/// A checkpoint that holds all tensors of an architecture, under its names.
 pub struct Checked {
     architecture: Architecture,
     source: Arc<dyn Source>,
-    /// What is before every name.
+    /// Prefix of every name.
     prefix: &'static str,
-    /// Seed of random weights in place of the checkpoint's.
-    redraw: Option<u64>,
+    /// Random weights in place of the checkpoint's.
+    redraw: Option<RandomWeights>,
 }
 
 /// Names of output heads, `[n_vocab, d_model]`.
@@ -49,11 +50,11 @@ impl Checked {
     }
 
     /// The same model with random weights: every tensor of a linear layer, weight or bias, is drawn at random from a Gaussian
-    /// with that tensor's own mean and standard deviation; embeddings and norms stay (the control of arXiv 2410.06981,
-    /// after Heap et al.). The same seed gives the same weights; tensors have independent streams by their names.
+    /// with that tensor's own mean and standard deviation; embeddings stay unless they are to be drawn too, norms stay (the
+    /// control of arXiv 2410.06981, after Heap et al., 2501.17727). The same seed gives the same weights; tensors have independent streams by their names.
     #[must_use]
-    pub fn redrawn(self, seed: Option<u64>) -> Self {
-        Checked { redraw: seed, ..self }
+    pub fn redrawn(self, random: Option<RandomWeights>) -> Self {
+        Checked { redraw: random, ..self }
     }
 
     /// Its sizes; parameters are those in the file.
@@ -81,10 +82,12 @@ impl Checked {
             shape: self.shape(),
             name,
             input: Input {
-                tokens: self.table(tokens),
+                tokens: self.table(tokens)?,
                 scale: *scale,
                 project: project.as_ref().map(|spec| self.linear(spec, &plain)).transpose()?,
-                positions: positions.as_ref().map(|(table, first)| (self.table(table), *first)),
+                positions: (positions.as_ref())
+                    .map(|(table, first)| Ok::<_, Error>((self.table(table)?, *first)))
+                    .transpose()?,
             },
             blocks,
             final_norm: final_norm.as_ref().map(|spec| self.norm(spec, &plain)).transpose()?,
@@ -132,6 +135,34 @@ impl Checked {
         self.source.names().find(is_head).map_or(full, String::from)
     }
 
+    /// The output head, with the final norm's weight; `None` where the file holds none of the stream's width.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn unembedding(&self) -> Result<Option<Unembedding>> {
+        let Architecture { input, final_norm, prefixes, tied, .. } = &self.architecture;
+        let width = self.architecture.shape().d_model;
+        let named =
+            |head: &&str| std::iter::once(&"").chain(*prefixes).map(|p| format!("{p}{head}")).collect::<Vec<_>>();
+        let heads = HEADS.iter().flat_map(named).chain(tied.then(|| self.full(&input.tokens.tensor().0)));
+        let found = heads.into_iter().find_map(|name| {
+            let shape = self.source.shape(&name)?;
+            (shape.len() == 2 && shape[1] == width).then(|| (name, shape[0]))
+        });
+        let Some((name, n_vocab)) = found else { return Ok(None) };
+        let scale = match final_norm {
+            Some(NormSpec::Layer { name: Some(name), width, .. }) => {
+                self.values(&format!("{name}.weight"), &[*width])?
+            }
+            Some(NormSpec::Rms { name, width, stored_less, .. }) => {
+                let stored = self.values(&format!("{name}.weight"), &[*width])?;
+                stored.into_iter().map(|v| v + stored_less).collect()
+            }
+            Some(NormSpec::Layer { name: None, .. }) | None => vec![1.0; width],
+        };
+        Ok(Some(Unembedding { source: self.source.clone(), name, n_vocab, scale }))
+    }
+
     /// What to do about a checkpoint that is another than its configuration describes.
     fn remedy(&self) -> &'static str {
         // names in bitsandbytes, GPTQ, AWQ and float8 checkpoints of tensors that accompany or replace a weight
@@ -176,8 +207,8 @@ impl Checked {
     fn weights(&self, (name, shape): &TensorSpec, at: &dyn Fn(&str) -> String) -> Result<Vec<f32>> {
         let name = at(name);
         let mut values = self.values(&name, shape)?;
-        if let Some(seed) = self.redraw {
-            redraw(seed, &self.full(&name), &mut values);
+        if let Some(random) = self.redraw {
+            redraw(random.seed, &self.full(&name), &mut values);
         }
         Ok(values)
     }
@@ -213,9 +244,16 @@ impl Checked {
         })
     }
 
-    /// A table, which stays in the checkpoint.
-    fn table(&self, spec: &TableSpec) -> Embedding {
-        Embedding::new(self.source.clone(), self.full(&spec.tensor().0), spec.width)
+    /// A table, which stays in the checkpoint, or whose rows are drawn when they are looked up.
+    fn table(&self, spec: &TableSpec) -> Result<Embedding> {
+        let name = self.full(&spec.tensor().0);
+        let source: Arc<dyn Source> = match self.redraw {
+            Some(RandomWeights { seed, embeddings: true }) => {
+                Arc::new(RandomTable::new(self.source.clone(), name.clone(), spec.width, seed)?)
+            }
+            _ => self.source.clone(),
+        };
+        Ok(Embedding::new(source, name, spec.width))
     }
 }
 
@@ -247,15 +285,6 @@ fn of_stored(stored: &StoredOrder, whole: Vec<f32>, width: usize, n_out: usize) 
     }
 }
 
-/// Puts Gaussian values of the same mean and standard deviation (ddof = 0) in the place of `values`.
-fn redraw(seed: u64, name: &str, values: &mut [f32]) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let std = (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt();
-    let mut stream = Stream::new(seed, &format!("random weights {name}"), 0);
-    values.iter_mut().for_each(|v| *v = (mean + std * stream.gaussian()) as f32);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,28 +298,5 @@ mod tests {
         assert_eq!(of(StoredOrder::Rows([2, 0, 1].into_iter().collect()), 3), [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]);
         assert_eq!(of(StoredOrder::OutIn, 6), whole);
         assert_eq!(of(StoredOrder::InOut, 6), whole);
-    }
-
-    #[test]
-    fn random_weights_keep_mean_and_spread_and_nothing_else() {
-        let stored: Vec<f32> = (0..20_000).map(|i| 0.5 + (i % 7) as f32).collect();
-        let drawn = |seed, name| {
-            let mut values = stored.clone();
-            redraw(seed, name, &mut values);
-            values
-        };
-        let moments = |values: &[f32]| {
-            let n = values.len() as f64;
-            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-            (mean, (values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt())
-        };
-        let (of_stored, of_drawn) = (moments(&stored), moments(&drawn(42, "w")));
-        // the standard error of the mean is 2 / sqrt(20 000) = 0.014
-        assert!((of_stored.0 - of_drawn.0).abs() < 0.06 && (of_stored.1 - of_drawn.1).abs() < 0.06, "{of_drawn:?}");
-        assert_eq!(drawn(42, "w"), drawn(42, "w"));
-        assert!(drawn(42, "w") != drawn(32, "w") && drawn(42, "w") != drawn(42, "v"));
-        // Gaussian, not shuffled: some values lie beyond the stored range, none is a stored step
-        let least = drawn(42, "w").into_iter().fold(f32::INFINITY, f32::min);
-        assert!(least < 0.0, "{least}");
     }
 }

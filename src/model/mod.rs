@@ -1,8 +1,9 @@
-//! What did the network hold there? Token ids in, [`ActivationBatch`]es out.
+//! What are a model's activations at its hookpoints? Token ids in, [`ActivationBatch`]es out.
 //!
-//! A family is one file that describes an architecture in plain data (`architecture.rs`): checked against headers, costed, or loaded
-//! (`load.rs`) over shared layers, written once in candle tensors; the hot operations are candle custom ops with
-//! our CPU kernels inside. One context is one product's rows: what a context gives does not depend on its batch.
+//! A family is one file that describes an architecture in plain data (`architecture.rs`). The description is checked against
+//! headers, costed, or loaded (`load.rs`). All families share the layers, which are written in candle tensors; the most expensive
+//! operations are candle custom ops over CPU kernels. One product takes the rows of one context: a context's activations do not
+//! depend on its batch.
 
 mod activations;
 mod architecture;
@@ -15,10 +16,12 @@ mod keys;
 mod layers;
 mod load;
 mod open;
+mod random;
 mod rope;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unembedding;
 
 pub use activations::{ActivationBatch, Model};
 pub use decoder::blocks_needed;
@@ -27,6 +30,8 @@ pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
-    tokenizer, tokenizer_files, width_of,
+    tokenizer, tokenizer_files, unembedding, width_of,
 };
+pub use random::RandomWeights;
 pub use shape::ModelShape;
+pub use unembedding::Unembedding;

@@ -6,7 +6,9 @@ use super::decoder::blocks_needed;
 use super::families;
 use super::gguf;
 use super::load::Checked;
+use super::random::RandomWeights;
 use super::shape::ModelShape;
+use super::unembedding::Unembedding;
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -59,26 +61,34 @@ pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
 }
 
 /// The same with random weights in the place of the checkpoint's where a seed is given: linear layers are drawn at random, each
-/// tensor with its own mean and standard deviation, embeddings and norms stay.
+/// tensor with its own mean and standard deviation, embeddings where it asks for them; norms stay.
 ///
 /// # Errors
 /// As [`header`].
-pub fn open_redrawn(path: &Path, seed: Option<u64>) -> Result<Arc<dyn Model>> {
-    let model = checked(path)?.redrawn(seed);
+pub fn open_redrawn(path: &Path, random: Option<RandomWeights>) -> Result<Arc<dyn Model>> {
+    let model = checked(path)?.redrawn(random);
     Ok(Arc::new(model.load(model.shape().n_layers, path.display().to_string())?))
 }
 
 /// The model at `path`, with random weights where a seed is given, with only the blocks that `hookpoints` need.
 ///
 /// # Errors
-/// As [`header`]; `Request` when the model has not got one of the hookpoints.
-pub fn open_for(path: &Path, seed: Option<u64>, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
-    let model = checked(path)?.redrawn(seed);
+/// The errors of [`header`]; `Request` when the model does not have one of the hookpoints.
+pub fn open_for(path: &Path, random: Option<RandomWeights>, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
+    let model = checked(path)?.redrawn(random);
     let shape = model.shape();
     for &hookpoint in hookpoints {
         shape.width(hookpoint).map_err(|e| e.within(format!("model {}", path.display())))?;
     }
     Ok(Arc::new(model.load(blocks_needed(&shape, hookpoints), path.display().to_string())?))
+}
+
+/// The output head of the model at `path`; `None` where the file holds none of the stream's width.
+///
+/// # Errors
+/// As [`header`].
+pub fn unembedding(path: &Path) -> Result<Option<Unembedding>> {
+    checked(path)?.unembedding()
 }
 
 /// Every file that decides what the model computes: configuration, index, weights. For digests; in a fixed order.
@@ -96,8 +106,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The tokenizer of the model at `path`: of a folder its `tokenizer.json` with what stands beside it, of a GGUF file what
-/// its metadata describes.
+/// The tokenizer of the model at `path`. For a folder: its `tokenizer.json` and the files that complete it. For a GGUF file: the
+/// tokenizer that its metadata describes.
 ///
 /// # Errors
 /// `Request` when there is none or its kind is not supported; `Input` when it is damaged.
@@ -113,8 +123,8 @@ pub fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() { Tokenizer::files(path) } else { Vec::new() }
 }
 
-/// Bytes that a model holds of which `n_blocks` blocks were loaded: theirs, the final norm and a projection behind the token
-/// table, in f32. Tables of tokens and positions stay mapped.
+/// Bytes that a model holds when `n_blocks` blocks are loaded: the blocks, the final norm and a projection after the token
+/// embedding, in f32. Token and position embeddings stay memory-mapped.
 pub fn memory_bytes(shape: &ModelShape, n_blocks: usize) -> u64 {
     let (d_model, d_token) = (shape.d_model as u64, shape.d_token as u64);
     let project = if d_token == d_model { 0 } else { d_token * d_model };
@@ -134,7 +144,7 @@ pub fn context_bytes(shape: &ModelShape, n_tokens: usize, hookpoints: &[Hookpoin
     4 * n * (8 * d + 5 * d + 6 * d + 5 * d_attn + 64 + hidden + 2 * width_of(shape, hookpoints))
 }
 
-/// Values of a row at all of `hookpoints`, each of which the model has.
+/// Values per row at all `hookpoints` together. The model must have every hookpoint.
 pub fn width_of(shape: &ModelShape, hookpoints: &[Hookpoint]) -> u64 {
     hookpoints.iter().map(|&h| shape.width(h).unwrap_or(shape.d_model) as u64).sum()
 }
@@ -157,7 +167,11 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
     } else {
         "does not exist; check the path (one without ./ or ../ before it is relative to the working directory)"
     };
-    Err(Error::request(format!("model {} {what}", path.display())))
+    let repository =
+        path.to_str().filter(|text| !path.exists() && text.split('/').filter(|part| !part.is_empty()).count() == 2);
+    let tip = repository.filter(|text| !text.starts_with(['.', '/', '~']));
+    let tip = tip.map_or(String::new(), |text| format!("; a repository of the Hugging Face hub is written hf:{text}"));
+    Err(Error::request(format!("model {} {what}{tip}", path.display())))
 }
 
 /// The model at `path`; its configuration is checked against the headers of its weights.

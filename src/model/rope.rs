@@ -3,11 +3,11 @@
 //!
 //! - `rope_scaling`, where it is given, takes the place of `rope_parameters`;
 //! - a base or a rotated fraction that is not inside is taken from the top level, else from the family's default;
-//! - a scaling that needs the context length before the stretch takes `original_max_position_embeddings` from beside, else
+//! - a scaling that needs the original context length takes `original_max_position_embeddings` from the top level, else
 //!   from inside, else `max_position_embeddings`.
 //!
-//! Where transformers takes one of two keys that contradict each other and other libraries take the other one, both are
-//! named and nothing is taken.
+//! Two keys may contradict each other, and transformers may use one while other libraries use the other. Such a configuration
+//! is refused; the message names both keys.
 
 use super::config::{Config, Setting};
 use super::layers::rotary::{Rope, Scaling};
@@ -39,7 +39,7 @@ pub struct Fraction {
 }
 
 impl RopeKeys {
-    /// Whole heads, base 10 000 under `rope_theta`; `max_positions` is that of the family's class.
+    /// Rotation of whole heads, base 10 000 under `rope_theta`; `max_positions` is the default of the family's class.
     pub const fn whole(max_positions: usize) -> Self {
         RopeKeys { theta: "rope_theta", default_theta: 10_000.0, max_positions, fraction: None }
     }
@@ -181,7 +181,7 @@ impl Config {
         }
     }
 
-    /// Refuses a value under `other`, which this family does not read, that differs from that of `key`.
+    /// Refuses a value under `other`, which this family does not read, when it differs from the value of `key`.
     fn agree(&self, other: &str, key: &str, value: f64) -> Result<()> {
         match self.optional_number(other)? {
             Some(found) if found != value => Err(Error::request(format!(

@@ -1,4 +1,4 @@
-//! How large is a model, and what has it got? Known from its header.
+//! How large is a model, and which parts does it have? Read from its header.
 
 use crate::error::{Error, Result};
 use crate::ids::{BlockKind, HookName, Hookpoint};
@@ -18,7 +18,7 @@ pub struct ModelShape {
     pub d_kv: usize,
     /// Width inside the MLP.
     pub d_mlp: usize,
-    /// Width of the embedding's rows; `d_model` but where they are projected.
+    /// Width of the embedding's rows: `d_model`, unless they are projected.
     pub d_token: usize,
     /// Rows of the embedding.
     pub n_vocab: usize,

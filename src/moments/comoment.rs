@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::Stream;
 use crate::linalg::gemm::{gemm_f32, gemm_f64};
+use crate::moments::norms::{Around, NormMoments, row_norms};
 use crate::moments::{Accumulator, State};
 use crate::store::{StateLayout, StateReader, StateWriter};
 use rayon::prelude::*;
@@ -41,10 +42,14 @@ pub struct CrossCoMoment {
     pub c: Matrix<f64>,
     /// The same with y's rows permuted inside each batch (what both share merely by batch is thus kept in the null).
     pub nulls: Vec<Matrix<f64>>,
+    /// Squared norms of the centred rows of both.
+    pub norms: NormMoments,
+    /// The same of each null.
+    pub null_norms: Vec<NormMoments>,
 }
 
 /// Column means in order of rows, and the centred rows in f64.
-fn centred(x: &Matrix<f32>) -> (Vec<f64>, Matrix<f64>) {
+pub(super) fn centred(x: &Matrix<f32>) -> (Vec<f64>, Matrix<f64>) {
     let (n, d) = (x.n_rows(), x.n_cols());
     let mut mean = vec![0.0; d];
     for row in x.rows() {
@@ -61,7 +66,7 @@ fn centred(x: &Matrix<f32>) -> (Vec<f64>, Matrix<f64>) {
 }
 
 /// XᵀY of centred rows.
-fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
+pub(super) fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
     let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
     let mut c = Matrix::zeros(dx, dy);
     if n > 0 {
@@ -72,7 +77,7 @@ fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
 
 /// XᵀPY for each permutation P of y's rows. In f32: a batch's rounding is far below what another permutation changes, and
 /// these products are most of the cost of a null. Sums over batches are in f64.
-fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Vec<usize>]) -> Vec<Matrix<f64>> {
+pub(super) fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Vec<usize>]) -> Vec<Matrix<f64>> {
     let narrow = |m: &Matrix<f64>| -> Matrix<f32> {
         Matrix::from_vec(m.n_rows(), m.n_cols(), m.as_slice().iter().map(|&v| v as f32).collect())
     };
@@ -99,7 +104,7 @@ fn squares(x: &Matrix<f64>) -> Vec<f64> {
 }
 
 /// C += (n₁n₂/(n₁+n₂)) δx δyᵀ.
-fn add_between(c: &mut Matrix<f64>, n1: u64, n2: u64, dx: &[f64], dy: &[f64]) {
+pub(super) fn add_between(c: &mut Matrix<f64>, n1: u64, n2: u64, dx: &[f64], dy: &[f64]) {
     let w = n1 as f64 * n2 as f64 / (n1 + n2) as f64;
     for (i, &a) in dx.iter().enumerate() {
         for (v, &b) in c.row_mut(i).iter_mut().zip(dy) {
@@ -108,12 +113,12 @@ fn add_between(c: &mut Matrix<f64>, n1: u64, n2: u64, dx: &[f64], dy: &[f64]) {
     }
 }
 
-fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(super) fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
     b.iter().zip(a).map(|(b, a)| b - a).collect()
 }
 
 /// mean₁ += δ n₂/(n₁+n₂).
-fn move_mean(mean: &mut [f64], delta: &[f64], n1: u64, n2: u64) {
+pub(super) fn move_mean(mean: &mut [f64], delta: &[f64], n1: u64, n2: u64) {
     let w = n2 as f64 / (n1 + n2) as f64;
     mean.iter_mut().zip(delta).for_each(|(m, d)| *m += w * d);
 }
@@ -191,6 +196,8 @@ impl CrossCoMoment {
             yy: vec![0.0; d_y],
             c: Matrix::zeros(d_x, d_y),
             nulls: vec![Matrix::zeros(d_x, d_y); n_nulls],
+            norms: NormMoments::new(d_x, d_y),
+            null_norms: vec![NormMoments::new(d_x, d_y); n_nulls],
         }
     }
 
@@ -204,7 +211,23 @@ impl CrossCoMoment {
             _ => null_products(&rows_x, &rows_y, permutations),
         };
         let (xx, yy) = (squares(&rows_x), squares(&rows_y));
-        CrossCoMoment { n_rows: x.n_rows() as u64, mean_x, mean_y, xx, yy, c: product(&rows_x, &rows_y), nulls }
+        let (of_x, of_y) = (row_norms(&rows_x), row_norms(&rows_y));
+        let beside = |order: &[usize]| NormMoments::of_rows((&rows_x, &of_x), (&rows_y, &of_y), |i| order[i]);
+        CrossCoMoment {
+            n_rows: x.n_rows() as u64,
+            mean_x,
+            mean_y,
+            xx,
+            yy,
+            c: product(&rows_x, &rows_y),
+            nulls,
+            norms: NormMoments::of_rows((&rows_x, &of_x), (&rows_y, &of_y), |i| i),
+            null_norms: permutations.par_iter().map(|order| beside(order)).collect(),
+        }
+    }
+
+    fn around<'a>(&self, c: &'a Matrix<f64>, squares: [f64; 2]) -> Around<'a> {
+        Around { n_rows: self.n_rows, c, squares }
     }
 }
 
@@ -219,6 +242,7 @@ impl State for CrossCoMoment {
             .tensor::<f64>("yy", &[dy])
             .tensor::<f64>("c", &[dx, dy])
             .tensor::<f64>("nulls", &[self.nulls.len(), dx, dy])
+            .tensor::<f64>("norms", &[1 + self.nulls.len(), NormMoments::len(dx, dy)])
     }
 
     fn save(&self, file: &mut StateWriter) -> Result<()> {
@@ -227,7 +251,8 @@ impl State for CrossCoMoment {
         file.put("xx", &self.xx)?;
         file.put("yy", &self.yy)?;
         file.put("c", self.c.as_slice())?;
-        self.nulls.iter().try_for_each(|null| file.put("nulls", null.as_slice()))
+        self.nulls.iter().try_for_each(|null| file.put("nulls", null.as_slice()))?;
+        std::iter::once(&self.norms).chain(&self.null_norms).try_for_each(|norms| file.put("norms", &norms.flat()))
     }
 
     fn load(&mut self, file: &mut StateReader, _: u64) -> Result<()> {
@@ -238,7 +263,13 @@ impl State for CrossCoMoment {
         }
         let (mean_x, mean_y) = (vector(file, "mean_x", dx)?, vector(file, "mean_y", dy)?);
         let (xx, yy, c) = (vector(file, "xx", dx)?, vector(file, "yy", dy)?, matrix(file, "c", dx, dy)?);
-        self.merge(&CrossCoMoment { n_rows: file.number("n_rows")?, mean_x, mean_y, xx, yy, c, nulls })
+        let each = NormMoments::len(dx, dy);
+        let all = vector(file, "norms", (1 + nulls.len()) * each)?;
+        let mut lists = all.chunks_exact(each).map(|list| NormMoments::of_flat(list, dx));
+        let norms = lists.next().expect("one is the real pairing's");
+        let null_norms = lists.collect();
+        let n_rows = file.number("n_rows")?;
+        self.merge(&CrossCoMoment { n_rows, mean_x, mean_y, xx, yy, c, nulls, norms, null_norms })
     }
 }
 
@@ -261,6 +292,18 @@ impl Accumulator for CrossCoMoment {
             return Ok(());
         }
         let (dx, dy) = (difference(&self.mean_x, &other.mean_x), difference(&self.mean_y, &other.mean_y));
+        let sums = |of: &CrossCoMoment| [&of.xx, &of.yy].map(|squares| squares.iter().sum::<f64>());
+        let (mine, theirs) = (sums(self), sums(other));
+        let mut norms = std::mem::replace(&mut self.norms, NormMoments::new(0, 0));
+        let (own, further) = (self.around(&self.c, mine), other.around(&other.c, theirs));
+        norms.merge(own, &other.norms, further, [&dx, &dy]);
+        self.norms = norms;
+        let mut null_norms = std::mem::take(&mut self.null_norms);
+        for (k, norms) in null_norms.iter_mut().enumerate() {
+            let (own, further) = (self.around(&self.nulls[k], mine), other.around(&other.nulls[k], theirs));
+            norms.merge(own, &other.null_norms[k], further, [&dx, &dy]);
+        }
+        self.null_norms = null_norms;
         for (mine, theirs) in std::iter::once((&mut self.c, &other.c)).chain(self.nulls.iter_mut().zip(&other.nulls)) {
             mine.as_mut_slice().iter_mut().zip(theirs.as_slice()).for_each(|(a, b)| *a += b);
             add_between(mine, self.n_rows, other.n_rows, &dx, &dy);
@@ -276,7 +319,7 @@ impl Accumulator for CrossCoMoment {
     }
 
     fn bytes(&(dx, dy, n_nulls): &Self::Shape) -> u64 {
-        (dx * dy * 8 * (1 + n_nulls)) as u64
+        ((dx * dy + NormMoments::len(dx, dy)) * 8 * (1 + n_nulls)) as u64
     }
 }
 
@@ -339,7 +382,17 @@ mod tests {
                     prop_assert!((got - matrix.row(i)[i]).abs() < 1e-9, "{got} {}", matrix.row(i)[i]);
                 }
             }
+            let norms = |a: &Matrix<f32>, b: &Matrix<f32>| -> f64 {
+                let centred = |m: &Matrix<f32>| -> Vec<f64> {
+                    let (_, rows) = centred(m);
+                    rows.rows().map(|row| row.iter().map(|v| v * v).sum()).collect()
+                };
+                centred(a).iter().zip(&centred(b)).map(|(a, b)| a * b).sum()
+            };
+            prop_assert!((cross.norms.both - norms(&x, &y)).abs() < 1e-8, "{} {}", cross.norms.both, norms(&x, &y));
             // the identity permutation is no permutation
+            let (null, real) = (cross.null_norms[0].both, cross.norms.both);
+            prop_assert!((null - real).abs() < 1e-4, "{null} {real}: the shift of means takes the f32 products");
             for (null, real) in cross.nulls[0].as_slice().iter().zip(cross.c.as_slice()) {
                 prop_assert!((null - real).abs() < 1e-4, "{null} {real}: f32 products of 24 terms");
             }

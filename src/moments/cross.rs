@@ -86,7 +86,7 @@ impl CrossTile {
     }
 
     /// Row `i`, made alive where it is not.
-    fn row_mut(&mut self, i: usize) -> &mut [f64] {
+    pub(super) fn row_mut(&mut self, i: usize) -> &mut [f64] {
         if self.n_alive == 0 {
             self.sums = Zeroed::new(self.places.len() * self.d_target);
         }

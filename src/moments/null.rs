@@ -11,9 +11,16 @@ use serde::{Deserialize, Serialize};
 pub enum Null {
     /// The target's rows are turned to those of another document, by [`document_rotation`].
     Rotated,
+    /// The target's rows are the last ones of the same key in another document: what the key alone gives. Rows without one are left out.
+    Given,
 }
 
 impl Null {
+    /// Whether the rows of a batch alone decide it.
+    pub fn is_of_batch(self) -> bool {
+        self != Null::Given
+    }
+
     /// Which target row is paired with each source row of a batch of `n_rows`.
     pub fn order(self, n_rows: usize) -> Vec<usize> {
         match self {
@@ -21,6 +28,8 @@ impl Null {
                 let by = document_rotation(n_rows);
                 (0..n_rows).map(|r| (r + by) % n_rows).collect()
             }
+            // its rows are those of a batch of their own
+            Null::Given => (0..n_rows).collect(),
         }
     }
 
@@ -28,6 +37,7 @@ impl Null {
     pub fn tensor(self) -> &'static str {
         match self {
             Null::Rotated => "null",
+            Null::Given => "given",
         }
     }
 
@@ -35,6 +45,7 @@ impl Null {
     pub fn named(self) -> &'static str {
         match self {
             Null::Rotated => "chance levels of matches (null.documents)",
+            Null::Given => "what the key alone gives (null.given, mode = \"full\")",
         }
     }
 }

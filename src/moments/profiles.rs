@@ -3,7 +3,7 @@
 
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::Result;
-use crate::moments::{Accumulator, LabelSums, State, TopOptions, TopTokens};
+use crate::moments::{Accumulator, DocumentCounts, LabelSums, State, TopOptions, TopTokens};
 use crate::sae::LatentBatch;
 use crate::store::{StateLayout, StateReader, StateWriter};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub struct Profiles {
     pub top: TopTokens,
     /// Sums by label.
     pub labels: LabelSums,
+    /// Documents in which they fired.
+    pub documents: DocumentCounts,
 }
 
 /// What the profiles of a space are made for.
@@ -34,11 +36,12 @@ impl Profiles {
         Profiles {
             top: TopTokens::new(shape.d_sae, shape.top),
             labels: LabelSums::new(shape.d_sae, shape.labels.clone()),
+            documents: DocumentCounts::new(shape.d_sae),
         }
     }
 
-    fn parts(&self) -> [&dyn State; 2] {
-        [&self.top, &self.labels]
+    fn parts(&self) -> [&dyn State; 3] {
+        [&self.top, &self.labels, &self.documents]
     }
 }
 
@@ -52,7 +55,7 @@ impl State for Profiles {
     }
 
     fn load(&mut self, file: &mut StateReader, first_row: u64) -> Result<()> {
-        let parts: [&mut dyn State; 2] = [&mut self.top, &mut self.labels];
+        let parts: [&mut dyn State; 3] = [&mut self.top, &mut self.labels, &mut self.documents];
         parts.into_iter().try_for_each(|part| part.load(file, first_row))
     }
 }
@@ -64,16 +67,20 @@ impl Accumulator for Profiles {
 
     fn fold(&mut self, (tokens, view, latents): Self::Batch<'_>) -> Result<()> {
         self.top.fold((tokens, view, latents))?;
-        self.labels.fold((tokens, latents))
+        self.labels.fold((tokens, latents))?;
+        self.documents.fold((tokens, latents))
     }
 
     fn merge(&mut self, other: &Profiles) -> Result<()> {
         self.top.merge(&other.top)?;
-        self.labels.merge(&other.labels)
+        self.labels.merge(&other.labels)?;
+        self.documents.merge(&other.documents)
     }
 
     fn bytes(shape: &ProfileShape) -> u64 {
-        TopTokens::bytes(&(shape.d_sae, shape.top)) + LabelSums::bytes(&(shape.d_sae, shape.labels.len()))
+        TopTokens::bytes(&(shape.d_sae, shape.top))
+            + LabelSums::bytes(&(shape.d_sae, shape.labels.len()))
+            + DocumentCounts::bytes(&shape.d_sae)
     }
 }
 

@@ -2,11 +2,14 @@
 
 use crate::corpus::tokenizing_bytes;
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
-use crate::moments::{Accumulator, CoMoment, CrossCoMoment, LatentSums, PairSums, Profiles, SeenContexts, Sketch};
+use crate::moments::{
+    Accumulator, CrossCoMoment, FoldCross, FoldMoments, LatentSums, PairSums, Profiles, ReadoutSums, SeenContexts,
+    SiteMoments, Sketch, tile_rows,
+};
 use crate::plan::choice::Choice;
 use crate::plan::steps::Steps;
 use crate::plan::{Cost, Origin, Pair, PlannedSae, Space};
-use crate::similarity::{Measure, rsa_bytes};
+use crate::similarity::{DENSE_ROWS, Measure, rsa_bytes};
 use crate::spec::DoctorRule;
 
 /// Things with the same key, in order of the first of each; neighbours or not.
@@ -30,7 +33,7 @@ pub(super) fn memory_of(costs: &[Cost]) -> u64 {
 /// the publisher's own copy (measured: 2900 on the demo after twenty snapshots).
 const VIEW_ROW_BYTES: u64 = 3000;
 
-/// The same where one worker knows all of a pair, and only first choices are arranged; and for each latent besides
+/// The same when one worker holds all of a pair and only first choices are arranged; then the bytes per latent
 /// (measured on six pairs of 8192 latents after ten snapshots, one and five partners kept: 470 a row, 120 a latent).
 const WHOLE_VIEW_BYTES: [u64; 2] = [600, 300];
 
@@ -42,6 +45,12 @@ const PROGRAM_BYTES: u64 = 64 << 20;
 /// Of that room, what reading and tokenizing may take.
 const ROOM_BYTES: u64 = 8 << 20;
 
+/// Matrices of the wider place's width that maps of a pair take at a run's end: its sums, ten fits at once, the maps themselves.
+const MAP_MATRICES: u64 = 72;
+
+/// Matrices of the stream's width while co-moments of two heads are made: blocks at once, three each, and their rows.
+const LOGIT_MATRICES: u64 = 24;
+
 /// What scoring the matched rows of a pair holds, if all latents of the narrower side are matched.
 fn rows_bytes(steps: &Steps, pair: &Pair) -> u64 {
     let sides = [pair.source, pair.target].map(|s| &steps.spaces[s]);
@@ -49,6 +58,17 @@ fn rows_bytes(steps: &Steps, pair: &Pair) -> u64 {
     let rows = sides.map(|s| s.width).into_iter().min().unwrap_or(0);
     let ranks = steps.spec.estimate.measures.iter().any(|m| matches!(m, Measure::Rsa(_)));
     4 * 8 * rows as u64 * widths.iter().sum::<u64>() + if ranks { rsa_bytes(rows) } else { 0 }
+}
+
+/// What pairing the dictionaries of a pair holds: both sides' rows in f64, once more with coordinates permuted, and the cosines, as
+/// numbers and as costs both ways, or lists of them.
+fn dictionary_bytes(steps: &Steps, pair: &Pair) -> u64 {
+    let [(m, d), (n, _)] = [pair.source, pair.target].map(|s| {
+        let space = &steps.spaces[s];
+        (space.width as u64, space.sae().map_or(0, |sae| sae.shape.d_out as u64))
+    });
+    let cosines = if m.max(n) <= DENSE_ROWS as u64 { 24 * m * n } else { 16 * 64 * (m + n) };
+    8 * (m + 2 * n) * d + cosines
 }
 
 /// What the doctor's check takes on top of the models and SAEs: a copy of the largest SAE, what one model held at each place, its
@@ -117,6 +137,10 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
             best * VIEW_ROW_BYTES
         };
         out.push(cost("match views", sites(), views, (a.width + b.width) as u64 * 4));
+        if spec.estimate.listed > 0 {
+            let bytes = steps.listed_bytes(*p);
+            out.push(cost("listed partners", sites(), bytes, bytes));
+        }
     }
     for (_, s) in steps.spaces.iter().enumerate().filter(|(k, _)| choice.has_sketch(steps, *k)) {
         let bytes = Sketch::bytes(&(s.width, choice.width));
@@ -131,9 +155,15 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         // twice in memory: once held, once on its way to the tables
         out.push(cost("sums and top tokens", s.site.to_string(), 2 * bytes, bytes));
     }
+    for s in &steps.spaces {
+        let bytes = steps.given_bytes(s);
+        if bytes > 0 {
+            out.push(cost("rows of earlier documents (null.given)", s.site.to_string(), bytes, bytes));
+        }
+    }
     let mut moments = 0;
     for r in steps.raw_sites.iter().filter(|_| steps.scores_activations()) {
-        let bytes = CoMoment::bytes(&r.width);
+        let bytes = SiteMoments::bytes(&r.width);
         moments += bytes;
         out.push(cost("raw moments", r.site.to_string(), 2 * bytes, bytes));
     }
@@ -143,9 +173,54 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         moments += bytes;
         out.push(cost("raw cross moments", format!("{} x {}", a.site, b.site), 2 * bytes, bytes));
     }
+    for r in &steps.readouts {
+        let (space, site) = (&steps.spaces[r.space], &steps.readout_sites[r.site]);
+        let bytes = ReadoutSums::bytes(&steps.readout_shape(*r, space.width));
+        out.push(cost("readout", format!("{} out of {}", space.site, site.site), bytes, bytes));
+    }
+    for r in &steps.readout_sites {
+        let bytes = FoldMoments::bytes(&r.width);
+        moments += bytes;
+        out.push(cost("readout moments", r.site.to_string(), bytes, bytes));
+    }
+    for stitch in &steps.stitches {
+        let bytes = FoldCross::bytes(&steps.stitch_shape(stitch));
+        moments += bytes;
+        let [a, b] = [stitch.source, stitch.target].map(|k| &steps.readout_sites[k].site);
+        out.push(cost("stitch", format!("{a} x {b}"), bytes, bytes));
+    }
+    if let Some(width) =
+        steps.stitches.iter().flat_map(|s| [s.source, s.target]).max_by_key(|k| steps.readout_sites[*k].width)
+    {
+        out.push(cost(
+            "maps of one pair",
+            String::new(),
+            MAP_MATRICES * 8 * (steps.readout_sites[width].width as u64).pow(2),
+            0,
+        ));
+    }
+    if let Some(width) = steps.readouts.iter().map(|r| steps.readout_sites[r.site].width as u64).max() {
+        // two moments and factors, a strip read back
+        let strip = steps.readouts.iter().map(|r| {
+            let n = steps.spaces[r.space].width;
+            ReadoutSums::bytes(&steps.readout_shape(*r, tile_rows(n, steps.readout_sites[r.site].width)))
+        });
+        out.push(cost("reading out", String::new(), 48 * width * width + strip.max().unwrap_or(0), 0));
+    }
     if !spec.estimate.measures.is_empty() {
         let scored = steps.pairs.iter().filter(|p| !steps.is_raw(**p)).map(|p| rows_bytes(steps, p)).max();
         out.push(cost("scores of one pair's matched rows", String::new(), scored.unwrap_or(0), 0));
+    }
+    if spec.estimate.dictionary {
+        let paired = steps.pairs.iter().filter(|p| steps.has_decoder_cosines(**p)).map(|p| dictionary_bytes(steps, p));
+        out.push(cost("dictionaries of one model", String::new(), paired.max().unwrap_or(0), 0));
+    }
+    if spec.estimate.logits {
+        let of = |p: &&Pair| steps.has_logit_effects(**p);
+        let width = |s: usize| steps.spaces[s].sae().map_or(0, |sae| sae.shape.d_out as u64);
+        let widest = steps.pairs.iter().filter(of).map(|p| width(p.source).max(width(p.target))).max().unwrap_or(0);
+        let n = (steps.models.len() * (steps.models.len() + 1) / 2) as u64;
+        out.push(cost("effects on the logits", String::new(), 8 * widest * widest * (3 * n + LOGIT_MATRICES), 0));
     }
     if spec.estimate.filters.one_to_one == OneToOne::Transport {
         let pool = |s: usize| steps.spaces[s].width.min(TRANSPORT_POOL) as u64;
@@ -162,7 +237,11 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
         Origin::Raw { .. } => s.width as u64,
     };
-    let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum();
+    let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum::<u64>()
+        + (steps.readout_sites.iter().enumerate())
+            .filter(|(k, _)| steps.is_read(*k))
+            .map(|(_, r)| 4 * r.width as u64)
+            .sum::<u64>();
     let encoded = rows.saturating_mul(2 * latents).saturating_add(moments);
     let encoding: u64 = steps.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
     // a thread keeps what its contexts were computed in while it encodes
@@ -173,6 +252,10 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         rows.saturating_mul(activations).saturating_add(at_work),
     ));
     out.push(streaming("encoded batches in the air", String::new(), encoded.saturating_mul(BATCHES_IN_THE_AIR)));
+    let turned = rows.saturating_mul(steps.turned_bytes());
+    if turned > 0 {
+        out.push(streaming("one batch beside its partners", String::new(), turned));
+    }
     out.push(streaming("tokenizing", String::new(), tokenizing_bytes(threads).saturating_sub(ROOM_BYTES)));
     if steps.corpus.window_bytes > 0 {
         out.push(streaming("window of a zstd file", String::new(), steps.corpus.window_bytes));

@@ -1,8 +1,8 @@
-//! Does what an SAE's own files, and the registry of published SAEs, say of it agree with the dataflow file?
+//! Do the files of an SAE, and the registry of published SAEs, agree with the dataflow file?
 //!
-//! Hookpoint, scale and centring that contradict are refused, unless the dataflow file insists; model, contexts and what cannot
-//! be told are warned of. Sizes are checked against the weights where headers are read (`sae/recipe.rs`). Nothing is read here:
-//! facts in, a way of reading out.
+//! A contradiction in hookpoint, scale or centring is refused, unless the SAE's `insist` names the fact. A contradiction in
+//! model or contexts, and a fact that cannot be checked, give a warning. `sae/recipe.rs` checks sizes against the weights. No file
+//! is read here: facts in, a [`Reading`](crate::sae::Reading) out.
 
 use crate::corpus::{BosRule, CorpusOptions};
 use crate::hub::registry::Facts;
@@ -77,7 +77,7 @@ impl Asked<'_> {
         self.spec.insist.contains(&on)
     }
 
-    /// The place that somebody names, with who names it.
+    /// The declared hookpoints, each with its origin.
     fn places(&self) -> Vec<(&'static str, Place)> {
         let of_file = self.sae.declared.input.clone().map(|place| ("its files", place));
         let of_registry = self.facts.and_then(|f| f.hook.as_deref()).map(|hook| (REGISTRY, Place::named(hook)));
@@ -138,6 +138,10 @@ impl Asked<'_> {
     }
 
     fn scale(&self, out: &mut Settled) {
+        if self.spec.random.is_some() {
+            // a random SAE takes no factor, which would multiply all its latents alike
+            return;
+        }
         let key = self.spec.scale;
         let registered = self.facts.and_then(|f| f.scale);
         let differs = |a: f64, b: f64| (a / b - 1.0).abs() > SAME_FACTOR;

@@ -26,7 +26,7 @@ pub(super) fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 }
 
 /// Number of what state files hold; another one makes another run.
-const STATE: &str = "3";
+const STATE: &str = "5";
 
 /// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. Corpus
 /// files enter by name and order.
@@ -71,7 +71,7 @@ pub(super) fn scored_parts(
 }
 
 /// The parts from the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by its path. What says only how long to read
-/// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), what the run is
+/// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), which controls are run besides, what the run is
 /// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
 fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
@@ -93,6 +93,7 @@ fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
             "estimate.stop_when",
             "checkpoint.",
             "check.",
+            "controls.",
             "corpus.files",
             "estimate.categories",
         ]

@@ -1,10 +1,12 @@
-//! What does a plan take in all, and does it fit into the memory that the request allows?
+//! What does a plan take in all, and does it fit into the memory and onto the disk that there is?
 
 use crate::error::{Error, Result};
+use crate::plan::choice::Choice;
 use crate::plan::cost::{grouped, memory_of};
 use crate::plan::decide::suggestion;
-use crate::plan::{Cost, Outline};
+use crate::plan::{Cost, Outline, PlannedSae};
 use crate::units::human_bytes;
+use std::path::Path;
 
 impl Outline {
     /// Bytes of memory at most.
@@ -12,9 +14,18 @@ impl Outline {
         memory_of(&self.costs)
     }
 
-    /// Bytes on disk at most: two checkpoints and the tables.
+    /// Bytes on disk at most: two checkpoints and the tables, and as much again for each control.
     pub fn disk_bytes(&self) -> u64 {
-        self.costs.iter().fold(0, |sum: u64, c| sum.saturating_add(c.disk_bytes)).saturating_mul(2)
+        let runs = 1 + self.spec().controls.len() as u64;
+        self.costs.iter().fold(0, |sum: u64, c| sum.saturating_add(c.disk_bytes)).saturating_mul(2).saturating_mul(runs)
+    }
+
+    /// Bytes of memory that screening the SAEs' latents would take, where it is done without because that does not fit.
+    pub fn screens_left_out(&self) -> Option<u64> {
+        let screened = Choice { screens: true, ..self.choice };
+        let bytes = |sae: &PlannedSae| screened.screen_bytes(sae) - self.choice.screen_bytes(sae);
+        let all: u64 = self.spaces().iter().filter_map(|s| s.sae()).map(bytes).sum();
+        Some(all).filter(|bytes| self.steps.streams && *bytes > 0)
     }
 
     /// Bytes of memory of each kind of thing, largest first, with what it is: one thing by its name, several by their number.
@@ -49,6 +60,24 @@ impl Outline {
             human_bytes(needed),
             human_bytes(limit),
             parts.join(", ")
+        )))
+    }
+
+    /// Refuses what is over `limit` bytes of disk in `directory`.
+    ///
+    /// # Errors
+    /// `Machine`.
+    pub fn check_disk(&self, limit: u64, directory: &Path) -> Result<()> {
+        let needed = self.disk_bytes();
+        if needed <= limit {
+            return Ok(());
+        }
+        Err(Error::machine(format!(
+            "two checkpoints and the tables take up to {} in {}, the limit is {}; choose another --out, free some space, or raise \
+             --disk-limit: on a disk that becomes full a run stops, and resumes when there is room",
+            human_bytes(needed),
+            directory.display(),
+            human_bytes(limit)
         )))
     }
 }

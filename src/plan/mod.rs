@@ -6,10 +6,13 @@
 //! them. Everything after the plan trusts its shapes.
 
 mod choice;
+mod control;
 mod cost;
 mod decide;
 mod declared;
 mod fingerprint;
+mod given;
+mod logits;
 mod made_of;
 mod memory;
 mod models;
@@ -33,7 +36,7 @@ pub use fingerprint::corpus_mark;
 pub use made_of::{check_sae, check_tokenizer};
 pub use models::{PlannedModel, resolved};
 pub use outline::Outline;
-pub use parts::{Cost, Pair, RawPair, RawSite, Tile};
+pub use parts::{Cost, Pair, PlannedReadout, PlannedStitch, RawPair, RawSite, Strip, Tile};
 pub use request::{Purpose, Request, SavedSums};
 pub use runnable::Plan;
 pub use space::{Origin, PlannedSae, Space, Tap};

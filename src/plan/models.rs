@@ -1,8 +1,8 @@
-//! Which models are run, of which sizes, and what do the names that the dataflow file gives their places mean?
+//! Which models are run, with which sizes, and which hookpoints do the names in the dataflow file mean?
 
 use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site};
-use crate::model::ModelShape;
+use crate::model::{ModelShape, RandomWeights};
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +18,8 @@ pub struct PlannedModel {
     /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
     /// tokenizer share one.
     pub view: usize,
-    /// Seed of re-drawn random weights; `None` for the checkpoint's own.
-    pub random_weights: Option<u64>,
+    /// What is drawn at random of its weights; `None` for the checkpoint's own.
+    pub random_weights: Option<RandomWeights>,
     /// Its sizes.
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.
@@ -68,7 +68,7 @@ pub(super) fn size_models(
     Ok(out)
 }
 
-/// The models of `sized` with the hookpoints that are read of each: those of `sites`.
+/// The models of `sized`, each with its hookpoints in `sites`.
 ///
 /// # Errors
 /// `Request` for contexts that are too long for a model, and a place that it does not have.
@@ -93,7 +93,7 @@ pub(super) fn plan_models(
         }
         let random_weights = spec.models[&name].random_weights;
         let hookpoints = hookpoints.into_iter().collect();
-        // align = "token": one tokenizer, one view
+        // until tokenizers are read
         out.push(PlannedModel { name, path, view: 0, random_weights, shape, hookpoints });
     }
     Ok(out)

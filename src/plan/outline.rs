@@ -1,16 +1,18 @@
-//! What does a request come to? Steps, shapes and bytes, with everything decided that the request leaves open. It can be shown; what
-//! can be run besides is a [`Plan`](super::Plan).
+//! What will a request do? Steps, shapes and bytes, with a decision for everything that the request leaves open. An outline can
+//! be shown; a [`Plan`](super::Plan) can also be run.
 
 use crate::corpus::{Corpus, CorpusOptions};
 use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site, library_names};
-use crate::moments::{Null, PairShape, ProfileShape};
+use crate::moments::{Null, PairShape, ProfileShape, ReadoutShape, RowKey, tile_rows};
 use crate::plan::choice::Choice;
 use crate::plan::cost::costs;
 use crate::plan::decide::decide;
 use crate::plan::steps::Steps;
 use crate::plan::tiles::tiles;
-use crate::plan::{Cost, Pair, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tile};
+use crate::plan::{
+    Cost, Pair, PlannedModel, PlannedReadout, PlannedSae, PlannedStitch, RawPair, RawSite, Space, Strip, Tile,
+};
 use crate::sae::Sae;
 use crate::spec::{Cross, DataflowSpec, Refine};
 use std::collections::BTreeMap;
@@ -77,10 +79,77 @@ impl Outline {
         &self.steps.raw_sites
     }
 
-    /// Pairs of them whose cross co-moments are kept: those of two raw spaces, or all of [`Outline::pairs`], in their order, when
-    /// an activation measure is asked for.
+    /// Pairs of raw hookpoints whose cross co-moments are kept. Without an activation measure: the pairs of two raw spaces. With
+    /// one: all of [`Outline::pairs`], in their order.
     pub fn raw_pairs(&self) -> &[RawPair] {
         &self.steps.raw_pairs
+    }
+
+    /// Places whose moments are kept by half: those that latents are read out of ([`Outline::is_read`]), then others that are stitched.
+    pub fn readout_sites(&self) -> &[RawSite] {
+        &self.steps.readout_sites
+    }
+
+    /// Which latents are read out of which of them; none unless asked for.
+    pub fn readouts(&self) -> &[PlannedReadout] {
+        &self.steps.readouts
+    }
+
+    /// Whether latents are read out of place `k` of [`Outline::readout_sites`].
+    pub fn is_read(&self, k: usize) -> bool {
+        self.steps.is_read(k)
+    }
+
+    /// Which places are mapped into each other: all pairs in their order, or none.
+    pub fn stitches(&self) -> &[PlannedStitch] {
+        &self.steps.stitches
+    }
+
+    /// Widths of the two places of a stitch, and whether its null is kept.
+    pub fn stitch_shape(&self, stitch: &PlannedStitch) -> (usize, usize, bool) {
+        self.steps.stitch_shape(stitch)
+    }
+
+    /// Name of stitch `k` in state files.
+    pub fn stitch_name(&self, k: usize) -> String {
+        format!("stitch-{k:04}")
+    }
+
+    /// The readout of a space's latents out of the place of another space.
+    pub fn readout_of(&self, space: usize, other: usize) -> Option<usize> {
+        let site = self.readout_sites().iter().position(|r| r.site == self.spaces()[other].site)?;
+        self.readouts().iter().position(|r| *r == PlannedReadout { space, site })
+    }
+
+    /// All strips of all readouts, in order of readout and latent: a function of the widths alone.
+    pub fn strips(&self) -> Vec<Strip> {
+        let of = |(readout, r): (usize, &PlannedReadout)| {
+            let width = self.spaces()[r.space].width;
+            let rows = tile_rows(width, self.readout_sites()[r.site].width);
+            let strip = move |(number, first): (usize, usize)| Strip {
+                readout,
+                number,
+                first,
+                n_latents: rows.min(width - first),
+            };
+            (0..width).step_by(rows).enumerate().map(strip)
+        };
+        self.readouts().iter().enumerate().flat_map(of).collect()
+    }
+
+    /// What the sums of a strip are made for.
+    pub fn strip_shape(&self, strip: &Strip) -> ReadoutShape {
+        self.steps.readout_shape(self.readouts()[strip.readout], strip.n_latents)
+    }
+
+    /// Name of a strip in state files.
+    pub fn strip_name(&self, strip: &Strip) -> String {
+        format!("readout-{:04}-strip-{:05}", strip.readout, strip.number)
+    }
+
+    /// Name of the moments of place `k` of [`Outline::readout_sites`] in state files.
+    pub fn readout_moments_name(&self, k: usize) -> String {
+        format!("readout-moments-{k:04}")
     }
 
     /// What is held in memory and on disk.
@@ -167,10 +236,26 @@ impl Outline {
         self.steps.nulls()
     }
 
-    /// Null versions kept of one cross co-moment: those of the scores, and behind them one for each of [`Outline::nulls`] when the
-    /// pair's matches are made of it.
+    /// Those of [`Outline::nulls`] that the rows of a batch alone decide.
+    pub fn batch_nulls(&self) -> Vec<Null> {
+        self.steps.batch_nulls()
+    }
+
+    /// Number of null versions kept of one cross co-moment: those for scores first, then one per entry of [`Outline::batch_nulls`] when
+    /// the pair's matches come from the co-moment.
     pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
         self.steps.co_moment_nulls(raw)
+    }
+
+    /// What rows have in common with their partners in other documents, and how many keys are remembered; `None` where no partner is
+    /// looked for.
+    pub fn given_slots(&self) -> Option<(RowKey, usize)> {
+        self.steps.given_slots()
+    }
+
+    /// Pairs of latents that are listed at most of a pair of spaces.
+    pub fn most_listed(&self, pair: Pair) -> u64 {
+        self.steps.most_listed(pair)
     }
 
     /// Whether Σxy of pairs is sketched, and counted for candidates only.

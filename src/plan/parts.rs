@@ -1,4 +1,4 @@
-//! What is a plan made of, apart from spaces? Pairs of them, tiles of pairs, raw places, and what each thing takes.
+//! What is in a plan besides spaces? Pairs of spaces, tiles of pairs, raw hookpoints, and the cost of each.
 
 use crate::ids::Site;
 use crate::plan::Tap;
@@ -45,6 +45,39 @@ pub struct RawPair {
     pub source: usize,
     /// The target.
     pub target: usize,
+}
+
+/// Latents of a space that are read out of the raw activations of another place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedReadout {
+    /// The latents' space: index into [`Outline::spaces`](super::Outline::spaces).
+    pub space: usize,
+    /// The activations: index into [`Outline::readout_sites`](super::Outline::readout_sites).
+    pub site: usize,
+}
+
+/// Two places whose raw activations are mapped into each other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedStitch {
+    /// Index into [`Outline::pairs`](super::Outline::pairs).
+    pub pair: usize,
+    /// The source's place: index into [`Outline::readout_sites`](super::Outline::readout_sites).
+    pub source: usize,
+    /// The target's place.
+    pub target: usize,
+}
+
+/// Latents of a readout that are owned together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Strip {
+    /// Index into [`Outline::readouts`](super::Outline::readouts).
+    pub readout: usize,
+    /// Number of the strip in its readout.
+    pub number: usize,
+    /// First latent.
+    pub first: usize,
+    /// Number of latents.
+    pub n_latents: usize,
 }
 
 /// One thing that takes memory or disk.

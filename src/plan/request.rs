@@ -1,5 +1,5 @@
-//! What is wanted of a dataflow file, and within what? One call makes an [`Outline`] of it, which can be shown, or a [`Plan`], which
-//! can be run.
+//! What is a dataflow file asked for, and within which limits? A request becomes an [`Outline`], which can be shown, or a [`Plan`],
+//! which can be run.
 
 use crate::error::{Error, Result};
 use crate::plan::fingerprint::{fingerprint_parts, scored_parts};
@@ -82,7 +82,7 @@ impl Request {
         if let Some(assumed) = outline.assumptions().first() {
             return Err(Error::request(format!("{assumed}; a run needs it here")));
         }
-        let tokenizer = outline.steps.tokenizer()?;
+        let tokenizers = outline.steps.tokenizers()?;
         show(&outline);
         let (steps, choice) = (&outline.steps, &outline.choice);
         let parts = match &self.purpose {
@@ -98,7 +98,7 @@ impl Request {
                 fingerprint_parts(steps, choice)?
             }
         };
-        Ok(Plan::new(outline, tokenizer, parts))
+        Ok(Plan::new(outline, tokenizers, parts))
     }
 }
 

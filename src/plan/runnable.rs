@@ -7,28 +7,33 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A resolved run: see [`Request::plan`](super::Request::plan). Whatever can be asked of its [`Outline`] can be asked of it.
+/// A resolved run: see [`Request::plan`](super::Request::plan). Has all methods of its [`Outline`].
 #[derive(Clone, Debug)]
 pub struct Plan {
     outline: Outline,
-    tokenizer: Arc<Tokenizer>,
+    tokenizers: Vec<Arc<Tokenizer>>,
     parts: BTreeMap<String, String>,
     fingerprint: String,
 }
 
 impl Plan {
-    pub(super) fn new(outline: Outline, tokenizer: Arc<Tokenizer>, parts: BTreeMap<String, String>) -> Plan {
+    pub(super) fn new(outline: Outline, tokenizers: Vec<Arc<Tokenizer>>, parts: BTreeMap<String, String>) -> Plan {
         let fingerprint = fingerprint(&parts);
-        Plan { outline, tokenizer, parts, fingerprint }
+        Plan { outline, tokenizers, parts, fingerprint }
     }
 
-    /// The tokenizer of all models.
-    pub fn tokenizer(&self) -> Arc<Tokenizer> {
-        self.tokenizer.clone()
+    /// The models' tokenizers, one per view of a batch.
+    pub fn tokenizers(&self) -> Vec<Arc<Tokenizer>> {
+        self.tokenizers.clone()
     }
 
-    /// Name and digest of everything that changes a number. Corpus files enter by name and order; what was read of them is in the
-    /// corpus' cursor.
+    /// The tokenizer of a space's model.
+    pub fn tokenizer_of(&self, space: usize) -> &Arc<Tokenizer> {
+        &self.tokenizers[self.models()[self.spaces()[space].tap().model].view]
+    }
+
+    /// Name and digest of everything that changes a number. Corpus files enter by name and order; digests of the records read are
+    /// in the corpus' cursor.
     pub fn fingerprint_parts(&self) -> &BTreeMap<String, String> {
         &self.parts
     }

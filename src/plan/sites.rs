@@ -1,12 +1,14 @@
-//! What is compared at each site of a pair: the latents of which SAE, read in which way, or the dimensions of the hookpoint? And of
-//! which sites are raw activations compared besides?
+//! What is compared at each site of a pair: the latents of an SAE, or the dimensions of the hookpoint? At which sites are raw
+//! activations compared as well?
 
 use crate::error::{Error, Result};
 use crate::hub::{Reference, registry};
 use crate::ids::Site;
 use crate::plan::declared::{Asked, settle};
 use crate::plan::sizes::{Sized, of_sae};
-use crate::plan::{Origin, Pair, PlannedModel, PlannedSae, RawPair, RawSite, Space, Tap};
+use crate::plan::{
+    Origin, Pair, PlannedModel, PlannedReadout, PlannedSae, PlannedStitch, RawPair, RawSite, Space, Tap,
+};
 use crate::sae::Reading;
 use crate::spec::{DataflowSpec, Insist, SaeSpec};
 use std::collections::BTreeMap;
@@ -86,6 +88,7 @@ fn plan_sae(
     if let Some(source) = unverified {
         notes.assumptions.push(format!("sae \"{site}\" is not here ({}): its sizes are those of {source}", sae.path));
     }
+    let shape = sae.random.map_or(Ok(shape.clone()), |random| random.shape(&shape)).map_err(within)?;
     let settled = settle(
         &Asked {
             site,
@@ -117,10 +120,13 @@ fn plan_sae(
         path,
         reading: settled.reading,
         shape,
+        random: sae.random,
+        place: site.to_string(),
         encode: sae.encode,
         output: settled.output,
         registered_scale: facts.as_ref().and_then(|facts| facts.scale),
-        neuronpedia: facts.and_then(|facts| facts.neuronpedia),
+        // latents of a random SAE have no page there
+        neuronpedia: facts.filter(|_| sae.random.is_none()).and_then(|facts| facts.neuronpedia),
         any_fvu: sae.insist.contains(&Insist::Fvu),
     })
 }
@@ -156,4 +162,48 @@ pub(super) fn raw_sites(
         .map(|(pair, p)| RawPair { pair, source: index(&spaces[p.source]), target: index(&spaces[p.target]) })
         .collect();
     (sites, raw_pairs)
+}
+
+/// What `compare.readout` comes to: the latents of every SAE of a pair out of the raw activations of the pair's other place, and these places;
+/// each once, in order of its first pair. Not of pairs of one hookpoint.
+pub(super) fn readouts(
+    spaces: &[Space],
+    pairs: &[Pair],
+    models: &[PlannedModel],
+) -> (Vec<RawSite>, Vec<PlannedReadout>) {
+    let (mut sites, mut out): (Vec<RawSite>, Vec<PlannedReadout>) = (Vec::new(), Vec::new());
+    for (space, other) in pairs.iter().flat_map(|p| [(p.source, p.target), (p.target, p.source)]) {
+        // latents are made of their own activations: that they can be read out of them says nothing
+        if spaces[space].is_raw() || spaces[space].tap() == spaces[other].tap() {
+            continue;
+        }
+        let readout = PlannedReadout { space, site: place_among(&mut sites, &spaces[other], models) };
+        if !out.contains(&readout) {
+            out.push(readout);
+        }
+    }
+    (sites, out)
+}
+
+/// What `compare.stitch` comes to: both places of every pair of two hookpoints; those that are not among `sites` yet are added.
+pub(super) fn stitches(
+    spaces: &[Space],
+    pairs: &[Pair],
+    models: &[PlannedModel],
+    sites: &mut Vec<RawSite>,
+) -> Vec<PlannedStitch> {
+    let mut place = |space: usize| place_among(sites, &spaces[space], models);
+    // activations of one hookpoint are mapped onto themselves by any map that is worth its name
+    let each = pairs.iter().enumerate().filter(|(_, p)| spaces[p.source].tap() != spaces[p.target].tap());
+    each.map(|(pair, p)| PlannedStitch { pair, source: place(p.source), target: place(p.target) }).collect()
+}
+
+/// Index of a space's place among `sites`; it is added where it is not there yet.
+fn place_among(sites: &mut Vec<RawSite>, place: &Space, models: &[PlannedModel]) -> usize {
+    sites.iter().position(|r| r.site == place.site).unwrap_or_else(|| {
+        let tap = place.tap();
+        let width = models[tap.model].shape.width(place.site.hookpoint).expect("checked with the model");
+        sites.push(RawSite { site: place.site.clone(), tap, width });
+        sites.len() - 1
+    })
 }

@@ -1,5 +1,5 @@
-//! Which sizes does an artifact have, and is it there at all? What is there is read from its headers and checked against the
-//! `sizes` of the dataflow file; what is not is taken from its configuration in the cache, or from `sizes` alone.
+//! Which sizes does an artifact have, and does it exist here? The sizes of an existing artifact are read from its headers and
+//! checked against `sizes` of the dataflow file. Otherwise they come from its configuration in the cache, or from `sizes` alone.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hub::{self, Want};

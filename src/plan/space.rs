@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ids::{Hookpoint, Site};
-use crate::sae::{Encode, Reading, Sae, SaeShape, Scale};
+use crate::sae::{Encode, RandomSae, Reading, Sae, SaeShape, Scale};
 use std::path::PathBuf;
 
 /// What is compared: columns, used wherever latents are.
@@ -77,6 +77,10 @@ pub struct PlannedSae {
     pub reading: Reading,
     /// Its sizes.
     pub shape: SaeShape,
+    /// Drawn at random in its place, for a control; its `path` says of which sizes.
+    pub random: Option<RandomSae>,
+    /// Where it reads, which names the stream of a random one.
+    pub place: String,
     /// Which of its outputs is streamed.
     pub encode: Encode,
     /// What it predicts, where its files say so and it is another place than it reads.
@@ -94,7 +98,8 @@ impl PlannedSae {
     pub fn in_words(&self) -> String {
         let scale = Some(self.scale()).filter(|&scale| scale != 1.0).map(|scale| format!(", input times {scale}"));
         let center = if self.reading.center { ", mean taken off" } else { "" };
-        format!("{}{}{center}", self.shape, scale.unwrap_or_default())
+        let random = self.random.map(|random| format!(", drawn at random ({random})"));
+        format!("{}{}{center}{}", self.shape, scale.unwrap_or_default(), random.unwrap_or_default())
     }
 
     /// What activations are multiplied by before the SAE: as the dataflow file or the registry has it, else its files; 1 where
@@ -104,11 +109,14 @@ impl PlannedSae {
         self.reading.scale.unwrap_or(own)
     }
 
-    /// The SAE, read as the dataflow file wants it.
+    /// The SAE, read as the dataflow file wants it, or the random one in its place.
     ///
     /// # Errors
-    /// Those of [`crate::sae::open_as`].
+    /// Those of [`crate::sae::open_as`] and [`RandomSae::open`].
     pub fn open(&self) -> Result<Sae> {
+        if let Some(random) = self.random {
+            return random.open(&self.path, &self.reading, &self.place);
+        }
         crate::sae::open_as(&self.path, &self.reading)
     }
 }

@@ -4,12 +4,12 @@
 use crate::corpus::{Corpus, CorpusOptions, Tokenizer};
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::moments::{Null, ProfileShape, TopOptions};
+use crate::moments::{Null, ProfileShape, ReadoutShape, TopOptions};
 use crate::plan::models::{plan_models, size_models};
-use crate::plan::sites::{Notes, plan_space, raw_sites};
-use crate::plan::tokenizers::tokenizer;
+use crate::plan::sites::{Notes, plan_space, raw_sites, readouts, stitches};
+use crate::plan::tokenizers::tokenizers;
 use crate::plan::used::check_used;
-use crate::plan::{Pair, PlannedModel, PlannedSae, RawPair, RawSite, Space};
+use crate::plan::{Pair, PlannedModel, PlannedReadout, PlannedSae, PlannedStitch, RawPair, RawSite, Space};
 use crate::spec::DataflowSpec;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,8 +25,12 @@ pub(super) struct Steps {
     pub pairs: Vec<Pair>,
     pub raw_sites: Vec<RawSite>,
     pub raw_pairs: Vec<RawPair>,
-    /// Of all models; none where it is not at hand.
-    pub tokenizer: Option<Arc<Tokenizer>>,
+    /// Places whose moments are kept by half: those that latents are read out of, then others that are stitched; none unless asked for.
+    pub readout_sites: Vec<RawSite>,
+    pub readouts: Vec<PlannedReadout>,
+    pub stitches: Vec<PlannedStitch>,
+    /// One per view of a batch; none where they are not at hand.
+    pub tokenizers: Vec<Arc<Tokenizer>>,
     /// The corpus; nothing where none is read.
     pub corpus: CorpusHere,
     pub notes: Notes,
@@ -55,7 +59,7 @@ impl Steps {
         let mut notes = Notes::default();
         if spec.pairs().is_empty() {
             return Err(Error::request(
-                "compare.pairs = \"all\" finds no pair: name SAEs of at least two models under [saes.\"model/hookpoint\"], or \
+                "compare.pairs = \"all\" finds no pair: name SAEs of at least two places under [saes.\"model/hookpoint\"], or \
                  at least two places under compare.hookpoints",
             ));
         }
@@ -65,7 +69,8 @@ impl Steps {
         let mut pairs = spec.site_pairs();
         pairs.sort();
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
-        let models = plan_models(&spec, sized, &sites)?;
+        let mut models = plan_models(&spec, sized, &sites)?;
+        let tokenizers = tokenizers(&mut models, spec.compare.align, outline, &mut notes.assumptions)?;
         let mut spaces = Vec::new();
         for site in &sites {
             spaces.push(plan_space(&spec, site, &models, outline, &mut notes)?);
@@ -75,9 +80,40 @@ impl Steps {
         let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();
         let all = !spec.estimate.activation_measures.is_empty();
         let (raw_sites, raw_pairs) = raw_sites(&spaces, &pairs, &models, |pair| all || raw(pair));
-        let tokenizer = tokenizer(&models, outline, &mut notes.assumptions)?.map(Arc::new);
+        let read_pairs = if spec.compare.readout { pairs.as_slice() } else { &[] };
+        let (mut readout_sites, readouts) = readouts(&spaces, read_pairs, &models);
+        let stitched = if spec.compare.stitch { pairs.as_slice() } else { &[] };
+        let stitches = stitches(&spaces, stitched, &models, &mut readout_sites);
         let corpus = CorpusHere::default();
-        Ok(Steps { spec, models, spaces, pairs, raw_sites, raw_pairs, tokenizer, corpus, notes, streams: true })
+        let steps = Steps {
+            spec,
+            models,
+            spaces,
+            pairs,
+            raw_sites,
+            raw_pairs,
+            readout_sites,
+            readouts,
+            stitches,
+            tokenizers,
+            corpus,
+            notes,
+            streams: true,
+        };
+        steps.check_dictionary()?;
+        steps.check_logits()?;
+        Ok(steps)
+    }
+
+    /// Refuses `estimate.dictionary` where no pair has two dictionaries of one space.
+    fn check_dictionary(&self) -> Result<()> {
+        if self.spec.estimate.dictionary && !self.pairs.iter().any(|p| self.has_decoder_cosines(*p)) {
+            return Err(Error::request(
+                "estimate.dictionary changes nothing here: it pairs the decoder rows of two SAEs of one model and one width, and no \
+                 pair has them; take it out, or pair two SAEs of one model (two of one hookpoint need names, as in \"resid_post.2#seed1\")",
+            ));
+        }
+        Ok(())
     }
 
     /// Looks for the corpus, every file of which must be here.
@@ -88,6 +124,17 @@ impl Steps {
         let corpus = self.open_corpus(self.spec.corpus.clone())?;
         corpus.check_keys()?;
         self.corpus.files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
+        let files = &self.corpus.files;
+        if files.iter().all(|(path, bytes)| *bytes == 0 && path.is_file()) {
+            let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+            return Err(Error::request(format!(
+                "the corpus is empty: {} 0 bytes; check [corpus] files",
+                match &names[..] {
+                    [one] => format!("{one} has"),
+                    more => format!("{} have", more.join(", ")),
+                }
+            )));
+        }
         self.corpus.window_bytes = corpus.facts().window_bytes;
         Ok(self)
     }
@@ -98,7 +145,7 @@ impl Steps {
     /// As [`Steps::with_corpus`].
     pub fn with_what_is_here(mut self) -> Result<Steps> {
         let (here, missing) = Corpus::list(&self.spec.corpus)?;
-        if missing.is_empty() && self.tokenizer.is_some() {
+        if missing.is_empty() && !self.tokenizers.is_empty() {
             return self.with_corpus();
         }
         if !missing.is_empty() {
@@ -110,24 +157,25 @@ impl Steps {
         Ok(self)
     }
 
-    /// Opens the corpus with the models' tokenizer, with other options perhaps.
+    /// Opens the corpus with the models' tokenizers, with other options perhaps.
     ///
     /// # Errors
     /// Those of [`Corpus::open`]; `Request` where no tokenizer is at hand.
     pub fn open_corpus(&self, options: CorpusOptions) -> Result<Corpus> {
-        Corpus::open(options, self.tokenizer()?)
+        Corpus::open_views(options, self.tokenizers()?)
     }
 
-    /// The tokenizer of all models.
+    /// The models' tokenizers, one per view of a batch.
     ///
     /// # Errors
-    /// `Request` where it is not at hand.
-    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>> {
-        self.tokenizer.clone().ok_or_else(|| {
-            Error::request(
+    /// `Request` where none is at hand.
+    pub fn tokenizers(&self) -> Result<Vec<Arc<Tokenizer>>> {
+        if self.tokenizers.is_empty() {
+            return Err(Error::request(
                 "no tokenizer of a model is here, and texts are read with it; give a model's path, or fetch it",
-            )
-        })
+            ));
+        }
+        Ok(self.tokenizers.clone())
     }
 
     /// Spaces of SAEs with their SAE, in order of site.
@@ -152,14 +200,38 @@ impl Steps {
 
     /// How else rows are paired, for the chance level of matches.
     pub fn nulls(&self) -> Vec<Null> {
-        if self.spec.estimate.null.documents { vec![Null::Rotated] } else { Vec::new() }
+        let null = &self.spec.estimate.null;
+        let both = [(Null::Rotated, null.documents), (Null::Given, null.given.is_full())];
+        both.into_iter().filter(|(_, asked)| *asked).map(|(null, _)| null).collect()
     }
 
-    /// Null versions kept of one cross co-moment: those of the scores, and behind them one for each of [`Steps::nulls`] when the
-    /// pair's matches are made of it.
+    /// Those that the rows of a batch alone decide.
+    pub fn batch_nulls(&self) -> Vec<Null> {
+        self.nulls().into_iter().filter(|null| null.is_of_batch()).collect()
+    }
+
+    /// Number of null versions kept of one cross co-moment: those for scores first, then one per entry of [`Steps::batch_nulls`] when
+    /// the pair's matches come from the co-moment.
     pub fn co_moment_nulls(&self, raw: &RawPair) -> usize {
-        let of_matches = if self.is_raw(self.pairs[raw.pair]) { self.nulls().len() } else { 0 };
+        let of_matches = if self.is_raw(self.pairs[raw.pair]) { self.batch_nulls().len() } else { 0 };
         self.activation_nulls() as usize + of_matches
+    }
+
+    /// What the sums of `n_latents` latents of a readout are made for.
+    pub fn readout_shape(&self, readout: PlannedReadout, n_latents: usize) -> ReadoutShape {
+        let null = self.nulls().contains(&Null::Rotated);
+        ReadoutShape { n_latents, width: self.readout_sites[readout.site].width, null }
+    }
+
+    /// What the cross co-moments of a stitch are made for.
+    pub fn stitch_shape(&self, stitch: &PlannedStitch) -> (usize, usize, bool) {
+        let width = |k: usize| self.readout_sites[k].width;
+        (width(stitch.source), width(stitch.target), self.nulls().contains(&Null::Rotated))
+    }
+
+    /// Whether latents are read out of place `k` of the readout's, so that its activations travel with a batch.
+    pub fn is_read(&self, k: usize) -> bool {
+        self.readouts.iter().any(|r| r.site == k)
     }
 
     /// What the profiles of a space are made for.

@@ -67,6 +67,8 @@ fn what_is_suggested_is_what_that_request_needs() {
     let roomy = outline("cross = \"sketch\"\nwidth = 256", u64::MAX);
     let screens: u64 = roomy.costs().iter().filter(|c| c.kind == "screen").map(|c| c.memory_bytes).sum();
     let limit = roomy.memory_bytes() - screens;
+    assert_eq!(roomy.screens_left_out(), None);
+    assert_eq!(outline("cross = \"sketch\"\nwidth = 256", limit).screens_left_out(), Some(screens));
     for lines in ["width = 512\ncross = \"auto\"", "cross = \"sketch\"\nwidth = 1024"] {
         let said = outline(lines, limit).check_memory().unwrap_err();
         assert_eq!(said.kind(), ErrorKind::Machine);

@@ -1,56 +1,73 @@
-//! Do all models cut texts alike, and with which tokenizer?
+//! Do all models cut texts alike, and which tokenizer is each model's?
 
 use crate::corpus::Tokenizer;
 use crate::error::{Error, Result};
 use crate::plan::PlannedModel;
+use crate::spec::Align;
+use std::sync::Arc;
 
-/// The common tokenizer; of an outline, of the models that have theirs at hand; `None` where none has.
+/// The tokenizers, one per view of a batch, each model given its view; of an outline, of the models that have theirs at hand; none where
+/// no model has. With rows of tokens there is one for all; with rows of text those that cut alike, with the same BOS and EOS, are one.
 ///
 /// # Errors
-/// `Request` for tokenizers that are not one, or do not fit a model; those of reading.
-pub(super) fn tokenizer(
-    models: &[PlannedModel],
+/// `Request` for tokenizers that are not one where one is needed, or do not fit a model; those of reading.
+pub(super) fn tokenizers(
+    models: &mut [PlannedModel],
+    align: Align,
     outline: bool,
     assumptions: &mut Vec<String>,
-) -> Result<Option<Tokenizer>> {
-    let (here, not_here): (Vec<&PlannedModel>, Vec<&PlannedModel>) =
-        models.iter().partition(|m| !outline || m.path.is_file() || !crate::model::tokenizer_files(&m.path).is_empty());
-    for model in &not_here {
-        assumptions
-            .push(format!("the tokenizer of model {:?} is not here; it is taken to be that of the others", model.name));
-    }
-    if here.is_empty() { Ok(None) } else { common_tokenizer(&here).map(Some) }
-}
-
-/// The tokenizer of the first model, after it is known that all cut texts alike.
-fn common_tokenizer(models: &[&PlannedModel]) -> Result<Tokenizer> {
-    let mut first: Option<(&PlannedModel, Tokenizer)> = None;
-    for (k, &model) in models.iter().enumerate() {
-        if models[..k].iter().any(|m| m.path == model.path) {
+) -> Result<Vec<Arc<Tokenizer>>> {
+    let mut views: Vec<(String, Arc<Tokenizer>)> = Vec::new();
+    for k in 0..models.len() {
+        let (before, model) = models.split_at_mut(k);
+        let model = &mut model[0];
+        if outline && !model.path.is_file() && crate::model::tokenizer_files(&model.path).is_empty() {
+            assumptions.push(format!(
+                "the tokenizer of model {:?} is not here; it is taken to be that of the others",
+                model.name
+            ));
             continue;
         }
-        let tokenizer =
-            crate::model::tokenizer(&model.path).map_err(|e| e.within(format!("model {:?}", model.name)))?;
-        if tokenizer.vocab_size() > model.shape.n_vocab {
+        if let Some(same) = before.iter().find(|m| m.path == model.path) {
+            model.view = same.view;
+            continue;
+        }
+        let tokenizer = read(model)?;
+        let is_one = |other: &Tokenizer| {
+            tokenizer.cuts_as(other)
+                && (align == Align::Token
+                    || (tokenizer.bos_or_convention(), tokenizer.eos_id())
+                        == (other.bos_or_convention(), other.eos_id()))
+        };
+        if let Some(view) = views.iter().position(|(_, other)| is_one(other)) {
+            model.view = view;
+            continue;
+        }
+        if let (Align::Token, Some((other, expected))) = (align, views.first()) {
+            let how = expected.first_difference(&tokenizer).unwrap_or_default();
             return Err(Error::request(format!(
-                "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was \
-                 trained with",
-                model.name,
-                tokenizer.vocab_size(),
-                model.shape.n_vocab
+                "models {other:?} and {:?} have different tokenizers ({how}), and align = \"token\" needs one for all: token i must be \
+                 the same text everywhere; write compare.align = \"span\", which compares pieces of text that all share, or give models of \
+                 one tokenizer",
+                model.name
             )));
         }
-        match &first {
-            None => first = Some((model, tokenizer)),
-            Some((other, expected)) if !tokenizer.cuts_as(expected) => {
-                return Err(Error::request(format!(
-                    "models {:?} and {:?} have different tokenizers, and align = \"token\" needs one for all: token i \
-                     must be the same text everywhere; give models of one tokenizer",
-                    other.name, model.name
-                )));
-            }
-            Some(_) => {}
-        }
+        model.view = views.len();
+        views.push((model.name.clone(), Arc::new(tokenizer)));
     }
-    Ok(first.expect("a pair has models").1)
+    Ok(views.into_iter().map(|(_, tokenizer)| tokenizer).collect())
+}
+
+/// The tokenizer of a model, held against its embedding.
+fn read(model: &PlannedModel) -> Result<Tokenizer> {
+    let tokenizer = crate::model::tokenizer(&model.path).map_err(|e| e.within(format!("model {:?}", model.name)))?;
+    if tokenizer.vocab_size() > model.shape.n_vocab {
+        return Err(Error::request(format!(
+            "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was trained with",
+            model.name,
+            tokenizer.vocab_size(),
+            model.shape.n_vocab
+        )));
+    }
+    Ok(tokenizer)
 }

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::SiteName;
+use crate::similarity::MapFit;
 use crate::spec::{CheckSpec, Cross, DataflowSpec, DoctorRule, EstimateSpec, NullSpec, PairsSpec};
 use std::collections::BTreeSet;
 
@@ -22,10 +23,16 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
              are of that model, else with those of other models; name another place, or take it out"
         )));
     }
+    if let Some(site) = sites.iter().find(|site| !site.tag.is_none() && !spec.saes.contains_key(**site)) {
+        return Err(Error::request(format!(
+            "{site} names an SAE, and there is no [saes.\"{site}\"]; write it, or leave out what follows # for the hookpoint as it is"
+        )));
+    }
     let has_sae = |site: &SiteName| spec.saes.contains_key(site);
     let (estimate, null, check) = (&spec.estimate, &spec.estimate.null, &spec.check);
     let usual = EstimateSpec::of_rules(estimate.rules);
     let no_rows = !pairs.iter().any(|(a, b)| has_sae(a) && has_sae(b));
+    let one_hookpoint = pairs.iter().all(|(a, b)| (&a.model, &a.hookpoint) == (&b.model, &b.hookpoint));
     let no_sae = !sites.iter().any(|site| has_sae(site));
     const NO_ROWS: &str = "scores of decoder rows are of pairs of two SAEs, and there is none; take it out (activation_measures \
                            scores hookpoints as they are)";
@@ -37,6 +44,26 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
             "compare.cross",
             no_sae && spec.compare.cross != Cross::Exact,
             "sketches are of SAEs, and no pair has one; take it out",
+        ),
+        (
+            "compare.readout",
+            no_sae && spec.compare.readout,
+            "latents of SAEs are read out, and no pair has one; take it out",
+        ),
+        (
+            "compare.readout",
+            spec.compare.readout && one_hookpoint,
+            "both places of every pair are one hookpoint, and latents are made of its activations; take it out",
+        ),
+        (
+            "compare.stitch",
+            spec.compare.stitch && one_hookpoint,
+            "both places of every pair are one hookpoint, whose activations need no map; take it out",
+        ),
+        (
+            "estimate.map",
+            !spec.compare.stitch && estimate.map != MapFit::default(),
+            "no maps are fitted without compare.stitch = true; add it, or take this out",
         ),
         (
             "[check]",
@@ -64,8 +91,7 @@ fn idle_sae(spec: &DataflowSpec, site: &SiteName, sites: &BTreeSet<&SiteName>) -
             bare.join(" and ")
         ),
         (PairsSpec::All(_), _) => format!(
-            "pairs = \"all\" pairs SAEs of different models, and no other model has one; give another model an SAE, list pairs with \
-             {site}, or take it out"
+            "pairs = \"all\" pairs SAEs with each other, and there is no other SAE; add one, list pairs with {site}, or take it out"
         ),
     };
     format!("[saes.\"{site}\"] is in no pair: {what_to_do}")
@@ -107,7 +133,9 @@ mod tests {
         let listed = "[compare]\npairs = [[\"a/embed\", \"b/embed\"]]\n";
         assert!(said(&["a/resid_post.1"], listed).unwrap().contains("[saes.\"a/resid_post.1\"] is in no pair"));
         let all = "[compare]\npairs = \"all\"\nhookpoints = [\"a/embed\", \"b/embed\"]\n";
-        assert!(said(&["a/resid_post.1", "a/resid_post.2"], all).unwrap().contains("no other model has one"));
+        assert!(said(&["a/resid_post.1"], all).unwrap().contains("there is no other SAE"));
+        // of one model alone, with each other
+        assert_eq!(said(&["a/resid_post.1", "a/resid_post.2"], all), None);
         let saes = ["a/resid_post.1", "b/resid_post.1"];
         let alone = "[compare]\npairs = \"all\"\nhookpoints = [\"a/embed\"]\n";
         assert!(said(&saes, alone).unwrap().contains("compare.hookpoints names a/embed, which comes into no pair"));
@@ -122,13 +150,26 @@ mod tests {
             ("[estimate]\nrules = \"as_published\"\npairings = [\"forward\"]\n", "estimate.pairings"),
             ("[estimate]\nrules = \"as_published\"\nnull = { permutations = 99 }\n", "estimate.null.permutations"),
             ("cross = \"sketch\"\n", "compare.cross"),
+            ("readout = true\n", "compare.readout"),
+            ("[estimate]\nmap = { units = \"std\" }\n", "estimate.map"),
             ("[check]\ntokens = 9\n", "[check]"),
         ] {
             let said = said(&[], &format!("{raw}{lines}")).unwrap_or_else(|| panic!("{lines} is let through"));
             assert!(said.starts_with(&format!("{key} changes nothing here")), "{said}");
         }
+        for key in ["readout", "stitch"] {
+            let lines = format!("[compare]\npairs = \"all\"\n{key} = true\n");
+            let of_one = said(&["a/embed#x", "a/embed#y"], &lines).unwrap();
+            assert!(of_one.contains(&format!("compare.{key} changes nothing here: both places")), "{of_one}");
+            assert_eq!(said(&["a/embed#x", "a/embed#y", "a/resid_post.1"], &lines), None);
+        }
         // the rules' own measures are not set by the file
-        for fine in ["[estimate]\nrules = \"as_published\"\n", "[check]\ndoctor = \"off\"\n", ""] {
+        for fine in [
+            "stitch = true\n[estimate]\nmap = { units = \"std\" }\n",
+            "[estimate]\nrules = \"as_published\"\n",
+            "[check]\ndoctor = \"off\"\n",
+            "",
+        ] {
             assert_eq!(said(&[], &format!("{raw}{fine}")), None, "{fine}");
         }
     }

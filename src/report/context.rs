@@ -3,6 +3,7 @@
 
 use crate::corpus::Tokenizer;
 use crate::table::TopTokenCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Finds top-activating tokens in their contexts.
@@ -10,19 +11,32 @@ pub struct Marker {
     tokenizer: Option<Tokenizer>,
     before: usize,
     after: usize,
+    /// Those of models with tokenizers of their own.
+    of_models: BTreeMap<String, Marker>,
 }
 
 impl Marker {
     /// With the run's tokenizer and its `top_context`. Without a tokenizer only tokens that occur once are found.
     pub fn new(tokenizer: Option<Tokenizer>, [before, after]: [usize; 2]) -> Self {
-        Marker { tokenizer, before, after }
+        Marker { tokenizer, before, after, of_models: BTreeMap::new() }
     }
 
-    /// The bytes of `top.context` that are the strong token; `None` where that cannot be found: text that does not cut into
-    /// the same tokens again, a token that is part of a character.
+    /// The same where each model has a tokenizer of its own.
+    pub fn of_models(tokenizers: BTreeMap<String, Tokenizer>, top_context: [usize; 2]) -> Self {
+        let of_models = tokenizers.into_iter().map(|(model, t)| (model, Marker::new(Some(t), top_context))).collect();
+        Marker { of_models, ..Marker::new(None, top_context) }
+    }
+
+    /// The one for contexts of a model.
+    pub fn of(&self, model: &str) -> &Marker {
+        self.of_models.get(model).unwrap_or(self)
+    }
+
+    /// Byte range of the strong token in `top.context`. `None` when it cannot be found: the text is tokenized differently by
+    /// itself, or the token is part of a character.
     ///
-    /// A context ends `after` tokens behind the strong one unless its document ends first, and begins `before` tokens
-    /// ahead of it unless the document begins later. Of the positions of the token, the one that fits is taken.
+    /// A context begins `before` tokens ahead of the strong token and ends `after` tokens behind it, or at the ends of the
+    /// document. When the token occurs several times, the position that fits these lengths is taken.
     pub fn place(&self, top: &TopTokenCell) -> Option<Range<usize>> {
         let (token, context) = (top.token.as_str(), top.context.as_str());
         if token.is_empty() {

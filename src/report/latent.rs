@@ -4,8 +4,8 @@ use super::context::Marker;
 use super::words::shown_token;
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::matching::Direction;
-use crate::table::{LabelColumn, LatentRow, MatchRow, TableReader, TopTokenCell};
+use crate::matching::{Direction, Relation};
+use crate::table::{GroupRow, LabelColumn, LatentRow, MatchRow, ReadoutRow, TableReader, TopTokenCell, Verdict};
 use crate::units::thousands;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,13 @@ const TOKENS_SHOWN: usize = 4;
 pub struct LatentCard {
     row: LatentRow,
     labels: Vec<LabelColumn>,
+    /// What rows have in common with those that they are compared with.
+    given: String,
     partners: Vec<Partner>,
+    /// All members of its group, itself included; none where it is in none.
+    group: Vec<GroupRow>,
+    /// What is read of it out of other places' activations, with the place; none where nothing was read out.
+    readout: Vec<(Site, ReadoutRow)>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,15 +40,38 @@ struct Partner {
     top: Vec<TopTokenCell>,
 }
 
+impl Partner {
+    /// How the latent shown and this one lie to each other by the tokens on which they fire.
+    fn relation(&self) -> Option<String> {
+        let listed = &self.row.listed;
+        let (source, target) = (listed.target_given_source?, listed.source_given_target?);
+        let is_source = self.picks == (self.row.direction == Direction::Forward);
+        // of the latent shown, and of this one
+        let (own, other) = if is_source { (source, target) } else { (target, source) };
+        let shown = if is_source { self.row.source_latent } else { self.row.target_latent }?;
+        let jaccard = listed.jaccard.map_or(String::new(), |j| format!(" (Jaccard {j:.2})"));
+        let words = match Relation::of(own, other) {
+            Relation::Same => format!("fires on the same tokens as {shown}"),
+            Relation::SourceInTarget => format!("contains {shown}: fires on {:.0} % of {shown}'s tokens", 100.0 * own),
+            Relation::TargetInSource => {
+                format!("part of {shown}: {shown} fires on {:.0} % of its tokens", 100.0 * other)
+            }
+            Relation::Overlap => format!("fires on {:.0} % of {shown}'s tokens", 100.0 * own),
+        };
+        Some(words + &jaccard)
+    }
+}
+
 impl LatentCard {
     /// Reads latent `latent` of `site` from the folder of a run's newest tables.
     ///
     /// # Errors
-    /// `Request` naming what there is, when the run has no such site or latent; those of reading a table.
+    /// `Request`, naming what exists, when the run has no such site or latent; the errors of reading a table.
     pub fn read(tables: &Path, site: &Site, latent: u32) -> Result<LatentCard> {
         let path = tables.join("latents.parquet");
         let mut reader: TableReader<LatentRow> = TableReader::open(&path)?;
         let labels = reader.shape().clone();
+        let given = reader.origin().get("given").cloned().unwrap_or_else(|| "token".to_string());
         let (mut found, mut sites, mut width) = (None, BTreeSet::new(), 0);
         while let Some(rows) = reader.next_rows()? {
             for row in rows {
@@ -78,7 +107,9 @@ impl LatentCard {
             let top = p.latent.and_then(|latent| wanted.get(&(p.site.clone(), latent)));
             p.top = top.cloned().unwrap_or_default();
         }
-        Ok(LatentCard { row, labels, partners })
+        let group = group(tables, site, latent)?;
+        let readout = readout(tables, site, latent)?;
+        Ok(LatentCard { row, labels, given, partners, group, readout })
     }
 
     /// For people, in lines of at most `width` characters.
@@ -89,13 +120,19 @@ impl LatentCard {
     }
 
     fn write(&self, marker: &Marker, width: usize, out: &mut String) -> std::fmt::Result {
+        let marker = marker.of(&self.row.site.model);
         let r = &self.row;
         writeln!(out, "{}/{}", r.site, r.latent)?;
         if !r.alive {
             writeln!(out, "dead: it fired on no token, so it has no top-activating tokens and no partners")?;
             return Ok(());
         }
-        writeln!(out, "fired on   {} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency)?;
+        let documents = format!("in {} document{}", thousands(r.documents), if r.documents == 1 { "" } else { "s" });
+        let fired = format!("{} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency);
+        write_wrapped(out, "fired on   ", &[fired, documents], width)?;
+        if let Some(share) = r.token_share {
+            writeln!(out, "{:<10} explains {:.1} % of its variance", self.given, 100.0 * share.max(0.0))?;
+        }
         let max = r.max.map_or("-".into(), |m| format!("{m:.4}"));
         let figures = [format!("max {max}"), format!("mean {:.4e}", r.mean), format!("std {:.4e}", r.std)];
         let over_all = "over all tokens".to_string();
@@ -133,6 +170,9 @@ impl LatentCard {
                 items.extend(p.row.significance.point.map(|r| format!("95 % point {r:.4}")));
                 items.extend(p.row.significance.q_value.map(|q| format!("q {q:.1e}")));
                 items.extend(p.row.significance.margin.map(|m| format!("ahead by {m:.4}")));
+                items.extend(p.row.listed.sampling_error.map(|e| format!("error {e:.4}")));
+                items.extend(p.row.listed.within_correlation.map(|r| format!("given the {} {r:.4}", self.given)));
+                items.extend(p.relation());
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
                 items.extend(p.row.mutual.then(|| "mutual".to_string()));
                 items.extend(verdict);
@@ -145,6 +185,63 @@ impl LatentCard {
                 items.append(&mut tokens);
                 write_wrapped(out, &head, &items, width)?;
             }
+        }
+        self.write_readout(width, out)?;
+        self.write_group(width, out)
+    }
+
+    fn write_readout(&self, width: usize, out: &mut String) -> std::fmt::Result {
+        if self.readout.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\nread out of other activations")?;
+        for (site, row) in &self.readout {
+            let found = &row.found;
+            let mut items: Vec<String> = found.r_squared.map(|r2| format!("R² {r2:.4}")).into_iter().collect();
+            items.extend(found.null.map(|null| format!("by chance {null:.4}")));
+            items.push(found.chance_point.map_or("chance unknown".into(), |p| format!("95 % point {p:.4}")));
+            items.extend(found.q_value.map(|q| format!("q {q:.1e}")));
+            items.extend(row.verdict.map_or(&["undecided"][..], Verdict::in_words).iter().map(|w| (*w).to_string()));
+            write_wrapped(out, &format!("  {site}  "), &items, width)?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&self, width: usize, out: &mut String) -> std::fmt::Result {
+        let Some(g) = self.group.first() else { return Ok(()) };
+        let models = if g.models == 1 { "1 model".to_string() } else { format!("{} models", g.models) };
+        writeln!(out, "\nis in group {}", g.group)?;
+        let figures = [
+            format!("{} of {} latents of {models}", g.kind.as_str(), g.size),
+            format!("edges {} of {} compared", g.edges, g.edges_possible),
+            format!("lowest r {:.4}", g.min_correlation),
+            format!("mean r {:.4}", g.mean_correlation),
+        ];
+        let within = g.min_within.map(|r| format!("lowest r given the token {r:.4}"));
+        let figures: Vec<String> = figures.into_iter().chain(within).collect();
+        write_wrapped(out, "  ", &figures, width)?;
+        for m in self.group.iter().filter(|m| *m.site != *self.row.site || m.latent != self.row.latent) {
+            let mut items = vec![format!("{} of its matches", m.degree)];
+            items.extend((!m.best).then(|| "another place stands for its model".to_string()));
+            items.extend(m.top.iter().take(TOKENS_SHOWN).map(|t| shown_token(t)));
+            write_wrapped(out, &format!("  {}/{}  ", m.site, m.latent), &items, width)?;
+        }
+        for m in &g.missing {
+            let closest = m.hookpoint.as_ref().zip(m.latent).zip(m.correlation);
+            let mut items = match closest {
+                Some(((hookpoint, latent), r)) => vec![format!("closest {hookpoint}/{latent}"), format!("r {r:.4}")],
+                None => vec!["not compared with any of them".to_string()],
+            };
+            items.extend(
+                m.readout_r2
+                    .map(|r2| {
+                        let point = m.readout_point.map_or("chance unknown".into(), |p| format!("95 % point {p:.4}"));
+                        [format!("read out of it R² {r2:.4}"), point]
+                    })
+                    .into_iter()
+                    .flatten(),
+            );
+            write_wrapped(out, &format!("  lacks {}  ", m.model), &items, width)?;
         }
         Ok(())
     }
@@ -168,12 +265,14 @@ impl LatentCard {
     /// For programs; `strong` is the byte range of the token in its context.
     pub fn as_json(&self, marker: &Marker) -> Value {
         let r = &self.row;
+        let marker = marker.of(&r.site.model);
         let top = |t: &TopTokenCell| {
             json!({ "token": t.token, "value": t.value, "context": t.context, "document": t.document,
                     "strong": marker.place(t).map(|p| [p.start, p.end]) })
         };
         json!({
             "site": r.site.to_string(), "latent": r.latent, "alive": r.alive, "n_active": r.n_active,
+            "documents": r.documents, "given_rows": r.given_rows, "token_share": r.token_share,
             "frequency": r.frequency, "mean": r.mean, "std": r.std, "max": r.max,
             "labels": self.shares().into_iter().map(|(f, s)| (f, json!(s))).collect::<serde_json::Map<_, _>>(),
             "top": r.top.iter().map(top).collect::<Vec<_>>(),
@@ -181,15 +280,82 @@ impl LatentCard {
                 "site": p.site.to_string(), "latent": p.latent, "picks": p.picks,
                 "direction": p.row.direction.as_str(), "correlation": p.row.correlation, "null_correlation": p.row.significance.null_correlation,
                 "chance_point": p.row.significance.point, "p_value": p.row.significance.p_value, "q_value": p.row.significance.q_value, "margin": p.row.significance.margin,
-                "rank": p.row.rank,
+                "rank": p.row.rank, "sampling_error": p.row.listed.sampling_error, "n_both": p.row.listed.n_both,
+                "token_correlation": p.row.listed.token_correlation, "within_correlation": p.row.listed.within_correlation,
+                "target_given_source": p.row.listed.target_given_source, "source_given_target": p.row.listed.source_given_target,
+                "jaccard": p.row.listed.jaccard,
                 "mutual": p.row.mutual, "kept": p.row.kept, "dropped_by": p.row.dropped_by,
                 "top": p.top.iter().map(|t| &t.token).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
+            "readout": self.readout.iter().map(|(site, row)| json!({
+                "site": site.to_string(), "readout_r2": row.found.r_squared, "null_r2": row.found.null,
+                "chance_point": row.found.chance_point, "p_value": row.found.p_value, "q_value": row.found.q_value,
+                "verdict": row.verdict.map(Verdict::as_str),
+            })).collect::<Vec<_>>(),
+            "group": self.group.first().map(|g| json!({
+                "group": g.group, "kind": g.kind.as_str(), "size": g.size, "models": g.models, "edges": g.edges,
+                "edges_possible": g.edges_possible, "min_correlation": g.min_correlation, "mean_correlation": g.mean_correlation,
+                "min_within": g.min_within,
+                "members": self.group.iter().map(|m| json!({
+                    "site": m.site.to_string(), "latent": m.latent, "frequency": m.frequency, "degree": m.degree, "best": m.best,
+                    "top": m.top,
+                })).collect::<Vec<_>>(),
+                "missing": g.missing.iter().map(|m| json!({
+                    "model": m.model, "hookpoint": m.hookpoint, "latent": m.latent, "correlation": m.correlation,
+                    "readout_r2": m.readout_r2, "readout_chance_point": m.readout_point,
+                })).collect::<Vec<_>>(),
+            })),
         })
     }
 }
 
-/// The rows in which the latent picks, and those of rank 1 in which it is picked; in the table's order.
+/// The members of a latent's group, in the table's order; none where it is in none or the run makes no groups.
+fn group(tables: &Path, site: &Site, latent: u32) -> Result<Vec<GroupRow>> {
+    let path = tables.join("groups.parquet");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    // rows of a group stand together, so one is held at a time
+    let mut members: Vec<GroupRow> = Vec::new();
+    let is_it = |m: &GroupRow| *m.site == *site && m.latent == latent;
+    let mut reader: TableReader<GroupRow> = TableReader::open(&path)?;
+    while let Some(rows) = reader.next_rows()? {
+        for row in rows {
+            if members.first().is_some_and(|m| m.group != row.group) {
+                if members.iter().any(is_it) {
+                    return Ok(members);
+                }
+                members.clear();
+            }
+            members.push(row);
+        }
+    }
+    Ok(if members.iter().any(is_it) { members } else { Vec::new() })
+}
+
+/// What is read of a latent out of other places' activations, in the table's order; none where the run reads nothing out.
+fn readout(tables: &Path, site: &Site, latent: u32) -> Result<Vec<(Site, ReadoutRow)>> {
+    let path = tables.join("readout.parquet");
+    let mut out = Vec::new();
+    if !path.exists() {
+        return Ok(out);
+    }
+    let mut reader: TableReader<ReadoutRow> = TableReader::open(&path)?;
+    while let Some(rows) = reader.next_rows()? {
+        for row in rows.into_iter().filter(|row| row.latent == latent) {
+            let (own, other) = match row.direction {
+                Direction::Forward => (&row.pair.source, &row.pair.target),
+                Direction::Backward => (&row.pair.target, &row.pair.source),
+            };
+            if own == site {
+                out.push((other.clone(), row));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Rows where the latent picks, and rows of rank 1 where it is picked, in the table's order.
 fn partners(tables: &Path, site: &Site, latent: u32) -> Result<Vec<Partner>> {
     let mut out = Vec::new();
     let mut reader: TableReader<MatchRow> = TableReader::open(&tables.join("matches.parquet"))?;
@@ -261,12 +427,16 @@ fn write_wrapped(out: &mut String, head: &str, items: &[String], width: usize) -
 mod tests {
     use super::*;
     use crate::matching::Significance;
-    use crate::table::{LabelSum, SitePair, write_table};
+    use crate::matching::groups::GroupKind;
+    use crate::table::{LabelSum, Missing, ReadoutNumbers, SitePair, write_table};
     use std::sync::Arc;
 
     fn tables(dir: &Path) {
         let pair = Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: "b/embed".parse().unwrap() });
         let latent = |site: &Site, latent: u32, alive: bool, token: &str| LatentRow {
+            documents: 2,
+            given_rows: Some(30),
+            token_share: Some(0.25),
             site: Arc::new(site.clone()),
             latent,
             n_active: 4 * u64::from(alive),
@@ -294,13 +464,15 @@ mod tests {
                 .map(|(s, l, alive)| latent(s, l, alive, &format!(" w{}{l}", s.model)));
         write_table(&dir.join("latents.parquet"), labels, &Default::default(), rows).unwrap();
         let row = |s, t, r, rank, direction, dropped: Option<&str>| MatchRow {
+            cosines: Default::default(),
+            listed: Default::default(),
             pair: pair.clone(),
             source_latent: s,
             target_latent: t,
             correlation: r,
             significance: Significance::default(),
             exact_tokens: 9,
-            standard_error: Some(0.0),
+            sketch_error: Some(0.0),
             rank,
             direction,
             mutual: rank == 1 && t == Some(1) && s == Some(0),
@@ -315,6 +487,63 @@ mod tests {
             row(Some(0), Some(1), Some(0.75), 1, Direction::Backward, None),
         ];
         write_table(&dir.join("matches.parquet"), (), &Default::default(), rows).unwrap();
+        let member = |group: u32, site: &Site, latent: u32, missing: Vec<Missing>| GroupRow {
+            group,
+            size: 2,
+            models: 2,
+            kind: GroupKind::Clique,
+            edges: 1,
+            edges_possible: 1,
+            min_correlation: 0.75,
+            mean_correlation: 0.75,
+            min_within: Some(0.5),
+            site: Arc::new(site.clone()),
+            latent,
+            frequency: 0.5,
+            degree: 1,
+            best: true,
+            top: vec![" wb1".into()],
+            missing,
+        };
+        let missing = vec![
+            Missing {
+                model: "c".into(),
+                hookpoint: Some("embed".into()),
+                latent: Some(3),
+                correlation: Some(0.125),
+                readout_r2: Some(0.375),
+                readout_point: Some(0.0625),
+            },
+            Missing {
+                model: "d".into(),
+                hookpoint: None,
+                latent: None,
+                correlation: None,
+                readout_r2: None,
+                readout_point: None,
+            },
+        ];
+        let rows = [
+            member(1, &pair.source, 7, vec![]),
+            member(1, &pair.target, 7, vec![]),
+            member(2, &pair.source, 0, missing.clone()),
+            member(2, &pair.target, 1, missing),
+        ];
+        write_table(&dir.join("groups.parquet"), (), &Default::default(), rows).unwrap();
+        let read = |direction, latent, r_squared, point, verdict| ReadoutRow {
+            pair: pair.clone(),
+            direction,
+            latent,
+            partner: None,
+            found: ReadoutNumbers { r_squared, chance_point: point, ..ReadoutNumbers::default() },
+            verdict,
+        };
+        let rows = [
+            read(Direction::Forward, 0, Some(0.5), Some(0.0625), Some(Verdict::Readable)),
+            read(Direction::Forward, 1, None, None, None),
+            read(Direction::Backward, 0, Some(0.25), None, None),
+        ];
+        write_table(&dir.join("readout.parquet"), (), &Default::default(), rows).unwrap();
     }
 
     #[test]
@@ -331,6 +560,9 @@ mod tests {
             "b/embed/1  r 0.7500  chance unknown  rank 1  mutual  kept  \" wb1\"",
             "b/embed/0  r 0.2500  rank 2  \" wb0\"",
             "is the best partner of\n  b/embed/0  r 0.2500  chance unknown  dropped by min_correlation",
+            "is in group 2\n  clique of 2 latents of 2 models  edges 1 of 1 compared  lowest r 0.7500",
+            "  b/embed/1  1 of its matches  \" wb1\"\n  lacks c  closest embed/3  r 0.1250  read out of it R² 0.3750\n           95 % point 0.0625\n  lacks d  not compared with any of them",
+            "read out of other activations\n  b/embed  R² 0.5000  95 % point 0.0625  readable  the other model has it\n           its SAE has no such latent\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -340,6 +572,11 @@ mod tests {
         let json = card.as_json(&marker);
         assert_eq!(json["top"][0]["strong"], json!([9, 13]));
         assert_eq!(json["partners"].as_array().unwrap().len(), 4);
+        assert_eq!(json["group"]["members"][1]["site"], "b/embed");
+        assert_eq!(json["group"]["missing"][0]["correlation"], 0.125);
+        assert_eq!((&json["readout"][0]["verdict"], &json["readout"][1]), (&json!("readable"), &Value::Null));
+        let other = LatentCard::read(dir.path(), &"b/embed".parse().unwrap(), 0).unwrap().as_text(&marker, 80);
+        assert!(other.contains("  a/embed  R² 0.2500  chance unknown  undecided\n"), "{other}");
 
         assert!(LatentCard::read(dir.path(), &site, 1).unwrap().as_text(&marker, 80).contains("dead: it fired on no"));
         let far = LatentCard::read(dir.path(), &site, 2).unwrap_err().to_string();

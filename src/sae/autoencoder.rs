@@ -55,9 +55,9 @@ impl SaeShape {
         if tried { Screen::memory_bytes(self.d_in, self.d_sae) } else { 0 }
     }
 
-    /// Entries of a row to make room for. For a counted selection the most there can be; for all positive latents half
-    /// of them (as many pre-activations are negative); for a trained ReLU, threshold or gate a sixteenth, several times
-    /// what is seen of them.
+    /// Entries per row to reserve memory for. For a selection of k latents: k. For all positive latents: half of `d_sae`, as
+    /// about half of the pre-activations are negative. For a trained ReLU, threshold or gate: a sixteenth of `d_sae`, several
+    /// times what trained SAEs show.
     pub fn entries_per_row(&self, encode: Encode) -> usize {
         match (self.activation, encode) {
             (Activation::TopK(k) | Activation::GroupMax(k) | Activation::AbsTopK(k), Encode::Sparse) => k,
@@ -112,6 +112,11 @@ impl Sae {
         &self.w_dec
     }
 
+    /// Encoder direction of latent `i`, `[d_in]` f32: what its input is multiplied by.
+    pub fn encoder_row(&self, i: usize) -> Vec<f32> {
+        self.w_enc.column(i).collect()
+    }
+
     /// `[d_out]`, what is predicted when nothing fires.
     pub fn decoder_bias(&self) -> &[f32] {
         &self.b_dec
@@ -122,7 +127,7 @@ impl Sae {
         self.subtract.is_some()
     }
 
-    /// Whether every row is brought to a norm of its own before it is read, so that a scale would change nothing.
+    /// Whether each row is normalised before it is read; a scale would then change nothing.
     pub fn normalises(&self) -> bool {
         matches!(self.normalise, Normalise::LayerNorm | Normalise::ConstantNorm | Normalise::CenteredConstantNorm)
     }

@@ -14,8 +14,8 @@ use std::fmt;
 pub struct Place {
     /// In the words of the file, for example `blocks.3.hook_resid_pre`.
     pub written: String,
-    /// What the format's own rule makes of it; `None` where the words are a library's and mean what they mean in the model's
-    /// family.
+    /// The hookpoint by the format's own rule; `None` when the words are another library's, whose meaning depends on the
+    /// model's family.
     pub known: Option<Hookpoint>,
 }
 
@@ -38,7 +38,7 @@ impl Place {
     /// The hookpoint that is meant in a model of `family` (see [`resolve`]).
     ///
     /// # Errors
-    /// `Request` where the family has no such place, or the name means no single place of it.
+    /// `Request` when the family has no such place, or the name fits more than one place.
     pub fn hookpoint(&self, family: &str) -> Result<Hookpoint> {
         match self.known {
             Some(hookpoint) => Ok(hookpoint),

@@ -70,7 +70,7 @@ impl Sae {
             }
             let (shift, scale) = match self.normalise {
                 Normalise::Nothing => (0.0, 1.0),
-                // what it predicts is another place's, whose mean is not that of its input
+                // the output belongs to another hookpoint, whose mean differs from the mean of the input
                 Normalise::Centered if self.shape.transcoder => (0.0, 1.0),
                 normalise => normalise
                     .apply(x.row(first_row + r), &mut normalised)

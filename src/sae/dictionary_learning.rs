@@ -1,10 +1,9 @@
 //! dictionary_learning: `ae.pt`, a pickled state dict, and `config.json` with the class's name.
 //!
-//! `AutoEncoder` is read as the library's loader does: decoder columns brought to norm 1, the encoder multiplied in
-//! return. BatchTopK and Matryoshka use their stored threshold, as at inference; TopK its k, which dictionaries of 2024 keep
-//! in `config.json` alone. JumpReLU and
-//! `AutoEncoderNew` take nothing from the input. Without a configuration the class follows from the tensors' names, but
-//! for TopK and BatchTopK, which store the same ones.
+//! `AutoEncoder` is read as the library's loader does: decoder columns are scaled to norm 1, and the encoder is multiplied by the
+//! old norms. BatchTopK and Matryoshka use their stored threshold, as at inference. TopK uses its k, which dictionaries of 2024 keep
+//! only in `config.json`. JumpReLU and `AutoEncoderNew` do not subtract the decoder bias from the input. Without a configuration
+//! the class follows from the names of the tensors; only TopK and BatchTopK, with the same names, need the configuration.
 
 use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};

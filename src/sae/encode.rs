@@ -1,9 +1,9 @@
 //! What are the latents of these rows? The product of activations and encoder, and the selection fused behind it.
 //!
-//! Rows are taken in blocks of [`BLOCK_ROWS`], each block one task on one thread; latents in tiles of [`TILE_PANELS`]
-//! panels, so that a tile of products stays in cache until its candidates are taken and `[n_rows, d_sae]` never exists. A
-//! product's bits depend on its row and its latent alone (`linalg/panels.rs`): not on the other rows, nor on the row's
-//! place among them, nor on the number of threads.
+//! Rows are taken in blocks of [`BLOCK_ROWS`]; a block is one task on one thread. Latents are taken in tiles of [`TILE_PANELS`]
+//! panels. A tile of products stays in cache until its candidates are taken, so the whole `[n_rows, d_sae]` never exists. A
+//! product's bits depend only on its row and its latent (`linalg/panels.rs`). Other rows, the order of rows and the number of
+//! threads do not matter.
 
 use super::autoencoder::{Sae, SaeShape};
 use super::latents::{Encode, LatentBatch};

@@ -1,4 +1,4 @@
-//! Which formats of SAEs are there, and what is each called in a dataflow file?
+//! The formats of SAEs, and their names in a dataflow file.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

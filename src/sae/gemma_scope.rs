@@ -1,8 +1,8 @@
 //! Gemma Scope: `params.npz` of the first release, `params.safetensors` with `config.json` of the second.
 //!
-//! JumpReLU, strict and behind a ReLU; the decoder bias is not taken from the input. The site is written into the path
-//! (first release) or into `config.json` (second). SAEs of the embedding were trained on the embedding before it is
-//! multiplied by `√d`; what enters block 0 is after it, so their encoder is divided and their decoder multiplied by it.
+//! JumpReLU, strict and after a ReLU; the decoder bias is not subtracted from the input. The site is written into the path
+//! (first release) or into `config.json` (second). SAEs of the embedding were trained on the embedding before its
+//! multiplication by `√d`. Block 0 receives the multiplied embedding, so the encoder is divided and the decoder multiplied by `√d`.
 //! Crosscoders and cross-layer transcoders (a decoder of three dimensions) are not read.
 
 use super::autoencoder::SaeShape;

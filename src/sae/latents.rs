@@ -1,4 +1,4 @@
-//! What does an encoder hand on? The latents that fired, row by row.
+//! The output of an encoder: the latents that fired, row by row.
 
 use crate::linalg::Matrix;
 use serde::{Deserialize, Serialize};
@@ -108,6 +108,37 @@ pub enum Pool {
 }
 
 impl Pool {
+    /// Dense rows of tokens, `x: [n_tokens, d]`, by rows of the batch, `[n_rows, d]`; `row_of: [n_tokens]`, ascending, names the row of each.
+    /// A row that no token belongs to is 0.
+    ///
+    /// # Panics
+    /// When `row_of` is of another length, not ascending, or names a row of `n_rows` or more.
+    pub fn rows(self, x: &Matrix<f32>, row_of: &[u32], n_rows: usize) -> Matrix<f32> {
+        assert_eq!(row_of.len(), x.n_rows(), "a row for each token");
+        assert!(row_of.is_sorted() && row_of.last().is_none_or(|&last| (last as usize) < n_rows), "rows of this batch");
+        let mut out = Matrix::zeros(n_rows, x.n_cols());
+        let mut first = 0;
+        for tokens in row_of.chunk_by(|a, b| a == b) {
+            let of_row = first..first + tokens.len();
+            first = of_row.end;
+            let row = out.row_mut(tokens[0] as usize);
+            match self {
+                Pool::Last => row.copy_from_slice(x.row(of_row.end - 1)),
+                Pool::Max => {
+                    row.copy_from_slice(x.row(of_row.start));
+                    of_row.skip(1).for_each(|t| row.iter_mut().zip(x.row(t)).for_each(|(a, b)| *a = a.max(*b)));
+                }
+                Pool::Mean | Pool::Sum => {
+                    let by = if self == Pool::Mean { tokens.len() as f64 } else { 1.0 };
+                    for (j, value) in row.iter_mut().enumerate() {
+                        *value = (of_row.clone().map(|t| f64::from(x.row(t)[j])).sum::<f64>() / by) as f32;
+                    }
+                }
+            }
+        }
+        out
+    }
+
     /// Of the values that are not 0, in order of token, among `n_tokens` tokens.
     fn of(self, values: impl ExactSizeIterator<Item = f32> + Clone, n_tokens: usize) -> f32 {
         let sum = || values.clone().map(f64::from).sum::<f64>();
@@ -176,6 +207,8 @@ mod tests {
                     .collect();
                 let found = sparse(&dense, 5).pooled(&row_of, n_rows, pool);
                 prop_assert_eq!(found, sparse(&expected, 5), "{:?}", pool);
+                let rows = pool.rows(&Matrix::from_vec(dense.len(), 5, dense.concat()), &row_of, n_rows);
+                prop_assert_eq!(rows, Matrix::from_vec(n_rows, 5, expected.concat()), "{:?}", pool);
             }
         }
 

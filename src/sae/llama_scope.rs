@@ -1,10 +1,10 @@
 //! Llama Scope: `hyperparams.json` with `checkpoints/final.safetensors`.
 //!
-//! Trained on `c x`, `c = √d / dataset_average_activation_norm`; the one threshold is in raw units. Without a word on
-//! decoder norms the reading is SAELens's since May 2025: latents `ReLU(c W x + b)` above `c θ`. Where the file says
-//! `sparsity_include_decoder_norm`, it is the authors' own: latents in units of their decoder rows, in raw units, above
-//! `θ`. Which is meant is an open question upstream (Llamascopium#128); the threshold was chosen to let 50 latents
-//! through, so the L0 that `cognate doctor` measures decides.
+//! Trained on `c x`, `c = √d / dataset_average_activation_norm`; the one threshold is in raw units. When the file has no key for
+//! decoder norms, it is read as SAELens does since May 2025: latents `ReLU(c W x + b)` above `c θ`. With
+//! `sparsity_include_decoder_norm` it is read as the authors do: latents in units of their decoder rows, in raw units, above `θ`.
+//! Which one is right is an open question upstream (Llamascopium#128). The threshold was chosen to give 50 active latents, so the
+//! L0 that `cognate doctor` measures decides.
 
 use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};

@@ -1,8 +1,8 @@
 //! Llamascopium (the later Llama Scope, R1 distillations too): `config.json` with `sae_weights.safetensors`.
 //!
-//! Selection on latents times the norm of their decoder row when `sparsity_include_decoder_norm`, given without it; top-k
-//! behind a ReLU; thresholds stored as logarithms. Written after the authors' description; no file of theirs was at hand
-//! to compare with, so `cognate doctor` should look at such an SAE first.
+//! With `sparsity_include_decoder_norm`, latents are selected by their value times the norm of their decoder row; the value is
+//! given without the norm. Top-k follows a ReLU. Thresholds are stored as logarithms. Written from the authors' description
+//! and not compared with a file of theirs: run `cognate doctor` on such an SAE first.
 
 use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale};

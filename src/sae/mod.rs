@@ -1,9 +1,10 @@
 //! Which latents fired, how strongly? Activations in, [`LatentBatch`]es out.
 //!
-//! Every format on disk is one file here and ends in the same [`Sae`]. Dense pre-activations live only tile by tile.
+//! Every format on disk has one file here, and every format becomes the same [`Sae`]. Dense pre-activations exist only one tile at
+//! a time.
 //!
-//! Reading goes in two steps: a format's file says from headers alone what is stored ([`header`]), and one common path
-//! (`recipe.rs`) reads the weights and rescales what can be folded ([`open`]).
+//! Reading has two steps. The format's file finds out from headers alone what is stored ([`header`]). One common path
+//! (`recipe.rs`) reads the weights and folds scales into them ([`open`]).
 
 mod autoencoder;
 mod declared;
@@ -17,6 +18,7 @@ mod latents;
 mod llama_scope;
 mod llamascopium;
 mod open;
+mod random;
 mod reading;
 mod recipe;
 mod rule;
@@ -27,14 +29,17 @@ mod sparsify;
 mod state_dicts;
 #[cfg(test)]
 mod tests;
+mod transported;
 
 pub use autoencoder::{Sae, SaeShape};
 pub use declared::{Declared, Place, Scale};
 pub use format::Format;
 pub use latents::{Encode, LatentBatch, Pool};
 pub use open::{files, header, header_as, open, open_as};
+pub use random::RandomSae;
 pub use reading::Reading;
 pub use rule::Activation;
+pub use transported::{SaeLensFolder, transported};
 
 use crate::error::Result;
 use crate::linalg::Matrix;

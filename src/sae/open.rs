@@ -1,4 +1,4 @@
-//! Which format is it, and what does it hold? Telling formats apart, and the two ways in: [`header`] and [`open`].
+//! Which format does an SAE have, and what does it hold? Formats are recognised here; the entry points are [`header`] and [`open`].
 
 use super::autoencoder::{Sae, SaeShape};
 use super::folder::Folder;
@@ -24,15 +24,20 @@ pub fn header(path: &Path, format: Option<Format>) -> Result<SaeShape> {
 /// # Errors
 /// As [`header`], and `Request` for a reading that has no meaning.
 pub fn header_as(path: &Path, reading: &Reading) -> Result<SaeShape> {
+    Ok(recipe_as(path, reading)?.shape)
+}
+
+/// Everything but the values, every shape checked.
+pub(super) fn recipe_as(path: &Path, reading: &Reading) -> Result<Recipe> {
     let recipe = reading.apply(recipe(path, reading)?)?;
     recipe.check()?;
-    Ok(recipe.shape)
+    Ok(recipe)
 }
 
 /// The SAE at `path` (a folder, or its weight file), ready to encode. Takes memory for the weights as f32 once.
 ///
 /// # Errors
-/// As [`header`]; besides `Input` for a value that is not finite and `Machine` when memory is short.
+/// The errors of [`header`]; `Input` for a value that is not finite; `Machine` when memory is short.
 pub fn open(path: &Path, format: Option<Format>) -> Result<Sae> {
     open_as(path, &Reading::of(format))
 }

@@ -15,12 +15,12 @@ pub struct Reading {
     pub format: Option<Format>,
     /// Whether the decoder bias is subtracted from the input; the format's default when `None`.
     pub subtract_b_dec: Option<bool>,
-    /// Factor on activations, in place of the files' own: latents are those of the scaled input, the
-    /// output is divided by it again.
+    /// Factor on activations, in place of the files' own. The latents belong to the scaled input; the output is divided
+    /// by the factor.
     pub scale: Option<f64>,
-    /// Whether the mean over dimensions of each row is taken off first, and added to the output.
+    /// Whether the mean over the dimensions of each row is subtracted from the input and added to the output.
     pub center: bool,
-    /// Whether sizes in the configuration that are not those of the weights are passed over.
+    /// Whether a size in the configuration that differs from the weights is ignored.
     pub trust_weights: bool,
     /// Keys that replace those of a SAELens `cfg.json`, as SAELens' registry does (`config_overrides`).
     pub overrides: Map<String, Value>,
@@ -65,7 +65,7 @@ impl Reading {
     /// The SAE of the recipe with the bias read this way.
     ///
     /// # Errors
-    /// `Request` where that has no meaning; those of building.
+    /// `Request` when `subtract_b_dec` is set for a transcoder; the errors of building.
     pub(super) fn build(&self, recipe: Recipe) -> Result<Sae> {
         let sae = self.apply(recipe)?.build()?;
         match self.subtract_b_dec {

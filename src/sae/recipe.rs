@@ -1,7 +1,7 @@
-//! How do stored tensors become an [`Sae`]? The one path that all formats end in.
+//! How do stored tensors become an [`Sae`]? One path for all formats.
 //!
-//! A format's file fills a [`Recipe`] from headers; [`Recipe::check`] compares every shape before any value is read, and
-//! [`Recipe::build`] reads each tensor once, rescales factors in, and refuses values that are not finite.
+//! A format's file fills a [`Recipe`] from headers. [`Recipe::check`] compares every shape before any value is read.
+//! [`Recipe::build`] reads each tensor once, multiplies by the scales, and refuses values that are not finite.
 
 use super::autoencoder::{Sae, SaeShape};
 use super::rule::{Activation, Normalise, Rule};
@@ -146,7 +146,7 @@ impl Recipe {
         }
     }
 
-    /// Sizes of the configuration against those of the weights.
+    /// Compares the sizes in the configuration with the sizes of the weights.
     fn check_declared(&self) -> Result<()> {
         let SaeShape { d_in, d_sae, declared, files, .. } = &self.shape;
         let sizes = [("input", declared.d_in, d_in), ("number of latents", declared.d_sae, d_sae)];

@@ -1,4 +1,4 @@
-//! How does a row become what the encoder reads, and which latents of the products stay? Normalisation before, selection after.
+//! Normalisation of a row before the encoder, and selection of latents after it.
 
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -8,15 +8,15 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// All positive ones.
+    /// All positive latents.
     Relu,
-    /// The k largest of the positive ones.
+    /// The k largest positive latents.
     TopK(usize),
     /// The k largest by magnitude, with their signs.
     AbsTopK(usize),
-    /// The largest positive one of each of k consecutive groups.
+    /// The largest positive latent in each of k consecutive groups.
     GroupMax(usize),
-    /// Those above a threshold.
+    /// The latents above a threshold.
     JumpRelu,
     /// Those whose gate is open.
     Gated,

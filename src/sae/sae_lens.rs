@@ -1,11 +1,11 @@
 //! SAELens: `cfg.json` and `sae_weights.safetensors`, of version 6 and of the flat configurations before it.
 //!
 //! `u = N(x) - b_dec` when `apply_b_dec_to_input` (default true; transcoders never). `topk` takes the k largest
-//! pre-activations and ReLU after, with `rescale_acts_by_decoder_norm` in units of the decoder rows, in which the latents
-//! are given too. `jumprelu` is strict and behind a ReLU. `gated` multiplies the products by `exp(r_mag)`.
-//! `expected_average_only_in` (before version 6 also a plain `true`) is one factor for all activations, which is not in the
-//! file: without it the input is taken as it is, as SAELens does, and [`Scale::Missing`] records it. BatchTopK is saved as
-//! jumprelu. `reshape_activations = hook_z` is the flattening that `attn_z` already has.
+//! pre-activations, then a ReLU. With `rescale_acts_by_decoder_norm`, selection and latents are in units of the decoder rows.
+//! `jumprelu` is strict and follows a ReLU. `gated` multiplies the products by `exp(r_mag)`. `expected_average_only_in` (before
+//! version 6 also a plain `true`) is one factor for all activations. The file does not hold the factor: without it the input is
+//! taken unscaled, as SAELens does, and [`Scale::Missing`] records the fact. BatchTopK is saved as jumprelu.
+//! `reshape_activations = hook_z` is the flattening that `attn_z` already has.
 
 use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place, Scale, positions};

@@ -1,11 +1,11 @@
-//! Which latents cannot be active, known from a cheap product? What is left is computed exactly.
+//! Which latents cannot be active? A cheap product tells; the remaining latents are computed exactly.
 //!
 //! A product of bytes with a proven bound (`linalg/bytes.rs`) costs a quarter of the f32 product where the processor has an
-//! instruction for it. A latent whose value plus bound does not exceed what it has to (top-k: the k-th best so far; a
-//! threshold) is out: the full encode would not have kept it either. The others are computed one by one with the bits of the
-//! full product (`linalg/columns.rs`) and offered in the same order, so latents and values are those of the full encode, bit
-//! for bit. Whether that is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
-//! faster way stays.
+//! instruction for it. A latent must exceed the k-th best value so far (top-k) or a threshold. When its value plus the bound
+//! does not, the latent is left out, as the full encode would do. The other latents are computed one by one with the bits of
+//! the full product (`linalg/columns.rs`) and offered in the same order. Latents and values therefore equal the full encode bit
+//! for bit. Whether screening is faster depends on the SAE and the processor: the first blocks are encoded both ways, and the
+//! faster way is used from then on.
 
 use super::rule::{Activation, Rule};
 use super::selection::RowSelection;
@@ -26,7 +26,8 @@ const TOGETHER_BYTES: u64 = 16 << 20;
 /// Blocks encoded both ways.
 const TIMED_BLOCKS: usize = 4;
 
-/// Products of this size may overflow: all of such a row is computed, as the full encode reports what is not finite.
+/// Products from this size may overflow. Such a row is computed in full, because the full encode reports values that are
+/// not finite.
 const OVERFLOWS: f32 = 1e37;
 
 /// What screening an SAE needs in addition to its encoder.
@@ -34,7 +35,7 @@ const OVERFLOWS: f32 = 1e37;
 pub(super) struct Screen {
     bytes: BytePanels,
     columns: ColumnMajor,
-    /// Of each latent, `[d_sae]`: its step, its bias and more, its norm, what rounding took of it.
+    /// Per latent, `[d_sae]`: step of its bytes, bias (with the slack that the bound needs), norm, norm of the rounding error.
     step: Vec<f32>,
     bias: Vec<f32>,
     norm: Vec<f32>,
@@ -215,17 +216,17 @@ impl Screen {
     }
 
     #[inline(always)]
-    fn row<'a>(&self, rule: &'a Rule, bytes: &ByteRows, woven: &'a WovenRows, r: usize) -> Row<'a> {
+    fn row<'a>(&self, rule: &'a Rule, bytes: &ByteRows, woven: &'a WovenRows, r: usize) -> ScreenRow<'a> {
         let mut rounding = bytes.roundings()[r];
         if rounding.norm * self.largest_norm > OVERFLOWS {
             rounding.norm = f32::INFINITY;
         }
-        Row { rule, woven, r, offset: bytes.offset(r), rounding }
+        ScreenRow { rule, woven, r, offset: bytes.offset(r), rounding }
     }
 
     /// One row's sums of the latents from `first` on.
     #[inline(always)]
-    fn scan(&self, row: &Row<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowSelection) {
+    fn scan(&self, row: &ScreenRow<'_>, first: usize, sums: &[i32], waiting: &mut Waiting, pick: &mut RowSelection) {
         let n = sums.len().min(self.step.len() - first);
         let (lanes, rest) = sums[..n].as_chunks::<LANES>();
         for (c, sums) in lanes.iter().enumerate() {
@@ -241,7 +242,7 @@ impl Screen {
     #[allow(clippy::neg_cmp_op_on_partial_ord)] // what overflowed is not known
     fn look<const L: usize>(
         &self,
-        row: &Row<'_>,
+        row: &ScreenRow<'_>,
         first: usize,
         sums: &[i32; L],
         waiting: &mut Waiting,
@@ -276,7 +277,7 @@ impl Screen {
     }
 
     /// Computes what waits, and offers it.
-    fn compute(&self, row: &Row<'_>, waiting: &mut Waiting, pick: &mut RowSelection) {
+    fn compute(&self, row: &ScreenRow<'_>, waiting: &mut Waiting, pick: &mut RowSelection) {
         let n = std::mem::take(&mut waiting.n);
         if n == 0 {
             return;
@@ -302,7 +303,7 @@ fn head_start(rule: &Rule) -> usize {
 }
 
 /// A row that is screened.
-struct Row<'a> {
+struct ScreenRow<'a> {
     rule: &'a Rule,
     woven: &'a WovenRows,
     r: usize,

@@ -1,8 +1,8 @@
 //! Which latents of a tile of products stay in the running? The scans behind [`Sae::encode`](super::Sae::encode).
 //!
-//! A row keeps [`RowSelection`]: candidates as sortable keys and the `floor` that a new one has to exceed. Scans add the bias
-//! and compare 32 latents at a time; only where one of them passes is it looked at singly, so most of a tile costs one
-//! vectorised compare. Equal values: the lowest latent is kept.
+//! A row keeps a [`RowSelection`]: candidates as sortable keys, and the `floor` that a new candidate has to exceed. Scans add the
+//! bias and compare 32 latents at a time. Latents are looked at singly only when one of the 32 passes, so most of a tile costs
+//! one vectorised comparison. Among equal values the lowest latent is kept.
 
 // `!(a <= b)` is meant: a product that overflowed to NaN must be seen, not dropped.
 #![allow(clippy::neg_cmp_op_on_partial_ord)]
@@ -93,8 +93,8 @@ impl RowSelection {
         }
     }
 
-    /// Keeps `value` where it may be among the k largest. Latents come ascending; pruned sooner than where the whole of a
-    /// tile is looked at, as what exceeds the floor costs more than a look.
+    /// Keeps `value` when it may be among the k largest. Latents come in ascending order. Candidates are pruned earlier than in
+    /// the scan of a whole tile, because here a value above the floor costs more than the pruning.
     #[inline(always)]
     pub fn offer_to_best(&mut self, k: usize, latent: u32, value: f32) {
         if !(value <= self.floor) {
@@ -136,7 +136,7 @@ impl RowSelection {
         self.above_singly(latent, rest, bias_rest, floor_rest);
     }
 
-    /// At most [`LANES`] of them; written without a branch, as half of a dense row passes.
+    /// At most [`LANES`] latents. Written without a branch, as half of a dense row passes.
     #[inline(always)]
     fn above_singly(&mut self, first: u32, products: &[f32], bias: &[f32], floor: &[f32]) {
         let (mut passed, mut n, mut finite) = ([RankKey(0); LANES], 0, true);

@@ -3,10 +3,10 @@
 //! - Qwen-Scope `layerN.sae.pt`: `W_enc` [d_sae, d_in], `W_dec` [d_in, d_sae]; k is written into the repository's name
 //!   (`…-L0_50`). Top-k of the pre-activations, nothing taken from the input.
 //! - Goodfire: `encoder_linear.*`, `decoder_linear.*`; ReLU, nothing taken from the input.
-//! - OpenAI: `pre_bias`, `latent_bias`; with `activation` TopK the input is layer-normalised (and only then: so their
-//!   loader decides), otherwise ReLU on the input as it is.
+//! - OpenAI: `pre_bias`, `latent_bias`. With `activation` TopK the input is layer-normalised, as in their loader; otherwise a ReLU on
+//!   the unchanged input.
 //!
-//! Written after the authors' loaders; no file of theirs was at hand to compare with.
+//! Written from the authors' loaders and not compared with a file of theirs.
 
 use super::autoencoder::SaeShape;
 use super::declared::{Declared, Place};

@@ -5,13 +5,14 @@
 
 use rayon::prelude::*;
 
+use super::debiased::CkaDebiased;
 use super::measure::Measure;
 use super::neighbours::Neighbours;
 use super::null::Permutations;
 use super::procrustes::{Cka, Procrustes, ProcrustesRmse};
 use super::pwcca::Pwcca;
 use super::rsa::{RSA_MAX_ROWS, Rsa};
-use super::score::{Null, Score};
+use super::score::{NullScores, Score};
 use super::space::SideSpace;
 use super::statistic::{Draw, Statistic, finite};
 use super::svcca::{canonical_correlations, mean, no_power};
@@ -131,9 +132,9 @@ fn score_all(
     let score = |(at, &(place, measure)): (usize, &(usize, Measure))| {
         let value = observed[at];
         let of_measure: Vec<f64> = draws.iter().filter_map(|draw| draw[at]).collect();
-        let null = value.and_then(|value| Null::of(value, &of_measure, measure.smaller_is_closer()));
+        let null = value.and_then(|value| NullScores::of(value, &of_measure, measure.smaller_is_closer()));
         let (components, no_power) = prepared[at].as_ref().map_or((None, false), |x| (x.components, x.no_power));
-        (place, Score { measure, value, n_pairs: n, null, no_power, components })
+        (place, Score { value, null, no_power, components, ..Score::undefined(measure, n) })
     };
     Ok(measures.iter().enumerate().map(score).collect())
 }
@@ -175,6 +176,11 @@ fn prepare<'a>(
         Measure::Cka => {
             let spaces = spaces?;
             Prepared { corner: whole(spaces), ..plain(Box::new(Cka(&spaces.0, &spaces.1)), false) }
+        }
+        Measure::CkaDebiased => {
+            let spaces = spaces?;
+            let statistic = Box::new(CkaDebiased::new(&spaces.0, &spaces.1, n)?);
+            Prepared { corner: whole(spaces), ..plain(statistic, false) }
         }
         Measure::Procrustes => {
             let spaces = spaces?;

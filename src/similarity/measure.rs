@@ -14,6 +14,9 @@ pub enum Measure {
     Svcca(SvccaRule),
     /// Linear centred kernel alignment (Kornblith et al. 2019): `cka`. In `[0, 1]`.
     Cka,
+    /// The same with the unbiased estimates of HSIC (Song et al. 2012; Nguyen et al. 2020): `cka_debiased`. Few rows of many
+    /// dimensions do not raise it; around 0 where nothing is shared, at most 1.
+    CkaDebiased,
     /// Rank correlation of the two similarity matrices of rows: `rsa`, `rsa_cosine`, `rsa_euclidean`. In `[-1, 1]`.
     Rsa(RsaRule),
     /// Projection-weighted CCA (Morcos et al. 2018): `pwcca`, `pwcca_as_published`. In `[0, 1]`.
@@ -68,6 +71,7 @@ impl fmt::Display for Measure {
             Measure::Svcca(SvccaRule::Variance(share)) => write!(f, "svcca_var{}", (share * 1e8).round() / 1e6),
             Measure::Svcca(SvccaRule::Fixed(k)) => write!(f, "svcca_k{k}"),
             Measure::Cka => f.write_str("cka"),
+            Measure::CkaDebiased => f.write_str("cka_debiased"),
             Measure::Rsa(RsaRule::Centred) => f.write_str("rsa"),
             Measure::Rsa(RsaRule::Cosine) => f.write_str("rsa_cosine"),
             Measure::Rsa(RsaRule::Euclidean) => f.write_str("rsa_euclidean"),
@@ -95,6 +99,7 @@ impl FromStr for Measure {
             "svcca" => Some(Measure::Svcca(SvccaRule::Variance(0.99))),
             "svcca_as_published" => Some(Measure::Svcca(SvccaRule::AsPublished)),
             "cka" => Some(Measure::Cka),
+            "cka_debiased" => Some(Measure::CkaDebiased),
             "rsa" => Some(Measure::Rsa(RsaRule::Centred)),
             "rsa_cosine" => Some(Measure::Rsa(RsaRule::Cosine)),
             "rsa_euclidean" => Some(Measure::Rsa(RsaRule::Euclidean)),
@@ -115,7 +120,7 @@ impl FromStr for Measure {
         };
         found.or_else(numbered).ok_or_else(|| {
             Error::request(format!(
-                "measure \"{name}\" is unknown; there are svcca, svcca_as_published, svcca_varP (P percent), svcca_kN, cka, \
+                "measure \"{name}\" is unknown; there are svcca, svcca_as_published, svcca_varP (P percent), svcca_kN, cka, cka_debiased, \
                  rsa, rsa_cosine, rsa_euclidean, pwcca, pwcca_as_published, procrustes, procrustes_rmse, jaccard_knnN and mutual_knnN"
             ))
         })
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn names_read_back() {
-        let names = "svcca svcca_as_published svcca_k10 svcca_var90 svcca_var99.9 cka rsa rsa_cosine rsa_euclidean pwcca \
+        let names = "svcca svcca_as_published svcca_k10 svcca_var90 svcca_var99.9 cka cka_debiased rsa rsa_cosine rsa_euclidean pwcca \
                      pwcca_as_published procrustes procrustes_rmse jaccard_knn10 mutual_knn5";
         for name in names.split_whitespace() {
             assert_eq!(name.parse::<Measure>().unwrap().to_string(), name);

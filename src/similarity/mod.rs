@@ -9,24 +9,35 @@
 //! `14 N²` bytes more ([`rsa_bytes`]).
 
 mod compare;
+mod debiased;
+mod dictionary;
+mod logits;
 mod measure;
 mod moments;
 mod neighbours;
 mod null;
+mod over;
 mod procrustes;
 mod pwcca;
+mod readout;
 mod rsa;
 mod score;
 mod space;
 mod statistic;
+mod stitch;
 mod svcca;
 
 pub use compare::compare_rows;
+pub use dictionary::{DENSE_ROWS, DictionaryMatch, cosine, match_dictionaries, unit_rows};
+pub use logits::{LogitEffects, wide};
 pub use measure::{Measure, PwccaRule, RsaRule};
-pub use moments::{Moments, MomentsMeasure, moments_scores};
+pub use moments::{Moments, MomentsMeasure, NullMoments, moments_scores};
 pub use null::Permutations;
+pub use over::{Candidate, closest_of};
+pub use readout::{LatentHalf, RIDGE, Readout, Ridge, direction, latent_scaling};
 pub use rsa::{RSA_MAX_ROWS, rsa_bytes};
-pub use score::{Null, Score};
+pub use score::{NullScores, Score};
+pub use stitch::{LinearMap, MapFit, MapKind, MapScore, PairMaps, Units};
 pub use svcca::{Svcca, SvccaRule, svcca};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::linalg::{Matrix, product, product_transposed, singular_values};
 
 /// `S_A M S_B`.
-fn weighted(cross: &Matrix<f64>, a: &SideSpace, b: &SideSpace) -> Matrix<f64> {
+pub(super) fn weighted(cross: &Matrix<f64>, a: &SideSpace, b: &SideSpace) -> Matrix<f64> {
     let mut out = cross.clone();
     for i in 0..out.n_rows() {
         let s = a.svd.s[i];

@@ -1,8 +1,8 @@
 //! RSA: are the same pairs of rows alike on both sides? (Kriegeskorte et al. 2008; the paper's inner measure is the
 //! row-centred cosine, its outer one Spearman's rank correlation with average ranks for ties.)
 //!
-//! Ranks are computed once a side and kept as centred integers (twice the rank minus its mean), so that a permuted
-//! pairing (Mantel test) is one pass of exact integer products: its value does not depend on the order of summation.
+//! Ranks are computed once per side and kept as centred integers (twice the rank minus its mean). A permuted pairing (Mantel
+//! test) is then one pass of exact integer products, whose value does not depend on the order of summation.
 //! Memory for N rows: the second side's ranks as a square `[N, N]` i32, the first's as `N (N - 1) / 2` i32, and while
 //! ranking 24 bytes per pair: at most `14 N²` bytes in all ([`rsa_bytes`]).
 
@@ -28,7 +28,7 @@ const ROWS_PER_BLOCK: usize = 128;
 /// A row's norm below this share of its raw norm is rounding of its mean: the row is constant.
 const CONSTANT_CUT: f64 = 1e-13;
 
-/// Rows scaled to unit norm, after their own mean is taken off when `centre`; `None` when one of them is then zero.
+/// Rows scaled to unit norm; with `centre`, each row minus its mean first. `None` when a row is zero before scaling.
 pub(super) fn unit_rows(rows: &Matrix<f64>, centre: bool) -> Option<Matrix<f64>> {
     let mut out = rows.clone();
     for i in 0..out.n_rows() {
@@ -130,7 +130,7 @@ fn cosines(unit: &Matrix<f64>) -> Vec<f64> {
     })
 }
 
-/// Minus the squared Euclidean distance of all pairs, by differences, so that equal rows are exactly 0 apart.
+/// Minus the squared Euclidean distance of all pairs, from differences: equal rows have a distance of exactly 0.
 fn nearness(rows: &Matrix<f64>) -> Vec<f64> {
     let n = rows.n_rows();
     let apart = |i, j| rows.row(i).iter().zip(rows.row(j)).map(|(x, y)| (x - y) * (x - y)).sum::<f64>();

@@ -227,9 +227,16 @@ fn covariance_blocks_give_what_rows_give() {
     let (x, y) = (centred(&a), centred(&b));
     let [cxx, cyy, cxy] = [transposed_product(&x, &x), transposed_product(&y, &y), transposed_product(&x, &y)];
     let null = transposed_product(&x, &reversed(&y));
-    let moments = Moments { n: 40, cxx: &cxx, cyy: &cyy, cxy: &cxy };
-    let measures: Vec<Measure> =
-        ["svcca", "svcca_as_published", "svcca_k3", "cka", "procrustes"].map(|m| m.parse().unwrap()).into();
+    let norms = |a: &Matrix<f64>, b: &Matrix<f64>| -> f64 {
+        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+        a.rows().zip(b.rows()).map(|(a, b)| square(a) * square(b)).sum()
+    };
+    let null = NullMoments { cxy: &null, norms: norms(&x, &reversed(&y)) };
+    let norms = [norms(&x, &x), norms(&y, &y), norms(&x, &y)];
+    let moments = Moments { n: 40, cxx: &cxx, cyy: &cyy, cxy: &cxy, norms };
+    let measures: Vec<Measure> = ["svcca", "svcca_as_published", "svcca_k3", "cka", "cka_debiased", "procrustes"]
+        .map(|m| m.parse().unwrap())
+        .into();
     let streamed: Vec<_> = measures.iter().map(|&m| MomentsMeasure::of(m).unwrap()).collect();
     let scores = moments_scores(&moments, &streamed, std::slice::from_ref(&null)).unwrap();
     let back = [(0..40).rev().collect::<Vec<u32>>()];

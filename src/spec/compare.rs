@@ -1,6 +1,8 @@
 //! What is compared with what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
 
+use crate::corpus::{RowRule, SpanContexts};
 use crate::ids::SiteName;
+use crate::sae::Pool;
 use serde::{Deserialize, Serialize};
 
 /// `[compare]`
@@ -27,9 +29,58 @@ pub struct CompareSpec {
     /// When candidates are counted.
     #[serde(default)]
     pub refine: Refine,
+    /// Whether every SAE's latents are read out of the raw activations of the other place of their pairs.
+    #[serde(default)]
+    pub readout: bool,
+    /// Whether maps from the raw activations of each pair's places into each other's are fitted.
+    #[serde(default)]
+    pub stitch: bool,
     /// What a row is.
     #[serde(default)]
     pub align: Align,
+    /// Where contexts end when rows are pieces of text; at common ends when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_contexts: Option<SpanContexts>,
+    /// What a row of several tokens has of their values; the usual when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolSpec>,
+}
+
+impl CompareSpec {
+    /// What a row is, for the corpus.
+    pub fn rows(&self) -> RowRule {
+        match self.align {
+            Align::Token => RowRule::Tokens,
+            Align::Span => RowRule::Spans(self.span_contexts.unwrap_or_default()),
+        }
+    }
+
+    /// What a row of several tokens has of their values.
+    pub fn pools(&self) -> PoolSpec {
+        self.pool.unwrap_or_default()
+    }
+
+    /// Takes out what is as it would be without it.
+    pub(super) fn without_defaults(&mut self) {
+        self.span_contexts = self.span_contexts.filter(|contexts| *contexts != SpanContexts::default());
+        self.pool = self.pool.filter(|pool| *pool != PoolSpec::default());
+    }
+}
+
+/// `pool = { latents = …, activations = … }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSpec {
+    /// Of an SAE's latents.
+    pub latents: Pool,
+    /// Of activations that are compared as they are.
+    pub activations: Pool,
+}
+
+impl Default for PoolSpec {
+    fn default() -> Self {
+        PoolSpec { latents: Pool::Max, activations: Pool::Last }
+    }
 }
 
 /// Which pairs.
@@ -86,7 +137,9 @@ pub(super) fn default_candidates() -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
-    /// A token; both models have the same tokenizer.
+    /// A token; all models have the same tokenizer.
     #[default]
     Token,
+    /// A piece of text between two byte ends at which tokens of all tokenizers end.
+    Span,
 }

@@ -1,9 +1,9 @@
-//! What does a dataflow file ask for twice, or ask for that nothing here listens to? A key at its default asks for nothing; any
-//! other value either changes the run or is refused, with what would make it count. A feature that is switched off in so many words
-//! (`measures = []`, `doctor = "off"`) takes the keys of how it would be done with it: they may stay for the day it is switched on.
+//! Which keys of a dataflow file are given twice, or have no effect? A key at its default asks for nothing. Any other value either
+//! changes the run or is refused, and the message says what would give it an effect. When a feature is switched off explicitly
+//! (`measures = []`, `doctor = "off"`), the keys that describe the feature may stay in the file.
 
 use super::compare::{default_candidates, default_width};
-use super::{Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};
+use super::{Align, Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};
 use crate::matching::Rules;
 use crate::similarity::Measure;
 
@@ -17,6 +17,19 @@ impl DataflowSpec {
     /// The message.
     pub(super) fn check_effect(&self, written: &toml::Table) -> Result<(), String> {
         self.check_once()?;
+        self.check_random()?;
+        if self.estimate.filters.beyond_chance && (!self.estimate.null.documents || self.compare.cross == Cross::Sketch)
+        {
+            return Err("estimate.filters.beyond_chance compares with chance points, which null.documents = true and compare.cross = \
+                        \"exact\" give; set them, or take the filter out"
+                .to_string());
+        }
+        let given = self.estimate.null.given.key().is_some() && self.estimate.listed > 0;
+        if self.estimate.filters.min_within.is_some() && !given {
+            return Err("estimate.filters.min_within asks for the correlation given the token, which is counted of listed partners; \
+                        leave null.given on and estimate.listed at 1 or more, or take the filter out"
+                .to_string());
+        }
         let idle = self.idle_sums(written).into_iter().chain(self.idle_scores(written));
         match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
             Some((key, _, why)) => Err(format!("{key} changes nothing here: {why}")),
@@ -47,10 +60,26 @@ impl DataflowSpec {
         Ok(())
     }
 
+    /// Keys of an SAE that a random one in its place does not have.
+    fn check_random(&self) -> Result<(), String> {
+        for (site, sae) in self.saes.iter().filter(|(_, sae)| sae.random.is_some()) {
+            let keys = [("subtract_b_dec", sae.subtract_b_dec.is_some()), ("scale", sae.scale.is_some())];
+            if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+                return Err(format!(
+                    "saes.\"{site}\".{key} changes nothing here: a random SAE has no decoder bias and takes its input unscaled; take \
+                     {key} or random out"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Keys of how sums are kept, of what is remembered and of the check.
     fn idle_sums(&self, written: &toml::Table) -> Vec<Idle> {
         const A_SKETCHS: &str = "it is about sketches, and compare.cross = \"exact\" keeps none; take it out, or write cross = \
                                  \"sketch\" or \"auto\"";
+        const OF_SPANS: &str = "it is about rows of several tokens, and with compare.align = \"token\" each row is one; take it out, or \
+                                write align = \"span\"";
         let (compare, estimate) = (&self.compare, &self.estimate);
         let exact = compare.cross == Cross::Exact;
         let asked = |keys: [&str; 3]| {
@@ -61,11 +90,23 @@ impl DataflowSpec {
             ("compare.width", exact && compare.width != default_width(), A_SKETCHS),
             ("compare.candidates", exact && compare.candidates != default_candidates(), A_SKETCHS),
             ("compare.refine", exact && compare.refine != Refine::default(), A_SKETCHS),
+            ("compare.span_contexts", compare.align == Align::Token && compare.span_contexts.is_some(), OF_SPANS),
+            ("compare.pool", compare.align == Align::Token && compare.pool.is_some(), OF_SPANS),
+            (
+                "corpus.count_special",
+                compare.align == Align::Span && self.corpus.count_special,
+                "it makes rows of BOS and EOS, and with compare.align = \"span\" a row is a piece of text; take it out",
+            ),
             (
                 "estimate.null.documents = true",
                 compare.cross == Cross::Sketch && asked(["estimate", "null", "documents"]),
                 "chance levels of matches need exact sums, and compare.cross = \"sketch\" keeps none; take it out, or write cross = \
                  \"exact\"",
+            ),
+            (
+                "estimate.null.given, mode = \"full\",",
+                compare.cross == Cross::Sketch && estimate.null.given.is_full(),
+                "it needs exact sums, and compare.cross = \"sketch\" keeps none; leave mode out, or write cross = \"exact\"",
             ),
             (
                 "estimate.filters.dead = false",

@@ -3,8 +3,12 @@
 use super::names;
 use crate::corpus::deserialize_count;
 use crate::matching::{Categories, Filters, Rules};
-use crate::similarity::{Measure, RsaRule, SvccaRule};
-use serde::{Deserialize, Serialize};
+use crate::moments::RowKey;
+use crate::similarity::{MapFit, Measure, RsaRule, SvccaRule};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// `[estimate]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub struct EstimateSpec {
     pub snapshot_every: u64,
     /// Partners kept per latent and direction.
     pub best: usize,
+    /// Of how many best partners, either way, co-firing, what is beyond the token and the sampling error are counted; 0: of none.
+    pub listed: usize,
     /// Which reading of the paper is followed; sets other defaults for filters, measures and pairings (see
     /// `EstimateSpec::fill_published`).
     pub rules: Rules,
@@ -26,6 +32,10 @@ pub struct EstimateSpec {
     /// Scores of the hookpoints' raw activations, from streamed moments: `svcca…` and `cka`.
     #[serde(with = "names")]
     pub activation_measures: Vec<Measure>,
+    /// Whether dictionaries of one model are paired as wholes, by the cosines of their decoder rows.
+    pub dictionary: bool,
+    /// Whether the effects of listed partners' decoder rows on the logits are compared.
+    pub logits: bool,
     /// Which kept matches are scored.
     pub pairings: Vec<Pairing>,
     /// A file of word lists; every row measure is made for each besides.
@@ -35,6 +45,8 @@ pub struct EstimateSpec {
     pub lists: Option<Categories>,
     /// Permutation nulls.
     pub null: NullSpec,
+    /// How maps between raw activations are fitted, where `compare.stitch` keeps their sums.
+    pub map: MapFit,
     /// Top-activating tokens kept per latent.
     pub top_tokens: usize,
     /// Tokens of context remembered before and after each.
@@ -64,14 +76,18 @@ impl Default for EstimateSpec {
         EstimateSpec {
             snapshot_every: 50_000,
             best: 5,
+            listed: 1,
             rules: Rules::Meant,
             filters: Filters::default(),
             measures: Vec::new(),
             activation_measures: Vec::new(),
+            dictionary: false,
+            logits: false,
             pairings: vec![Pairing::Mutual],
             categories: None,
             lists: None,
             null: NullSpec::default(),
+            map: MapFit::default(),
             top_tokens: 10,
             top_context: [12, 4],
             stop_when: None,
@@ -166,6 +182,83 @@ pub struct NullSpec {
     /// Whether the chance level of best matches is counted: the sums once more, with the target's rows beside those of
     /// another document.
     pub documents: bool,
+    /// Which other rows listed partners are compared on, to see what is beyond the token.
+    pub given: Given,
+}
+
+/// `given = {…}` in `[estimate] null`, or a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Given {
+    /// As by default, or not at all.
+    Switch(bool),
+    /// As said.
+    By(GivenBy),
+}
+
+/// How rows are paired with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GivenBy {
+    /// What a row has in common with its partner.
+    pub key: RowKey,
+    /// Of which pairs of latents.
+    pub mode: GivenMode,
+}
+
+/// Of which pairs of latents it is known what the key alone gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GivenMode {
+    /// Of listed ones.
+    #[default]
+    Listed,
+    /// Of all, in one more set of tiles; and of listed ones.
+    Full,
+}
+
+impl<'de> Deserialize<'de> for Given {
+    /// Not as an untagged enum, so that a wrong key or name inside the table is named.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SwitchOrTable;
+        impl<'de> Visitor<'de> for SwitchOrTable {
+            type Value = Given;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a table like { key = \"token\" }")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<Given, E> {
+                Ok(Given::Switch(on))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Given, A::Error> {
+                GivenBy::deserialize(MapAccessDeserializer::new(map)).map(Given::By)
+            }
+        }
+        deserializer.deserialize_any(SwitchOrTable)
+    }
+}
+
+impl Given {
+    /// Whether what the key alone gives is counted of all pairs of latents.
+    pub fn is_full(self) -> bool {
+        matches!(self, Given::By(GivenBy { mode: GivenMode::Full, .. }))
+    }
+
+    /// What a row has in common with its partner; `None` where none is looked for.
+    pub fn key(self) -> Option<RowKey> {
+        match self {
+            Given::Switch(on) => on.then(RowKey::default),
+            Given::By(by) => Some(by.key),
+        }
+    }
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Given::By(GivenBy::default())
+    }
 }
 
 /// When a null is computed.
@@ -181,6 +274,12 @@ pub enum NullAt {
 
 impl Default for NullSpec {
     fn default() -> Self {
-        NullSpec { permutations: 1000, activation_permutations: 9, at: NullAt::End, documents: true }
+        NullSpec {
+            permutations: 1000,
+            activation_permutations: 9,
+            at: NullAt::End,
+            documents: true,
+            given: Given::default(),
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! in it. Unknown keys are refused by name.
 
 mod compare;
+mod control_runs;
+mod controls;
 mod effect;
 mod estimate;
 mod names;
@@ -16,13 +18,16 @@ use crate::corpus::{CorpusOptions, deserialize_count};
 use crate::error::{Error, Result};
 use crate::ids::{Site, SiteName};
 use crate::matching::{Categories, Rules};
-use crate::sae::{Encode, Format};
+use crate::model::RandomWeights;
+use crate::sae::{Encode, Format, RandomSae};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use compare::{Align, AllPairs, CompareSpec, Cross, PairsSpec, Refine};
+pub use compare::{Align, AllPairs, CompareSpec, Cross, PairsSpec, PoolSpec, Refine};
+pub use controls::ControlSpec;
 pub use estimate::{EstimateSpec, NullAt, NullSpec, Pairing, StopRule};
 pub use path::resolve;
 pub use set::nearest_key;
@@ -59,6 +64,9 @@ pub struct DataflowSpec {
     /// What is looked at before the first batch.
     #[serde(default)]
     pub check: CheckSpec,
+    /// Runs beside this one in which something is random.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub controls: BTreeMap<String, ControlSpec>,
 }
 
 /// `[models.NAME]`
@@ -70,9 +78,9 @@ pub struct ModelSpec {
     /// Number format of the computation.
     #[serde(default)]
     pub dtype: Dtype,
-    /// Seed: the weights of linear layers are drawn at random, for a control; the model's own when absent.
+    /// The weights of linear layers, or embeddings too, are drawn at random, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub random_weights: Option<u64>,
+    pub random_weights: Option<RandomWeights>,
     /// Keys of its `config.json` that give its sizes, for a plan without the weights; checked against the model when it is
     /// there. Changes no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +121,9 @@ pub struct SaeSpec {
     /// Whether each row's mean over dimensions is subtracted first; as its files or the registry have it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub center: Option<bool>,
+    /// A random SAE of the same sizes in its place, for a control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<RandomSae>,
     /// What may differ from the SAE's own files or the registry. Changes no number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insist: Vec<Insist>,
@@ -160,6 +171,9 @@ pub struct CheckpointSpec {
     /// Tokens between checkpoints.
     #[serde(deserialize_with = "deserialize_count")]
     pub every: u64,
+    /// Minutes between checkpoints, 0 for none by the clock; the first comes sooner.
+    #[serde(deserialize_with = "deserialize_count")]
+    pub minutes: u64,
 }
 
 /// `[check]`: changes no number.
@@ -194,17 +208,17 @@ impl Default for CheckSpec {
 
 impl Default for CheckpointSpec {
     fn default() -> Self {
-        CheckpointSpec { every: 1_000_000 }
+        CheckpointSpec { every: 1_000_000, minutes: 4 }
     }
 }
 
 impl DataflowSpec {
-    /// Reads a dataflow file; paths in it are made relative to the working directory (see [`resolve`]).
+    /// Reads a dataflow file, or standard input where `path` is `-`; paths in it are made relative to the working directory (see [`resolve`]).
     ///
     /// # Errors
     /// `Request` naming file, line and key.
     pub fn read(path: &Path) -> Result<(DataflowSpec, String)> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read the dataflow file", path, &e))?;
+        let text = path::text_of(path)?;
         let spec = Self::parse(&text, path)?;
         Ok((spec, text))
     }
@@ -214,22 +228,20 @@ impl DataflowSpec {
     /// # Errors
     /// As [`DataflowSpec::read`].
     pub fn parse(text: &str, path: &Path) -> Result<DataflowSpec> {
-        let mut spec: DataflowSpec = toml::from_str(text).map_err(|e| {
-            let place = e.span().map_or(String::new(), |s| {
-                let before = &text[..s.start.min(text.len())];
-                format!(" line {}", before.matches('\n').count() + 1)
-            });
-            let what = with_nearest(e.message().replace('\n', " "));
-            Error::request(format!(
-                "dataflow file {}{place}: {what}; dataflows/README.md lists every key",
-                path.display()
-            ))
+        let mut spec: DataflowSpec = from_toml(text).map_err(|(line, what)| {
+            let place = line.map_or(String::new(), |line| format!(" line {line}"));
+            // what is no TOML is not about keys
+            let of_keys = what.contains("field `") || what.contains("unknown variant");
+            let help = if of_keys { "; dataflows/README.md lists every key" } else { "" };
+            Error::request(format!("{}{place}: {what}{help}", path::titled(path)))
         })?;
         let written: toml::Table = toml::from_str(text).expect("it was read above");
         if spec.estimate.rules == Rules::AsPublished {
             let estimate = written.get("estimate").and_then(|e| e.as_table());
             spec.estimate.fill_published(estimate.expect("it names rules"));
         }
+        spec.compare.without_defaults();
+        (spec.corpus.seed, spec.corpus.rows) = (spec.seed, spec.compare.rows());
         spec.check(path, &written)?;
         let home = path.parent().unwrap_or(Path::new(""));
         for file in &mut spec.corpus.files {
@@ -272,6 +284,44 @@ impl DataflowSpec {
     }
 }
 
+/// Reads TOML; what is wrong is told with its line, its key (`estimate.null.given.key`), and the known name that was most likely meant.
+fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<usize>, String)> {
+    let told = |e: &toml::de::Error, key: &str| {
+        let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        let what = in_plain_words(with_nearest(e.message().replace('\n', " ")));
+        let leaf = key.rsplit('.').next().unwrap_or_default();
+        let what = match what.strip_prefix(leaf) {
+            _ if leaf.is_empty() => what,
+            // it names its key itself
+            Some(rest) if rest.starts_with(' ') => format!("{key}{rest}"),
+            _ => format!("{key}: {what}"),
+        };
+        (line, what)
+    };
+    let reader = toml::Deserializer::parse(text).map_err(|e| told(&e, ""))?;
+    serde_path_to_error::deserialize(reader).map_err(|e| told(e.inner(), &e.path().to_string()))
+}
+
+/// What was expected, where the reader names it by its type.
+fn in_plain_words(what: String) -> String {
+    let words = |expected: &str| {
+        Some(match expected {
+            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",
+            "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+            "f32" | "f64" => "a number",
+            "a boolean" => "true or false",
+            "a map" => "a table",
+            other if other.starts_with("struct ") => "a table",
+            "a sequence" => "an array",
+            _ => return None,
+        })
+    };
+    match what.rsplit_once("expected ").and_then(|(told, expected)| Some((told, words(expected)?))) {
+        Some((told, expected)) => format!("{told}expected {expected}"),
+        None => what,
+    }
+}
+
 /// Likeness (Jaro-Winkler) above which a name is taken for a misspelt other.
 const MISSPELT: f64 = 0.75;
 
@@ -294,10 +344,10 @@ fn with_nearest(what: String) -> String {
 /// `Request` naming file and key.
 fn read_categories(path: &Path) -> Result<Categories> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read estimate.categories", path, &e))?;
-    toml::from_str(&text).map_err(|e| {
-        let what = e.message().replace('\n', " ");
+    from_toml(&text).map_err(|(line, what)| {
+        let place = line.map_or(String::new(), |line| format!(" line {line}"));
         Error::request(format!(
-            "estimate.categories {}: {what}; expected rule = \"word\" or \"substring\" and tables [categories.NAME] with words",
+            "estimate.categories {}{place}: {what}; expected rule = \"word\" or \"substring\" and tables [categories.NAME] with words",
             path.display()
         ))
     })

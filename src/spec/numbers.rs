@@ -1,4 +1,4 @@
-//! Which numbers may a dataflow file hold? Ranges, so that no later product of them wraps and no NaN reaches a comparison.
+//! Which numbers may a dataflow file hold? Ranges that keep later products from overflowing and NaN out of comparisons.
 
 use super::DataflowSpec;
 use std::ops::RangeInclusive;
@@ -16,15 +16,17 @@ impl DataflowSpec {
     pub(super) fn check_numbers(&self) -> Result<(), String> {
         let (corpus, estimate) = (&self.corpus, &self.estimate);
         let [before, after] = estimate.top_context;
-        let counts: [(&str, u64, RangeInclusive<u64>); 9] = [
+        let counts: [(&str, u64, RangeInclusive<u64>); 11] = [
             ("corpus.context_length", corpus.context_length as u64, 2..=MAX_CONTEXT),
             ("corpus.batch_contexts", corpus.batch_contexts as u64, 1..=MAX_CONTEXT),
             ("estimate.best", estimate.best as u64, 1..=250),
+            ("estimate.listed", estimate.listed as u64, 0..=estimate.best as u64),
             ("estimate.top_tokens", estimate.top_tokens as u64, 0..=1000),
             ("estimate.top_context (before)", before as u64, 0..=10_000),
             ("estimate.top_context (after)", after as u64, 0..=10_000),
             ("estimate.snapshot_every", estimate.snapshot_every, 1..=u64::MAX),
             ("checkpoint.every", self.checkpoint.every, 1..=u64::MAX),
+            ("checkpoint.minutes", self.checkpoint.minutes, 0..=10_000),
             ("check.tokens", self.check.tokens, 1..=u64::MAX),
         ];
         if let Some((key, value, range)) = counts.into_iter().find(|(_, value, range)| !range.contains(value)) {
@@ -44,6 +46,15 @@ impl DataflowSpec {
         if !(-1.0..1.0).contains(&least) {
             return Err(format!(
                 "estimate.filters.min_correlation is {least}, expected -1 or more and below 1: a correlation must be greater than it"
+            ));
+        }
+        if let Some(least) = estimate.filters.min_within.filter(|least| !(-1.0..=1.0).contains(least)) {
+            return Err(format!("estimate.filters.min_within is {least}, expected -1 to 1, a correlation"));
+        }
+        let ridge = estimate.map.ridge;
+        if !(ridge > 0.0 && ridge <= 1.0) {
+            return Err(format!(
+                "estimate.map.ridge is {ridge}, expected a share of the mean variance, above 0 and at most 1"
             ));
         }
         if let Some(rule) = estimate.stop_when {

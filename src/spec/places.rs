@@ -1,8 +1,8 @@
 //! Which places does a dataflow file name, once the families of its models are known?
 //!
-//! A file may write a place in its plain form or as another library has it; what such a name means depends on the family
-//! ([`resolve`](crate::ids::resolve())). From here on every hookpoint is in its plain form, so that a file means the same
-//! run whichever way it is written.
+//! A file may write a hookpoint in its plain form or in another library's form, whose meaning depends on the model's family
+//! ([`resolve`](crate::ids::resolve())). From here on every hookpoint is in its plain form: both ways of writing give the same
+//! run.
 
 use super::{DataflowSpec, PairsSpec};
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! What can be wrong in a dataflow file, judged by its values alone? Each refusal names the key, what was found and what to do.
 
+use super::path::titled;
 use super::{CompareSpec, Cross, DataflowSpec, Dtype, FORMAT, PairsSpec};
 use crate::error::{Error, Result};
 use crate::ids::SiteName;
@@ -10,7 +11,7 @@ use std::path::Path;
 impl DataflowSpec {
     /// What a value alone can have wrong.
     pub(super) fn check(&self, path: &Path, written: &toml::Table) -> Result<()> {
-        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        let fail = |what: String| Err(Error::request(format!("{}: {what}", titled(path))));
         if self.format != FORMAT {
             return fail(format!(
                 "format is {}, this version reads format {FORMAT}; write format = {FORMAT}",
@@ -59,7 +60,7 @@ impl DataflowSpec {
         }
         if let Some(m) = self.estimate.activation_measures.iter().find(|m| MomentsMeasure::of(**m).is_none()) {
             return fail(format!(
-                "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca… or cka"
+                "estimate.activation_measures holds {m}, which needs the rows themselves; expected svcca…, cka, cka_debiased or procrustes"
             ));
         }
         if let PairsSpec::Listed(pairs) = &self.compare.pairs
@@ -94,12 +95,13 @@ impl DataflowSpec {
                 self.model_of(site, "compare.pairs", path)?;
             }
         }
+        self.check_controls().or_else(fail)?;
         self.check_effect(written).or_else(fail)
     }
 
     /// What `compare.hookpoints` can have wrong.
     fn check_hookpoints(&self, path: &Path) -> Result<()> {
-        let fail = |what: String| Err(Error::request(format!("dataflow file {}: {what}", path.display())));
+        let fail = |what: String| Err(Error::request(format!("{}: {what}", titled(path))));
         let listed = &self.compare.hookpoints;
         if !listed.is_empty() && !self.listed_pairs().is_empty() {
             return fail(
@@ -129,8 +131,8 @@ impl DataflowSpec {
         }
         let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
         Err(Error::request(format!(
-            "dataflow file {}: {place} names {site}, but there is no [models.{}]; models here: {}",
-            path.display(),
+            "{}: {place} names {site}, but there is no [models.{}]; models here: {}",
+            titled(path),
             site.model,
             known.join(", ")
         )))

@@ -1,6 +1,7 @@
 //! A dataflow file with some keys replaced, as `cognate score --set` does.
 
 use super::DataflowSpec;
+use super::path::titled;
 use crate::corpus::parse_count;
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -12,7 +13,7 @@ impl DataflowSpec {
     /// # Errors
     /// `Request` for what is no `key=value`, and as [`DataflowSpec::parse`].
     pub fn with_settings(text: &str, path: &Path, settings: &[String]) -> Result<(DataflowSpec, String)> {
-        let wrong = |what: String| Error::request(format!("dataflow file {}: {what}", path.display()));
+        let wrong = |what: String| Error::request(format!("{}: {what}", titled(path)));
         let mut file: toml::Table = toml::from_str(text).map_err(|e| wrong(e.message().to_string()))?;
         for setting in settings {
             let Some((key, value)) = setting.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
@@ -26,7 +27,7 @@ impl DataflowSpec {
         // the file was read before: what is wrong now, a setting made so, and its lines are not the file's
         let spec = Self::parse(&text, path).map_err(|e| {
             let what = e.to_string();
-            let prefix = format!("dataflow file {}", path.display());
+            let prefix = titled(path);
             let rest = what.strip_prefix(&prefix).unwrap_or(&what);
             let rest = rest.strip_prefix(" line ").map_or(rest, |r| r.trim_start_matches(|c: char| c.is_ascii_digit()));
             Error::request(format!("--set {}: {}", settings.join(" --set "), rest.trim_start_matches([':', ' '])))

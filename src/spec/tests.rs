@@ -47,7 +47,10 @@ fn a_wrong_key_is_named_with_its_line() {
     assert!(far.contains("`zzz`") && !far.contains("did you mean"), "{far}");
     let value = GOOD.replace("pairs = \"all\"", "pairs = \"all\"\ncross = \"skech\"");
     let value = DataflowSpec::parse(&value, Path::new("t.toml")).unwrap_err().to_string();
-    assert!(value.contains("`skech` (did you mean `sketch`?)"), "{value}");
+    assert!(value.contains("compare.cross: unknown variant `skech` (did you mean `sketch`?)"), "{value}");
+    let kind = GOOD.replace("context_length = 64", "context_length = \"64\"");
+    let kind = DataflowSpec::parse(&kind, Path::new("t.toml")).unwrap_err().to_string();
+    assert!(kind.contains("line 6: corpus.context_length: invalid type"), "{kind}");
 }
 
 #[test]
@@ -103,7 +106,11 @@ fn numbers_out_of_range_are_refused_wherever_they_stand() {
         ("[estimate]", "filters = { min_correlation = -inf }", "min_correlation is -inf"),
         ("[estimate]", "filters = { min_correlation = 1.0 }", "min_correlation is 1"),
         ("[estimate]", "filters = { min_correlation = -1.5 }", "min_correlation is -1.5"),
-        ("[estimate]", "filters = { min_active = -1 }", "line 18: invalid value: integer `-1`"),
+        (
+            "[estimate]",
+            "filters = { min_active = -1 }",
+            "line 18: estimate.filters.min_active: invalid value: integer `-1`, expected a whole number of 0 or more",
+        ),
         ("[estimate]", "stop_when = { churn_below = nan }", "churn_below = NaN"),
         ("[estimate]", "stop_when = { churn_below = inf }", "churn_below = inf"),
         ("[estimate]", "stop_when = { churn_below = 1.5 }", "churn_below = 1.5"),
@@ -112,6 +119,7 @@ fn numbers_out_of_range_are_refused_wherever_they_stand() {
         ("[estimate]", "best = 251", "best is 251, expected 1 to 250"),
         ("[estimate]", "snapshot_every = 0", "snapshot_every is 0, expected 1 or more"),
         ("[checkpoint]", "every = 0", "checkpoint.every is 0"),
+        ("[checkpoint]", "minutes = 10_001", "checkpoint.minutes is 10001, expected 0 to 10000"),
         ("[check]", "tokens = 0", "check.tokens is 0"),
         (
             "[corpus]",
@@ -213,6 +221,11 @@ fn all_pairs_hookpoints_of_one_model_in_order_and_of_several_across_them() {
     );
     assert_eq!(pairs("[\"b/embed\", \"a/resid_post.5\", \"a/embed\"]"), ["a/resid_post.5 b/embed", "a/embed b/embed"]);
     assert_eq!(pairs("[\"a/embed\"]"), Vec::<String>::new());
+    let alone = GOOD.replace("b/blocks.3.hook_resid_post", "a/layers.10").replace("a/layers.2\"", "a/layers.9\"");
+    let alone = alone.replace("[compare]", "[saes.\"a/embed\"]\npath = \"y\"\n[compare]");
+    let alone = DataflowSpec::parse(&alone, Path::new("t.toml")).unwrap();
+    let pairs: Vec<String> = alone.pairs().iter().map(|(a, b)| format!("{a} {b}")).collect();
+    assert_eq!(pairs, ["a/embed a/layers.9", "a/embed a/layers.10", "a/layers.9 a/layers.10"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How does a checkpoint become the truth? As a list of small steps, of which one rename is the commit.
 //!
-//! The list is made by a pure function and carried out by another, so that a test can stop after any step, let the disk
-//! forget any part of what was not synced, and look whether the run can still be recovered.
+//! One function makes the list, without side effects; another carries it out. A test can therefore stop after any step, discard
+//! any part of what was not synced, and check that the run can still be recovered.
 
 use super::fs::{is_temporary, sync_dir, temporary_name, write_error};
 use super::layout::{MANIFEST, PREVIOUS, RunDir, STATE, generation_of};
@@ -36,6 +36,9 @@ pub(super) enum Step {
         path: String,
     },
 }
+
+/// What commands make of a run in its directory: scores, controls, exports without a name of their own.
+const MADE_OF_A_RUN: [&str; 4] = ["scores", "controls", "directions.safetensors", "maps.safetensors"];
 
 impl RunDir {
     /// Makes `manifest` the run's truth. Every file that it names must have been finished before, by whichever process.
@@ -97,6 +100,15 @@ impl RunDir {
         remove(&self.previous_manifest())?;
         sync_dir(self.root())?;
         [self.manifest(), self.report()].iter().try_for_each(|path| remove(path))?;
+        // what was made of the run
+        for name in MADE_OF_A_RUN {
+            let path = self.root().join(name);
+            if path.is_dir() {
+                std::fs::remove_dir_all(&path).map_err(|e| write_error(&path, None, &e))?
+            } else {
+                remove(&path)?
+            }
+        }
         self.forget_sets()?;
         self.carry_out(&Decision::Fresh)
     }
@@ -170,7 +182,7 @@ pub(super) fn steps_of(
         steps.extend(replace(MANIFEST, m));
         steps.push(Step::SyncDir { path: String::new() });
     }
-    // A newest manifest that was just given up is kept by nobody, and so are its files.
+    // A newest manifest that was just given up is not kept, and neither are its files.
     let kept = if adopted.is_some() { previous } else { None };
     steps.extend(sweep(listing.iter(), [adopted, kept]));
     steps

@@ -57,7 +57,7 @@ impl AtomicFile {
         })
     }
 
-    /// States how long the file will be, so that a full disk can be reported with the bytes needed.
+    /// States the length of the file: an error for a full disk then names the bytes needed.
     #[must_use]
     pub fn expecting(mut self, bytes: u64) -> Self {
         self.expected_bytes = Some(bytes);
@@ -127,8 +127,33 @@ pub fn create_dir_all(dir: &Path) -> Result<()> {
         Ok(()) => sync_dir(parent),
         // Another process of the same run may have been first.
         Err(_) if dir.is_dir() => Ok(()),
-        Err(e) => Err(write_error(dir, None, &e)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::machine(format!(
+            "{} is a file, and a directory is needed there; choose another place",
+            dir.display()
+        ))),
+        Err(e) => {
+            Err(Error::machine(format!("cannot make the directory {}: {e}; choose another place", dir.display())))
+        }
     }
+}
+
+/// What the disk of `path` has free for this user; of the nearest directory that is there, if `path` is not. `None` where it cannot be told.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
+    let disk = rustix::fs::statvfs(there).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes of all files below; what vanishes meanwhile is not counted.
+pub fn bytes_under(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => bytes_under(&entry.path()),
+            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |m| m.len()),
+            _ => 0,
+        })
+        .sum()
 }
 
 /// Makes the names in `dir` durable (a rename is not, before this).

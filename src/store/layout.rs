@@ -70,10 +70,10 @@ impl RunDir {
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
     }
 
-    /// A folder that holds tables and no run: made where it is missing, held for the one who writes them.
+    /// A folder that holds tables and no run. Created when missing, and locked for the process that writes the tables.
     ///
     /// # Errors
-    /// `Machine` when somebody else writes there (it is named), or it cannot be written.
+    /// `Machine` when another process writes there (the message names it), or when the folder cannot be written.
     pub fn for_tables(root: &Path) -> Result<RunDir> {
         let sets = root.join(SETS);
         create_dir_all(&sets)?;
@@ -85,7 +85,7 @@ impl RunDir {
         self.root.join("scores")
     }
 
-    /// The process that took the directory last, and whether it still holds it. For those who only look.
+    /// The process that locked the directory last, and whether it still holds the lock. For commands that only read.
     pub fn holder(&self) -> Option<(Holder, bool)> {
         super::lock::look(&self.root.join("lock"))
     }
@@ -194,7 +194,7 @@ fn file_name(name: &str) -> String {
     if out.len() > MAX_NAME_BYTES || out.is_empty() {
         let digest = blake3::hash(name.as_bytes()).to_hex();
         out.truncate(MAX_NAME_BYTES - 33);
-        // `~` stands in no escaped name, so a cut name meets no whole one.
+        // An escaped name has no `~`, so a shortened name never equals a whole one.
         out = format!("{out}~{}", &digest[..32]);
     }
     out

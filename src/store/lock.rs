@@ -1,7 +1,7 @@
-//! Who is writing here? One run at a time: an advisory lock, with its holder's name inside for the other one's message.
+//! Who is writing here? One run at a time: an advisory lock on a file that names its holder, for the message to a second run.
 //!
-//! The operating system lets go of the lock when the holder ends, however it ends, so that a killed run never has to be
-//! unlocked by hand. On a network file system that keeps no locks, the lock protects only against runs of the same host.
+//! The operating system releases the lock when the holder ends for any reason: a killed run need not be unlocked by hand. On a
+//! network file system without locks, the lock protects only against runs on the same host.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tries, and the time between them: somebody who only looks who is there has the lock for an instant.
+/// Number of tries, and the time between them. A process that only reads the holder has the lock for an instant.
 const TRIES: usize = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 

@@ -32,7 +32,7 @@ pub struct Manifest {
     pub format: u32,
     /// Digest, in hex, of all that changes numbers.
     pub fingerprint: String,
-    /// What the fingerprint was made of: name to digest or value, so that a refusal can name what differs.
+    /// Parts of the fingerprint: name to digest or value. A refusal names the parts that differ.
     pub parts: BTreeMap<String, String>,
     /// The first batch that is not in the sums.
     pub next_batch: BatchIndex,
@@ -135,7 +135,7 @@ impl Manifest {
         }
     }
 
-    /// The runs of which the sums are a merge; none for a run that streamed.
+    /// The runs whose sums were merged; empty for a run that read a corpus.
     pub fn merged(&self) -> &[MergedRun] {
         match &self.origin {
             SumsOrigin::Streamed { .. } => &[],
@@ -172,7 +172,7 @@ impl Manifest {
         }
     }
 
-    /// Reads and checks the manifest at `path`, for those who only look at a run (reports, comparisons). The files it
+    /// Reads and checks the manifest at `path`, for commands that only read a run (reports, comparisons). The files it
     /// names are not checked.
     ///
     /// # Errors

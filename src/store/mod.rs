@@ -2,10 +2,10 @@
 //!
 //! A checkpoint at batch *b* is a **generation**: state files `state/<b>/NAME.safetensors`, each written under another name, synced
 //! and renamed, then named with size and digest in `manifest.json`. The rename of the manifest is the commit. The two
-//! newest generations are kept, so that damage to the newest costs a stretch of corpus and not the run.
+//! newest generations are kept: damage to the newest costs a stretch of the corpus, not the run.
 //!
-//! Tables and report are no part of a checkpoint. All tables of a snapshot are published as one set (`set`), may be newer
-//! than the manifest after a crash, and are published again when the run comes by.
+//! Tables and report are not part of a checkpoint. All tables of a snapshot are published as one set (`set`). After a crash they
+//! may be newer than the manifest; they are published again when the resumed run reaches that snapshot.
 //!
 //! ```text
 //! open_or_create ── inspect ── decide ─┬─ Fresh  ─ carry_out ─ start at batch 0
@@ -29,7 +29,7 @@ mod set;
 mod writer;
 
 pub use digest::{FileRecord, digest_of, digest_of_text};
-pub use fs::{AtomicFile, create_dir_all, write_atomic, write_error};
+pub use fs::{AtomicFile, bytes_under, create_dir_all, free_bytes, write_atomic, write_error};
 pub use layout::RunDir;
 pub use lock::{Holder, Lock};
 pub use manifest::{Environment, MANIFEST_FORMAT, Manifest};

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct RequestRecord {
     /// The dataflow file that was given; paths in it that begin with `./` are relative to its folder.
     pub flow: String,
-    /// Digest of the copy of it that the run directory keeps.
+    /// Digest of the run directory's copy of the dataflow file.
     pub dataflow: String,
     /// Tokens asked for; 0 for the whole corpus.
     pub max_tokens: u64,
@@ -44,7 +44,7 @@ pub enum SumsOrigin {
         /// Position in the corpus, in the corpus' own words; null before the first batch.
         cursor: Value,
         /// The second pass, from the end of the first on.
-        // so that a missing key is no `None`
+        // a missing key is an error, not `None`
         #[serde(deserialize_with = "Option::deserialize")]
         second_pass: Option<SecondPass>,
     },

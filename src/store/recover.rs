@@ -1,7 +1,7 @@
-//! From which checkpoint does a run resume? Facts are gathered in one function, the decision is taken in another, which touches nothing.
+//! From which checkpoint does a run resume? One function gathers facts; another decides and has no side effects.
 //!
 //! A run resumes from the newest checkpoint whose every file is whole. Where the newest is damaged, the one before is
-//! taken, with a warning of what it costs; where neither is whole, or the directory is another run's, it is refused by name.
+//! taken, and a warning names what is lost. When neither is whole, or the directory belongs to another run, the run is refused.
 
 use super::digest::digest_of;
 use super::layout::RunDir;
@@ -19,7 +19,7 @@ const MAX_NAMED: usize = 8;
 pub struct Damage {
     /// The file, relative to the run directory.
     pub path: String,
-    /// What was found of it.
+    /// What was found in its place.
     pub why: String,
 }
 
@@ -217,7 +217,7 @@ pub fn differing_names<'a>(there: &'a BTreeMap<String, String>, here: &'a BTreeM
     names.into_iter().filter(|n| there.get(*n) != here.get(*n)).collect()
 }
 
-/// Every part in which two fingerprints differ, in words (`there` first), the first few of them.
+/// The first few parts in which two fingerprints differ, in words; `there` comes first.
 pub fn differing_parts(there: &BTreeMap<String, String>, here: &BTreeMap<String, String>) -> Vec<String> {
     let differing = differing_names(there, here);
     let side =

@@ -6,11 +6,11 @@
 //! RUN/tables -> sets/000007      the newest set: one link, replaced by one rename
 //! ```
 //!
-//! A set is made where nobody looks and becomes the newest by the rename of the link, so a reader that resolves `tables` once
-//! sees one snapshot, and a kill at any moment leaves the set before or this one. The set before stays until the next is
-//! begun (until the end of a run), for those who are reading it. Where the file system has no links, or somebody copied the
-//! run with links followed, `tables` is a folder and changes places with the new one: two renames, between which a reader of
-//! this program finds the new set by its number.
+//! A set is written to a folder that no reader opens, and becomes the newest by the rename of the link. A reader that resolves
+//! `tables` once sees one snapshot; after a kill at any moment the newest set is the old one or the new one, whole. The previous
+//! set stays until the next one is begun, or until the end of the run, for processes that still read it. On a file system
+//! without links, or in a copy of a run made with links followed, `tables` is a folder. It is then exchanged by two renames;
+//! between them this program finds the new set by its number.
 
 use super::commit::{Step, names_in, perform};
 use super::digest::{FileRecord, digest_of};
@@ -58,7 +58,7 @@ pub struct NewSet {
 }
 
 impl RunDir {
-    /// Begins a set. What other sets left is removed, but for the newest.
+    /// Begins a set. Removes older sets, except the newest.
     ///
     /// # Errors
     /// `Machine` when the directory cannot be written.
@@ -67,7 +67,7 @@ impl RunDir {
         create_dir_all(&root.join(SETS))?;
         keep_sets(&root, newest_number(&root).as_slice());
         let highest = numbers(&root).last().copied().unwrap_or(0);
-        // a folder that stands in the link's place is moved to the number before
+        // a folder in the place of the link is moved to the previous number
         let number = highest + 1 + u64::from(is_folder(&root));
         let set = NewSet { root, number, tables: BTreeMap::new(), published: false };
         create_dir_all(&set.dir())?;
@@ -182,7 +182,7 @@ pub enum FoundTables {
 }
 
 impl TableSet {
-    /// Finds out the condition of the newest tables. Reads each of them once, to check its digest.
+    /// Determines the condition of the newest tables. Reads each table once, to check its digest.
     ///
     /// # Errors
     /// Those of reading, other than of a file that is not there: damage is a fact.
@@ -249,10 +249,10 @@ pub fn read_tables<T>(run: &RunDir, read: impl Fn(&TableSet) -> Result<T>) -> Re
     )))
 }
 
-/// Checks a file against the set in whose folder it is; a file outside of a set passes.
+/// Checks a file against the set of its folder; a file outside of a set passes.
 ///
 /// # Errors
-/// `State` when it is not as it was published, those of reading.
+/// `State` when the file is not as it was published; the errors of reading.
 pub fn check_in_set(file: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|n| n.to_str())) else { return Ok(()) };
     let Ok(record) = read_record(dir) else { return Ok(()) };

@@ -85,7 +85,7 @@ pub struct StateWriter {
     file: AtomicFile,
     relative: String,
     tensors: Vec<(String, TensorInfo)>,
-    /// Tensor being filled and bytes of it written.
+    /// The tensor being filled, and how many of its bytes are written.
     at: (usize, usize),
 }
 

@@ -89,8 +89,8 @@ impl<'a> Columns<'a> {
                 out.push(last.clone());
                 continue;
             }
-            let parsed = hookpoints.value(i).parse().map_err(|e: Error| self.wrong(hookpoint, &e.to_string()))?;
-            out.push(Arc::new(Site { model: models.value(i).to_string(), hookpoint: parsed }));
+            let site = Site::of(models.value(i), hookpoints.value(i));
+            out.push(Arc::new(site.map_err(|e| self.wrong(hookpoint, &e.to_string()))?));
         }
         Ok(out)
     }

@@ -1,7 +1,7 @@
-//! Do two tables hold the same numbers? And where not, which rows, how far apart, and where the most.
+//! Do two tables hold the same numbers? If not: which rows differ, how far, and where the most.
 //!
-//! Works on any table of ours by its key columns (on a foreign one by row number). Rows are met batch by batch; only
-//! rows whose partner has not come yet are held, so two tables with the same keys are compared in little memory.
+//! Rows of a Cognate table are compared by key columns, rows of any other table by row number. Tables are read batch by batch, and
+//! only rows whose partner has not come yet are held: two tables with the same keys are compared in little memory.
 
 use super::reader::{Opened, next_batch, open};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct TableDiff {
     pub n_rows_differ: u64,
     /// Rows that only one side has.
     pub n_only: [u64; 2],
-    /// Key of the first of them.
+    /// Key of the first such row.
     pub first_only: [Option<String>; 2],
     /// Columns that only one side has, or that have another type there.
     pub columns_only: [Vec<String>; 2],

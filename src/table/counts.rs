@@ -29,6 +29,12 @@ pub struct PairCounts {
     pub n_mutual_above_chance: Option<u64>,
     /// The same by chance: at most one in twenty of the latents that have a chance level.
     pub n_mutual_above_chance_null: Option<u64>,
+    /// Mutual pairs of which a correlation given the token is known.
+    pub n_mutual_given: u64,
+    /// Those in which it is 0.3 or more.
+    pub n_mutual_within: u64,
+    /// The same by chance: where it is 0.3 or more with the target's rows another document's.
+    pub n_mutual_within_null: u64,
     /// Target latents that are the best of some source latent.
     pub n_distinct_partners_forward: u64,
     /// The same by chance.
@@ -48,7 +54,7 @@ pub struct PairCounts {
 }
 
 /// Name, whether it may be null, and meaning of each column, in order; the first four are numbers, the others counts.
-const COLUMNS: [(&str, bool, &str); 18] = [
+const COLUMNS: [(&str, bool, &str); 21] = [
     ("mean_best_correlation_forward", true, "mean over source latents of their best correlation"),
     (
         "null_mean_best_correlation_forward",
@@ -71,6 +77,9 @@ const COLUMNS: [(&str, bool, &str); 18] = [
         "mutual pairs whose r is above the chance_point of both latents; null without a chance level",
     ),
     ("n_mutual_above_chance_null", true, "the same when the target's rows are another document's: what chance gives"),
+    ("n_mutual_given", false, "mutual pairs whose within_correlation is known"),
+    ("n_mutual_within", false, "those in which it is 0.3 or more: what holds given the token"),
+    ("n_mutual_within_null", false, "those in which null_within_correlation is: what chance gives"),
     ("n_distinct_partners_forward", false, "target latents that are the best partner of some source latent"),
     ("n_distinct_partners_forward_null", true, "the same when the target's rows are another document's"),
     ("n_distinct_partners_backward", false, "source latents that are the best partner of some target latent"),
@@ -102,6 +111,9 @@ impl PairCounts {
             self.n_mutual_null,
             self.n_mutual_above_chance,
             self.n_mutual_above_chance_null,
+            Some(self.n_mutual_given),
+            Some(self.n_mutual_within),
+            Some(self.n_mutual_within_null),
             Some(self.n_distinct_partners_forward),
             self.n_distinct_partners_forward_null,
             Some(self.n_distinct_partners_backward),
@@ -154,14 +166,17 @@ impl PairCounts {
                 n_mutual_null: value(3),
                 n_mutual_above_chance: value(4),
                 n_mutual_above_chance_null: value(5),
-                n_distinct_partners_forward: count(6),
-                n_distinct_partners_forward_null: value(7),
-                n_distinct_partners_backward: count(8),
-                n_distinct_partners_backward_null: value(9),
-                n_kept: count(10),
-                n_kept_null: value(11),
-                n_kept_backward: count(12),
-                n_kept_backward_null: value(13),
+                n_mutual_given: count(6),
+                n_mutual_within: count(7),
+                n_mutual_within_null: count(8),
+                n_distinct_partners_forward: count(9),
+                n_distinct_partners_forward_null: value(10),
+                n_distinct_partners_backward: count(11),
+                n_distinct_partners_backward_null: value(12),
+                n_kept: count(13),
+                n_kept_null: value(14),
+                n_kept_backward: count(15),
+                n_kept_backward_null: value(16),
                 ..out
             }
         };

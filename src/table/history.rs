@@ -2,7 +2,7 @@
 
 use super::column::{Columns, at, field, numbers, optional};
 use super::counts::PairCounts;
-use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
+use super::row::{SitePair, TableRow, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
@@ -47,7 +47,7 @@ fn about_measure(name: &str) -> String {
     }
 }
 
-impl Row for HistoryRow {
+impl TableRow for HistoryRow {
     /// Names of the measures; each is a column.
     type Shape = Vec<String>;
     const TABLE: &'static str = "history";

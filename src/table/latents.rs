@@ -1,7 +1,7 @@
 //! `latents`: one row per latent of every SAE.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
-use super::row::Row;
+use super::row::TableRow;
 use crate::error::Result;
 use crate::ids::Site;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
@@ -29,6 +29,12 @@ pub struct LatentRow {
     pub max: Option<f32>,
     /// It fired at least once.
     pub alive: bool,
+    /// Documents in which it fired.
+    pub documents: u64,
+    /// Firings on rows whose token came before in another document; `None` where that is not looked at.
+    pub given_rows: Option<u64>,
+    /// Correlation of its activation with that on such a row: the share of its variance that the token explains.
+    pub token_share: Option<f64>,
     /// Its top-activating tokens, highest activation first; ties in corpus order.
     pub top: Vec<TopTokenCell>,
     /// The semantic categories that it belongs to, in order of name; `None` where the dataflow file names none.
@@ -77,7 +83,7 @@ impl LabelColumn {
     }
 }
 
-impl Row for LatentRow {
+impl TableRow for LatentRow {
     type Shape = Vec<LabelColumn>;
     const TABLE: &'static str = "latents";
     const ABOUT: &'static str =
@@ -105,6 +111,19 @@ impl Row for LatentRow {
             ),
             field("max", DataType::Float32, true, "largest activation; null where it never fired"),
             field("alive", DataType::Boolean, false, "it fired at least once"),
+            field("documents", DataType::UInt64, false, "documents in which it fired"),
+            field(
+                "given_rows",
+                DataType::UInt64,
+                true,
+                "firings on rows whose key (null.given: the token) came before in another document; null where not looked at",
+            ),
+            field(
+                "token_share",
+                DataType::Float64,
+                true,
+                "r of its activation with that on the last row of the same token in another document: the share of its variance that the token explains; null below 20 given_rows",
+            ),
             field(
                 "top",
                 top_type(),
@@ -140,7 +159,7 @@ impl Row for LatentRow {
     fn arrays(rows: &[Self], shape: &Self::Shape) -> Vec<ArrayRef> {
         let mut arrays = vec![
             texts(rows.iter().map(|r| r.site.model.as_str())),
-            texts(rows.iter().map(|r| r.site.hookpoint.to_string())),
+            texts(rows.iter().map(|r| r.site.place())),
             numbers::<UInt32Type>(rows.iter().map(|r| r.latent)),
             numbers::<UInt64Type>(rows.iter().map(|r| r.n_active)),
             numbers::<Float64Type>(rows.iter().map(|r| r.frequency)),
@@ -148,6 +167,9 @@ impl Row for LatentRow {
             numbers::<Float64Type>(rows.iter().map(|r| r.std)),
             optional::<Float32Type>(rows.iter().map(|r| r.max)),
             flags(rows.iter().map(|r| r.alive)),
+            numbers::<UInt64Type>(rows.iter().map(|r| r.documents)),
+            optional::<UInt64Type>(rows.iter().map(|r| r.given_rows)),
+            optional::<Float64Type>(rows.iter().map(|r| r.token_share)),
             top_array(rows),
             category_array(rows),
         ];
@@ -176,6 +198,9 @@ impl Row for LatentRow {
         let (frequency, mean, std) = (frequency?, mean?, std?);
         let max = columns.numbers::<Float32Type>("max")?;
         let alive = columns.flags("alive")?;
+        let documents = columns.numbers::<UInt64Type>("documents")?;
+        let given_rows = columns.numbers::<UInt64Type>("given_rows")?;
+        let token_share = columns.numbers::<Float64Type>("token_share")?;
         let mut top = tops(columns)?;
         let mut categories = categories(columns)?;
         let mut sums = Vec::new();
@@ -192,6 +217,9 @@ impl Row for LatentRow {
             std: std.value(i),
             max: at(max, i),
             alive: alive.value(i),
+            documents: documents.value(i),
+            given_rows: at(given_rows, i),
+            token_share: at(token_share, i),
             top: std::mem::take(&mut top[i]),
             categories: categories.get_mut(i).and_then(Option::take),
             labels: sums.iter().map(|(n, s)| Some(LabelSum { n_active: at(n, i)?, sum: at(s, i)? })).collect(),

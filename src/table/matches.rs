@@ -1,7 +1,9 @@
 //! `matches`: which latents correspond, seen from either side.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
-use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
+use super::listed::ListedCells;
+use super::row::{SitePair, TableRow, pair_arrays, pair_fields, pairs};
+use super::weights::{Numbers, RowCosines};
 use crate::error::Result;
 use crate::matching::{Direction, Significance};
 use arrow::array::{Array, ArrayRef, StringArray};
@@ -26,7 +28,9 @@ pub struct MatchRow {
     /// Tokens of which the two latents' products were counted one by one; those of the others are estimated by a sketch.
     pub exact_tokens: u64,
     /// Of the correlation, from what is estimated: 0 where all was counted, `None` where undefined.
-    pub standard_error: Option<f64>,
+    pub sketch_error: Option<f64>,
+    /// What more is counted of it.
+    pub listed: ListedCells,
     /// How far above chance it is; all `None` but at rank 1.
     pub significance: Significance,
     /// 1 = the best partner; ties go to the lower latent.
@@ -39,6 +43,8 @@ pub struct MatchRow {
     pub kept: bool,
     /// The first filter it did not pass.
     pub dropped_by: Option<String>,
+    /// Of their decoder and encoder rows.
+    pub cosines: RowCosines,
 }
 
 impl MatchRow {
@@ -51,7 +57,7 @@ impl MatchRow {
     }
 }
 
-impl Row for MatchRow {
+impl TableRow for MatchRow {
     type Shape = ();
     const TABLE: &'static str = "matches";
     const ABOUT: &'static str = "Best partners of every latent by correlation of activations: forward rows, then backward rows, each by picking latent and rank.";
@@ -93,7 +99,7 @@ impl Row for MatchRow {
                 "tokens of which products were counted one by one; those of the others are estimated by a sketch",
             ),
             field(
-                "standard_error",
+                "sketch_error",
                 DataType::Float64,
                 true,
                 "standard error that the sketch leaves in the correlation, no sampling error; 0 where all tokens were counted",
@@ -123,6 +129,9 @@ impl Row for MatchRow {
                 "false-discovery rate (Benjamini-Hochberg) over all best matches of the pair and direction; rank 1 only",
             ),
             field("margin", DataType::Float64, true, "r less the runner-up's; rank 1 only, null without a runner-up"),
+        ]);
+        fields.extend(ListedCells::fields());
+        fields.extend([
             field(
                 "rank",
                 DataType::UInt32,
@@ -144,6 +153,7 @@ impl Row for MatchRow {
                 "rank (not the best partner), dead, constant, no_partner, or the first filter it did not pass; null where kept",
             ),
         ]);
+        fields.extend(RowCosines::fields());
         fields
     }
 
@@ -154,18 +164,22 @@ impl Row for MatchRow {
             optional::<UInt32Type>(rows.iter().map(|r| r.target_latent)),
             optional::<Float64Type>(rows.iter().map(|r| r.correlation)),
             numbers::<UInt64Type>(rows.iter().map(|r| r.exact_tokens)),
-            optional::<Float64Type>(rows.iter().map(|r| r.standard_error)),
+            optional::<Float64Type>(rows.iter().map(|r| r.sketch_error)),
             optional::<Float64Type>(rows.iter().map(|r| r.significance.null_correlation)),
             optional::<Float64Type>(rows.iter().map(|r| r.significance.point)),
             optional::<Float64Type>(rows.iter().map(|r| r.significance.p_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.significance.q_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.significance.margin)),
+        ]);
+        arrays.extend(ListedCells::arrays(rows.iter().map(|r| &r.listed)));
+        arrays.extend([
             numbers::<UInt32Type>(rows.iter().map(|r| r.rank)),
             texts(rows.iter().map(|r| r.direction.as_str())),
             flags(rows.iter().map(|r| r.mutual)),
             flags(rows.iter().map(|r| r.kept)),
             Arc::new(rows.iter().map(|r| r.dropped_by.as_deref()).collect::<StringArray>()) as ArrayRef,
         ]);
+        arrays.extend(RowCosines::arrays(rows.iter().map(|r| r.cosines)));
         arrays
     }
 
@@ -177,14 +191,16 @@ impl Row for MatchRow {
         let target = columns.numbers::<UInt32Type>("target_latent")?;
         let correlation = columns.numbers::<Float64Type>("correlation")?;
         let exact_tokens = columns.numbers::<UInt64Type>("exact_tokens")?;
-        let standard_error = columns.numbers::<Float64Type>("standard_error")?;
+        let sketch_error = columns.numbers::<Float64Type>("sketch_error")?;
         let float = |name: &str| columns.numbers::<Float64Type>(name);
         let (null_correlation, point) = (float("null_correlation")?, float("chance_point")?);
         let (p_value, q_value, margin) = (float("p_value")?, float("q_value")?, float("margin")?);
+        let listed = ListedCells::from_columns(columns)?;
         let rank = columns.numbers::<UInt32Type>("rank")?;
         let direction = columns.texts("direction")?;
         let (mutual, kept) = (columns.flags("mutual")?, columns.flags("kept")?);
         let dropped_by = columns.texts("dropped_by")?;
+        let cosines = RowCosines::from_columns(columns)?;
         let row = |(i, pair)| {
             Ok(MatchRow {
                 pair,
@@ -192,7 +208,7 @@ impl Row for MatchRow {
                 target_latent: at(target, i),
                 correlation: at(correlation, i),
                 exact_tokens: exact_tokens.value(i),
-                standard_error: at(standard_error, i),
+                sketch_error: at(sketch_error, i),
                 significance: Significance {
                     null_correlation: at(null_correlation, i),
                     point: at(point, i),
@@ -200,6 +216,7 @@ impl Row for MatchRow {
                     q_value: at(q_value, i),
                     margin: at(margin, i),
                 },
+                listed: listed[i],
                 rank: rank.value(i),
                 direction: match direction.value(i) {
                     "forward" => Direction::Forward,
@@ -213,6 +230,7 @@ impl Row for MatchRow {
                 mutual: mutual.value(i),
                 kept: kept.value(i),
                 dropped_by: dropped_by.is_valid(i).then(|| dropped_by.value(i).to_string()),
+                cosines: cosines[i],
             })
         };
         pairs.into_iter().enumerate().map(row).collect()

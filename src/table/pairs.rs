@@ -2,7 +2,8 @@
 
 use super::column::{Columns, at, field, flags, numbers, optional};
 use super::counts::PairCounts;
-use super::row::{PAIR_KEY, Row, SitePair, pair_arrays, pair_fields, pairs};
+use super::row::{PAIR_KEY, SitePair, TableRow, pair_arrays, pair_fields, pairs};
+use super::weights::{CosineScores, DictionaryScores, LogitScores, Numbers};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
@@ -36,9 +37,15 @@ pub struct PairRow {
     pub n_latents_target: u64,
     /// Counts with their chance.
     pub counts: PairCounts,
+    /// How two dictionaries of one model agree.
+    pub dictionary: DictionaryScores,
+    /// How decoder rows of kept matches agree under the map between the two places.
+    pub mapped: CosineScores,
+    /// How their effects on the logits agree.
+    pub logits: LogitScores,
 }
 
-impl Row for PairRow {
+impl TableRow for PairRow {
     type Shape = ();
     const TABLE: &'static str = "pairs";
     const ABOUT: &'static str = "Every pair as a whole: counts of its matches, each beside what chance gives, and whether there is enough \
@@ -80,6 +87,9 @@ impl Row for PairRow {
             field("n_latents_target", DataType::UInt64, false, "latents of the target"),
         ]);
         fields.extend(PairCounts::fields());
+        fields.extend(DictionaryScores::fields());
+        fields.extend(CosineScores::fields());
+        fields.extend(LogitScores::fields());
         fields
     }
 
@@ -99,6 +109,9 @@ impl Row for PairRow {
             numbers::<UInt64Type>(rows.iter().map(|r| r.n_latents_target)),
         ]);
         arrays.extend(PairCounts::arrays(rows.iter().map(|r| &r.counts)));
+        arrays.extend(DictionaryScores::arrays(rows.iter().map(|r| r.dictionary)));
+        arrays.extend(CosineScores::arrays(rows.iter().map(|r| r.mapped)));
+        arrays.extend(LogitScores::arrays(rows.iter().map(|r| r.logits)));
         arrays
     }
 
@@ -115,6 +128,9 @@ impl Row for PairRow {
         let (too_few, no_chance) = (columns.texts("too_few")?, columns.texts("no_chance")?);
         let text = |array: &StringArray, i: usize| array.is_valid(i).then(|| array.value(i).to_string());
         let counts = PairCounts::from_columns(columns)?;
+        let dictionaries = DictionaryScores::from_columns(columns)?;
+        let mapped = CosineScores::from_columns(columns)?;
+        let logits = LogitScores::from_columns(columns)?;
         let row = |(i, (pair, counts))| PairRow {
             pair,
             tokens: tokens.value(i),
@@ -128,6 +144,9 @@ impl Row for PairRow {
             n_latents_source: n_source.value(i),
             n_latents_target: n_target.value(i),
             counts,
+            dictionary: dictionaries[i],
+            mapped: mapped[i],
+            logits: logits[i],
         };
         Ok(pairs.into_iter().zip(counts).enumerate().map(row).collect())
     }

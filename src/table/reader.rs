@@ -1,7 +1,7 @@
 //! How is a table read back? Batch by batch, as the structs it was written from.
 
 use super::column::Columns;
-use super::row::{Row, TABLE_FORMAT};
+use super::row::{TABLE_FORMAT, TableRow};
 use crate::error::{Error, Result, caught};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) const BATCH_ROWS: usize = 8192;
 
 /// An open table of `R`s.
-pub struct TableReader<R: Row> {
+pub struct TableReader<R: TableRow> {
     path: PathBuf,
     batches: ParquetRecordBatchReader,
     n_rows: u64,
@@ -23,7 +23,7 @@ pub struct TableReader<R: Row> {
     shape: R::Shape,
 }
 
-impl<R: Row> TableReader<R> {
+impl<R: TableRow> TableReader<R> {
     /// Opens the table at `path`.
     ///
     /// # Errors

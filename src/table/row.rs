@@ -10,10 +10,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Number of the tables' format, written to each file as `cognate.format`; raised when a column changes its meaning.
-pub const TABLE_FORMAT: u32 = 2;
+pub const TABLE_FORMAT: u32 = 4;
 
-/// A row of one kind of table. Implemented by the five kinds here; others only use it.
-pub trait Row: Sized {
+/// A row of one kind of table. Implemented by the kinds here; others only use it.
+pub trait TableRow: Sized {
     /// The columns that differ from run to run (labels, measures); `()` where none do.
     type Shape: Clone + Debug + Default + PartialEq;
     /// Name of the table, and of its file without the suffix.
@@ -75,9 +75,9 @@ pub(super) fn pair_fields() -> Vec<Field> {
 pub(super) fn pair_arrays<'a>(pairs: impl Iterator<Item = &'a SitePair> + Clone) -> Vec<ArrayRef> {
     vec![
         texts(pairs.clone().map(|p| p.source.model.as_str())),
-        texts(pairs.clone().map(|p| p.source.hookpoint.to_string())),
+        texts(pairs.clone().map(|p| p.source.place())),
         texts(pairs.clone().map(|p| p.target.model.as_str())),
-        texts(pairs.map(|p| p.target.hookpoint.to_string())),
+        texts(pairs.map(|p| p.target.place())),
     ]
 }
 

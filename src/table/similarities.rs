@@ -1,7 +1,7 @@
 //! `similarities`: how alike two spaces are, each value with its null.
 
 use super::column::{Columns, at, field, flags, numbers, optional, texts};
-use super::row::{Row, SitePair, pair_arrays, pair_fields, pairs};
+use super::row::{SitePair, TableRow, pair_arrays, pair_fields, pairs};
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt32Type, UInt64Type};
@@ -24,6 +24,11 @@ pub enum RowPairing {
 impl RowPairing {
     const ALL: [RowPairing; 4] =
         [RowPairing::Forward, RowPairing::Backward, RowPairing::Mutual, RowPairing::Activations];
+
+    /// Of such a word.
+    pub(super) fn named(word: &str) -> Option<RowPairing> {
+        RowPairing::ALL.into_iter().find(|p| p.as_str() == word)
+    }
 
     /// The word in the table.
     pub fn as_str(self) -> &'static str {
@@ -63,15 +68,19 @@ pub struct SimilarityRow {
     pub null_mean: Option<f64>,
     /// Their standard deviation (ddof = 1).
     pub null_sd: Option<f64>,
+    /// Their 95 % point; `None` with fewer than 19 shuffles.
+    pub null_point: Option<f64>,
     /// How many shuffles.
     pub null_runs: u32,
+    /// How far the value is above the 95 % point, as a share of the way to the measure's best.
+    pub calibrated: Option<f64>,
     /// Share of shuffles at least as high as the value, itself counted in.
     pub p_value: Option<f64>,
     /// `p_value` adjusted over all rows of the table that have one, any power and two decoders (Benjamini and Hochberg).
     pub q_value: Option<f64>,
 }
 
-impl Row for SimilarityRow {
+impl TableRow for SimilarityRow {
     type Shape = ();
     const TABLE: &'static str = "similarities";
     const ABOUT: &'static str = "Similarity of two feature spaces per subset, pairing and measure, beside its null.";
@@ -117,7 +126,19 @@ impl Row for SimilarityRow {
                 true,
                 "standard deviation of the measure over shuffled pairings (ddof = 1)",
             ),
+            field(
+                "null_point",
+                DataType::Float64,
+                true,
+                "95 % point of the measure over shuffled pairings: a closer value has p at most 0.05; null below 19 of them",
+            ),
             field("null_runs", DataType::UInt32, false, "shuffled pairings; 0 where no null was computed"),
+            field(
+                "calibrated",
+                DataType::Float64,
+                true,
+                "max(0, (value - null_point)/(1 - null_point)); of a distance max(0, (null_point - value)/null_point): 0 is chance, 1 equal",
+            ),
             field(
                 "p_value",
                 DataType::Float64,
@@ -148,7 +169,9 @@ impl Row for SimilarityRow {
             flags(rows.iter().map(|r| r.one_decoder)),
             optional::<Float64Type>(rows.iter().map(|r| r.null_mean)),
             optional::<Float64Type>(rows.iter().map(|r| r.null_sd)),
+            optional::<Float64Type>(rows.iter().map(|r| r.null_point)),
             numbers::<UInt32Type>(rows.iter().map(|r| r.null_runs)),
+            optional::<Float64Type>(rows.iter().map(|r| r.calibrated)),
             optional::<Float64Type>(rows.iter().map(|r| r.p_value)),
             optional::<Float64Type>(rows.iter().map(|r| r.q_value)),
         ]);
@@ -169,9 +192,10 @@ impl Row for SimilarityRow {
         let (of_source, of_target) = (count("components_source")?, count("components_target")?);
         let (null_runs, no_power) = (count("null_runs")?, columns.flags("no_power")?);
         let q_value = float("q_value")?;
+        let (null_point, calibrated) = (float("null_point")?, float("calibrated")?);
         let one_decoder = columns.flags("one_decoder")?;
         let row = |(i, pair)| {
-            let named = RowPairing::ALL.into_iter().find(|p| p.as_str() == pairing.value(i));
+            let named = RowPairing::named(pairing.value(i));
             Ok(SimilarityRow {
                 pair,
                 subset: subset.value(i).to_string(),
@@ -185,7 +209,9 @@ impl Row for SimilarityRow {
                 one_decoder: one_decoder.value(i),
                 null_mean: at(null_mean, i),
                 null_sd: at(null_sd, i),
+                null_point: at(null_point, i),
                 null_runs: null_runs.value(i),
+                calibrated: at(calibrated, i),
                 p_value: at(p_value, i),
                 q_value: at(q_value, i),
             })

@@ -2,7 +2,9 @@ use super::reader::open;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::Site;
+use crate::matching::groups::GroupKind;
 use crate::matching::{Direction, Significance};
+use crate::similarity::{MapKind, Units};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,6 +35,9 @@ fn latents(n: u32) -> Vec<LatentRow> {
             document: format!("doc-{}", i % 5),
         };
         LatentRow {
+            documents: 2,
+            given_rows: Some(30),
+            token_share: Some(0.25),
             site: site(place),
             latent: i,
             n_active: u64::from(i % 4),
@@ -64,6 +69,27 @@ fn matches(n: u32) -> Vec<MatchRow> {
                 let (source_latent, target_latent) =
                     if direction == Direction::Forward { (Some(i), partner) } else { (partner, Some(i)) };
                 rows.push(MatchRow {
+                    cosines: RowCosines {
+                        decoder: partner.map(|q| -0.5 / f64::from(q + 1)),
+                        encoder: partner.map(|_| 0.25),
+                        mapped: partner.map(|q| 0.75 / f64::from(q + 1)),
+                        logits: partner.map(|q| -0.125 / f64::from(q + 1)),
+                    },
+                    listed: ListedCells {
+                        counted_rows: partner.map(|_| 1000 + u64::from(i)),
+                        n_both: partner.map(u64::from),
+                        given_rows: Some(u64::from(i)),
+                        sampling_error: partner.map(|q| f64::from(q) / 9.0),
+                        jaccard: Some(0.5),
+                        target_given_source: partner.map(|q| 1.0 / f64::from(q + 1)),
+                        source_given_target: None,
+                        phi: Some(-0.25),
+                        token_correlation: partner.map(|q| 0.5 / f64::from(q + 1)),
+                        within_correlation: partner.map(|q| -1.0 / f64::from(q + 2)),
+                        null_within_correlation: Some(f64::from(i) / 64.0),
+                        token_best_correlation: Some(f64::from(i) / 32.0),
+                        token_p_value: partner.map(|q| 1.0 / f64::from(q + 3)),
+                    },
                     pair: p.clone(),
                     source_latent,
                     target_latent,
@@ -76,7 +102,7 @@ fn matches(n: u32) -> Vec<MatchRow> {
                         margin: (rank == 1 && partner.is_some()).then_some(0.125),
                     },
                     exact_tokens: u64::from(i) << 40,
-                    standard_error: partner.map(|q| f64::from(q) / 7.0),
+                    sketch_error: partner.map(|q| f64::from(q) / 7.0),
                     rank,
                     direction,
                     mutual: i.is_multiple_of(2),
@@ -111,6 +137,8 @@ fn similarities() -> Vec<SimilarityRow> {
                     one_decoder: value.is_some(),
                     null_mean: value,
                     null_sd: None,
+                    null_point: None,
+                    calibrated: None,
                     null_runs: 1000,
                     p_value: value.map(|v| v / 1000.0),
                     q_value: value.map(|v| v / 500.0),
@@ -125,6 +153,9 @@ fn similarities() -> Vec<SimilarityRow> {
 fn counts(n: u64) -> PairCounts {
     let null = |k: u64| (!(n + k).is_multiple_of(3)).then_some(100 * n + k);
     PairCounts {
+        n_mutual_given: 5,
+        n_mutual_within: 3,
+        n_mutual_within_null: 1,
         mean_best_correlation_forward: Some(0.5),
         null_mean_best_correlation_forward: null(0).map(|n| n as f64 / 1e4),
         mean_best_correlation_backward: None,
@@ -148,6 +179,11 @@ fn counts(n: u64) -> PairCounts {
 
 fn pair_table(n: u32) -> Vec<PairRow> {
     let row = |k: u32| PairRow {
+        dictionary: DictionaryScores {
+            pw_mcc: Some(0.5),
+            shared_null: k.is_multiple_of(2).then_some(0.125),
+            ..DictionaryScores::default()
+        },
         pair: pair(&format!("a/resid_post.{k}"), "b/mlp_out.3"),
         tokens: 1 << 40,
         documents: u64::from(k),
@@ -160,6 +196,8 @@ fn pair_table(n: u32) -> Vec<PairRow> {
         n_latents_source: 1024,
         n_latents_target: 2048,
         counts: counts(u64::from(k)),
+        mapped: CosineScores { mean: (k > 1).then_some(0.5), null_point: Some(0.25), ..CosineScores::default() },
+        logits: LogitScores(CosineScores { null_mean: Some(0.125), ..CosineScores::default() }),
     };
     (0..n).map(row).collect()
 }
@@ -179,12 +217,76 @@ fn history(n_snapshots: u32) -> Vec<HistoryRow> {
     (0..n_snapshots).flat_map(|s| pairs.iter().map(move |p| row(s, p))).collect()
 }
 
+fn groups(n: u32) -> Vec<GroupRow> {
+    let sites = ["a/resid_post.2", "a/resid_post.10", "b/mlp_out.3"].map(site);
+    let missing = |k: u32| {
+        let closest = !k.is_multiple_of(3);
+        let here = Missing {
+            model: "c".into(),
+            hookpoint: closest.then(|| "embed".to_string()),
+            latent: closest.then_some(k),
+            correlation: closest.then_some(0.125),
+            readout_r2: (k % 2 == 1).then_some(0.5),
+            readout_point: (k % 4 == 1).then_some(0.25),
+        };
+        vec![here; (k % 3) as usize]
+    };
+    let row = |group: u32, site: &Arc<Site>| GroupRow {
+        group: group + 1,
+        size: 3,
+        models: 2,
+        kind: [GroupKind::Clique, GroupKind::Chain, GroupKind::Conflict][group as usize % 3],
+        edges: 1,
+        edges_possible: 1 + group,
+        min_correlation: 0.5,
+        mean_correlation: 0.75,
+        min_within: (!group.is_multiple_of(2)).then_some(-0.25),
+        site: site.clone(),
+        latent: group,
+        frequency: 0.25,
+        degree: 2,
+        best: group.is_multiple_of(2),
+        top: (0..group % 4).map(|k| format!(" t{k}")).collect(),
+        missing: missing(group),
+    };
+    (0..n).flat_map(|group| sites.iter().map(move |site| row(group, site))).collect()
+}
+
+fn group_sizes() -> Vec<GroupSizeRow> {
+    let row = |models: u32, places: u32, known: bool| GroupSizeRow {
+        models,
+        places,
+        groups: 9,
+        null_groups: known.then_some(2),
+        complete: 4,
+        null_complete: known.then_some(1),
+    };
+    vec![row(3, 4, true), row(3, 3, false), row(2, 5, true)]
+}
+
+fn cycles() -> Vec<CycleRow> {
+    let row = |[a, b, c]: [&str; 3], known: bool| CycleRow {
+        sites: [a, b, c].map(|model| site(&format!("{model}/embed"))),
+        latents: 8,
+        returned: 6,
+        null_latents: known.then_some(0),
+        null_returned: known.then_some(0),
+    };
+    vec![row(["a", "b", "c"], true), row(["a", "c", "b"], false)]
+}
+
+#[test]
+fn a_share_of_nothing_is_not_known() {
+    let shares: Vec<_> = cycles().iter().map(|c| (c.share(), c.null_share())).collect();
+    assert_eq!(shares, [(Some(0.75), None); 2]);
+}
+
 fn origin() -> BTreeMap<String, String> {
     BTreeMap::from([("fingerprint".to_string(), "f00d".to_string()), ("rows".to_string(), "50000".to_string())])
 }
 
 /// Writes, reads back, and checks bytes, shape and origin on the way.
-fn round_trip<R: Row + Clone + PartialEq + std::fmt::Debug>(
+pub(super) fn round_trip<R: TableRow + Clone + PartialEq + std::fmt::Debug>(
     shape: R::Shape,
     rows: Vec<R>,
 ) -> Result<(), TestCaseError> {
@@ -204,13 +306,61 @@ fn round_trip<R: Row + Clone + PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
+fn read_out(n: u32) -> Vec<ReadoutRow> {
+    let verdicts = [Some(Verdict::Matched), Some(Verdict::Readable), Some(Verdict::Faint), Some(Verdict::Absent), None];
+    let row = |direction: Direction, latent: u32| ReadoutRow {
+        pair: pair("a/resid_post.2", "b/mlp_out.3"),
+        direction,
+        latent,
+        partner: (!latent.is_multiple_of(3)).then_some(latent * 7),
+        found: ReadoutNumbers {
+            r_squared: (latent > 1).then(|| f64::from(latent).sin()),
+            norm: Some(f64::from(latent) / 3.0),
+            ..ReadoutNumbers::default()
+        },
+        verdict: verdicts[latent as usize % verdicts.len()],
+    };
+    let both = [Direction::Forward, Direction::Backward].into_iter();
+    both.flat_map(|direction| (0..n).map(move |latent| row(direction, latent))).collect()
+}
+
+fn maps() -> Vec<MapRow> {
+    let row = |direction, kind, k: u32| MapRow {
+        pair: pair("a/resid_post.2", "b/mlp_out.3"),
+        direction,
+        kind,
+        units: if k == 0 { Units::Raw } else { Units::Std },
+        ridge: f64::from(k) / 8.0,
+        tokens: 1 << 33,
+        score: MapNumbers { r_squared: (k > 0).then(|| f64::from(k) / 3.0), null: Some(-0.125) },
+    };
+    let both = [Direction::Forward, Direction::Backward].into_iter();
+    both.flat_map(|d| [row(d, MapKind::LeastSquares, 1), row(d, MapKind::Orthogonal, 0)]).collect()
+}
+
+#[test]
+fn the_point_of_cosines_leaves_one_in_twenty_of_the_null_above() {
+    let null: Vec<f64> = (0..100).map(|k| f64::from(k * 37 % 100) / 100.0).collect();
+    let found = CosineScores::of(&[0.1, 0.95, 0.99, 0.5], &null);
+    assert_eq!(found.null_point, Some(0.94));
+    assert_eq!(found.share_above, Some(0.5));
+    assert!((found.mean.unwrap() - 0.635).abs() < 1e-12 && (found.null_mean.unwrap() - 0.495).abs() < 1e-12);
+    assert_eq!(CosineScores::of(&[], &[]), CosineScores::default());
+}
+
 #[test]
 fn every_table_reads_back_as_written_and_writes_the_same_bytes_again() {
     round_trip(labels(), latents(40)).unwrap();
     round_trip(vec![], latents(3).into_iter().map(|r| LatentRow { labels: vec![], ..r }).collect()).unwrap();
     round_trip((), matches(30)).unwrap();
     round_trip((), similarities()).unwrap();
+    round_trip((), maps()).unwrap();
+    round_trip((), groups(9)).unwrap();
+    round_trip((), group_sizes()).unwrap();
+    round_trip((), cycles()).unwrap();
+    round_trip::<GroupRow>((), vec![]).unwrap();
     round_trip((), pair_table(9)).unwrap();
+    round_trip((), read_out(9)).unwrap();
     round_trip(vec!["svcca".into(), "rsa".into()], history(4)).unwrap();
     round_trip::<MatchRow>((), vec![]).unwrap();
     // More than one chunk, more than one batch.
@@ -226,13 +376,15 @@ proptest! {
             any::<Option<u32>>(), ".{0,12}"), 0..60)
     ) {
         let rows = values.iter().enumerate().map(|(i, (x, partner, text))| MatchRow {
+            cosines: Default::default(),
+            listed: Default::default(),
             pair: pair("m/embed", "ü/final_norm"),
             source_latent: Some(i as u32),
             target_latent: *partner,
             correlation: partner.map(|_| *x),
             significance: Significance { margin: partner.map(|_| -*x), ..Significance::default() },
             exact_tokens: i as u64,
-            standard_error: partner.map(|_| x / 3.0),
+            sketch_error: partner.map(|_| x / 3.0),
             rank: 1,
             direction: Direction::Forward,
             mutual: *x > 0.0,
@@ -260,7 +412,7 @@ fn columns_and_file_describe_themselves() {
     assert_eq!(opened.about["cognate.key"], "model,hookpoint,latent");
     let names: Vec<&str> = opened.schema.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(
-        names[10..],
+        names[13..],
         [
             "categories",
             "label.lang.de.n_active",
@@ -318,7 +470,7 @@ fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
     let path = dir.path().join("x.parquet");
     write_table(&path, (), &origin(), matches(400)).unwrap();
     let refused = TableReader::<SimilarityRow>::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("is matches of format 2, expected similarities"), "{refused}");
+    assert!(refused.contains("is matches of format 4, expected similarities"), "{refused}");
     let bytes = std::fs::read(&path).unwrap();
     for i in (0..bytes.len()).step_by(37) {
         for hurt in [bytes[..i].to_vec(), [&bytes[..i], &[bytes[i] ^ 0x55], &bytes[i + 1..]].concat()] {
@@ -345,10 +497,10 @@ fn a_table_of_an_earlier_format_is_refused_with_both_numbers() {
     batches.iter().for_each(|b| writer.write(b).unwrap());
     writer.close().unwrap();
     let refused = TableReader::<MatchRow>::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("is matches of format 1, expected matches of format 2"), "{refused}");
+    assert!(refused.contains("is matches of format 1, expected matches of format 4"), "{refused}");
 }
 
-fn compared<R: Row>(shape: [R::Shape; 2], rows: [Vec<R>; 2]) -> TableDiff {
+fn compared<R: TableRow>(shape: [R::Shape; 2], rows: [Vec<R>; 2]) -> TableDiff {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
     let ([shape_a, shape_b], [rows_a, rows_b]) = (shape, rows);

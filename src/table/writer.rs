@@ -1,7 +1,7 @@
 //! How is a table written? In order, in row groups of bounded size, under its final name only when whole.
 
 use super::column::DESCRIPTION;
-use super::row::{Row, TABLE_FORMAT};
+use super::row::{TABLE_FORMAT, TableRow};
 use crate::error::{Error, Result};
 use crate::store::{AtomicFile, FileRecord, NewSet, write_error};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -27,7 +27,7 @@ const CHUNK_ROWS: usize = 8192;
 const CREATED_BY: &str = "cognate version 1.0.0 (build tables)";
 
 /// A table being written. Dropped before [`finish`](TableWriter::finish), it leaves nothing behind.
-pub struct TableWriter<R: Row> {
+pub struct TableWriter<R: TableRow> {
     writer: ArrowWriter<AtomicFile>,
     schema: SchemaRef,
     shape: R::Shape,
@@ -35,7 +35,7 @@ pub struct TableWriter<R: Row> {
     last: Option<R>,
 }
 
-impl<R: Row> TableWriter<R> {
+impl<R: TableRow> TableWriter<R> {
     /// Starts the table at `path`. `origin`: where it comes from; `KEY` becomes the file's key `cognate.KEY`.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ fn failed(path: &Path, e: &ParquetError) -> Error {
 ///
 /// # Errors
 /// As [`TableWriter::push`].
-pub fn write_table<R: Row>(
+pub fn write_table<R: TableRow>(
     path: &Path,
     shape: R::Shape,
     origin: &BTreeMap<String, String>,
@@ -155,7 +155,7 @@ pub fn write_table<R: Row>(
 ///
 /// # Errors
 /// As [`TableWriter::push`].
-pub fn write_into<R: Row>(
+pub fn write_into<R: TableRow>(
     set: &mut NewSet,
     shape: R::Shape,
     origin: &BTreeMap<String, String>,

@@ -1,17 +1,16 @@
 //! How much memory may the header of a file ask for?
 //!
-//! A few bytes can ask for many: a text that is named again and again, a list of small numbers each kept in a large
-//! word. So code that keeps something on a header's word declares its size first, and a file that asks for more than its own
-//! length accounts for is refused. Together with the bytes of the header itself, a reading stays below four times the
-//! file's length and 16 MiB.
+//! A few bytes can ask for much memory: a text that is referred to many times, a list of small numbers each kept in a large word.
+//! Code that allocates because of a header therefore declares the size first, and a file is refused when it asks for more than
+//! its own length justifies. With the bytes of the header itself, reading takes at most four times the file's length plus 16 MiB.
 
-/// What is left of the memory that a file accounts for.
+/// Memory that a file may still ask for.
 #[derive(Debug)]
 pub struct Budget {
     left: usize,
 }
 
-/// What any file may ask for, however short: real headers of a hundred tensors take a tenth of it.
+/// Memory that even the shortest file may ask for; a real header of a hundred tensors takes a tenth of this.
 const FIXED: usize = 8 << 20;
 
 impl Budget {

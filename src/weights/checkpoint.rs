@@ -96,7 +96,7 @@ fn read_index(path: &Path) -> Result<Index> {
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("index {}: {e}; download it again", path.display())))?;
     for file in index.weight_map.values() {
-        // A name is a file beside the index, never a way out of the folder.
+        // A name is a file in the folder of the index, never a path out of it.
         if Path::new(file).components().count() != 1 || file.contains("..") {
             return Err(Error::input(format!("index {}: shard {file:?} is not a plain file name", path.display())));
         }

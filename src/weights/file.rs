@@ -17,8 +17,8 @@ use std::path::Path;
 #[allow(unsafe_code)]
 pub fn map(what: &str, path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|e| Error::io(what, path, &e))?;
-    // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as plain numbers, any
-    // pattern of which is valid; that the file is not cut short meanwhile is the documented condition above.
+    // SAFETY: the map is read-only and private to this process. Its bytes are read as plain numbers only, for which every
+    // pattern is valid. The documented condition above demands that the file is not shortened meanwhile.
     let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(what, path, &e))?;
     refuse_pointer(path, &bytes[..bytes.len().min(POINTER_BYTES)])?;
     Ok(bytes)

@@ -6,9 +6,11 @@
 
 mod budget;
 mod checkpoint;
+mod control_vector;
 mod convert;
 mod file;
 pub mod gguf;
+mod latent_cache;
 mod names;
 pub mod npz;
 mod pickle;
@@ -19,7 +21,9 @@ pub mod torch;
 mod zip;
 
 pub use checkpoint::{Checkpoint, weight_files};
+pub use control_vector::control_vector;
 pub use file::open;
+pub use latent_cache::{Firing, split_file, splits};
 pub use source::Source;
 pub use tensors::{Layout, Tensors};
 pub use torch::StateDict;

@@ -2,7 +2,7 @@
 //!
 //! `torch.compile` puts `_orig_mod` where it wrapped, FSDP and activation checkpointing `_fsdp_wrapped_module` and
 //! `_checkpoint_wrapped_module`, at the root or around any module; DataParallel and DDP put `module` before every name.
-//! None of them changes what the weights mean.
+//! These wrappers do not change the meaning of the weights.
 
 use super::tensors::Entry;
 use crate::error::{Error, Result};

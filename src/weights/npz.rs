@@ -1,7 +1,7 @@
 //! Which arrays does a numpy archive hold? `.npz`: a zip of `.npy` files, stored or deflated.
 //!
 //! A `.npy` file begins with a magic number, a version and a Python literal of `descr`, `fortran_order` and `shape`
-//! (numpy.lib.format). Only that literal's three keys are looked for; nothing of it is evaluated.
+//! (numpy.lib.format). The three keys are searched for in the text of the literal; no Python is evaluated.
 
 use super::budget::Budget;
 use super::convert::StoredDtype;

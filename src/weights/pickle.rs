@@ -1,11 +1,10 @@
 //! What would a pickled state dict hold, were it loaded? A reader that executes nothing.
 //!
-//! Pickle is a program for a stack machine that may call any Python function. Here the stack is run, but a call is only
-//! understood when it is one of the three that build a state dict (`OrderedDict`, `_rebuild_tensor_v2`,
-//! `_rebuild_parameter`); every other call, class or object becomes [`PickleValue::Opaque`] and is carried along unread.
-//! Opcodes of protocols 2 to 5 as far as torch writes them. Texts stay where they are in the file. Everything else that is
-//! kept (stack, memo, containers, tensors) is paid for out of a [`Budget`] first, and nesting is limited, so that a
-//! hostile file costs no more than a few times its length.
+//! Pickle is a program for a stack machine that may call any Python function. Here the stack is run, but only three calls are
+//! understood, those that build a state dict (`OrderedDict`, `_rebuild_tensor_v2`, `_rebuild_parameter`). Every other call, class
+//! or object becomes [`PickleValue::Opaque`] and is not read. The opcodes are those of protocols 2 to 5 that torch writes. Texts
+//! stay in the file. Everything else that is kept (stack, memo, containers, tensors) is first charged to a [`Budget`], and nesting
+//! is limited: a hostile file costs at most a few times its length.
 
 use super::budget::Budget;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Which tensors does a safetensors file hold? Its header, checked against the length of the file; no values.
+//! Which tensors does a safetensors file hold? Its header, checked against the length of the file; no values. And a file of some tensors.
 
 use super::convert::StoredDtype;
 use super::file::map;
@@ -6,6 +6,7 @@ use super::names::Plain;
 use super::tensors::{Entry, Extent, Tensors};
 use crate::error::{Error, Result};
 use ::safetensors::tensor::{SafeTensorError, SafeTensors, TensorInfo};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -36,7 +37,7 @@ pub fn tensors(path: &Path) -> Result<Tensors> {
     let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&sentence(&e)))?;
     let start = 8 + header_bytes as u64;
     let mut entries = Plain::default();
-    // in order, so that the same file gives the same error
+    // in order: the same file gives the same error
     for (name, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
         let entry = Entry {
             dtype: dtype(info),
@@ -76,4 +77,31 @@ fn dtype(info: &TensorInfo) -> Result<StoredDtype, &'static str> {
         Stored::F8_E4M3 | Stored::F8_E5M2 | Stored::F8_E8M0 => Err("holds floats of 8 bits"),
         _ => Err("is of an element type that is not read"),
     }
+}
+
+/// A safetensors file of f32 tensors: name, shape, values row-major; `about` is its metadata, an object of texts.
+///
+/// # Panics
+/// When a shape has not as many values.
+pub fn written<S: AsRef<str>>(tensors: &[(S, Vec<usize>, Vec<f32>)], about: &Value) -> Vec<u8> {
+    let (mut header, mut start) = (Map::new(), 0);
+    // sorted by name, as the library writes tensors of one type
+    let mut sorted: Vec<&(S, Vec<usize>, Vec<f32>)> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
+    if about.as_object().is_some_and(|about| !about.is_empty()) {
+        header.insert("__metadata__".into(), about.clone());
+    }
+    for (name, shape, values) in &sorted {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "as many values as the shape says");
+        let end = start + 4 * values.len();
+        let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.as_ref().to_string(), entry);
+        start = end;
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut out = (text.len() as u64).to_le_bytes().to_vec();
+    out.extend(text);
+    sorted.iter().for_each(|(_, _, values)| out.extend(values.iter().flat_map(|v| v.to_le_bytes())));
+    out
 }

@@ -22,7 +22,7 @@ pub enum Extent {
         /// Of the first byte.
         offset: u64,
     },
-    /// Deflated: `compressed` bytes from `offset`, of which the first `skip` inflated ones are a header.
+    /// Deflated: `compressed` bytes from `offset`; the first `skip` inflated bytes are a header.
     Deflated {
         /// Of the first compressed byte.
         offset: u64,
@@ -36,7 +36,7 @@ pub enum Extent {
 /// A tensor as its header describes it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// How elements are stored, or why the tensor cannot be read: it may be there and be none of the weights.
+    /// How elements are stored, or why the tensor cannot be read. An unreadable tensor is an error only when it is needed.
     pub dtype: Result<StoredDtype, &'static str>,
     /// Its sides, slowest first.
     pub shape: Vec<usize>,

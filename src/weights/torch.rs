@@ -28,7 +28,7 @@ pub struct StateDict {
 
 /// The three pickles of a legacy file begin with this one: torch's magic number.
 const LEGACY_MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-/// Longest pickle read; that of a state dict has a few kilobytes.
+/// Longest pickle read; the pickle of a state dict has a few kilobytes.
 const PICKLE_LIMIT: u64 = 4 << 20;
 /// Dicts inside dicts and entries in all; a state dict needs 2 and some thousands.
 const DEPTH_LIMIT: usize = 4;

@@ -13,13 +13,15 @@ use std::sync::Arc;
 pub fn write_matches(path: &Path, n: u32) -> Result<()> {
     let pair = Arc::new(SitePair { source: "a/resid_post.2".parse()?, target: "b/resid_post.3".parse()? });
     let row = |i: u32| MatchRow {
+        cosines: Default::default(),
+        listed: Default::default(),
         pair: pair.clone(),
         source_latent: Some(i / 5),
         target_latent: Some(i.wrapping_mul(2_654_435_761) >> 17),
         correlation: Some(f64::from(i).sin()),
         significance: Significance::default(),
         exact_tokens: 0,
-        standard_error: Some(f64::from(i).cos()),
+        sketch_error: Some(f64::from(i).cos()),
         rank: i % 5 + 1,
         direction: Direction::Forward,
         mutual: i.is_multiple_of(7),

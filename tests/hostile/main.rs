@@ -486,6 +486,7 @@ fn use_tokenizer(tokenizer: &Tokenizer) {
     for text in ["the quick  brown fox\n", "naïve 東京 \u{1f600} def f(x):", " <|endoftext|></s>", ""] {
         let Ok(ids) = tokenizer.encode(text) else { continue };
         let _ = tokenizer.decode(&ids);
+        let _ = tokenizer.encode_with_bytes(text);
         ids.iter().for_each(|&id| drop(tokenizer.token_text(id)));
     }
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[test]
 fn tables_have_the_same_bytes_for_any_workers_threads_and_batches_in_the_air() {
     let folder = tempfile::tempdir().unwrap();
-    for (mode, replace) in [("exact", &[][..]), ("sketch", &[COUNTED_TWICE])] {
+    let full = ("null = {", "null = { given = { mode = \"full\" },");
+    for (mode, replace) in [("exact", &[full][..]), ("sketch", &[COUNTED_TWICE])] {
         let flow = small_demo(folder.path(), replace);
         same_bytes_however_run(&folder.path().join(mode), &flow);
     }

@@ -1,8 +1,9 @@
 //! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
 
 use crate::bench_rig::{COUNTED_TWICE, cognate, run, same_tables, small_demo, tables, wait_for};
+use cognate::units::thousands;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Moments; more with `COGNATE_KILLS`.
@@ -92,19 +93,71 @@ fn a_term_signal_saves_the_state_and_the_run_goes_on() {
     );
     let whole = folder.path().join("whole");
     run(&flow, &whole, &["--quiet"]);
-    let out = folder.path().join("stopped");
-    let mut child = cognate().args(["run", "--out"]).arg(&out).arg(&flow).stderr(Stdio::piped()).spawn().unwrap();
-    // the first of thirteen snapshots
-    wait_for(&mut child, &out.join("tables"));
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("the state is saved"), "{said}");
-    assert!(out.join("manifest.json").exists());
+    let stopped_by = |signal: &str| {
+        let out = folder.path().join(signal);
+        let mut child = cognate().args(["run", "--out"]).arg(&out).arg(&flow).stderr(Stdio::piped()).spawn().unwrap();
+        // the first of thirteen snapshots
+        wait_for(&mut child, &out.join("tables"));
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{signal}: {said}");
+        assert!(said.contains("the state is saved"), "{signal}: {said}");
+        assert!(out.join("manifest.json").exists());
+        out
+    };
+    let out = stopped_by("-TERM");
+    // fewer tokens than it has: nothing is left to do, and that is not to be stopped once more
+    let fewer = cognate().args(["run", "--max-tokens", "10", "--out"]).arg(&out).arg(&flow).output().unwrap();
+    let said = String::from_utf8_lossy(&fewer.stderr);
+    assert!(fewer.status.code() == Some(2) && said.contains("tokens, and max_tokens is 10;"), "{said}");
     run(&flow, &out, &["--quiet"]);
     same_tables(&tables(&whole), &out, "stopped by a signal");
+    let out = stopped_by("-HUP");
+    run(&flow, &out, &["--quiet"]);
+    same_tables(&tables(&whole), &out, "stopped as its terminal closed");
+    // as under nohup
+    let out = folder.path().join("nohup");
+    let mut child = Command::new("bash")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "bash"])
+        .arg(cognate().get_program())
+        .args(["run", "--quiet", "--out"])
+        .arg(&out)
+        .arg(&flow)
+        .spawn()
+        .unwrap();
+    wait_for(&mut child, &out.join("tables"));
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success(), "it was to be ignored");
+    same_tables(&tables(&whole), &out, "no signal");
+}
+
+#[test]
+fn a_long_run_saves_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(
+        folder.path(),
+        &[
+            ("every = 1_000", "every = 1_000_000_000"),
+            ("max_tokens = 12_000", "max_tokens = 0"),
+            ("snapshot_every = 3_000", "snapshot_every = 1_000_000_000"),
+        ],
+    );
+    let out = folder.path().join("run");
+    let mut child = cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).spawn().unwrap();
+    wait_for(&mut child, &out.join("manifest.json"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let status = cognate().args(["status", "--json"]).arg(&out).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["state"], "stopped");
+    let tokens = status["checkpoint"]["tokens"].as_u64().unwrap();
+    let most = (tokens + 1_000).to_string();
+    let resumed = cognate().args(["run", "--max-tokens", &most, "--out"]).arg(&out).arg(&flow).output().unwrap();
+    let said = String::from_utf8_lossy(&resumed.stderr);
+    let from = format!("resuming after {} tokens", thousands(tokens));
+    assert!(tokens > 0 && resumed.status.success() && said.contains(&from), "{said}");
 }
 
 #[test]

@@ -94,7 +94,12 @@ fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     let Some(mounted) = SmallDisk::mount(&disk, "2m") else { return };
     let flow = small_demo(folder.path(), &[]);
     let out = disk.join("run");
-    let output = cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).output().unwrap();
+    // what cannot be is known before the start
+    let refused = cognate().args(["run", "--quiet", "--out"]).arg(&out).arg(&flow).output().unwrap();
+    let refused_for = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let untouched = !out.exists();
+    let output =
+        cognate().args(["run", "--quiet", "--disk-limit", "1GiB", "--out"]).arg(&out).arg(&flow).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let leftovers = |dir: &Path| -> Vec<String> {
         let mut found = Vec::new();
@@ -117,6 +122,8 @@ fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     let kept = folder.path().join("kept");
     let copied = Command::new("cp").arg("-r").arg(&out).arg(&kept).status().unwrap().success();
     drop(mounted);
+    assert_eq!((refused.status.code(), untouched), (Some(5), true), "{refused_for}");
+    assert!(refused_for.contains("the limit is 2.00 MiB") && refused_for.contains("--disk-limit"), "{refused_for}");
     assert_eq!(code, Some(5), "{said}");
     let line = said.lines().next().unwrap();
     assert!(line.starts_with("error: ") && line.contains("space") && line.contains("free"), "{said}");

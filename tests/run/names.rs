@@ -1,8 +1,10 @@
 //! Places by other libraries' names: the same run to the last byte, and what the tables say of the names.
 
-use crate::bench_rig::{cognate, latents, run, same_tables, small_demo, tables};
-use cognate::table::{LatentRow, TableReader};
+use crate::bench_rig::{cognate, latents, matches, run, same_tables, small_demo, tables};
+use cognate::table::{LatentRow, MatchRow, TableReader};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 const SHORT: (&str, &str) = ("max_tokens = 12_000", "max_tokens = 4_000");
 const PLAIN: [&str; 3] = ["\"small-a/resid_post.1\"", "\"small-a/resid_post.2\"", "\"small-b/resid_post.3\""];
@@ -53,6 +55,75 @@ fn two_spellings_of_one_place_are_refused_and_so_is_a_name_of_another_family() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && error.contains(words), "{name}: {error}");
     }
+}
+
+#[test]
+fn several_saes_of_one_hookpoint_share_a_forward_and_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let other_seed = "data/demo/saes/small-a-seed-502/layers.2";
+    let no_b = ("[models.small-b]\npath = \"data/demo/models/small-b\"\n", "");
+    let saes = [
+        (PLAIN[0], "\"small-a/layers.2#seed-502\""),
+        ("data/demo/saes/small-a/layers.1", other_seed),
+        ("[saes.\"small-b/resid_post.3\"]\npath = \"data/demo/saes/small-b/layers.3\"\n", ""),
+    ];
+    let out = folder.path().join("tagged");
+    let flow = small_demo(folder.path(), &[&saes[..], &[SHORT, no_b]].concat());
+    run(&flow, &out, &["--quiet"]);
+    let plan = cognate().arg("plan").arg(&flow).output().unwrap();
+    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(plan.contains("read at resid_post.2; ") && plan.contains("resid_post.2, resid_post.2#seed-502"), "{plan}");
+
+    // as if it were a model of its own
+    let twice = [
+        (
+            "[models.small-b]\npath = \"data/demo/models/small-b\"",
+            "[models.small-z]\npath = \"data/demo/models/small-a\"",
+        ),
+        ("[saes.\"small-b/resid_post.3\"]\npath = \"data/demo/saes/small-b/layers.3\"\n", ""),
+        (PLAIN[0], "\"small-z/resid_post.2\""),
+        ("data/demo/saes/small-a/layers.1", other_seed),
+    ];
+    let apart = folder.path().join("apart");
+    run(&small_demo(folder.path(), &[&twice[..], &[SHORT]].concat()), &apart, &["--quiet"]);
+    let rows = |run: &Path| -> Vec<_> {
+        let told = |m: MatchRow| {
+            (m.direction, m.source_latent, m.target_latent, m.correlation.map(f64::to_bits), m.listed.jaccard)
+        };
+        matches(run).into_iter().map(told).collect()
+    };
+    assert!(rows(&out).len() > 1000 && rows(&out) == rows(&apart));
+    let places: BTreeSet<String> = latents(&out).iter().map(|l| l.site.to_string()).collect();
+    assert_eq!(places.into_iter().collect::<Vec<_>>(), ["small-a/resid_post.2", "small-a/resid_post.2#seed-502"]);
+
+    let show = |args: &[&str]| {
+        let output = cognate().arg("show").arg(&out).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let latent = matches(&out).iter().find_map(|m| m.target_latent).unwrap();
+    assert!(show(&[&format!("small-a/resid_post.2#seed-502/{latent}")]).contains("resid_post.2"));
+    for command in ["report", "score"] {
+        let output = cognate().arg(command).arg(&out).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let no_sae = small_demo(
+        folder.path(),
+        &[
+            SHORT,
+            (PLAIN[1], "\"small-a/resid_post.2#b\""),
+            (
+                "pairs = \"all\"",
+                "pairs = [[\"small-a/resid_post.1\", \"small-b/resid_post.3\"], [\"small-a/resid_post.2#c\", \"small-b/resid_post.3\"], [\"small-a/resid_post.2#b\", \"small-b/resid_post.3\"]]",
+            ),
+        ],
+    );
+    let refused = cognate().arg("plan").arg(&no_sae).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(2) && said.contains("there is no [saes.\"small-a/resid_post.2#c\"]"),
+        "{said}"
+    );
 }
 
 #[test]

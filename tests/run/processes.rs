@@ -90,7 +90,7 @@ fn another_flow_another_folder_a_model_that_is_not_there() {
         [start(&two.flow, &out, &hosts, 2, 0, 1), start(flow, other_out, &hosts, 2, 1, 1)]
     };
     let other = two.other_flow("min_active = 3", "min_active = 4");
-    two.fails(1, both(&other, &out), "another dataflow file");
+    two.fails(1, both(&other, &out), "estimate.filters.min_active is 3 there, 4 here");
     two.fails(1, both(&two.flow, &two.path("elsewhere")), "does not see the run directory of process 0");
     let missing = two.other_flow("models/small-b\"", "models/small-z\"");
     two.fails(1, both(&missing, &out), "small-z");

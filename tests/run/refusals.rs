@@ -156,7 +156,14 @@ fn both_remedies_of_a_bad_record_go_on_from_the_checkpoint() {
     }
     let afresh = |flow: &std::path::Path| {
         let out = folder.path().join("afresh");
+        let stale =
+            ["scores/filters", "controls/a", "directions.safetensors", "maps.safetensors"].map(|name| out.join(name));
+        for path in &stale {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "of the run before").unwrap();
+        }
         run(flow, &out, &["--fresh", "--quiet"]);
+        assert!(stale.iter().all(|path| !path.exists()), "what was made of the run before");
         tables(&out)
     };
     let goes_on = |flow: &std::path::Path, out: &std::path::Path| {

@@ -1,12 +1,12 @@
 //! `cognate score` against runs that had the keys from their start; scores inside categories against plain sums.
 
-use crate::bench_rig::{cognate, latents, project, run, small_demo};
+use crate::bench_rig::{cognate, latents, matches, project, run, small_demo};
 use cognate::corpus::Corpus;
 use cognate::linalg::Matrix;
 use cognate::sae::Encode;
 use cognate::similarity::{SvccaRule, svcca};
 use cognate::spec::DataflowSpec;
-use cognate::table::{SimilarityRow, TableReader};
+use cognate::table::{GroupRow, MatchRow, SimilarityRow, TableReader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Output;
@@ -60,6 +60,12 @@ fn scores_from_saved_sums_are_the_bytes_of_a_run_that_had_these_keys_from_its_st
                 "estimate.pairings=[\"forward\", \"backward\"]",
             ],
         ),
+        (
+            "filters = { min_correlation = 0.1, min_active = 3, one_to_one = true, min_within = 0.2 }\n\
+             measures = [\"svcca_k10\", \"cka\"]\npairings = [\"mutual\"]"
+                .to_string(),
+            vec!["estimate.filters.min_within=0.2", "estimate.pairings=[\"mutual\"]"],
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -68,13 +74,39 @@ fn scores_from_saved_sums_are_the_bytes_of_a_run_that_had_these_keys_from_its_st
         run(&small_demo(folder.path(), &[(was, keys.as_str())]), &whole, &["--quiet", "--workers", "2"]);
         let said = score(&base, &settings, &out);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        for table in ["latents", "matches", "pairs", "similarities"] {
+        for table in ["latents", "matches", "pairs", "similarities", "groups", "group_sizes", "cycles"] {
             let file = format!("tables/{table}.parquet");
+            if table == "matches" && settings.contains(&"estimate.rules=as_published") {
+                // partners were listed by the run's own rules
+                let of = |run: &Path| -> Vec<_> {
+                    matches(run).into_iter().map(|m| MatchRow { listed: Default::default(), ..m }).collect()
+                };
+                assert_eq!(of(&whole), of(&out), "{settings:?}");
+                continue;
+            }
+            if table == "groups" && settings.contains(&"estimate.rules=as_published") {
+                let of = |run: &Path| -> Vec<_> {
+                    let rows: Vec<GroupRow> = TableReader::open(&run.join(&file)).unwrap().read_all().unwrap();
+                    rows.into_iter().map(|g| GroupRow { min_within: None, ..g }).collect()
+                };
+                assert_eq!(of(&whole), of(&out), "{settings:?}");
+                continue;
+            }
             let same = std::fs::read(whole.join(&file)).unwrap() == std::fs::read(out.join(&file)).unwrap();
             assert!(same, "{settings:?}: {table} differs; {}", String::from_utf8_lossy(&said.stdout));
         }
         let subsets: BTreeSet<String> = similarities(&out).into_iter().map(|s| s.subset).collect();
-        assert_eq!(subsets.len(), [1, 9, 34][k], "{subsets:?}");
+        assert_eq!(subsets.len(), [1, 9, 34, 1][k], "{subsets:?}");
+        if k == 3 {
+            let rows = matches(&out);
+            let within = |m: &MatchRow| m.listed.within_correlation;
+            assert!(rows.iter().filter(|m| m.kept).all(|m| within(m).is_some_and(|r| r >= 0.2)));
+            let dropped = || rows.iter().filter(|m| m.dropped_by.as_deref() == Some("min_within"));
+            assert!(dropped().all(|m| within(m).is_none_or(|r| r < 0.2)) && dropped().count() > 100);
+            assert!(rows.iter().filter(|m| m.kept).count() > 10, "some hold");
+            let counts = crate::chance::pairs(&out);
+            assert!(counts.iter().all(|p| p.counts.n_kept_null.is_none() && p.counts.n_mutual_null.is_some()));
+        }
     }
 }
 
@@ -97,10 +129,15 @@ fn keys_that_change_sums_are_refused_by_name_and_changed_saes_too() {
         ("seed=9", 2, "seed"),
         ("estimate.filters.min_corelation=0.2", 2, "min_corelation"),
         ("estimate.best", 2, "key=value"),
+        ("estimate.filters.min_within=2", 2, "min_within is 2, expected -1 to 1"),
         ("min_active=5", 2, "--set min_active: there is no such key (did you mean estimate.filters.min_active?)"),
         ("foo=1", 2, "--set foo: there is no such key; keys that can be set: estimate.filters, "),
         ("corpus.context_length=64", 2, "that key changes the sums"),
-        ("estimate.filters.one_to_one=hungry", 2, "--set estimate.filters.one_to_one=hungry: one_to_one is \"hungry\""),
+        (
+            "estimate.filters.one_to_one=hungry",
+            2,
+            "--set estimate.filters.one_to_one=hungry: estimate.filters.one_to_one is \"hungry\"",
+        ),
     ] {
         let said = score(&out, &[setting], &folder.path().join("x"));
         let text = String::from_utf8_lossy(&said.stderr).into_owned();

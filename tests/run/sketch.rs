@@ -23,7 +23,7 @@ fn partners_are_those_of_the_exact_run_within_the_error_that_is_stated() {
     run(&flow(folder.path(), "e", &[]), &path("exact"), &["--quiet"]);
     run(&flow(folder.path(), "s", &[SKETCHED, width]), &path("sketch"), &["--quiet"]);
     let (exact, sketch) = (matches(&path("exact")), matches(&path("sketch")));
-    assert!(exact.iter().all(|m| m.correlation.is_none() || m.standard_error == Some(0.0)));
+    assert!(exact.iter().all(|m| m.correlation.is_none() || m.sketch_error == Some(0.0)));
     let (mut strong, mut found, mut squares, mut n) = (0, 0, 0.0, 0);
     for source in SOURCES {
         for direction in [Direction::Forward, Direction::Backward] {
@@ -35,9 +35,9 @@ fn partners_are_those_of_the_exact_run_within_the_error_that_is_stated() {
                     strong += 1;
                     found += usize::from(same.is_some());
                 }
-                if let Some(got) = same.filter(|m| m.standard_error.unwrap() > 0.0) {
+                if let Some(got) = same.filter(|m| m.sketch_error.unwrap() > 0.0) {
                     let off = got.correlation.unwrap() - want.correlation.unwrap();
-                    squares += (off / got.standard_error.unwrap()).powi(2);
+                    squares += (off / got.sketch_error.unwrap()).powi(2);
                     n += 1;
                     assert!(got.exact_tokens < got_tokens(&path("sketch")));
                 }
@@ -64,7 +64,7 @@ fn a_second_pass_counts_every_partner_over_every_token() {
         for direction in [Direction::Forward, Direction::Backward] {
             let [exact, twice] = [&exact, &twice_rows].map(|rows| by_rank(rows, source, TARGET, direction));
             for (key, got) in &twice {
-                assert!(got.exact_tokens == tokens && got.standard_error.is_none_or(|e| e == 0.0), "{got:?}");
+                assert!(got.exact_tokens == tokens && got.sketch_error.is_none_or(|e| e == 0.0), "{got:?}");
                 // the pair itself has the exact run's correlation, to the last bit, wherever that has it
                 let pair = (got.source_latent, got.target_latent);
                 let ranks = (1..=5).filter_map(|rank| exact.get(&(key.0, rank)));
@@ -143,7 +143,7 @@ fn sketches_of_shards_add_up_to_the_sketch_of_the_whole() {
         else {
             continue;
         };
-        let error = got.standard_error.unwrap().hypot(want.standard_error.unwrap());
+        let error = got.sketch_error.unwrap().hypot(want.sketch_error.unwrap());
         near += usize::from((got.correlation.unwrap() - want.correlation.unwrap()).abs() < 3.0 * error + 1e-9);
         n += 1;
     }

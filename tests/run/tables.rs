@@ -3,7 +3,7 @@
 
 use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
 use cognate::store::{FoundTables, RunDir, TableSet};
-use cognate::table::{HistoryRow, LatentRow, MatchRow, Row, SimilarityRow, TableReader};
+use cognate::table::{HistoryRow, LatentRow, MatchRow, SimilarityRow, TableReader, TableRow};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
@@ -23,7 +23,7 @@ impl Random {
 }
 
 /// Snapshot and tokens that one table says it is of; `None` where it is gone.
-fn named<R: Row>(dir: &Path) -> Option<(String, String)> {
+fn named<R: TableRow>(dir: &Path) -> Option<(String, String)> {
     let table = TableReader::<R>::open(&dir.join(format!("{}.parquet", R::TABLE))).ok()?;
     Some((table.origin()["snapshot"].clone(), table.origin()["tokens"].clone()))
 }
@@ -77,6 +77,9 @@ fn killed_or_read_at_random_moments_tables_are_of_one_snapshot() {
             child.kill().unwrap();
             child.wait().unwrap();
             kills += 1;
+        }
+        if !out.exists() {
+            continue; // killed before it made its directory
         }
         read_as_a_script(&out);
         match TableSet::look(&RunDir::at(&out).unwrap()).unwrap() {

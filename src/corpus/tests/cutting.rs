@@ -187,7 +187,7 @@ fn options_that_leave_no_room_or_need_a_missing_token_are_refused() {
     // Nothing said: <|endoftext|> begins documents too, as GPT-2 and Pythia use it.
     let unsaid = with("{\"eos_token\": {\"content\": \"<|endoftext|>\"}}");
     assert_eq!((unsaid.bos_id(), unsaid.bos_or_convention()), (None, Some(0)));
-    assert_eq!(Corpus::open(rules, unsaid).unwrap().facts().bos, Some((0, "<|endoftext|>".to_string())));
+    assert_eq!(Corpus::open(rules, unsaid).unwrap().facts().bos, [Some((0, "<|endoftext|>".to_string()))]);
 }
 
 #[test]

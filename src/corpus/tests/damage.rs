@@ -25,8 +25,9 @@ fn check(options: CorpusOptions, limits: Limits, parts: &[&str], documents: u64,
     assert!(parts.iter().all(|part| first.contains(part)), "{first:?} says not all of {parts:?}");
     // Counters are counted once, wherever reading is taken up again.
     let mut corpus =
-        Corpus::open_within(CorpusOptions { batch_contexts: 1, ..skip.clone() }, tokenizer(), limits).unwrap();
-    let mut again = Corpus::open_within(CorpusOptions { batch_contexts: 1, ..skip }, tokenizer(), limits).unwrap();
+        Corpus::open_within(CorpusOptions { batch_contexts: 1, ..skip.clone() }, vec![tokenizer()], limits).unwrap();
+    let mut again =
+        Corpus::open_within(CorpusOptions { batch_contexts: 1, ..skip }, vec![tokenizer()], limits).unwrap();
     let mut n_contexts = 0;
     while let Some(batch) = corpus.next_batch().unwrap() {
         assert_eq!(again.next_batch().unwrap(), Some(batch));

@@ -4,6 +4,7 @@ mod companions;
 mod cutting;
 mod damage;
 mod reading;
+mod spans;
 
 use super::record::Limits;
 use super::{Corpus, CorpusOptions, Progress, TextUnit, TokenBatch, Tokenizer};
@@ -71,7 +72,7 @@ pub(super) const TIGHT: Limits = Limits {
 
 /// All batches to the end, and how far it came.
 pub(super) fn read(options: CorpusOptions, limits: Limits) -> Result<(Vec<TokenBatch>, Progress)> {
-    let mut corpus = Corpus::open_within(options, tokenizer(), limits)?;
+    let mut corpus = Corpus::open_within(options, vec![tokenizer()], limits)?;
     let mut batches = Vec::new();
     while let Some(batch) = corpus.next_batch()? {
         batches.push(batch);

@@ -10,7 +10,7 @@ use std::io::Write;
 
 /// Reads to the end; for each batch the cursor before it, and the progress behind it.
 fn straight(options: &CorpusOptions, limits: Limits) -> Vec<(Cursor, TokenBatch, Progress)> {
-    let mut corpus = Corpus::open_within(options.clone(), tokenizer(), limits).unwrap();
+    let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], limits).unwrap();
     let mut steps = Vec::new();
     loop {
         let cursor = corpus.cursor();
@@ -46,7 +46,7 @@ proptest! {
             let limits = Limits { piece_bytes: 4096, ..TIGHT };
             let options = write(folder.path(), kind, wrap, member, &documents);
             let options = CorpusOptions { bos, remainder, pack, count_special, batch_contexts, ..options };
-            let steps = match Corpus::open_within(options.clone(), tokenizer(), limits).unwrap().next_batch() {
+            let steps = match Corpus::open_within(options.clone(), vec![tokenizer()], limits).unwrap().next_batch() {
                 Ok(_) => straight(&options, limits),
                 Err(e) => {
                     prop_assert_eq!(e.kind(), ErrorKind::Input, "{}", e);
@@ -60,7 +60,7 @@ proptest! {
                 None => expected = Some(batches),
             }
             for start in 0..steps.len() {
-                let mut corpus = Corpus::open_within(options.clone(), tokenizer(), limits).unwrap();
+                let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], limits).unwrap();
                 corpus.seek(&kept(&steps[start].0)).unwrap();
                 for (cursor, batch, progress) in steps[start..].iter().take(3) {
                     prop_assert_eq!(&corpus.cursor(), cursor, "{:?}{} from {}", kind, wrap, start);
@@ -84,7 +84,7 @@ proptest! {
         ] {
             let options = write(folder.path(), kind, wrap, member, &documents);
             let options = CorpusOptions { bos, remainder, pack, count_special, batch_contexts: 2, ..options };
-            let steps = match Corpus::open_within(options.clone(), tokenizer(), TIGHT).unwrap().next_batch() {
+            let steps = match Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap().next_batch() {
                 Ok(_) => straight(&options, TIGHT),
                 Err(_) => continue,
             };
@@ -95,7 +95,7 @@ proptest! {
                 None => expected = Some(batches),
             }
             for (start, (cursor, batch, progress)) in steps.iter().enumerate() {
-                let mut corpus = Corpus::open_within(options.clone(), tokenizer(), TIGHT).unwrap();
+                let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
                 corpus.seek(&kept(cursor)).unwrap();
                 prop_assert_eq!(&corpus.next_batch().unwrap().unwrap(), batch, "{:?}{} from {}", kind, wrap, start);
                 prop_assert_eq!(&corpus.progress(), progress, "{:?}{} from {}", kind, wrap, start);
@@ -144,7 +144,7 @@ fn seeking_reads_nothing_of_the_members_groups_and_files_behind() {
         let third = bytes.len() / 3;
         bytes[..third].fill(0xFF);
         std::fs::write(path, bytes).unwrap();
-        let mut corpus = Corpus::open_within(options.clone(), tokenizer(), TIGHT).unwrap();
+        let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
         // as if nobody had written to it; else it is read again and refused
         let error = corpus.seek(cursor).unwrap_err();
         assert!(error.kind() == ErrorKind::State || error.kind() == ErrorKind::Input, "{error}");
@@ -313,7 +313,7 @@ fn a_file_mended_behind_the_place_gives_what_the_good_file_gives_from_any_batch_
         let (good, whole) = (straight(&options, TIGHT), read(options.clone(), TIGHT).unwrap().1);
         let (mut taken, mut refused) = (0, 0);
         for (k, (cursor, ..)) in steps.iter().enumerate() {
-            let mut corpus = Corpus::open_within(options.clone(), tokenizer(), TIGHT).unwrap();
+            let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
             match corpus.seek(&kept(cursor)) {
                 Ok(()) => {
                     let rest = straight_on(&mut corpus);

@@ -19,7 +19,15 @@ fn of(declared: f64, others: &[Configuration]) -> Diagnosis {
     let mut readings = vec![Configuration { declared: true, ..reading(declared) }];
     readings.extend_from_slice(others);
     let site = "m/resid_post.1".parse().unwrap();
-    Diagnosis { site, n_tokens: 100, control: false, any_fvu: false, contradictions: Vec::new(), readings }
+    Diagnosis {
+        site,
+        n_tokens: 100,
+        control: false,
+        random: false,
+        any_fvu: false,
+        contradictions: Vec::new(),
+        readings,
+    }
 }
 
 #[test]

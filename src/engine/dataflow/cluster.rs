@@ -11,11 +11,11 @@ pub struct Cluster {
     pub process: usize,
     /// `HOST:PORT` of every process, in order; empty for one process.
     pub hosts: Vec<String>,
-    /// What the processes know each other by, beside their greeting.
+    /// The secret that processes prove to each other after their greeting.
     pub secret: Option<Secret>,
 }
 
-/// A secret that the processes of a run share. Only a key made of it is kept.
+/// A secret that the processes of a run share. Only a key derived from it is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret([u8; 32]);
 
@@ -55,8 +55,8 @@ impl Cluster {
         Cluster { workers, process: 0, hosts: Vec::new(), secret: None }
     }
 
-    /// Default of `--in-flight`: one batch per worker, and two more that are being read or folded; with several workers one more
-    /// per worker, so that none waits for the one that reads.
+    /// Default of `--in-flight`: one batch per worker, and two that are being read or folded. With several workers, one more per
+    /// worker: no worker then waits for the worker that reads.
     pub fn in_flight(&self) -> u64 {
         let n = (self.workers * self.hosts.len().max(1)) as u64;
         if n == 1 { 3 } else { 2 + 2 * n }

@@ -1,4 +1,4 @@
-//! The operator `Encode`: each batch is put through models and SAEs on one worker, and what it gives goes to all of them.
+//! The operator `Encode`: one worker runs models and SAEs on a batch; the encoded batch goes to all workers.
 
 use crate::engine::encode::encode_batch;
 use crate::engine::job::Job;

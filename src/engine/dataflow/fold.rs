@@ -83,13 +83,16 @@ pub fn notes_of<'scope>(
 fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> Result<Vec<Folded>> {
     let status: &RunStatus = &job.status;
     let control = &encoded.control;
+    if let Some(listing) = &control.listing {
+        fold.beyond.list(listing);
+    }
     status.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
     if index == 0 {
         status.rows.store(control.rows, Relaxed);
     }
     let mut out = Vec::new();
     if let Some(snapshot) = control.snapshot {
-        // what batches left free must not stand beside what a snapshot takes
+        // memory freed by batches is given back before a snapshot takes its own
         allocator::give_back();
         status.in_snapshot.fetch_add(1, Relaxed);
         status.timed(Stage::Snapshot, || {
@@ -98,6 +101,9 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> 
             out.extend(notes.into_iter().map(Folded::Note));
         });
         status.in_snapshot.fetch_sub(1, Relaxed);
+    }
+    if control.snapshot.is_none() && control.list {
+        out.extend(status.timed(Stage::Snapshot, || fold.best_changes()));
     }
     if control.checkpoint.is_some() {
         let saved = status.timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1))?;

@@ -1,8 +1,8 @@
-//! What do two processes say first? Who calls, for which of two connections, and how the run is divided; with a shared secret,
-//! proof that both know it.
+//! What do two processes send first? A greeting that states which process calls, for which of two connections, and how the run is
+//! divided. With a shared secret, each then proves that it knows the secret.
 //!
 //! A greeting is [`LENGTH`] bytes: magic, five u32 (little endian), a nonce of 32 bytes. The proof is BLAKE3, keyed by the secret,
-//! of the prover's greeting and then the other's, so that no proof serves for another connection.
+//! of the prover's greeting followed by the other greeting. A proof is therefore valid for one connection only.
 
 use super::cluster::{Cluster, Secret};
 use crate::error::{Error, Result};
@@ -166,7 +166,7 @@ impl Caller {
         Some(Caller { stream, since: Instant::now(), heard: Vec::new(), mine: None })
     }
 
-    /// Takes in what it has said since.
+    /// Reads what the caller has sent since the last look.
     pub(super) fn look(&mut self, cluster: &Cluster) -> Heard {
         let wanted = LENGTH + if cluster.secret.is_some() { PROOF } else { 0 };
         let mut buffer = [0u8; LENGTH + PROOF];
@@ -193,7 +193,7 @@ impl Caller {
             }
             let theirs: [u8; LENGTH] = self.heard[..LENGTH].try_into().expect("as long");
             let Some(mine) = self.mine else {
-                // its kind is answered, so that both prove the same connection
+                // the answer names the caller's kind of connection: both prove the same one
                 let met = read(cluster, &theirs, None);
                 let mine = greeting(cluster, met.as_ref().map_or(Kind::Data, |met| met.1));
                 // one that is refused hears why: it reads the numbers

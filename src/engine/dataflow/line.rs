@@ -31,13 +31,13 @@ pub(super) struct Patience {
     pub(super) end: Duration,
 }
 
-/// That of a run.
+/// The patience in a run.
 pub(super) const PATIENCE: Patience = Patience { tell: Duration::from_secs(10), end: Duration::from_secs(60) };
 
-/// Hears what is said while processes meet and work together.
+/// Called with messages about the other processes, for the user.
 pub(super) type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What is said on a line.
+/// A message on a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     /// The process is there.
@@ -115,8 +115,8 @@ impl Line {
         }
     }
 
-    /// Says the last word and waits until the other side has closed the line, or [`LINGER`] is over: a connection that is closed with
-    /// unread words loses what was said last.
+    /// Sends the last word and waits until the other side has closed the line, at most [`LINGER`]. A connection that is closed
+    /// while words are unread may lose the last one.
     #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     pub(super) fn leave(mut self, word: &Word) {
         let since = Instant::now();
@@ -147,8 +147,8 @@ struct Other {
 }
 
 impl Lines {
-    /// Looks after `lines`, given with the name of each process, until [`Lines::leave`]. `own` names this process. A failure of another
-    /// one fails this one's `status`; `tell` hears who is silent.
+    /// Watches `lines`, given with the name of each process, until [`Lines::leave`]. `own` names this process. When another
+    /// process fails, this process's `status` fails; `tell` is given the name of a silent process.
     #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     pub(super) fn watch(
         own: String,
@@ -221,7 +221,7 @@ fn watch(
 }
 
 impl Other {
-    /// Takes in what was said; the first failure, as it is passed on to the others.
+    /// Reads the new words. Returns the first failure, in the text that is sent on to the other processes.
     fn look(&mut self, now: Instant, patience: Patience, status: &RunStatus, tell: &dyn Fn(&str)) -> Option<String> {
         let line = self.line.as_mut()?;
         let ended = loop {

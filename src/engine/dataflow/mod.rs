@@ -5,6 +5,7 @@
 //! operator is one file: `source` lets batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions
 //! of `engine` that know of no dataflow, `views` maintains the matches.
 
+mod clock;
 mod cluster;
 mod encode;
 mod fold;

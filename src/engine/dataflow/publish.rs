@@ -1,4 +1,4 @@
-//! The operator `Publish`: worker 0 publishes and commits what is due after a batch, when views and notes of it are complete.
+//! The operator `Publish`: when the views and notes of a batch are complete, worker 0 publishes and commits what is due after it.
 
 use crate::engine::allocator;
 use crate::engine::job::Job;
@@ -64,7 +64,7 @@ pub fn publish<'scope>(
     )
 }
 
-/// Keeps the capability of what just arrived until it is dealt with, so that the probe is right.
+/// Keeps the capability of a message until the message is handled: the probe must not pass it earlier.
 fn hold(waiting: &mut Waiting, capability: Option<Capability<BatchIndex>>) {
     if let Some(capability) = capability {
         waiting.entry(*capability.time()).or_default().0.push(capability);
@@ -76,7 +76,6 @@ fn publisher(job: &Job) -> Option<Publisher> {
     let mut publisher = Publisher::new(
         job.plan.clone(),
         &job.loaded,
-        job.tokenizer.clone(),
         job.run.clone(),
         job.status.clone(),
         job.observer.clone(),

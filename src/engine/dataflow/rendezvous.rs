@@ -1,8 +1,8 @@
-//! How do the processes of one run find each other? Each calls those before it and is called by those behind it, while it
-//! continues to open its weights.
+//! How do the processes of one run find each other? A process calls the processes with lower numbers and is called by those with
+//! higher numbers, while it opens its weights.
 //!
-//! Every connection begins with a greeting both ways ([`greeting`](super::greeting)). Callers are looked at and never waited for, so
-//! strangers delay nothing; one that belongs to another run is refused and named, and the meeting goes on without it.
+//! Every connection begins with a greeting both ways ([`greeting`](super::greeting)). Callers are polled and never waited for, so
+//! a stranger causes no delay. A process of another run is refused and named, and the meeting continues without it.
 
 use crate::engine::dataflow::Cluster;
 use crate::engine::dataflow::greeting::{Caller, Heard, Kind, call};
@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const NAME_MISSING: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 /// How long a process that fails looks for those that it has not met.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
-/// Callers that are looked at, at once; the one that has been there longest makes room.
+/// Most callers that are polled at once; a new one replaces the oldest.
 const CALLERS: usize = 64;
 
 /// The processes that were met.
@@ -31,7 +31,7 @@ const CALLERS: usize = 64;
 pub(super) struct Peers {
     /// Connections for timely, to every process in order, `None` for this one; empty for one process alone.
     pub(super) data: Vec<Option<TcpStream>>,
-    /// What is said about the processes themselves; looked after from the moment when all are there.
+    /// The lines to the other processes, watched from the moment when all have met.
     pub(super) lines: Option<Lines>,
 }
 
@@ -45,9 +45,9 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Listens for the other processes of `cluster`, if there are any, and begins to meet them in a thread of its own. It ends
-    /// without them when `stopped` is true; `tell` is given messages that name processes that are missing, refused or silent. From when all are there, a failure of another
-    /// process fails `status`.
+    /// Listens for the other processes of `cluster`, if there are any, and starts a thread that meets them. The meeting ends early
+    /// when `stopped` is true. `tell` is given messages that name missing, refused or silent processes. After all have met, a
+    /// failure of another process fails `status`.
     ///
     /// # Errors
     /// `Machine` when this process's address cannot be listened at.
@@ -87,7 +87,7 @@ impl Meeting {
         Ok(Meeting { thread: Some(thread), last })
     }
 
-    /// Waits until all are there; `None` when it was stopped. A single process meets no other.
+    /// Waits until all processes have met; `None` when the meeting was stopped. A single process meets no other.
     ///
     /// # Errors
     /// `Request` when another process was started for a run that is divided otherwise; `Machine` when one that was met fails.
@@ -98,8 +98,8 @@ impl Meeting {
         }
     }
 
-    /// Ends the meeting because this process cannot go on, and tells the others; those that are not there yet are waited for some
-    /// seconds.
+    /// Ends the meeting because this process has failed, and sends the error to the others. Processes that have not come yet are
+    /// waited for, at most five seconds.
     pub fn fail(self, cluster: &Cluster, status: &RunStatus, error: &Error) {
         *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(failure(cluster, error));
         status.fail(error.clone());
@@ -154,7 +154,7 @@ impl Found {
         }
     }
 
-    /// Forgets connections that were closed; that the process has ended, and how.
+    /// Drops connections that were closed. Returns the last word of a process that has ended.
     fn look(&mut self) -> Option<Word> {
         self.data.take_if(|data| is_gone(data));
         while let Some(line) = &mut self.line {

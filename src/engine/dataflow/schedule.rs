@@ -1,9 +1,12 @@
 //! What is due after each batch: a snapshot, a checkpoint, the second pass, the end? A pure function of the corpus and the
-//! dataflow file, so that a resumed run takes the same ones.
+//! dataflow file: a resumed run has the same schedule.
 
 use crate::engine::message::{CheckpointDue, Control, Next, Pass, Snapshot};
 use crate::ids::BatchIndex;
 use crate::store::SecondPass;
+
+/// Rows after which partners are listed for the first time, and at each doubling from there; a power of two.
+const FIRST_LISTING: u64 = 1 << 14;
 
 /// Position of a run in its schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct Schedule {
     checkpoint_every: u64,
     /// Whether the corpus is read twice.
     twice: bool,
+    /// Whether partners are listed.
+    lists: bool,
     /// Rows that this pass has counted before the next batch.
     rows: u64,
     /// Snapshots taken.
@@ -35,8 +40,8 @@ pub struct Read {
 
 impl Schedule {
     /// The schedule of a run from its first batch on.
-    pub fn new(snapshot_every: u64, checkpoint_every: u64, twice: bool) -> Self {
-        Schedule { snapshot_every, checkpoint_every, twice, rows: 0, snapshots: 0, second: None }
+    pub fn new(snapshot_every: u64, checkpoint_every: u64, twice: bool, lists: bool) -> Self {
+        Schedule { snapshot_every, checkpoint_every, twice, lists, rows: 0, snapshots: 0, second: None }
     }
 
     /// The same from a checkpoint on: after `rows` rows and `snapshots` snapshots, and the progress of the second pass.
@@ -44,16 +49,17 @@ impl Schedule {
         Schedule { rows: second.map_or(rows, |pass| pass.counted), snapshots, second, ..self }
     }
 
-    /// Batches of the first pass, where it has ended: those of the second are numbered on from there.
+    /// Number of batches in the first pass; 0 while it lasts. The numbers of the second pass continue from here.
     pub fn batches_before(&self) -> u64 {
         self.second.map_or(0, |pass| pass.batches)
     }
 
-    /// What is due after a batch; `converged`: the stop rule is met; `stop`: a stop is requested.
+    /// What is due after a batch; `converged`: the stop rule is met; `save`: a checkpoint is asked for, by a stop or by the clock.
     ///
     /// A snapshot is due in the batch that reaches a multiple of `snapshot_every` and after the last one of a pass, in a second
-    /// pass only there; a checkpoint likewise, in either pass, and at a stop.
-    pub fn next(&mut self, read: Read, converged: bool, stop: bool) -> Control {
+    /// pass only there; a checkpoint likewise, in either pass, and where one is asked for. Partners are listed where the first pass reaches
+    /// a multiple of `snapshot_every`, 2¹⁴ rows, or a doubling of them.
+    pub fn next(&mut self, read: Read, converged: bool, save: bool) -> Control {
         let pass = if self.second.is_some() { Pass::Second } else { Pass::First };
         let ends = match self.second {
             Some(second) => read.t + 1 == 2 * second.batches,
@@ -62,8 +68,10 @@ impl Schedule {
         let before = self.rows;
         self.rows += read.n_rows;
         let crossed = |every: u64| before / every != self.rows / every;
-        let is_checkpoint = crossed(self.checkpoint_every) || ends || stop;
+        let is_checkpoint = crossed(self.checkpoint_every) || ends || save;
         let is_snapshot = (pass == Pass::First && crossed(self.snapshot_every)) || ends;
+        let doubled = before.max(FIRST_LISTING - 1).ilog2() != self.rows.max(FIRST_LISTING - 1).ilog2();
+        let list = self.lists && pass == Pass::First && (crossed(self.snapshot_every) || doubled);
         // with more of the corpus to come
         let early = converged && !read.is_last;
         let rows = match &mut self.second {
@@ -90,7 +98,7 @@ impl Schedule {
             Snapshot { number: self.snapshots, choose: by_number || next == Next::SecondPass }
         });
         let checkpoint = is_checkpoint.then_some(CheckpointDue { cursor: read.cursor, second: self.second });
-        Control { t: read.t, rows, pass, snapshot, checkpoint, next }
+        Control { t: read.t, rows, pass, listing: None, snapshot, list, checkpoint, next }
     }
 }
 
@@ -130,7 +138,7 @@ mod tests {
     #[test]
     fn a_resumed_schedule_goes_on_as_the_uninterrupted_one() {
         for twice in [false, true] {
-            let schedule = Schedule::new(50, 9, twice);
+            let schedule = Schedule::new(50, 9, twice, true);
             let whole = run(schedule.clone(), 0, u32::MAX);
             let mut cuts = 0;
             for cut in (1..whole.len()).filter(|&cut| whole[cut - 1].checkpoint.is_some()) {
@@ -148,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_second_pass_counts_as_many_batches_again_and_takes_one_snapshot() {
-        let whole = run(Schedule::new(50, 90, true), 0, u32::MAX);
+        let whole = run(Schedule::new(50, 90, true, true), 0, u32::MAX);
         let (first, second) = whole.split_at(N);
         assert!(first.iter().all(|c| c.pass == Pass::First) && second.iter().all(|c| c.pass == Pass::Second));
         let turn = &first[N - 1];
@@ -169,7 +177,7 @@ mod tests {
 
     #[test]
     fn candidates_are_chosen_at_snapshots_1_2_4_8() {
-        let whole = run(Schedule::new(50, 90, false), 0, u32::MAX);
+        let whole = run(Schedule::new(50, 90, false, true), 0, u32::MAX);
         let chosen: Vec<u32> = whole.iter().filter_map(|c| c.snapshot.filter(|s| s.choose).map(|s| s.number)).collect();
         assert_eq!(chosen, [1, 2, 4]);
     }
@@ -177,19 +185,19 @@ mod tests {
     #[test]
     fn a_met_stop_rule_ends_the_pass_with_the_next_batch_and_the_end_says_why() {
         for (twice, n_batches) in [(false, 1), (true, 2)] {
-            let whole = run(Schedule::new(50, 90, twice), 0, 3);
+            let whole = run(Schedule::new(50, 90, twice, true), 0, 3);
             let third = whole.iter().position(|c| c.snapshot.is_some_and(|s| s.number == 3)).unwrap();
             assert_eq!(whole.len(), n_batches * (third + 2));
             assert_eq!(whole[whole.len() - 1].next, Next::Converged);
         }
         // met with the corpus's last batch still to come, which is then the end of the corpus
-        let whole = run(Schedule::new(50, 90, false), 0, 6);
+        let whole = run(Schedule::new(50, 90, false, true), 0, 6);
         assert_eq!(whole[whole.len() - 1].next, if whole.len() == N { Next::End } else { Next::Converged });
     }
 
     #[test]
     fn a_stop_saves_and_changes_nothing_else() {
-        let (mut stopped, mut not) = (Schedule::new(50, 90, false), Schedule::new(50, 90, false));
+        let (mut stopped, mut not) = (Schedule::new(50, 90, false, true), Schedule::new(50, 90, false, true));
         let (a, b) = (stopped.next(read(0), false, true), not.next(read(0), false, false));
         assert!(a.checkpoint.is_some() && b.checkpoint.is_none());
         assert_eq!(Control { checkpoint: None, ..a }, b);

@@ -3,15 +3,16 @@
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 
 use crate::corpus::{Corpus, TokenBatch};
+use crate::engine::dataflow::clock::SaveClock;
 use crate::engine::dataflow::schedule::{self, Schedule};
-use crate::engine::message::{Next, PendingBatch};
+use crate::engine::message::{Next, Pass, PendingBatch};
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::source;
 use timely::dataflow::{ProbeHandle, Scope, Stream};
@@ -51,6 +52,8 @@ fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, status: &RunS
         status.documents.store(progress.documents, Relaxed);
         *status.labelled.lock().unwrap_or_else(|e| e.into_inner()) = progress.labelled;
         status.left_out_documents.store(progress.left_out_documents, Relaxed);
+        status.unaligned_documents.store(progress.in_no_row.unaligned_documents, Relaxed);
+        status.dropped_bytes.store(progress.in_no_row.bytes, Relaxed);
         if progress.skipped_records > 0 {
             *status.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
         }
@@ -75,6 +78,8 @@ pub struct SourceParts {
     pub in_flight: u64,
     /// Checks for a stop request from outside this process.
     pub stop_requested: Box<dyn Fn() -> bool>,
+    /// When the state is saved, however few tokens have passed.
+    pub clock: SaveClock,
     /// Opens the corpus at its beginning, where it is to be read twice.
     pub reopen: Option<Box<dyn Fn() -> Result<Corpus>>>,
 }
@@ -104,9 +109,15 @@ impl SourceParts {
         debug_assert_eq!(fed.tokens.index + self.schedule.batches_before(), t, "batches come in order");
         let n_rows = fed.tokens.n_rows() as u64;
         let read = schedule::Read { t, n_rows, is_last: fed.last, cursor: fed.cursor };
-        let mut control = self.schedule.next(read, status.converged(), stop);
+        let mut control = self.schedule.next(read, status.converged(), stop || self.clock.is_due(now()));
+        if control.checkpoint.is_some() {
+            self.clock.begin(now());
+        }
         if let (Next::SecondPass, Some(checkpoint)) = (control.next, &mut control.checkpoint) {
             checkpoint.cursor = self.begin_again(status, &checkpoint.cursor)?;
+        }
+        if control.pass == Pass::First {
+            control.listing = status.take_listing();
         }
         let is_last = control.is_last() || stop;
         Ok(Read::Batch { work: PendingBatch { control, tokens: Arc::new(fed.tokens) }, is_last })
@@ -123,6 +134,11 @@ impl SourceParts {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "when state is saved changes no number")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
 /// The stream of batches; `parts` on the reading worker, `None` on the others.
 pub fn batches<'scope>(
     scope: Scope<'scope, BatchIndex>,
@@ -136,7 +152,7 @@ pub fn batches<'scope>(
         let mut held_until: Option<BatchIndex> = None;
         let mut next: BatchIndex = state.as_ref().map_or(0, |(p, _)| p.start);
         move |output| {
-            // all that may be in the air, so that every worker has something to do while this one encodes
+            // as many batches as may be in flight: the other workers have work while this one encodes
             while let Some((parts, capability)) = state.as_mut() {
                 if status.failed() {
                     state = None;
@@ -148,13 +164,15 @@ pub fn batches<'scope>(
                 if full || held_until.is_some_and(open) {
                     return activator.activate_after(again);
                 }
-                held_until = None;
+                if held_until.take().is_some() {
+                    parts.clock.end(now());
+                }
                 match status.keep(parts.read(next, &status)) {
                     None | Some(Read::End) => state = None,
                     Some(Read::NotYet) => return activator.activate_after(again),
                     Some(Read::Batch { work, is_last }) => {
-                        // what is due is done before more comes in: a commit must be alone, and a snapshot's memory does
-                        // not stand beside that of batches in the air
+                        // due work is done before the next batch is read: a commit must be alone, and the memory of a
+                        // snapshot is not needed at the same time as the memory of batches in flight
                         if work.control.is_due() {
                             held_until = Some(next);
                         }

@@ -4,11 +4,11 @@
 //! a source latent is already known in its tile; a target's is put together here from the workers' candidates. `results::scan`
 //! makes the same rows by looking at everything: for sums that are read back, and as the test's oracle.
 //!
-//! Outcomes of the filters are not maintained here: `matching::apply_filters` looks at a whole pair at once, which the one-to-one rules
-//! need, and costs less than writing its rows.
+//! The filters are not maintained here. `matching::apply_filters` reads a whole pair at once, as the one-to-one rules require, and
+//! costs less than writing the pair's rows.
 //!
-//! Every collection has the same key and value type, three and three integers: differential's arrangements are generic,
-//! and one set of them compiles in a fifth of the time of eight.
+//! All collections have the same key and value types, three integers each. Differential's arrangements are generic: one set
+//! of types compiles in a fifth of the time of eight.
 
 use crate::engine::message::{BestRow, Folded, ViewInput, ViewRow};
 use crate::ids::BatchIndex;

@@ -1,18 +1,20 @@
 //! The workers and processes that a run's dataflow runs in: how they start, agree on a checkpoint, and end.
 
 use crate::corpus::Corpus;
+use crate::engine::dataflow::clock::SaveClock;
 use crate::engine::dataflow::cluster::Cluster;
 use crate::engine::dataflow::graph::build;
 use crate::engine::dataflow::line::Lines;
 use crate::engine::dataflow::rendezvous::{Meeting, Peers};
 use crate::engine::dataflow::schedule::Schedule;
-use crate::engine::dataflow::source::{SourceParts, feed};
+use crate::engine::dataflow::source::{SourceParts, feed, now};
 use crate::engine::job::Job;
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
-use crate::store::Manifest;
+use crate::store::{Manifest, differing_parts};
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::rc::Rc;
@@ -65,7 +67,7 @@ const IDLE_EFFORT: isize = 10_000;
 /// Runs the dataflow on every worker of this process and waits for the end.
 ///
 /// # Errors
-/// `Machine` when a worker cannot start or ends badly; those of the [`Meeting`].
+/// `Machine` when a worker cannot start or fails; the errors of the [`Meeting`].
 pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
     let Some(Peers { data, lines }) = meeting.wait()? else {
         job.status.request_stop();
@@ -80,7 +82,7 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
 fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -> Result<()> {
     let (workers, connections) = workers_of(&job.cluster, peers)?;
     let mut worker = timely::WorkerConfig::default();
-    // arrangements are brought together between snapshots, so that what they hold does not grow with their number
+    // arrangements are compacted between snapshots: their memory does not grow with the number of snapshots
     differential_dataflow::configure(
         &mut worker,
         &differential_dataflow::Config::default().idle_merge_effort(Some(IDLE_EFFORT)),
@@ -89,7 +91,8 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
     let source = corpus.map(|corpus| {
         let (every, twice) = (job.plan.spec().checkpoint.every, job.plan.reads_twice());
-        let schedule = Schedule::new(job.plan.spec().estimate.snapshot_every, every, twice);
+        let estimate = &job.plan.spec().estimate;
+        let schedule = Schedule::new(estimate.snapshot_every, every, twice, estimate.listed > 0);
         let schedule = match &job.resume {
             Some(manifest) => schedule.resumed(manifest.rows, manifest.snapshot, manifest.second_pass()),
             None => schedule,
@@ -104,8 +107,8 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
     let of_job = job.clone();
     let guards = timely::execute::execute_from(workers, connections, worker, move |worker| {
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
-        let (plan, tokenizer) = (of_job.plan.clone(), of_job.tokenizer.clone());
-        let reopen = move || Corpus::open(plan.spec().corpus.clone(), tokenizer.clone());
+        let plan = of_job.plan.clone();
+        let reopen = move || plan.open_corpus(plan.spec().corpus.clone());
         let parts = parts.map(|(feed, schedule, run)| SourceParts {
             reopen: of_job.plan.reads_twice().then(|| Box::new(reopen) as Box<dyn Fn() -> Result<Corpus>>),
             feed,
@@ -113,6 +116,7 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
             start: first,
             in_flight: of_job.in_flight,
             stop_requested: Box::new(move || run.stop_requested()),
+            clock: SaveClock::new(of_job.plan.spec().checkpoint.minutes, now()),
         });
         let probe = ProbeHandle::new();
         let Some(resume) = of_job.status.keep(agree(worker, &of_job)) else {
@@ -167,16 +171,16 @@ fn workers_of(
     connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
 }
 
-/// What process 0 tells the others: the fingerprint, the batch to begin at, who holds the run directory.
-type Agreed = (String, Option<BatchIndex>, Option<(u32, String, u64)>);
+/// What process 0 tells the others: the parts of the fingerprint, the batch to begin at, who holds the run directory.
+type Agreed = (BTreeMap<String, String>, Option<BatchIndex>, Option<(u32, String, u64)>);
 
 /// Who holds the run directory, as this process sees it.
 fn holder(job: &Job) -> Option<(u32, String, u64)> {
     job.run.holder().map(|(holder, _)| (holder.pid, holder.host, holder.started_unix))
 }
 
-/// Where the run begins, as process 0 found it: it alone looks at the run directory and mends it, then sends that to the others,
-/// which read the manifest only when they have heard.
+/// Where the run begins. Process 0 alone examines and repairs the run directory, then sends the result to the other processes.
+/// They read the manifest only after they have received it.
 ///
 /// # Errors
 /// `State` when a process has other files than process 0, or sees another run directory.
@@ -184,7 +188,7 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     if job.cluster.hosts.len() < 2 {
         return Ok(job.resume.clone().map(Arc::new));
     }
-    let mine = job.plan.fingerprint().to_string();
+    let mine = job.plan.fingerprint_parts();
     let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch), holder(job)));
     let heard: Rc<RefCell<Option<Agreed>>> = Rc::default();
     let (sink, probe) = (heard.clone(), ProbeHandle::new());
@@ -202,10 +206,11 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
     }
     let (theirs, next, holder) =
         heard.borrow_mut().take().expect("process 0 sends to every worker before the dataflow ends");
-    if theirs != mine {
+    if theirs != *mine {
         return Err(Error::state(format!(
-            "process {} has another dataflow file, model, SAE or corpus than process 0; give every process the same files",
-            job.cluster.process
+            "process {} is not to do what process 0 does: {}; give every process the same files",
+            job.cluster.process,
+            differing_parts(&theirs, mine).join("; ")
         )));
     }
     if job.cluster.process == 0 {

@@ -1,18 +1,22 @@
-//! What one worker holds: its tiles and its share of the per-latent memory. No dataflow here: batches go in, in order;
-//! what is published of it at a snapshot is in `snapshot`, what is written of it in `checkpoint`.
+//! What one worker holds: its tiles and its share of the per-latent memory. Batches go in, in order; there is no dataflow here.
+//! `snapshot` makes the values that are published, `checkpoint` the files that are written.
 //!
-//! Tile k belongs to worker k mod peers, and so does everything else that is owned; nothing that is computed depends on
-//! who owns it. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
+//! Tile k belongs to worker k mod peers, and other parts are divided in the same way. No result depends on which worker owns a
+//! part. The sums per latent are small and every correlation needs them, so each worker keeps all of them.
 
+use crate::engine::fold::beyond::Beyond;
+use crate::engine::fold::file::FileOf;
 use crate::engine::message::EncodedBatch;
 use crate::error::Result;
 use crate::matching::BestPartners;
 use crate::moments::{
-    Accumulator, Beside, ByLatent, CoMoment, CrossCoMoment, DocumentRows, LatentSums, PairBatch, PairSums, Profiles,
-    RowHash, SeenContexts, Sketch, State,
+    Accumulator, Alignment, Beside, ByLatent, CrossCoMoment, DocumentRows, FoldCross, FoldMoments, FoldRows,
+    LatentSums, Null, PairBatch, PairSums, Profiles, ReadoutBatch, ReadoutSums, RowHash, SeenContexts, SiteMoments,
+    Sketch, State,
 };
-use crate::plan::Plan;
+use crate::plan::{Plan, Strip};
 use crate::sae::LatentBatch;
+use crate::spec::Align;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -56,14 +60,13 @@ impl OwnedCross {
     }
 }
 
-/// A state file of what a worker holds.
-pub(super) struct FileOf {
-    /// What it is called: by what it holds, not by who does.
-    pub name: String,
-    /// What kind of thing it holds.
-    pub kind: &'static str,
-    /// Whether this worker writes it.
-    pub mine: bool,
+/// A strip of a readout that this worker owns.
+#[derive(Debug)]
+pub struct OwnedReadout {
+    /// Which one.
+    pub strip: Strip,
+    /// The sums.
+    pub sums: ReadoutSums,
 }
 
 /// What one worker holds.
@@ -85,11 +88,21 @@ pub struct Fold {
     /// Own spaces, in order of index.
     pub spaces: Vec<OwnedSpace>,
     /// Own raw moments: (index in the plan's list, moments).
-    pub moments: Vec<(usize, CoMoment)>,
+    pub moments: Vec<(usize, SiteMoments)>,
     /// Own raw cross moments, in order of index.
     pub cross_moments: Vec<OwnedCross>,
+    /// Own strips of readouts, in order of index.
+    pub readouts: Vec<OwnedReadout>,
+    /// Own moments of the activations that are read: (index in the plan's list, moments).
+    pub readout_moments: Vec<(usize, FoldMoments)>,
+    /// Own cross co-moments by half: (index in the plan's list of stitches, sums).
+    pub stitches: Vec<(usize, FoldCross)>,
     /// The contexts seen, on the first worker alone.
     pub contexts: Option<SeenContexts>,
+    /// How tokens share the rows, on the first worker, where rows are pieces of text.
+    pub alignment: Option<Alignment>,
+    /// What is counted of listed partners.
+    pub beyond: Beyond,
     /// What was last published of each pair's targets, `[n_pairs][d_target]`.
     pub(super) published_backward: Vec<Vec<BestPartners>>,
 }
@@ -111,7 +124,7 @@ impl Fold {
             .collect();
         let moments = (plan.raw_sites().iter().enumerate())
             .filter(|(k, _)| plan.scores_activations() && mine(*k))
-            .map(|(k, s)| (k, CoMoment::new(s.width)))
+            .map(|(k, s)| (k, SiteMoments::new(s.width)))
             .collect();
         let cross_moments: Vec<OwnedCross> = (plan.raw_pairs().iter().enumerate())
             .filter(|(k, _)| mine(*k))
@@ -137,8 +150,25 @@ impl Fold {
         let sketches = (plan.spaces().iter().enumerate())
             .map(|(k, s)| plan.has_sketch(k).then(|| Sketch::new(s.width, width)))
             .collect();
+        let readouts = (plan.strips().into_iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(_, strip)| OwnedReadout { strip, sums: ReadoutSums::new(strip.first, plan.strip_shape(&strip)) })
+            .collect();
+        let readout_moments = (plan.readout_sites().iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, site)| (k, FoldMoments::new(site.width)))
+            .collect();
+        let stitches = (plan.stitches().iter().enumerate())
+            .filter(|(k, _)| mine(*k))
+            .map(|(k, stitch)| {
+                let (d_source, d_target, null) = plan.stitch_shape(stitch);
+                (k, FoldCross::new(d_source, d_target, null))
+            })
+            .collect();
         let row_hash = RowHash::new(plan.spec().seed, width);
         let documents = DocumentRows::default();
+        let beyond = Beyond::new(&plan, mine);
+        let alignment = (mine(0) && plan.spec().compare.align == Align::Span).then(Alignment::default);
         Fold {
             plan,
             sums,
@@ -150,13 +180,18 @@ impl Fold {
             spaces,
             moments,
             cross_moments,
+            readouts,
+            readout_moments,
+            stitches,
             contexts: mine(0).then(SeenContexts::default),
+            alignment,
+            beyond,
             published_backward,
         }
     }
 
-    /// Adds a batch; one that is read `again` to the counts of candidates alone, which the first of them resets. Must be
-    /// called in order of batch index.
+    /// Adds a batch. A batch that is read `again` adds only to the sums of candidate pairs, which the first such batch resets.
+    /// Must be called in order of batch index.
     ///
     /// # Errors
     /// `Input` when a label takes too many values.
@@ -172,25 +207,34 @@ impl Fold {
             .into_par_iter()
             .map(|s| {
                 let needed = (self.sketches[s].is_some() && !again)
-                    || self.tiles.iter().any(|t| self.plan.pairs()[t.pair].source == s);
+                    || self.tiles.iter().any(|t| self.plan.pairs()[t.pair].source == s)
+                    || (!again && self.readouts.iter().any(|r| self.plan.readouts()[r.strip.readout].space == s));
                 needed.then(|| ByLatent::new(&batch.latents[s]))
             })
             .collect();
         let plan = &self.plan;
         let n_rows = batch.latents.first().map_or(0, LatentBatch::n_rows);
-        let orders: Vec<Vec<usize>> = plan.nulls().into_iter().map(|null| null.order(n_rows)).collect();
+        let given = (!again).then(|| self.beyond.next(batch));
+        let orders: Vec<(Null, Vec<usize>)> = plan.nulls().into_iter().map(|null| (null, null.order(n_rows))).collect();
         self.tiles.par_iter_mut().try_for_each(|owned| {
             let pair = plan.pairs()[owned.pair];
             let source = sources[pair.source].as_ref().expect("turned round above for every pair with a tile here");
             let target = &batch.latents[pair.target];
-            let nulls: Vec<Beside<'_>> = orders.iter().map(|order| Beside::ordered(target, order)).collect();
+            let nulls: Vec<Beside<'_>> = (orders.iter())
+                .map(|(null, order)| match (null, &given) {
+                    (Null::Given, Some(given)) => Beside::own(&given.latents[pair.target]),
+                    _ => Beside::ordered(target, order),
+                })
+                .collect();
             owned.sums.fold(PairBatch { source, target, nulls: &nulls })
         })?;
-        if again {
-            return Ok(());
-        }
+        let Some(given) = given else { return Ok(()) };
+        self.beyond.fold(plan, batch, &given)?;
         if let Some(contexts) = &mut self.contexts {
             contexts.fold(&batch.tokens.views[0])?;
+        }
+        if let Some(alignment) = &mut self.alignment {
+            alignment.fold(&batch.tokens)?;
         }
         if plan.is_sketched() {
             let buckets = self.row_hash.next(&batch.tokens);
@@ -210,7 +254,26 @@ impl Fold {
         for (k, moments) in &mut self.moments {
             moments.fold(&batch.moments[*k])?;
         }
-        self.cross_moments.par_iter_mut().try_for_each(|c| c.moment.fold(&batch.cross_moments[c.index]))
+        self.cross_moments.par_iter_mut().try_for_each(|c| c.moment.fold(&batch.cross_moments[c.index]))?;
+        self.read_out(batch, &sources)
+    }
+
+    /// Adds a batch to the readouts and stitches.
+    fn read_out(&mut self, batch: &EncodedBatch, by_latent: &[Option<ByLatent>]) -> Result<()> {
+        for (k, moments) in &mut self.readout_moments {
+            moments.fold(&batch.raw[*k].1)?;
+        }
+        self.stitches.par_iter_mut().try_for_each(|(k, sums)| sums.fold(&batch.stitches[*k]))?;
+        if self.readouts.is_empty() {
+            return Ok(());
+        }
+        let (plan, folds) = (&self.plan, FoldRows::of(&batch.tokens));
+        self.readouts.par_iter_mut().try_for_each(|owned| {
+            let readout = plan.readouts()[owned.strip.readout];
+            let latents = by_latent[readout.space].as_ref().expect("turned round for every space with a strip here");
+            let raw = batch.raw[readout.site].0.as_ref().expect("activations of a place that is read travel");
+            owned.sums.fold(ReadoutBatch { latents, raw, folds: &folds })
+        })
     }
 
     /// Every state file that this worker reads, with the states in it, in their order.
@@ -244,11 +307,25 @@ impl Fold {
         if let Some(contexts) = &mut self.contexts {
             visit(file("contexts".to_string(), "contexts", true), &mut [contexts])?;
         }
+        if let Some(alignment) = &mut self.alignment {
+            visit(file("alignment".to_string(), "alignment", true), &mut [alignment])?;
+        }
+        self.beyond.each_file(self.leads, &mut visit)?;
         for (k, moments) in &mut self.moments {
             visit(file(format!("moments-{k:04}"), "moments", true), &mut [moments])?;
         }
         for OwnedCross { index, moment, .. } in &mut self.cross_moments {
             visit(file(format!("cross-moments-{index:04}"), "cross moments", true), &mut [moment])?;
+        }
+        for (k, moments) in &mut self.readout_moments {
+            let name = self.plan.readout_moments_name(*k);
+            visit(file(name, "readout moments", true), &mut [moments])?;
+        }
+        for (k, sums) in &mut self.stitches {
+            visit(file(self.plan.stitch_name(*k), "stitch", true), &mut [sums])?;
+        }
+        for OwnedReadout { strip, sums } in &mut self.readouts {
+            visit(file(self.plan.strip_name(strip), "readout", true), &mut [sums])?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The sums that one worker holds: folded (`held`), looked at (`snapshot`), saved and added up (`checkpoint`). No dataflow here.
 
+mod beyond;
 pub mod checkpoint;
+mod file;
 mod held;
 mod snapshot;
 

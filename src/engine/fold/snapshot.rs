@@ -1,14 +1,14 @@
-//! What one worker says of its sums at a snapshot: which best partners changed, and what the tables need besides.
+//! What one worker publishes at a snapshot: the best partners that changed, and the facts that the tables need.
 
 use crate::engine::fold::held::{Fold, OwnedCross, OwnedTile};
 use crate::engine::message::{BestRow, ChanceSnapshot, Folded, Note, SpaceSnapshot, ViewInput};
 use crate::linalg::Matrix;
 use crate::matching::{
-    BestPartners, Direction, Rules, Standardised, TileMatches, choose_candidates, match_co_moment, match_counted,
-    match_tiles,
+    BestPartners, Direction, ListedFigures, Rules, Standardised, TileMatches, choose_candidates, match_co_moment,
+    match_counted, match_tiles,
 };
 use crate::moments::{CrossTile, Null, PairSums};
-use crate::plan::Plan;
+use crate::plan::{Pair, Plan};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -20,6 +20,13 @@ impl Fold {
         let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
         let changes = self.changes(choose, &standardised);
         (changes, self.notes(&standardised))
+    }
+
+    /// What changed of best partners since the last time, and nothing else: for a list of partners between snapshots.
+    pub fn best_changes(&mut self) -> Vec<Folded> {
+        let rules = self.plan.spec().estimate.rules;
+        let standardised: Vec<Standardised> = self.sums.par_iter().map(|s| Standardised::by(s, rules)).collect();
+        self.changes(false, &standardised)
     }
 
     /// What changed of best partners since the last time. `standardised`: of every space, by the plan's rules.
@@ -136,6 +143,15 @@ impl Fold {
             .filter(|tiles| tiles[0].sums.null(k).is_some())
             .collect();
         let keep = plan.null_partners();
+        // rows without a partner are left out on both sides
+        let given: Option<Vec<[Standardised; 2]>> = (null == Null::Given).then(|| {
+            let of = |s: usize| self.beyond.given(s).expect("kept of every space where tiles need it").sides();
+            (0..plan.spaces().len()).into_par_iter().map(|s| of(s).map(|side| Standardised::new(&side))).collect()
+        });
+        let sides = |pair: Pair| match &given {
+            Some(given) => (&given[pair.source][0], &given[pair.target][1]),
+            None => (&standardised[pair.source], &standardised[pair.target]),
+        };
         let part = |pair: usize, sources: &mut dyn Iterator<Item = usize>, found: TileMatches| {
             let forward = sources.zip(found.forward).map(|(i, partners)| (i as u32, partners));
             ChanceSnapshot { pair, null, forward: forward.collect(), backward: found.backward }
@@ -143,14 +159,15 @@ impl Fold {
         let mut found: Vec<ChanceSnapshot> = (stretches.par_iter())
             .map(|tiles| {
                 let pair = plan.pairs()[tiles[0].pair];
-                let (source, target) = (&standardised[pair.source], &standardised[pair.target]);
+                let (source, target) = sides(pair);
                 let of_null = || tiles.iter().filter_map(|t| t.sums.null(k));
                 let mut sources = of_null().flat_map(|t| t.first_row()..t.first_row() + t.n_rows());
                 part(tiles[0].pair, &mut sources, match_tiles(of_null(), source, target, keep))
             })
             .collect();
         let behind_scores = plan.activation_nulls() as usize + k;
-        let of_co_moments = self.match_co_moments(|owned| owned.moment.nulls.get(behind_scores), keep);
+        let of_co_moments =
+            self.match_co_moments(|owned| owned.moment.nulls.get(behind_scores).filter(|_| null.is_of_batch()), keep);
         found.extend(
             (self.cross_moments.iter().zip(of_co_moments))
                 .filter_map(|(owned, found)| Some(part(plan.raw_pairs()[owned.index].pair, &mut (0..), found?))),
@@ -177,6 +194,8 @@ impl Fold {
                     sums: self.sums[space.index].clone(),
                     top: space.profiles.top.latents().to_vec(),
                     labels: space.profiles.labels.clone(),
+                    documents: space.profiles.documents.counts().to_vec(),
+                    given: self.beyond.given(space.index).cloned(),
                 }))
             })
             .collect();
@@ -190,9 +209,12 @@ impl Fold {
             notes.extend(crosses.map(|c| Note::CrossMoments(c.index, Arc::new(c.moment.clone()))));
         }
         notes.extend(self.chances(standardised));
+        let figures = |(p, sums)| Note::Listed(p, Arc::new(ListedFigures::of(sums)));
+        notes.extend(self.beyond.listed().map(figures));
         if self.leads {
             notes.push(Note::Documents(self.documents.clone()));
         }
+        notes.extend(self.alignment.clone().map(Note::Alignment));
         notes.extend(self.contexts.as_ref().and_then(|c| c.repeated()).map(Note::Contexts));
         notes
     }
@@ -213,7 +235,7 @@ fn stretches_at_once() -> usize {
     4 * rayon::current_num_threads()
 }
 
-/// What changed for the sources `first..` of pair `at`, as many as `published` of them; takes as many from `found`.
+/// Emits the changes of pair `at` for as many sources from `first` on as `published` has; takes the same number from `found`.
 fn emit_sources(
     at: usize,
     first: usize,

@@ -2,7 +2,8 @@
 
 use crate::engine::message::{ChanceSnapshot, Control, Note, RawMoments, SavedFile, Spaces, ViewRow};
 use crate::engine::results::judged::MatchFacts;
-use crate::moments::{Candidates, DocumentRows, Repeated};
+use crate::matching::ListedFigures;
+use crate::moments::{Alignment, Candidates, DocumentRows, Repeated};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,8 +18,12 @@ pub struct Due {
     pub documents: DocumentRows,
     /// How well the candidates of a pair are known; none where Σxy is exact.
     pub candidates: BTreeMap<usize, Arc<Candidates>>,
+    /// The figures of each pair's listed latents.
+    pub listed: BTreeMap<usize, Arc<ListedFigures>>,
     /// How many of the contexts were seen before; `None` without contexts.
     pub contexts: Option<Repeated>,
+    /// How tokens share the rows; `None` where each token is one.
+    pub alignment: Option<Alignment>,
     pub saved: Vec<SavedFile>,
 }
 
@@ -41,14 +46,18 @@ impl Due {
             Note::Candidates(pair, candidates) => {
                 self.candidates.insert(pair, candidates);
             }
+            Note::Listed(pair, figures) => {
+                self.listed.insert(pair, figures);
+            }
             Note::Contexts(repeated) => self.contexts = Some(repeated),
+            Note::Alignment(alignment) => self.alignment = Some(alignment),
             Note::Saved(file) => self.saved.push(file),
         }
     }
 
     /// What the views are judged by.
     pub fn facts(&self) -> MatchFacts<'_> {
-        let Due { spaces, chance, candidates, documents, .. } = self;
-        MatchFacts { spaces, chance, candidates, documents }
+        let Due { spaces, chance, candidates, listed, documents, .. } = self;
+        MatchFacts { spaces, chance, candidates, listed, documents }
     }
 }

@@ -78,7 +78,7 @@ impl History {
         last >= rule.snapshots && asked.iter().all(|row| row.churn.is_some_and(|churn| churn < rule.churn_below))
     }
 
-    /// Reads back what a checkpoint holds of it.
+    /// Reads the history back from a checkpoint.
     ///
     /// # Errors
     /// `State` when the file is not what the plan expects.

@@ -1,17 +1,18 @@
 //! What is known of matches at a snapshot: the views, judged by the filters and compared with chance.
 
-use crate::corpus::Tokenizer;
 use crate::engine::message::{BestRow, ChanceSnapshot, Spaces, ViewRow};
 use crate::engine::results::latent_facts::{facts_of, members_of};
+use crate::engine::results::match_graph::{ByChance, MatchGraph};
 use crate::error::Result;
 use crate::matching::{
-    BestPartners, Direction, LatentFacts, MIN_DOCUMENTS, MatchCounts, Outcome, Partner, Side, Significance,
-    Standardised, apply_filters, count_matches, kept, significance, standard_error,
+    BestPartners, Direction, HOLDS_WITHIN, LatentFacts, Listed, ListedFigures, MIN_DOCUMENTS, MatchCounts, Outcome,
+    Partner, Side, Significance, Standardised, apply_filters, count_matches, kept, significance, standard_error,
 };
 use crate::moments::{Candidates, DocumentRows, Null};
 use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::Pairing;
+use crate::table::DictionaryScores;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub struct View {
     pub(super) outcomes: Vec<Vec<Outcome>>,
     /// `[n_latents]`
     pub(super) significance: Vec<Significance>,
+    /// The best correlation that the key alone gives each latent, and the p-value of its best against those: `[n_latents]`, or nothing
+    /// where it was not counted.
+    pub(super) by_key: Vec<[Option<f64>; 2]>,
 }
 
 /// What the views are judged by.
@@ -36,6 +40,8 @@ pub struct MatchFacts<'a> {
     pub chance: &'a [Arc<ChanceSnapshot>],
     /// How well the candidates of a pair are known.
     pub candidates: &'a BTreeMap<usize, Arc<Candidates>>,
+    /// The figures of listed latents.
+    pub listed: &'a BTreeMap<usize, Arc<ListedFigures>>,
     /// How many documents the rows are of.
     pub documents: &'a DocumentRows,
 }
@@ -45,17 +51,22 @@ pub struct Results {
     pub(super) plan: Arc<Plan>,
     /// One per space, `None` for a raw one.
     pub(super) saes: Vec<Option<Arc<Sae>>>,
-    pub(super) tokenizer: Arc<Tokenizer>,
     /// `[n_pairs]`, for each direction.
     pub views: Vec<[View; 2]>,
     /// Mutual best: `[n_pairs][source] -> target`.
     pub mutual: Vec<BTreeMap<u32, u32>>,
+    /// The graph that groups are made of; `None` where no groups are made.
+    pub(super) graph: Option<MatchGraph>,
     /// How well the correlations of each pair are known, `[n_pairs]`.
     pub(super) known: Vec<Known>,
+    /// The figures of listed latents, by pair.
+    pub(super) listed: BTreeMap<usize, Arc<ListedFigures>>,
     /// Counts of each pair's matches and of those by chance, `[n_pairs]`.
     pub(super) counts: Vec<BesideChance>,
     /// How many documents the rows are of.
     pub(super) documents: DocumentRows,
+    /// How the dictionaries of each pair agree, `[n_pairs]`; nothing before the first judgement.
+    pub(super) dictionaries: Vec<DictionaryScores>,
     /// Latents of each category of a space, ascending: by space, then in order of the categories' names.
     pub(super) members: BTreeMap<usize, Vec<Vec<u32>>>,
 }
@@ -65,10 +76,14 @@ pub struct Results {
 pub struct BesideChance {
     pub matches: MatchCounts,
     pub by_chance: Option<MatchCounts>,
-    /// Kept matches in which the source picks, and in which the target does.
+    /// Number of kept matches where the source picks, and where the target picks.
     pub n_kept: [u64; 2],
     /// Those that the same filters keep of the rotated tiles.
     pub n_kept_null: Option<[u64; 2]>,
+    /// What the graph by chance needs of the pair; `None` where there is no chance level, or no groups are made.
+    pub(super) graph: Option<ByChance>,
+    /// Best partners by chance, of each latent of the source and of the target; `None` where there is no chance level.
+    pub(super) best_null: Option<[Vec<Option<Partner>>; 2]>,
 }
 
 /// How well the correlations of a pair are known.
@@ -91,22 +106,25 @@ impl Known {
 
 impl Results {
     /// Nothing is known yet.
-    pub fn new(plan: Arc<Plan>, saes: Vec<Option<Arc<Sae>>>, tokenizer: Arc<Tokenizer>) -> Self {
+    pub fn new(plan: Arc<Plan>, saes: Vec<Option<Arc<Sae>>>) -> Self {
         let view = |space: usize| View {
             best: vec![vec![None; plan.spec().estimate.best]; plan.spaces()[space].width],
             ..View::default()
         };
         let views = plan.pairs().iter().map(|pair| [view(pair.source), view(pair.target)]).collect();
         let mutual = vec![BTreeMap::new(); plan.pairs().len()];
+        let graph = MatchGraph::of(&plan);
         Results {
             plan,
             saes,
-            tokenizer,
             views,
             mutual,
+            graph,
             known: Vec::new(),
+            listed: BTreeMap::new(),
             counts: Vec::new(),
             documents: DocumentRows::default(),
+            dictionaries: Vec::new(),
             members: BTreeMap::new(),
         }
     }
@@ -117,7 +135,7 @@ impl Results {
         for (row, diff) in deltas {
             *net.entry(row).or_default() += diff;
         }
-        // what is gone first, so that a row that changed ends with its new value
+        // removals first: a row that changed then ends with its new value
         for wanted in [-1, 1] {
             for (row, _) in net.iter().filter(|(_, diff)| diff.signum() == wanted) {
                 self.apply(row, wanted > 0);
@@ -147,9 +165,13 @@ impl Results {
     /// # Errors
     /// Those of the one-to-one rules.
     pub fn judge(&mut self, facts: MatchFacts<'_>) -> Result<()> {
-        let MatchFacts { spaces, chance, candidates, documents } = facts;
+        let MatchFacts { spaces, chance, candidates, listed: figures, documents } = facts;
+        self.listed.clone_from(figures);
         self.documents = documents.clone();
-        // a chance level is that of other documents' rows
+        if self.dictionaries.is_empty() {
+            self.dictionaries = self.dictionaries()?;
+        }
+        // a chance level needs rows of other documents
         let chance = if documents.n_documents < MIN_DOCUMENTS { &[] } else { chance };
         // of the spaces whose pairs are counted
         let mut standardised: BTreeMap<usize, Arc<Standardised>> = BTreeMap::new();
@@ -164,16 +186,33 @@ impl Results {
             })
             .collect();
         let filters = &self.plan.spec().estimate.filters;
-        let facts = facts_of(spaces, filters, &self.tokenizer);
+        let facts = facts_of(spaces, filters, &self.plan);
         if let Some(lists) = &self.plan.spec().estimate.lists {
-            self.members = members_of(spaces, lists, &self.tokenizer);
+            self.members = members_of(spaces, lists, &self.plan);
         }
         let (pairs, keep) = (self.plan.pairs().to_vec(), self.plan.null_partners());
+        let has_groups = self.graph.is_some();
         self.counts = (self.views.par_iter_mut().zip(&pairs).enumerate())
             .map(|(p, (views, pair))| {
                 let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
                 let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
-                let judged = |partners: &[Vec<Vec<Partner>>; 2]| -> Result<[Vec<Vec<Outcome>>; 2]> {
+                let null = by_chance(
+                    chance.iter().filter(|c| c.pair == p && c.null == Null::Rotated),
+                    facts.map(<[_]>::len),
+                    keep,
+                );
+                let best = firsts(&partners);
+                let best_null = null.as_ref().map(firsts);
+                for d in [0, 1] {
+                    let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
+                    let level = best_null.as_ref().map_or_else(|| vec![None; n_active.len()], |b| values(&b[d]));
+                    views[d].significance = significance(&values(&best[d]), &level, &n_active);
+                }
+                let points = [0, 1].map(|d: usize| views[d].significance.iter().map(|c| c.point).collect::<Vec<_>>());
+                let within = filters.min_within.and(figures.get(&p)).map(|of| within_of(of, &partners));
+                let judged = |partners: &[Vec<Vec<Partner>>; 2],
+                              within: Option<&[Vec<Vec<Option<f64>>>; 2]>|
+                 -> Result<[Vec<Vec<Outcome>>; 2]> {
                     let first = [0, 1].map(|d: usize| {
                         partners[d].iter().map(|l| l.first().map(|p| p.latent)).collect::<Vec<Option<u32>>>()
                     });
@@ -182,40 +221,66 @@ impl Results {
                         others: facts[1 - d],
                         partners: &partners[d],
                         first_of_other: &first[1 - d],
+                        points: [&points[d], &points[1 - d]],
+                        within: within.map(|of| of[d].as_slice()),
                     };
                     Ok([apply_filters(filters, side(0))?, apply_filters(filters, side(1))?])
                 };
-                let null = by_chance(
-                    chance.iter().filter(|c| c.pair == p && c.null == Null::Rotated),
+                let of_key = by_chance(
+                    chance.iter().filter(|c| c.pair == p && c.null == Null::Given),
                     facts.map(<[_]>::len),
                     keep,
                 );
-                let best = firsts(&partners);
-                let best_null = null.as_ref().map(firsts);
-                for (d, outcomes) in judged(&partners)?.into_iter().enumerate() {
+                for (d, outcomes) in judged(&partners, within.as_ref())?.into_iter().enumerate() {
                     views[d].outcomes = outcomes;
                     let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();
-                    let level = best_null.as_ref().map_or_else(|| vec![None; n_active.len()], |b| values(&b[d]));
-                    views[d].significance = significance(&values(&best[d]), &level, &n_active);
+                    views[d].by_key = of_key.as_ref().map_or_else(Vec::new, |of_key| {
+                        let level = values(&firsts(of_key)[d]);
+                        let p_values = significance(&values(&best[d]), &level, &n_active);
+                        level.into_iter().zip(p_values).map(|(level, s)| [level, s.p_value]).collect()
+                    });
                     for (of_best, listed) in views[d].significance.iter_mut().zip(&partners[d]) {
                         if let [first, second, ..] = listed.as_slice() {
                             of_best.margin = Some(first.correlation.value() - second.correlation.value());
                         }
                     }
                 }
-                let points = [0, 1].map(|d: usize| views[d].significance.iter().map(|c| c.point).collect::<Vec<_>>());
                 let points = best_null.is_some().then_some([&points[0][..], &points[1][..]]);
                 let count = |best: &[Vec<Option<Partner>>; 2]| count_matches([&best[0], &best[1]], points);
-                let n_kept_null = null.as_ref().map(|null| Ok(judged(null)?.map(|v| n_kept(&v)))).transpose()?;
+                // of pairs that chance puts together it is not known what is left given the token
+                let null_is_known = filters.min_within.is_none();
+                let of_null = null.as_ref().filter(|_| null_is_known);
+                let outcomes_null = of_null.map(|null| judged(null, None)).transpose()?;
+                let n_kept_null = outcomes_null.as_ref().map(|of| of.each_ref().map(|v| n_kept(v)));
+                let by_chance = null.as_ref().zip(outcomes_null).filter(|_| has_groups);
                 Ok(BesideChance {
                     matches: count(&best),
                     by_chance: best_null.as_ref().map(count),
                     n_kept: [0, 1].map(|d: usize| n_kept(&views[d].outcomes)),
                     n_kept_null,
+                    graph: by_chance.map(|(null, [forward, _])| ByChance::new(null, &forward)),
+                    best_null,
                 })
             })
             .collect::<Result<Vec<BesideChance>>>()?;
         Ok(())
+    }
+
+    /// The figures of two latents of pair `p`, source and target, where they are listed.
+    pub(super) fn listed(&self, p: usize, (source, target): (u32, u32)) -> Option<&Listed> {
+        self.listed.get(&p)?.find(source, target)
+    }
+
+    /// Mutual matches of pair `p` whose correlation given the token is known; of these those in which it holds, and those by chance.
+    pub(super) fn beyond_the_token(&self, p: usize) -> [u64; 3] {
+        let mut out = [0; 3];
+        for (&source, &target) in &self.mutual[p] {
+            let Some(listed) = self.listed(p, (source, target)) else { continue };
+            let Some(within) = listed.within_correlation else { continue };
+            let holds = [true, within >= HOLDS_WITHIN, listed.within_null.is_some_and(|null| null >= HOLDS_WITHIN)];
+            out.iter_mut().zip(holds).for_each(|(n, holds)| *n += u64::from(holds));
+        }
+        out
     }
 
     pub(super) fn is_mutual(&self, pair: usize, direction: Direction, latent: u32, partner: u32) -> bool {
@@ -261,8 +326,8 @@ fn listed(view: &View) -> Vec<Vec<Partner>> {
     view.best.iter().map(|ranks| ranks.iter().map_while(|p| *p).collect()).collect()
 }
 
-/// Both sides' best partners by chance, put together from the workers' parts as those of the views are; `None` where nothing was
-/// counted.
+/// Best partners of both sides in the null, put together from the workers' parts in the same way as the views; `None` when
+/// nothing was counted.
 fn by_chance<'a>(
     parts: impl Iterator<Item = &'a Arc<ChanceSnapshot>>,
     widths: [usize; 2],
@@ -281,6 +346,18 @@ fn by_chance<'a>(
     Some(out?.map(|side| side.into_iter().map(|p| p.as_slice().to_vec()).collect()))
 }
 
+/// The correlation given the token of each listed partner, both ways.
+fn within_of(figures: &ListedFigures, partners: &[Vec<Vec<Partner>>; 2]) -> [Vec<Vec<Option<f64>>>; 2] {
+    let of = |d: usize| {
+        let one = |i: u32, p: &Partner| {
+            let (source, target) = if d == 0 { (i, p.latent) } else { (p.latent, i) };
+            figures.find(source, target)?.within_correlation
+        };
+        (0u32..).zip(&partners[d]).map(|(i, listed)| listed.iter().map(|p| one(i, p)).collect()).collect()
+    };
+    [of(0), of(1)]
+}
+
 /// The best partner of each latent, both ways.
 fn firsts(partners: &[Vec<Vec<Partner>>; 2]) -> [Vec<Option<Partner>>; 2] {
     [0, 1].map(|d: usize| partners[d].iter().map(|listed| listed.first().copied()).collect())
@@ -290,7 +367,7 @@ fn values(best: &[Option<Partner>]) -> Vec<Option<f64>> {
     best.iter().map(|p| p.map(|p| p.correlation.value())).collect()
 }
 
-/// Latents of which a listed partner is kept.
+/// Number of latents that have a kept partner.
 fn n_kept(outcomes: &[Vec<Outcome>]) -> u64 {
     outcomes.iter().filter(|v| v.contains(&Outcome::Kept)).count() as u64
 }

@@ -2,9 +2,10 @@
 //! counts for `pairs` and `history` out.
 
 use crate::engine::message::Spaces;
+use crate::engine::results::agreement::Agreement;
 use crate::engine::results::judged::{BesideChance, Results};
 use crate::matching::{MIN_DOCUMENTS, NoChance, too_few};
-use crate::table::{PairCounts, PairRow};
+use crate::table::{LogitScores, PairCounts, PairRow};
 use std::sync::Arc;
 
 impl Results {
@@ -12,14 +13,18 @@ impl Results {
     pub fn pair_counts(&self, p: usize, spaces: &Spaces) -> PairCounts {
         let pair = self.plan.pairs()[p];
         let alive = |s: usize| (0..spaces[&s].sums.d_sae()).filter(|&i| spaces[&s].sums.is_alive(i)).count() as u64;
-        let BesideChance { matches, by_chance, n_kept, n_kept_null } = &self.counts[p];
+        let BesideChance { matches, by_chance, n_kept, n_kept_null, .. } = &self.counts[p];
         let null = by_chance.as_ref();
         debug_assert_eq!(
             matches.n_mutual,
             self.mutual[p].len() as u64,
             "the maintained view has the same mutual matches"
         );
+        let [n_mutual_given, n_mutual_within, n_mutual_within_null] = self.beyond_the_token(p);
         PairCounts {
+            n_mutual_given,
+            n_mutual_within,
+            n_mutual_within_null,
             mean_best_correlation_forward: matches.mean_best_correlation[0],
             null_mean_best_correlation_forward: null.and_then(|n| n.mean_best_correlation[0]),
             mean_best_correlation_backward: matches.mean_best_correlation[1],
@@ -42,7 +47,7 @@ impl Results {
     }
 
     /// Rows of `pairs`.
-    pub fn pair_rows(&self, spaces: &Spaces) -> Vec<PairRow> {
+    pub fn pair_rows(&self, spaces: &Spaces, agreement: &Agreement) -> Vec<PairRow> {
         let row = |p: usize| {
             let pair = self.plan.pairs()[p];
             let (no_chance, tokens) = (self.no_chance(p), self.documents.n_rows);
@@ -62,6 +67,9 @@ impl Results {
                 n_latents_source: self.plan.spaces()[pair.source].width as u64,
                 n_latents_target: self.plan.spaces()[pair.target].width as u64,
                 counts: self.pair_counts(p, spaces),
+                dictionary: self.dictionaries[p],
+                mapped: agreement.mapped.get(p).map(|of| of.scores).unwrap_or_default(),
+                logits: LogitScores(agreement.logits.get(p).map(|of| of.scores).unwrap_or_default()),
             }
         };
         (0..self.plan.pairs().len()).map(row).collect()

@@ -1,12 +1,12 @@
 //! From views and notes to tables: what worker 0 of process 0 knows, publishes and commits. No dataflow here.
 
-use crate::corpus::Tokenizer;
 use crate::engine::encode::Loaded;
 use crate::engine::event::{Event, Observer, SnapshotFacts};
 use crate::engine::message::{CheckpointDue, Control, Next, SavedFile};
 use crate::engine::results::due::Due;
 use crate::engine::results::history::{self, History, PUBLISHED};
 use crate::engine::results::judged::Results;
+use crate::engine::results::listing::Listed;
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::engine::results::tables::{make_tables, origin};
 use crate::engine::status::{RunStatus, Stage};
@@ -29,6 +29,7 @@ pub struct Publisher {
     observer: Observer,
     results: Results,
     history: History,
+    listed: Listed,
     parts: (String, BTreeMap<String, String>),
     asked: RequestRecord,
 }
@@ -38,16 +39,16 @@ impl Publisher {
     pub fn new(
         plan: Arc<Plan>,
         loaded: &Loaded,
-        tokenizer: Arc<Tokenizer>,
         run: Arc<RunDir>,
         status: Arc<RunStatus>,
         observer: Observer,
         asked: RequestRecord,
     ) -> Self {
-        let results = Results::new(plan.clone(), loaded.saes.clone(), tokenizer);
+        let results = Results::new(plan.clone(), loaded.saes.clone());
         let history = History::new(plan.pairs().len());
+        let listed = Listed::new(plan.pairs().len());
         let parts = (plan.fingerprint().to_string(), plan.fingerprint_parts().clone());
-        Publisher { plan, run, status, observer, results, history, parts, asked }
+        Publisher { plan, run, status, observer, results, history, listed, parts, asked }
     }
 
     /// Reads back what a checkpoint holds of the publisher.
@@ -55,7 +56,12 @@ impl Publisher {
     /// # Errors
     /// `State` when the file is not what the plan expects.
     pub fn restore(&mut self, manifest: &Manifest) -> Result<()> {
-        self.history.restore(&mut self.run.read_state(manifest, PUBLISHED)?, &self.plan)?;
+        let mut file = self.run.read_state(manifest, PUBLISHED)?;
+        self.history.restore(&mut file, &self.plan)?;
+        self.listed.restore(&mut file, &self.plan)?;
+        if let Some(listing) = self.listed.now() {
+            self.status.set_listing(listing);
+        }
         self.check_stop_rule();
         Ok(())
     }
@@ -73,6 +79,9 @@ impl Publisher {
         let (next, ended) = (control.t + 1, self.ended(&control));
         if let Some(snapshot) = control.snapshot {
             status.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
+        }
+        if control.list {
+            self.status.set_listing(self.listed.choose(&self.results, &self.plan));
         }
         if let Some(CheckpointDue { cursor, second }) = control.checkpoint {
             let cursor = serde_json::from_str(&cursor).expect("a cursor is plain data");
@@ -108,8 +117,7 @@ impl Publisher {
         let origin = origin(&self.plan, rows, snapshot, due.contexts);
         let with_null = last || self.plan.spec().estimate.null.at == NullAt::Snapshot;
         // at the end the sums are on disk already
-        let exact_end = last && !self.plan.is_sketched();
-        let saved = exact_end.then(|| SavedTiles::of_files(&self.run, &self.plan, next, &due.saved));
+        let saved = last.then(|| SavedTiles::of_files(&self.run, &self.plan, next, &due.saved));
         let mut set = self.run.new_set()?;
         let similarities = make_tables(&mut set, &self.results, due, &origin, with_null, saved)?;
         let of_pairs = self.history.add(&self.results, snapshot, rows, &due.spaces, &similarities, due.contexts);
@@ -167,8 +175,10 @@ impl Publisher {
         saved: Vec<SavedFile>,
         origin: SumsOrigin,
     ) -> Result<()> {
-        let mut file = self.run.write_state(next, PUBLISHED, self.history.layout())?;
+        let layout = self.listed.lay_out(self.history.layout());
+        let mut file = self.run.write_state(next, PUBLISHED, layout)?;
         self.history.save(&mut file)?;
+        self.listed.save(&mut file)?;
         let published: StateFile = file.finish()?;
         let mut manifest = Manifest::new(self.parts.0.clone(), self.parts.1.clone());
         manifest.next_batch = next;

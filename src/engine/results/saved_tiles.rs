@@ -1,5 +1,5 @@
-//! Correlations of a few latents with a few others, read from the tiles that a checkpoint holds: matching within a
-//! category needs them, where each latent picks among the members alone.
+//! What is read of a checkpoint's sums one by one? Correlations of a few latents with a few others, from its tiles: matching within a category
+//! needs them, where each latent picks among the members alone. And whole files, for what is computed of them at a run's end.
 
 use crate::engine::message::{SavedFile, Spaces};
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::linalg::Matrix;
 use crate::matching::Standardised;
 use crate::moments::SavedTile;
 use crate::plan::Plan;
-use crate::store::{FileRecord, Manifest, RunDir};
+use crate::store::{FileRecord, Manifest, RunDir, StateReader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +36,14 @@ impl<'a> SavedTiles<'a> {
         manifest.files =
             (files.iter()).map(|f| (f.path.clone(), FileRecord { size: f.size, blake3: f.digest.clone() })).collect();
         SavedTiles { run, plan, manifest, open: BTreeMap::new(), standardised: BTreeMap::new() }
+    }
+
+    /// A state file of the checkpoint.
+    ///
+    /// # Errors
+    /// `State` for a file that is not there or damaged.
+    pub fn file(&self, name: &str) -> Result<StateReader> {
+        self.run.read_state(&self.manifest, name)
     }
 
     /// Correlations of `sources` with `targets` of a pair of SAEs, `[n_sources, n_targets]`, by the plan's rules; 0 where one

@@ -9,10 +9,20 @@ use crate::linalg::Matrix;
 use crate::matching::assignment::first_one_to_one;
 use crate::matching::{Rules, benjamini_hochberg};
 use crate::plan::RawPair;
-use crate::similarity::{Moments, MomentsMeasure, Permutations, Score, compare_rows, moments_scores};
+use crate::similarity::{
+    Measure, Moments, MomentsMeasure, NullMoments, Permutations, Score, compare_rows, moments_scores,
+};
 use crate::spec::Pairing;
-use crate::table::{Row, SimilarityRow};
+use crate::table::{SimilarityRow, TableRow};
 use std::sync::Arc;
+
+/// A score as a row, and what it was under each random pairing.
+pub struct Scored {
+    pub row: SimilarityRow,
+    pub measure: Measure,
+    /// Of activations, whose pairings are the same in every pair; empty for matched rows.
+    pub draws: Vec<f64>,
+}
 
 impl Results {
     /// Rows of `similarities`, sorted; `with_null`: whether the matched rows' null is computed. Matching within a category
@@ -26,7 +36,7 @@ impl Results {
         raw: &RawMoments,
         with_null: bool,
         mut saved: Option<SavedTiles<'_>>,
-    ) -> Result<Vec<SimilarityRow>> {
+    ) -> Result<Vec<Scored>> {
         let estimate = &self.plan.spec().estimate;
         let mut out = Vec::new();
         for p in 0..self.plan.pairs().len() {
@@ -61,23 +71,32 @@ impl Results {
                 // with activation measures there is one for every pair
                 let RawPair { source: a, target: b, .. } = self.plan.raw_pairs()[p];
                 let cross = &raw.cross[&p];
-                let blocks =
-                    Moments { n: cross.n_rows as usize, cxx: &raw.own[&a].c, cyy: &raw.own[&b].c, cxy: &cross.c };
+                let (own, other) = (&raw.own[&a], &raw.own[&b]);
+                let blocks = Moments {
+                    n: cross.n_rows as usize,
+                    cxx: &own.co.c,
+                    cyy: &other.co.c,
+                    cxy: &cross.c,
+                    norms: [own.norms.both, other.norms.both, cross.norms.both],
+                };
                 let measures: Vec<MomentsMeasure> =
                     estimate.activation_measures.iter().filter_map(|m| MomentsMeasure::of(*m)).collect();
-                let nulls = &cross.nulls[..self.plan.activation_nulls() as usize];
-                let scores = moments_scores(&blocks, &measures, nulls)?;
+                let nulls: Vec<NullMoments<'_>> = (cross.nulls.iter().zip(&cross.null_norms))
+                    .take(self.plan.activation_nulls() as usize)
+                    .map(|(cxy, norms)| NullMoments { cxy, norms: norms.both })
+                    .collect();
+                let scores = moments_scores(&blocks, &measures, &nulls)?;
                 out.extend(
                     scores.into_iter().map(|s| self.similarity(p, "all", crate::table::RowPairing::Activations, s)),
                 );
             }
         }
-        out.sort_by(Row::order);
-        // where any two spaces reach the same value, or one space lies beside itself, nothing was tested
+        out.sort_by(|a: &Scored, b: &Scored| a.row.order(&b.row));
+        // nothing was tested when any two spaces reach the same value, or when a space is compared with itself
         let tested: Vec<Option<f64>> =
-            out.iter().map(|r| r.p_value.filter(|_| !r.no_power && !r.one_decoder)).collect();
-        for (row, q_value) in out.iter_mut().zip(benjamini_hochberg(&tested)) {
-            row.q_value = q_value;
+            out.iter().map(|s| s.row.p_value.filter(|_| !s.row.no_power && !s.row.one_decoder)).collect();
+        for (scored, q_value) in out.iter_mut().zip(benjamini_hochberg(&tested)) {
+            scored.row.q_value = q_value;
         }
         Ok(out)
     }
@@ -121,9 +140,9 @@ impl Results {
         Ok(Some(pairs.into_iter().map(latents).collect()))
     }
 
-    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::RowPairing, score: Score) -> SimilarityRow {
+    fn similarity(&self, p: usize, subset: &str, pairing: crate::table::RowPairing, score: Score) -> Scored {
         let rules = self.plan.spec().estimate.rules;
-        SimilarityRow {
+        let row = SimilarityRow {
             pair: Arc::new(self.table_pair(p)),
             subset: subset.to_string(),
             pairing,
@@ -137,13 +156,16 @@ impl Results {
                 && self.plan.is_one_decoder(self.plan.pairs()[p]),
             null_mean: score.null.map(|n| n.mean),
             null_sd: score.null.and_then(|n| n.sd),
+            null_point: score.null.and_then(|n| n.point),
+            calibrated: score.calibrated(),
             null_runs: score.null.map_or(0, |n| n.runs as u32),
             p_value: score.null.map(|n| match rules {
                 Rules::Meant => n.p_value,
                 Rules::AsPublished => n.as_close as f64 / n.runs as f64,
             }),
             q_value: None,
-        }
+        };
+        Scored { row, measure: score.measure, draws: score.draws }
     }
 }
 

@@ -3,15 +3,16 @@
 //! tables by what the set names.
 
 use crate::engine::allocator;
+use crate::engine::results::agreement::Agreement;
 use crate::engine::results::due::Due;
 use crate::engine::results::judged::Results;
 use crate::engine::results::rows::label_columns;
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
 use crate::moments::Repeated;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedModel};
 use crate::store::NewSet;
-use crate::table::{SimilarityRow, write_into};
+use crate::table::{AlignmentRow, SimilarityRow, write_into};
 use std::collections::BTreeMap;
 
 /// Where the tables come from, as they record it: `tokens` rows, at the `snapshot`th snapshot; and of the text, how many of its
@@ -29,10 +30,16 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated
         origin.insert("repeated_contexts".to_string(), repeated.share.to_string());
         origin.insert("repeated_contexts_error".to_string(), repeated.error.to_string());
     }
-    let redrawn = plan.models().iter().filter_map(|m| Some(format!("{} seed {}", m.name, m.random_weights?)));
+    if let Some((key, _)) = plan.given_slots() {
+        origin.insert("given".to_string(), key.as_str().to_string());
+    }
+    let redrawn = plan.models().iter().filter_map(|m| Some(format!("{} {}", m.name, m.random_weights?)));
     let redrawn: Vec<String> = redrawn.collect();
     if !redrawn.is_empty() {
         origin.insert("random_weights".to_string(), redrawn.join(", "));
+    }
+    if let Some(control) = plan.control() {
+        origin.insert("control".to_string(), control);
     }
     // "model/hookpoint": "model/source", for readers who look latents up there
     let ids = plan.saes().filter_map(|(space, sae)| Some((space.site.to_string(), sae.neuronpedia.clone()?)));
@@ -41,6 +48,12 @@ pub fn origin(plan: &Plan, tokens: u64, snapshot: u32, repeated: Option<Repeated
         origin.insert("neuronpedia".to_string(), serde_json::to_string(&ids).expect("text to text"));
     }
     origin
+}
+
+/// How decoder rows of matches agree under maps and on the logits.
+fn agreement(results: &Results, saved: &SavedTiles<'_>) -> Result<Agreement> {
+    let (maps, mapped) = results.mapped(saved)?;
+    Ok(Agreement { maps, mapped, logits: results.on_the_logits()? })
 }
 
 /// Writes every table but `history` into `set` and gives back the rows of `similarities`; `results` must be judged.
@@ -58,10 +71,50 @@ pub fn make_tables(
 ) -> Result<Vec<SimilarityRow>> {
     write_into(set, label_columns(&results.plan, &due.spaces), origin, results.latent_rows(&due.spaces))?;
     allocator::give_back();
-    write_into(set, (), origin, results.match_rows())?;
+    let agreement = saved.as_ref().map(|saved| agreement(results, saved)).transpose()?.unwrap_or_default();
+    write_into(set, (), origin, results.match_rows(&agreement))?;
     allocator::give_back();
-    write_into(set, (), origin, results.pair_rows(&due.spaces))?;
-    let similarities = results.scores(&due.spaces, &due.raw, with_null, saved)?;
+    write_into(set, (), origin, results.pair_rows(&due.spaces, &agreement))?;
+    if !results.plan.stitches().is_empty() {
+        write_into(set, (), origin, agreement.maps)?;
+    }
+    let choices = results.choices(&due.spaces);
+    write_into(set, (), origin, results.best_over_rows(&choices))?;
+    write_into(set, (), origin, results.best_over_counts(&choices))?;
+    drop(choices);
+    allocator::give_back();
+    let readout = if results.plan.readouts().is_empty() {
+        Vec::new()
+    } else {
+        saved.as_ref().map_or(Ok(Vec::new()), |saved| results.readout_rows(&due.spaces, saved))?
+    };
+    if let Some(groups) = results.groups(&due.spaces, &readout) {
+        write_into(set, (), origin, groups.rows)?;
+        write_into(set, (), origin, groups.sizes)?;
+        write_into(set, (), origin, groups.cycles)?;
+        allocator::give_back();
+    }
+    if let Some(alignment) = &due.alignment {
+        let row = |model: &PlannedModel| AlignmentRow {
+            model: model.name.clone(),
+            rows: alignment.rows,
+            one_to_one: alignment.one_to_one_share(),
+            tokens: alignment.tokens.get(model.view).copied().unwrap_or(0),
+            tokens_per_row: alignment.tokens_per_row(model.view),
+            bytes: alignment.bytes,
+            dropped_bytes: alignment.left_out.bytes,
+            unaligned_documents: alignment.left_out.unaligned_documents,
+        };
+        write_into(set, (), origin, results.plan.models().iter().map(row))?;
+    }
+    if !results.plan.readouts().is_empty() {
+        write_into(set, (), origin, readout)?;
+    }
+    // tiles are there where sums are exact
+    let tiles = saved.filter(|_| !results.plan.is_sketched());
+    let scored = results.scores(&due.spaces, &due.raw, with_null, tiles)?;
+    write_into(set, (), origin, results.best_over_scores(&scored))?;
+    let similarities: Vec<SimilarityRow> = scored.into_iter().map(|s| s.row).collect();
     write_into(set, (), origin, similarities.iter().cloned())?;
     Ok(similarities)
 }

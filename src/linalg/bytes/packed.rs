@@ -6,7 +6,7 @@ use crate::linalg::panels::{GROUP, Panels, WIDTH, roundings};
 pub(super) const QUAD: usize = 4;
 /// Whole steps either way.
 const STEPS: f32 = 127.0;
-/// What is added to a column's bytes, so that they are not negative.
+/// Added to the bytes of a column to make them non-negative.
 const OFFSET: i32 = 128;
 /// Longest side whose sums fit 32 bits: 127 · 255 · 65 536 < 2³¹.
 pub const DEEPEST: usize = 65_536;
@@ -139,7 +139,7 @@ impl ByteRows {
 pub(super) fn round(v: &[f32], steps: &mut [i8]) -> Rounding {
     let largest = v.iter().fold(0.0f32, |max, v| max.max(v.abs()));
     let step = largest / STEPS;
-    // Steps near the smallest numbers would round by more than half: such vectors, and those of zeros, get none.
+    // A step near the smallest numbers would round by more than half: such a vector, and a vector of zeros, has no step.
     let step = if step > 1e-30 { step } else { 0.0 };
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let (mut rounded, mut norm, mut own) = ([0.0f64; 8], [0.0f64; 8], [0.0f64; 8]);

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const TRANSPORT_POOL: usize = 3000;
 
 impl Filters {
-    /// The outcome for two latents by themselves: every filter but `mutual` and `one_to_one`, which need the others. With
+    /// The outcome for two latents by themselves: every filter but `beyond_chance`, `min_within`, `mutual` and `one_to_one`, which need more. With
     /// the published one-to-one rule `min_correlation` is left out here, because it comes after that rule.
     pub fn outcome_of(&self, a: &LatentFacts, b: &LatentFacts, correlation: f64) -> Outcome {
         if self.dead && (a.dead || b.dead) {
@@ -44,6 +44,10 @@ pub struct Side<'a> {
     pub partners: &'a [Vec<Partner>],
     /// `[n_others]`, best partner of each of the others.
     pub first_of_other: &'a [Option<u32>],
+    /// `[n_pickers]` and `[n_others]`, each latent's 95 % chance point; `None` where it has none.
+    pub points: [&'a [Option<f64>]; 2],
+    /// `[n_pickers]`, the correlation given the token of each listed partner; `None` where nobody asks for it.
+    pub within: Option<&'a [Vec<Option<f64>>]>,
 }
 
 /// The outcome for each listed partner of each picker, best first; a picker without partners has one outcome. At most one
@@ -56,7 +60,11 @@ pub fn apply_filters(filters: &Filters, side: Side<'_>) -> Result<Vec<Vec<Outcom
         .map(|i| match side.partners[i].as_slice() {
             [] => vec![Outcome::Dropped(side.pickers[i].why_no_partner())],
             listed => (listed.iter().enumerate())
-                .map(|(rank, p)| if rank == 0 { alone(filters, &side, i, p) } else { Outcome::Dropped(Reason::Rank) })
+                .map(
+                    |(rank, p)| {
+                        if rank == 0 { alone(filters, &side, i, (0, p)) } else { Outcome::Dropped(Reason::Rank) }
+                    },
+                )
                 .collect(),
         })
         .collect();
@@ -81,11 +89,22 @@ pub fn kept<'a>(outcomes: &[Outcome], partners: &'a [Partner]) -> Option<(usize,
     outcomes.iter().position(|v| *v == Outcome::Kept).map(|rank| (rank, &partners[rank]))
 }
 
-/// The outcome for two latents by themselves, `mutual` included.
-fn alone(filters: &Filters, side: &Side<'_>, picker: usize, partner: &Partner) -> Outcome {
+/// The outcome for a latent and its partner of a rank from 0, `beyond_chance`, `min_within` and `mutual` included.
+fn alone(filters: &Filters, side: &Side<'_>, picker: usize, (rank, partner): (usize, &Partner)) -> Outcome {
     let other = partner.latent as usize;
     let outcome = filters.outcome_of(&side.pickers[picker], &side.others[other], partner.correlation.value());
+    let beyond =
+        |point: Option<&Option<f64>>| point.copied().flatten().is_some_and(|p| partner.correlation.value() > p);
+    let within = || side.within.and_then(|within| within[picker][rank]);
     match outcome {
+        Outcome::Kept
+            if filters.beyond_chance && !(beyond(side.points[0].get(picker)) && beyond(side.points[1].get(other))) =>
+        {
+            Outcome::Dropped(Reason::BeyondChance)
+        }
+        Outcome::Kept if filters.min_within.is_some_and(|least| within().is_none_or(|r| r < least)) => {
+            Outcome::Dropped(Reason::MinWithin)
+        }
         Outcome::Kept if filters.mutual && side.first_of_other[other] != Some(picker as u32) => {
             Outcome::Dropped(Reason::Mutual)
         }
@@ -130,11 +149,13 @@ fn claims<'a>(side: &Side<'a>, outcomes: &[Vec<Outcome>]) -> impl Iterator<Item 
 
 /// Every listed pair that passes the filters, by picker.
 fn eligible(filters: &Filters, side: &Side<'_>) -> Vec<Vec<(u32, f64)>> {
-    let fits = |i: usize, p: &&Partner| alone(filters, side, i, p) == Outcome::Kept;
+    let fits = |i: usize, p: (usize, &Partner)| alone(filters, side, i, p) == Outcome::Kept;
     let listed = side.partners.iter().enumerate();
-    listed
-        .map(|(i, row)| row.iter().filter(|p| fits(i, p)).map(|p| (p.latent, p.correlation.value())).collect())
-        .collect()
+    let of = |(i, row): (usize, &Vec<Partner>)| {
+        let fitting = row.iter().enumerate().filter(|&p| fits(i, p));
+        fitting.map(|(_, p)| (p.latent, p.correlation.value())).collect()
+    };
+    listed.map(of).collect()
 }
 
 /// Keeps `given[picker]` where it is listed; a first choice that passed the filters and is not given is dropped by the one-to-one rule.

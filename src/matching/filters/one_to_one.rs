@@ -1,6 +1,6 @@
 //! The one-to-one rule as a dataflow file sets it: how often a partner may be taken.
 
-use super::choice::Choice;
+use super::choice::SwitchOrNames;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -59,13 +59,13 @@ impl<'de> Deserialize<'de> for OneToOne {
                  \"transport\""
             ))
         };
-        match Choice::deserialize(deserializer)? {
-            Choice::Switch(on) => Ok(if on { OneToOne::Best } else { OneToOne::Off }),
-            Choice::Name(name) => {
+        match SwitchOrNames::deserialize(deserializer)? {
+            SwitchOrNames::Switch(on) => Ok(if on { OneToOne::Best } else { OneToOne::Off }),
+            SwitchOrNames::Name(name) => {
                 let found = Self::NAMES.iter().find(|n| n.1 == name).map(|n| n.0);
                 found.ok_or_else(|| wrong(format!("{name:?}")))
             }
-            Choice::Names(names) => Err(wrong(format!("{names:?}"))),
+            SwitchOrNames::Names(names) => Err(wrong(format!("{names:?}"))),
         }
     }
 }

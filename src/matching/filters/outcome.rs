@@ -45,6 +45,10 @@ pub enum Reason {
     TokenClass,
     /// The top-activating tokens of the two have no string in common.
     SharedToken,
+    /// The correlation is not above the chance points of both.
+    BeyondChance,
+    /// The correlation given the token is too low, or not known.
+    MinWithin,
     /// The partner's best match is another latent.
     Mutual,
     /// The one-to-one rule gives the partner to another match.
@@ -78,6 +82,8 @@ impl Reason {
             Reason::MinCorrelation => "min_correlation",
             Reason::TokenClass => "non_concept",
             Reason::SharedToken => "shared_token",
+            Reason::BeyondChance => "beyond_chance",
+            Reason::MinWithin => "min_within",
             Reason::Mutual => "mutual",
             Reason::OneToOne => "one_to_one",
         }

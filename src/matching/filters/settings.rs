@@ -1,6 +1,6 @@
 //! The filters as a dataflow file sets them: which best matches are kept.
 
-use super::choice::Choice;
+use super::choice::SwitchOrNames;
 use super::one_to_one::OneToOne;
 use crate::matching::TokenClass;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,6 +22,11 @@ pub struct Filters {
     pub non_concept: Vec<TokenClass>,
     /// The [`TOP_STRINGS`] top-activating tokens of the two must have a string in common.
     pub shared_token: bool,
+    /// The correlation must be above the chance points of both latents.
+    pub beyond_chance: bool,
+    /// The correlation given the token must be at least this; one that is not known fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_within: Option<f64>,
     /// Each must be the other's best.
     pub mutual: bool,
     /// How often a partner may be taken.
@@ -36,6 +41,8 @@ impl Default for Filters {
             min_correlation: 0.0,
             non_concept: Vec::new(),
             shared_token: false,
+            beyond_chance: false,
+            min_within: None,
             mutual: false,
             one_to_one: OneToOne::Off,
         }
@@ -68,23 +75,35 @@ impl Filters {
 /// As `key = value`, comma-separated, in the order in which they apply.
 impl fmt::Display for Filters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Filters { dead, min_active, min_correlation, non_concept, shared_token, mutual, one_to_one } = self;
+        let Filters {
+            dead,
+            min_active,
+            min_correlation,
+            non_concept,
+            shared_token,
+            beyond_chance,
+            min_within,
+            mutual,
+            one_to_one,
+        } = self;
         let classes: Vec<&str> = non_concept.iter().map(|class| class.as_str()).collect();
         write!(
             f,
             "dead = {dead}, min_active = {min_active}, min_correlation = {min_correlation:?}, non_concept = [{}], \
-             shared_token = {shared_token}, mutual = {mutual}, one_to_one = {one_to_one}",
-            classes.join(", ")
+             shared_token = {shared_token}, {}{}mutual = {mutual}, one_to_one = {one_to_one}",
+            classes.join(", "),
+            if *beyond_chance { "beyond_chance = true, " } else { "" },
+            min_within.map_or(String::new(), |least| format!("min_within = {least:?}, "))
         )
     }
 }
 
 fn non_concept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TokenClass>, D::Error> {
-    let names = match Choice::deserialize(deserializer)? {
-        Choice::Switch(false) => return Ok(Vec::new()),
-        Choice::Switch(true) => return Ok(TokenClass::CLASSES.to_vec()),
-        Choice::Name(name) => vec![name],
-        Choice::Names(names) => names,
+    let names = match SwitchOrNames::deserialize(deserializer)? {
+        SwitchOrNames::Switch(false) => return Ok(Vec::new()),
+        SwitchOrNames::Switch(true) => return Ok(TokenClass::CLASSES.to_vec()),
+        SwitchOrNames::Name(name) => vec![name],
+        SwitchOrNames::Names(names) => names,
     };
     let one = |name: &String| {
         TokenClass::named(name).ok_or_else(|| {

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 struct Family {
     /// `model_type` of its configurations.
     name: &'static str,
-    /// Tables of its keys, the first one that knows a key decides; those of all families follow by themselves.
+    /// Tables of its keys; the first table that has a key decides. The table of all families is added at the end.
     keys: &'static [&'static [Key]],
     says: Says,
 }
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn tables_say_what_families_read() {
-        // Names that stand for another one, and keys of which the absence of another one is a condition.
+        // Other names of a key, and keys that are read only when another key is absent.
         let only_where_given = [
             "hidden_size",
             "num_hidden_layers",

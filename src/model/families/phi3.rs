@@ -52,8 +52,8 @@ pub fn describe(config: &Config) -> Result<Architecture> {
     variant.describe(config)
 }
 
-/// The configuration with what the class makes of it: a context length before the stretch of 4096 where none is given, and
-/// the scaling's name of today for those of the first releases.
+/// The configuration with the changes that transformers' class makes: 4096 as the original context length when none is given,
+/// and today's name of the scaling for the names of the first releases.
 fn of_today(config: &Config) -> Config {
     let mut config = config.clone();
     if config.setting("original_max_position_embeddings") == Setting::Absent {

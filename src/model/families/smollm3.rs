@@ -1,5 +1,5 @@
-//! SmolLM 3 (Bakouch et al. 2025): Llama's blocks, some of them without positions (NoPE; every fourth unless the configuration
-//! says otherwise), and a window in those where it is turned on.
+//! SmolLM 3 (Bakouch et al. 2025): Llama's blocks. Some blocks have no rotation (NoPE; by default every fourth), and a
+//! configuration may give blocks a sliding window.
 
 use super::llama_like::Variant;
 use crate::error::Result;

@@ -65,6 +65,9 @@ const PARTS: &[(&str, &str)] = &[
 
 impl Weights {
     fn stored_name(&self, name: &str) -> Option<String> {
+        if name == "lm_head.weight" {
+            return Some("output.weight".into());
+        }
         let name = name.strip_prefix("model.")?;
         match name {
             "embed_tokens.weight" => return Some("token_embd.weight".into()),

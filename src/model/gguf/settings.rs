@@ -48,7 +48,7 @@ const HARMLESS: &[&str] = &[
     "rope.freq_base_swa",
 ];
 
-/// Settings of which one value is supported: its number, and what any other asks for.
+/// Settings that support one value only: the value, and what any other value asks for.
 const ONLY: &[(&str, f64, &str)] = &[
     ("attention.causal", 1.0, "attention to later tokens too"),
     ("expert_count", 0.0, "experts"),

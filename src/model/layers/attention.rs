@@ -1,7 +1,7 @@
 //! What do the heads gather? Causal attention over one context, with grouped queries, sliding windows and soft caps.
 //!
-//! The CPU kernel goes by blocks of 16 queries, which stand side by side in vectors, and 16 keys: no block above the
-//! diagonal or outside the window is touched, and the scores of one block of queries live at a time, near the core.
+//! The CPU kernel works on blocks of 16 queries (side by side in vectors) and 16 keys. Blocks above the diagonal or outside the
+//! window are skipped. Only the scores of one block of queries exist at a time, in the core's cache.
 
 use super::linear::Linear;
 use super::math::{exp, tanh};

@@ -1,7 +1,6 @@
 //! What does the MLP add? Up, activation, down; or gate and up, gated activation, down.
 //!
-//! On the CPU it is one operation over [`BLOCK`] rows at a time, so that what stands between up and down stays near the
-//! core.
+//! On the CPU the MLP is one operation over [`BLOCK`] rows at a time: the values between up and down stay in the core's cache.
 
 use super::activation::ActivationFunction;
 use super::linear::Linear;
@@ -55,11 +54,11 @@ impl Mlp {
         self.down.forward(&hidden)
     }
 
-    /// What enters the down projection, `[n_tokens, d_mlp]`, layer by layer and with the bits that [`forward`](Self::forward)
-    /// has in between; `read` is shown every part on the way.
+    /// The input of the down projection, `[n_tokens, d_mlp]`, computed layer by layer with the same bits as inside
+    /// [`forward`](Self::forward); `read` is called with every part.
     ///
     /// # Errors
-    /// `Machine` when the tensor library fails; those of `read`.
+    /// `Machine` when the tensor library fails; the errors of `read`.
     pub fn hidden(&self, x: &Tensor, read: &mut dyn FnMut(Hidden, &Tensor) -> Result<()>) -> Result<Tensor> {
         let up = self.up.forward(x)?;
         let hidden = match &self.gate {

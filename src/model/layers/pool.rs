@@ -1,8 +1,8 @@
 //! What memory does a thread keep from one context to the next? The buffers that its tensors were computed in.
 //!
-//! A context of a small model makes some fifty tensors, each of the size from which an allocator asks the system: the page
-//! faults of new memory cost as much as a tenth of the arithmetic. What a thread has laid aside is what was alive at once
-//! in one of its contexts; it serves whatever model comes next.
+//! A context of a small model makes some fifty tensors, each large enough that the allocator asks the system for memory. The page
+//! faults of new memory then cost up to a tenth of the arithmetic. A thread keeps as many buffers as were alive at once in one
+//! of its contexts, and uses them for the next context of any model.
 
 use super::tensors::{device_error, slice};
 use crate::error::Result;
@@ -17,7 +17,7 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer of `n` values. Their contents are unspecified: the caller writes all of them.
+/// A buffer of `n` values with unspecified contents: the caller must write every value.
 pub fn buffer(n: usize) -> Vec<f32> {
     let mut values = FREE.with_borrow_mut(|free| {
         // The smallest that is large enough; where there is none, the largest grows.

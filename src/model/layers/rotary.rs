@@ -1,12 +1,11 @@
-//! Where is a token? Rotary position embedding (Su et al. 2021, arXiv 2104.09864), half-split pairs: feature i of the
-//! first half of the rotated part is turned together with feature i of the second half; or neighbours, features 2 i and
-//! 2 i + 1 (GPT-J). An odd width is rotated together
-//! with the feature behind it, as GPT-NeoX in transformers does.
+//! Where is a token? Rotary position embedding (Su et al. 2021, arXiv 2104.09864). Features are rotated in pairs: feature i of
+//! the first half of the rotated part with feature i of the second half, or neighbours 2 i and 2 i + 1 (GPT-J). An odd width is
+//! rotated together with the next feature, as GPT-NeoX in transformers does.
 //!
 //! Angles are computed as PyTorch does (frequencies and angles rounded to f32), since at position 2000 the rounding of
 //! a frequency is already worth 1e-4 of a turn. Scalings for contexts longer than trained follow transformers 5.24
 //! (`modeling_rope_utils.py`): linear, Llama 3.1's, dynamic NTK, YaRN (Peng et al. 2023, arXiv 2309.00071), LongRoPE (Ding
-//! et al. 2024, arXiv 2402.13753). Two of them depend on the length of the context, and on nothing else.
+//! et al. 2024, arXiv 2402.13753). Dynamic NTK and LongRoPE also depend on the length of the context.
 
 use super::tensors::{device_error, head_strides};
 use crate::error::Result;
@@ -160,7 +159,7 @@ impl Rope {
         (first as f32, last as f32)
     }
 
-    /// Whether the frequencies of a context of `n_tokens` are those of a context of one token.
+    /// Whether a context of `n_tokens` has the same frequencies as a context of one token.
     fn is_short(&self, n_tokens: usize) -> bool {
         match &self.scaling {
             Scaling::Dynamic { max_positions: most, .. } | Scaling::Long { original_context: most, .. } => {
@@ -225,7 +224,7 @@ impl Rotary {
         Rotary { rope: rope.clone(), neighbours: false, turns: RwLock::default(), longer: RwLock::default() }
     }
 
-    /// The same where neighbouring features turn together, and not those of two halves.
+    /// The same for pairs of neighbouring features instead of pairs from two halves.
     #[must_use]
     pub fn of_neighbours(self) -> Self {
         Rotary { neighbours: true, ..self }

@@ -74,6 +74,13 @@ impl Collector {
             out.margin.push(m.significance.margin.map(|x| digits(x, 4)));
             out.null.push(m.significance.null_correlation.map(|r| digits(r, 4)));
             out.q.push(m.significance.q_value.map(|q| significant(q, 3)));
+            let short = |x: Option<f64>| x.map(|x| digits(x, 4));
+            out.token.push(short(m.listed.token_correlation));
+            out.within.push(short(m.listed.within_correlation));
+            out.jaccard.push(short(m.listed.jaccard));
+            out.shares[0].push(short(m.listed.target_given_source));
+            out.shares[1].push(short(m.listed.source_given_target));
+            out.error.push(short(m.listed.sampling_error));
             out.mutual.push(u8::from(m.mutual));
             let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
             out.dropped.push(reason.map_or(-1, |name| {

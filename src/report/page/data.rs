@@ -27,9 +27,19 @@ pub(super) struct PageData {
     /// A run that is shown with this one.
     pub beside: Option<BesideData>,
     pub facts: Vec<PairFacts>,
+    /// Groups of latents over several places; none where the run makes none.
+    pub groups: Option<GroupsData>,
+    /// The best over all places of each two models; empty where there are none to choose from.
+    pub over: Vec<OverData>,
+    /// Verdicts of reading out, in the order in which they are counted; empty where nothing was read out.
+    pub readouts: Vec<&'static str>,
+    /// Controls run beside this one and this one itself, by pair; none where there are no controls.
+    pub controls: Vec<ControlData>,
     /// Models whose weights were drawn at random, with their seeds.
     pub control: Option<String>,
-    /// Cautions about the text itself: contexts that were seen before, too little of it.
+    /// What a row has in common with the one it is compared with: token, bigram or position.
+    pub given: Option<String>,
+    /// Warnings about the corpus: repeated contexts, too little text.
     pub warnings: Vec<String>,
     /// Null runs from which their standard deviation is shown.
     pub least_runs: u32,
@@ -37,6 +47,10 @@ pub(super) struct PageData {
     pub first_pair: usize,
     pub closest_rule: Option<&'static str>,
     pub first_score: Option<[String; 3]>,
+    /// r given the token from which a match is called one beyond it.
+    pub holds: f64,
+    /// Share of one latent's firings from which it is called a part of the other.
+    pub contained: f64,
     /// Width of a bin of the histograms of correlations, which begin at −1.
     pub bin: f64,
 }
@@ -54,12 +68,87 @@ pub(super) struct PairFacts {
     pub no_chance: Option<String>,
 }
 
+/// A pair of the run or of a control of it; each figure with its chance.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct ControlData {
+    pub pair: usize,
+    /// Name of the control; none of the run itself.
+    pub name: Option<String>,
+    /// What is random in it.
+    pub what: Option<String>,
+    pub tokens: u64,
+    /// Living latents of the source and of the target.
+    pub alive: [u64; 2],
+    pub mean: [Option<f64>; 2],
+    pub mutual: [Option<u64>; 2],
+    pub above: [Option<u64>; 2],
+    pub kept: [Option<u64>; 2],
+    /// Of decoder rows and of activations, the score that is farthest above its null in the run itself: measure, value, mean of the null.
+    pub scores: [Option<(String, Option<f64>, Option<f64>)>; 2],
+}
+
+/// The best over all places of two models; each count with the same by chance.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct OverData {
+    pub models: [String; 2],
+    pub places: [u32; 2],
+    /// Latents of the one and of the other whose best partner is above chance.
+    pub above: [[Option<u64>; 2]; 2],
+    /// Latents that have a best partner.
+    pub of: [u64; 2],
+    pub mutual: [Option<u64>; 2],
+    pub mutual_above: [Option<u64>; 2],
+    /// Mean r of the one's latents with their best partners.
+    pub mean: [Option<f64>; 2],
+    /// The closest places by each score: measure, pairing, pair in words, value, mean of the null, pairs that compete, p.
+    pub closest: Vec<(String, &'static str, String, Option<f64>, Option<f64>, u32, Option<f64>)>,
+}
+
+/// Verdicts of one side's latents: counts of each, how many have none, and what chance gives the unmatched ones.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct VerdictsData {
+    pub here: [u64; 4],
+    pub unknown: u64,
+    pub by_chance: [u64; 3],
+}
+
+/// Groups of latents over several places.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct GroupsData {
+    /// What `sizes` counts: models, or places of one model.
+    pub what: &'static str,
+    /// Models of a group, and how many groups have so many; the same by chance; those that are complete; the same by chance.
+    pub sizes: Vec<(u32, u64, Option<u64>, u64, Option<u64>)>,
+    /// Share of latents to which best partners over three places lead back, and by chance.
+    pub returned: Option<(f64, Option<f64>)>,
+    /// Groups in all, and the first of them.
+    pub total: u64,
+    pub shown: Vec<GroupData>,
+}
+
+/// A group.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct GroupData {
+    pub kind: &'static str,
+    pub models: u32,
+    pub edges: u32,
+    pub possible: u32,
+    pub min: f64,
+    pub mean: f64,
+    /// Lowest r given the token.
+    pub within: Option<f64>,
+    /// Index into `sites`, latent, whether it stands for its model, share of rows on which it fired, strongest tokens.
+    pub members: Vec<(usize, u32, bool, f64, Vec<u32>)>,
+    /// Model, its closest latent with its correlation, and the highest R² at which a member is read out of it.
+    pub missing: Vec<(String, Option<(String, f64)>, Option<f64>)>,
+}
+
 /// A place and its latents.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct SiteData {
     pub model: String,
     pub hookpoint: String,
-    /// Latents, and those of them that fired.
+    /// Number of latents, and number of latents that fired.
     pub width: u64,
     pub alive: u64,
     /// The latents that are shown, ascending, and of each:
@@ -81,7 +170,7 @@ pub(super) struct SiteData {
     pub no_map: Option<String>,
 }
 
-/// Context, document, activation, and where in the context the token is, in UTF-16 units; from −1 where that is
+/// Context, document, activation, and the token's start and end in the context, in UTF-16 units; the start is −1 when
 /// unknown.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct TopData(pub u32, pub u32, pub f64, pub i64, pub i64);
@@ -119,8 +208,8 @@ pub(super) struct BesideData {
     pub name: String,
     /// Tokens of its newest snapshot.
     pub tokens: Option<u64>,
-    /// Whether a model of it has weights drawn at random.
-    pub random_weights: bool,
+    /// Whether something was drawn at random in it, as a control.
+    pub control: bool,
     pub matches: Vec<Option<BesideMatches>>,
     pub scores: Vec<ScoreData>,
 }
@@ -147,7 +236,7 @@ pub(super) struct HistoryData {
 /// Best matches of one direction of a pair.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct MatchesData {
-    /// Latents that pick, and those of them with a partner.
+    /// Number of latents that pick, and number of those that have a partner.
     pub total: u64,
     pub matched: u64,
     /// How many were kept and why the others were not.
@@ -170,6 +259,22 @@ pub(super) struct MatchesData {
     pub margin: Vec<Option<f64>>,
     pub null: Vec<Option<f64>>,
     pub q: Vec<Option<f64>>,
+    /// What the token alone gives, and what is left given the token; of listed partners.
+    pub token: Vec<Option<f64>>,
+    pub within: Vec<Option<f64>>,
+    /// Rows on which both fire over rows on which one does.
+    pub jaccard: Vec<Option<f64>>,
+    /// Share of the source's firings on which the target fires, and the other way round.
+    pub shares: [Vec<Option<f64>>; 2],
+    /// Standard error of r over groups of documents.
+    pub error: Vec<Option<f64>>,
+    /// R² of the picking latent read out of the other side's activations, its chance point, and index into `readouts` (−1: none); empty where
+    /// nothing was read out.
+    pub readout: Vec<Option<f64>>,
+    pub readout_point: Vec<Option<f64>>,
+    pub readable: Vec<i8>,
+    /// Verdicts of all latents that pick.
+    pub readout_counts: Option<VerdictsData>,
     /// 1 where the picked latent picks back.
     pub mutual: Vec<u8>,
     /// Index into `reasons`, −1 where kept.

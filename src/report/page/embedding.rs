@@ -1,8 +1,8 @@
-//! Positions of directions in the plane, so that neighbours stay neighbours? A small exact t-SNE (van der Maaten and
-//! Hinton 2008) that starts at the principal plane.
+//! Where do directions lie in the plane if neighbours shall stay neighbours? A small exact t-SNE (van der Maaten and Hinton
+//! 2008) that starts at the principal plane.
 //!
-//! Similarity is the cosine. No randomness but a fixed start of the power iteration, sums in a fixed order: the same rows
-//! give the same places on the same kind of machine. Only neighbourhood means something: not distances, not axes.
+//! Similarity is the cosine. The power iteration has a fixed start and sums have a fixed order: the same rows give the same
+//! positions on the same kind of machine. Only neighbourhoods have a meaning; distances and axes have none.
 
 use crate::linalg::{Matrix, Stream, vectorised};
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ const PERPLEXITY: f64 = 12.0;
 /// Neighbours of a row that are looked at: three times the perplexity, beyond which weights are below a percent.
 const NEIGHBOURS: usize = 36;
 const ROUNDS: usize = 300;
-/// Rounds in which the pull is exaggerated, so that clusters find together before they push each other apart.
+/// Rounds with an exaggerated pull, in which clusters form before they push each other apart.
 const GATHERING_ROUNDS: usize = 80;
 const EXAGGERATION: f32 = 8.0;
 /// Sums run in so many lanes, whatever the processor's vectors hold.

@@ -1,6 +1,7 @@
 //! The findings in plain words: the figures with their chance levels, and no claim beyond them.
 
 use super::data::{LEVEL, MatchesData, PageData, ScoreData, count};
+use crate::matching::HOLDS_WITHIN;
 use crate::report::{CAVEAT, shown_sd};
 use crate::similarity::Measure;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,13 @@ pub(super) fn findings(data: &PageData) -> Vec<Finding> {
         control(data),
         one_decoder(data),
         closest(data),
+        given_the_token(data),
+        read_out(data),
+        best_over(data),
         single_matches(data),
         beyond_chance(data),
+        groups(data),
+        controls(data),
         beside(data),
         labels(data),
         categories(data),
@@ -59,12 +65,12 @@ fn mean_r(m: &MatchesData) -> Option<String> {
     Some(with_chance(format!("{:.3}", m.mean?), m.null_mean.map(|r| format!("{r:.3}"))))
 }
 
-/// Models of random weights: nothing here is due to training.
+/// A control: nothing here is due to what was drawn at random in it.
 fn control(data: &PageData) -> Option<Finding> {
-    let models = data.control.as_ref()?;
+    let control = data.control.as_ref()?;
     let text = format!(
-        "The weights of these models were drawn at random ({models}). What agrees here is not due to training; it is what to compare a \
-         run of the trained models with."
+        "This run is a control: {control}. What agrees here is not due to what was drawn at random; it is what to compare a run of the \
+         trained models and SAEs, on texts as they are, with."
     );
     Some(Finding { lead: "A control.", text })
 }
@@ -136,6 +142,62 @@ fn mutual(data: &PageData, pair: usize) -> Option<String> {
     Some(shown("n_mutual", " mutual matches")? + &above.map_or(String::new(), |n| format!(", {n}")))
 }
 
+/// How many mutual matches of the first pair are more than what rows of one token share anyway.
+fn given_the_token(data: &PageData) -> Option<Finding> {
+    let key = data.given.as_deref()?;
+    let n = |name: &str| last(data, name, data.first_pair).map(|n| n as u64);
+    let (known, holds, by_chance) = (n("n_mutual_given")?, n("n_mutual_within")?, n("n_mutual_within_null")?);
+    let text = format!(
+        "Between {}, {} of {} mutual matches still have r ≥ {HOLDS_WITHIN} when only rows of one {key} are compared ({} by chance). The others \
+         are mostly that {key}: both latents fire on it, whatever the text around it is.",
+        pair_name(data, data.first_pair),
+        count(holds),
+        count(known),
+        count(by_chance),
+    );
+    let lead = match key {
+        "bigram" => "Beyond the current two tokens.",
+        "position" => "Beyond the position.",
+        _ => "Beyond the current token.",
+    };
+    Some(Finding { lead, text })
+}
+
+/// What becomes of the latents of the first pair that have no match.
+fn read_out(data: &PageData) -> Option<Finding> {
+    let c = data.matches.get(data.first_pair)?[0].readout_counts.as_ref()?;
+    let [source, target] =
+        data.pairs[data.first_pair].map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
+    let n: u64 = c.here[1..].iter().sum();
+    let with = |k: usize| with_chance(count(c.here[k]), Some(count(c.by_chance[k - 1])));
+    let text = format!(
+        "Of {} latents of {source} without a match in {target}, {} can be read out of its activations by a linear map, {} a little, {} no more than \
+         chance gives. Those that can be read, the model has and its SAE lacks or splits; a linear map need not find every latent that is there.",
+        count(n),
+        with(1),
+        with(2),
+        with(3),
+    );
+    (n > 0).then_some(Finding { lead: "Missing in the SAE, or in the model.", text })
+}
+
+/// What remains when every latent may choose its place.
+fn best_over(data: &PageData) -> Option<Finding> {
+    let over = data.over.first()?;
+    let [here, by_chance] = over.above[0];
+    let text = format!(
+        "When every latent of {} may choose among all {} places of {}, {} of {} have a best partner above chance, and {} pairs choose each other above \
+         both chance points. Chance chooses among as many places.",
+        over.models[0],
+        over.places[1],
+        over.models[1],
+        with_chance(count(here?), by_chance.map(count)),
+        count(over.of[0]),
+        with_chance(count(over.mutual_above[0]?), over.mutual_above[1].map(count)),
+    );
+    Some(Finding { lead: "The best of all layers.", text })
+}
+
 fn single_matches(data: &PageData) -> Option<Finding> {
     let forward = &data.matches.get(data.first_pair)?[0];
     let n = forward.significant?;
@@ -146,6 +208,19 @@ fn single_matches(data: &PageData) -> Option<Finding> {
         count(forward.matched),
     );
     Some(Finding { lead: "Single matches.", text })
+}
+
+/// Groups over the most models, compared with chance.
+fn groups(data: &PageData) -> Option<Finding> {
+    let groups = data.groups.as_ref()?;
+    let &(size, all, all_null, complete, complete_null) = groups.sizes.first().filter(|s| s.0 > 2)?;
+    let text = format!(
+        "{} groups of latents span {size} {}; in {} of them each two are matched with each other.",
+        with_chance(count(all), all_null.map(count)),
+        groups.what,
+        with_chance(count(complete), complete_null.map(count)),
+    );
+    Some(Finding { lead: "Shared by several.", text })
 }
 
 fn above(s: &ScoreData) -> bool {
@@ -207,6 +282,23 @@ fn beyond_chance(data: &PageData) -> Option<Finding> {
     (!text.is_empty()).then(|| Finding { lead, text: text.trim_start().to_string() })
 }
 
+/// The first pair in the run's controls.
+fn controls(data: &PageData) -> Option<Finding> {
+    let of_pair = || data.controls.iter().filter(|c| c.pair == data.first_pair);
+    let shown = |c: &super::data::ControlData| {
+        let r = with_chance(format!("{:.3}", c.mean[0]?), c.mean[1].map(|r| format!("{r:.3}")));
+        let above = c.above[0]
+            .map(|n| format!(", {} mutual matches above both points", with_chance(count(n), c.above[1].map(count))));
+        Some(r + &above.unwrap_or_default())
+    };
+    let here = shown(of_pair().find(|c| c.name.is_none())?)?;
+    let others: Vec<String> =
+        of_pair().filter_map(|c| Some(format!("in the control “{}” {}", c.name.as_ref()?, shown(c)?))).collect();
+    let text =
+        format!("Between {} the mean best r is {here}; {}.", pair_name(data, data.first_pair), others.join("; "));
+    (!others.is_empty()).then_some(Finding { lead: "Beside its controls.", text })
+}
+
 /// The same pair in the other run, each as its distance from its own chance level.
 fn beside(data: &PageData) -> Option<Finding> {
     let p = data.first_pair;
@@ -221,7 +313,7 @@ fn beside(data: &PageData) -> Option<Finding> {
     let mut text = format!(
         "Between the same hookpoints the best partner of a latent correlates in “{}”{} at {}, here at {}",
         theirs.name,
-        if theirs.random_weights { " (random weights)" } else { "" },
+        if theirs.control { " (a control)" } else { "" },
         distance(matches.mean[0], matches.null_mean[0])?,
         distance(forward.mean, forward.null_mean)?,
     );

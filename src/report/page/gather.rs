@@ -1,18 +1,21 @@
-//! From a run's tables to what the page knows. Tables are read row group by row group; what is kept is bounded, however wide
-//! the SAEs and however many the pairs, so that the page stays one that a browser opens at once.
+//! Which data of a run's tables does the page show? Tables are read row group by row group. The amount of data kept has a bound
+//! that does not depend on the width of the SAEs or the number of pairs: a browser can open the page at once.
 
+use super::asked_for::{over_data, read_readout};
 use super::collect::Collector;
 use super::data::{
-    BIN, BesideData, BesideMatches, HistoryData, LabelData, MapData, PageData, PairFacts, ScoreData, SiteData, TopData,
-    digits, significant,
+    BIN, BesideData, BesideMatches, GroupData, GroupsData, HistoryData, LabelData, MapData, PageData, PairFacts,
+    ScoreData, SiteData, TopData, digits, significant,
 };
 use super::embedding::{embed, on_grid};
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::linalg::Matrix;
-use crate::matching::Direction;
-use crate::report::{Closeness, LEAST_RUNS_FOR_SD, Marker, closest, repeated_words};
-use crate::table::{HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell};
+use crate::matching::{CONTAINED, Direction, HOLDS_WITHIN};
+use crate::report::{BestOverSummary, Closeness, GroupSummary, LEAST_RUNS_FOR_SD, Marker, closest, repeated_words};
+use crate::table::{
+    GroupRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
+};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,6 +23,8 @@ use std::sync::Arc;
 
 /// Matches shown, over all pairs and both directions.
 const MATCHES_SHOWN: usize = 20_000;
+/// Groups shown.
+const GROUPS_SHOWN: usize = 1_000;
 /// Bytes of contexts, about.
 const CONTEXT_BYTES: usize = 2_200_000;
 /// Contexts of a latent at most.
@@ -34,7 +39,7 @@ pub type Decoders<'a> = &'a dyn Fn(&Site, &[usize]) -> Result<Option<Matrix<f32>
 
 /// Another run to be shown with this one: a control, another seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Beside<'a> {
+pub struct OtherRun<'a> {
     /// Its name.
     pub name: &'a str,
     /// The folder of its newest tables.
@@ -48,13 +53,19 @@ pub struct Beside<'a> {
 /// # Errors
 /// Those of reading a table; a map that cannot be made is left out, and the data records it.
 pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: Decoders<'_>) -> Result<PageData> {
-    let mut data = PageData { bin: BIN, least_runs: LEAST_RUNS_FOR_SD, ..PageData::default() };
+    let mut data = PageData {
+        bin: BIN,
+        holds: HOLDS_WITHIN,
+        contained: CONTAINED,
+        least_runs: LEAST_RUNS_FOR_SD,
+        ..PageData::default()
+    };
     let pairs = read_history(history, &mut data)?;
     let sites: Vec<Site> =
         pairs.iter().flat_map(|p| [p.source.clone(), p.target.clone()]).collect::<BTreeSet<_>>().into_iter().collect();
     let number = |site: &Site| sites.binary_search(site).ok();
     data.sites = (sites.iter())
-        .map(|s| SiteData { model: s.model.clone(), hookpoint: s.hookpoint.to_string(), ..SiteData::default() })
+        .map(|s| SiteData { model: s.model.clone(), hookpoint: s.place(), ..SiteData::default() })
         .collect();
     data.pairs =
         pairs.iter().map(|p| [&p.source, &p.target].map(|s| number(s).expect("sites come of pairs"))).collect();
@@ -89,6 +100,9 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
             Err(e) => data.sites[s].no_map = Some(e.to_string()),
         }
     }
+    read_groups(tables, &number, &mut data)?;
+    read_readout(tables, &pairs, &mut data)?;
+    data.over = BestOverSummary::read(tables)?.map_or_else(Vec::new, |over| over.rows().map(over_data).collect());
     choose_first(&mut data);
     Ok(data)
 }
@@ -96,8 +110,8 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
 /// What another run has of the pairs of `data`.
 ///
 /// # Errors
-/// Those of reading a table; `Request` when it has none of the pairs.
-pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<()> {
+/// The errors of reading a table; `Request` when the other run has none of the pairs.
+pub(super) fn gather_beside(beside: OtherRun<'_>, data: &mut PageData) -> Result<()> {
     let mut theirs = PageData::default();
     let pairs = read_history(beside.history, &mut theirs)?;
     read_scores(&beside.tables.join("similarities.parquet"), &pairs, &mut theirs)?;
@@ -108,7 +122,7 @@ pub(super) fn gather_beside(beside: Beside<'_>, data: &mut PageData) -> Result<(
     let mut out = BesideData {
         name: beside.name.to_string(),
         tokens,
-        random_weights: theirs.control.is_some(),
+        control: theirs.control.is_some(),
         ..BesideData::default()
     };
     for (p, sites) in data.pairs.iter().enumerate() {
@@ -154,7 +168,8 @@ fn points(alive: &[u32], wanted: &BTreeMap<u32, f64>, n_points: usize) -> Vec<u3
 fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<SitePair>>> {
     let reader: TableReader<HistoryRow> = TableReader::open(path)?;
     let measures = reader.shape().clone();
-    data.control = reader.origin().get("random_weights").cloned();
+    data.control = reader.origin().get("control").cloned();
+    data.given = reader.origin().get("given").cloned();
     let rows = reader.read_all()?;
     let last = rows.last().map_or(0, |r| r.snapshot);
     let pairs: Vec<Arc<SitePair>> = rows.iter().filter(|r| r.snapshot == last).map(|r| r.pair.clone()).collect();
@@ -181,6 +196,11 @@ fn read_history(path: &Path, data: &mut PageData) -> Result<Vec<Arc<SitePair>>> 
         put("n_mutual_null", n(row.counts.n_mutual_null));
         put("n_mutual_above_chance", n(row.counts.n_mutual_above_chance));
         put("n_mutual_above_chance_null", n(row.counts.n_mutual_above_chance_null));
+        if row.counts.n_mutual_given > 0 {
+            put("n_mutual_given", Some(row.counts.n_mutual_given as f64));
+            put("n_mutual_within", Some(row.counts.n_mutual_within as f64));
+            put("n_mutual_within_null", Some(row.counts.n_mutual_within_null as f64));
+        }
         put("n_kept", Some(row.counts.n_kept as f64));
         put("n_kept_null", n(row.counts.n_kept_null));
         put("n_kept_backward_null", n(row.counts.n_kept_backward_null));
@@ -277,6 +297,7 @@ fn read_latents(
     data: &mut PageData,
 ) -> Result<Vec<Vec<u32>>> {
     let mut reader: TableReader<LatentRow> = TableReader::open(path)?;
+    let mut models = vec![String::new(); data.sites.len()];
     let mut fields: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
     for (k, column) in reader.shape().iter().enumerate() {
         fields.entry(column.field.clone()).or_default().push((column.value.clone(), k));
@@ -308,11 +329,13 @@ fn read_latents(
             site.categories.push(categories.collect());
             site.tokens.push(different(&row.top, &mut data.tokens));
             row.top.truncate(CONTEXTS_SHOWN);
+            models[s].clone_from(&row.site.model);
             tops[s].push(row.top);
         }
     }
     let keep = contexts_that_fit(&tops);
-    for (site, tops) in data.sites.iter_mut().zip(&tops) {
+    for ((site, tops), model) in data.sites.iter_mut().zip(&tops).zip(&models) {
+        let marker = marker.of(model);
         let places: Vec<Vec<[i64; 2]>> =
             tops.par_iter().map(|top| top.iter().take(keep).map(|t| place(marker, t)).collect()).collect();
         for (top, places) in tops.iter().zip(places) {
@@ -324,6 +347,52 @@ fn read_latents(
         }
     }
     Ok(alive)
+}
+
+/// Fills the groups, where the run makes them; the first of them are shown.
+fn read_groups(tables: &Path, number: &dyn Fn(&Site) -> Option<usize>, data: &mut PageData) -> Result<()> {
+    let Some(summary) = GroupSummary::read(tables)? else { return Ok(()) };
+    let (what, sizes) = summary.by_size();
+    let mut out = GroupsData {
+        what,
+        sizes: sizes.into_iter().map(|(size, [all, complete])| (size, all.0, all.1, complete.0, complete.1)).collect(),
+        returned: summary.returned().map(|(share, null)| (digits(share, 4), null.map(|n| digits(n, 4)))),
+        ..GroupsData::default()
+    };
+    let mut reader: TableReader<GroupRow> = TableReader::open(&tables.join("groups.parquet"))?;
+    while let Some(rows) = reader.next_rows()? {
+        for row in rows {
+            let is_new = u64::from(row.group) > out.total;
+            out.total = u64::from(row.group);
+            if row.group as usize > GROUPS_SHOWN {
+                continue;
+            }
+            if is_new {
+                let closest = |m: crate::table::Missing| {
+                    let latent = m.hookpoint.zip(m.latent).zip(m.correlation);
+                    let latent = latent.map(|((hookpoint, latent), r)| (format!("{hookpoint}/{latent}"), digits(r, 4)));
+                    (m.model, latent, m.readout_r2.map(|r2| digits(r2, 4)))
+                };
+                out.shown.push(GroupData {
+                    kind: row.kind.as_str(),
+                    models: row.models,
+                    edges: row.edges,
+                    possible: row.edges_possible,
+                    min: digits(row.min_correlation, 4),
+                    mean: digits(row.mean_correlation, 4),
+                    within: row.min_within.map(|r| digits(r, 4)),
+                    members: Vec::new(),
+                    missing: row.missing.into_iter().map(closest).collect(),
+                });
+            }
+            let Some(site) = number(&row.site) else { continue };
+            let tokens = row.top.iter().map(|t| data.tokens.number(t)).collect();
+            let group = out.shown.last_mut().expect("a group begins with its first member");
+            group.members.push((site, row.latent, row.best, significant(row.frequency, 3), tokens));
+        }
+    }
+    data.groups = Some(out);
+    Ok(())
 }
 
 /// The first few different tokens.

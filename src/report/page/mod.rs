@@ -4,6 +4,7 @@
 //! Nothing of the corpus reaches the page as markup: words made here are escaped, the data is JSON without `<`, and the
 //! script puts texts into the page as texts. A policy in the page's head forbids every request.
 
+mod asked_for;
 mod collect;
 mod data;
 mod embedding;
@@ -12,7 +13,7 @@ mod gather;
 #[cfg(test)]
 mod tests;
 
-pub use gather::{Beside, Decoders};
+pub use gather::{Decoders, OtherRun};
 
 use crate::error::Result;
 use crate::report::Marker;
@@ -24,12 +25,17 @@ use std::path::Path;
 const FRAME: &str = include_str!("page.html");
 const LOOKS: &str = include_str!("page.css");
 /// In the order in which they are read; one scope.
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("js/basics.js"),
     include_str!("js/words.js"),
     include_str!("js/scores.js"),
     include_str!("js/charts.js"),
+    include_str!("js/given.js"),
+    include_str!("js/readout.js"),
     include_str!("js/matches.js"),
+    include_str!("js/over.js"),
+    include_str!("js/controls.js"),
+    include_str!("js/groups.js"),
     include_str!("js/map.js"),
     include_str!("js/start.js"),
 ];
@@ -48,19 +54,24 @@ pub struct RunFacts {
 }
 
 /// The page of a run: the same tables and facts give the same bytes. `tables` is the folder of the newest tables,
-/// `history` the history file; `decoders` gives decoder rows for the map; `beside` is another run of the same hookpoints.
+/// `history` the history file; `controls` the table that sets its controls beside it; `decoders` gives decoder rows for the map; `beside` is
+/// another run of the same hookpoints.
 ///
 /// # Errors
-/// Those of reading a table.
+/// The errors of reading a table.
 pub fn page(
     tables: &Path,
     history: &Path,
     facts: &RunFacts,
     marker: &Marker,
     decoders: Decoders<'_>,
-    beside: Option<Beside<'_>>,
+    beside: Option<OtherRun<'_>>,
+    controls: Option<&Path>,
 ) -> Result<String> {
     let mut data = gather::gather(tables, history, marker, decoders)?;
+    if let Some(controls) = controls {
+        asked_for::read_controls(controls, &mut data)?;
+    }
     if let Some(beside) = beside {
         gather::gather_beside(beside, &mut data)?;
     }

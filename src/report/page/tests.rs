@@ -4,10 +4,11 @@ use super::*;
 use crate::error::Error;
 use crate::ids::Site;
 use crate::linalg::{Matrix, Stream};
+use crate::matching::groups::GroupKind;
 use crate::matching::{Direction, Significance};
 use crate::table::{
-    HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, PairCounts, PairRow, RowPairing, SimilarityRow, SitePair,
-    TopTokenCell, write_table,
+    CycleRow, GroupRow, GroupSizeRow, HistoryRow, LabelColumn, LabelSum, LatentRow, MatchRow, Missing, PairCounts,
+    PairRow, RowPairing, SimilarityRow, SitePair, TopTokenCell, write_table,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ impl Rig {
                     document: format!("doc {harm}"),
                 };
                 LatentRow {
+                    documents: 2,
+                    given_rows: Some(30),
+                    token_share: Some(0.25),
                     site: s.clone(),
                     latent,
                     n_active: if alive { 10 } else { 0 },
@@ -81,12 +85,14 @@ impl Rig {
                     let (source, target) = if direction == Direction::Forward { (i, partner) } else { (partner, i) };
                     let picks = |own: Direction| direction == own;
                     MatchRow {
+                        cosines: Default::default(),
+                        listed: Default::default(),
                         pair: pair.clone(),
                         source_latent: (!dead || picks(Direction::Forward)).then_some(source),
                         target_latent: (!dead || picks(Direction::Backward)).then_some(target),
                         correlation: (!dead).then(|| 0.9 - 0.001 * f64::from(i) - 0.25 * f64::from(rank - 1)),
                         exact_tokens: 9,
-                        standard_error: (!dead).then_some(0.0),
+                        sketch_error: (!dead).then_some(0.0),
                         significance: Significance {
                             null_correlation: (rank == 1 && !dead).then_some(0.12),
                             point: (rank == 1 && !dead).then_some(0.15),
@@ -123,6 +129,8 @@ impl Rig {
             one_decoder: rig.one_decoder,
             null_mean: Some(0.25),
             null_sd: Some(0.05),
+            null_point: None,
+            calibrated: None,
             null_runs: 99,
             p_value: Some(0.01),
             q_value: Some(0.015),
@@ -147,6 +155,9 @@ impl Rig {
             measures: vec![Some(0.5)],
         });
         let whole = PairRow {
+            dictionary: Default::default(),
+            mapped: Default::default(),
+            logits: Default::default(),
             pair: rig.pair.clone(),
             tokens: 3000,
             documents: 9,
@@ -176,7 +187,8 @@ impl Rig {
             facts: vec![("Corpus".into(), HARM.join("\n"))],
             dataflow: "name = \"</pre><script>\"".into(),
         };
-        page(self.folder.path(), &self.table("history"), &facts, &Marker::new(None, [3, 3]), decoders, None).unwrap()
+        page(self.folder.path(), &self.table("history"), &facts, &Marker::new(None, [3, 3]), decoders, None, None)
+            .unwrap()
     }
 }
 
@@ -259,6 +271,64 @@ fn the_data_is_what_the_tables_say() {
 }
 
 #[test]
+fn groups_are_shown_with_their_members_and_their_chance() {
+    let rig = Rig::new(20);
+    assert!(data_of(&rig.page(&rows))["groups"].is_null(), "a run of two places makes none");
+    let missing = |model: &str, closest: Option<u32>| Missing {
+        model: model.into(),
+        hookpoint: closest.map(|_| "embed".to_string()),
+        latent: closest,
+        correlation: closest.map(|_| 0.25),
+        readout_r2: closest.map(|_| 0.375),
+        readout_point: None,
+    };
+    let member = |group: u32, site: &Site, latent: u32| GroupRow {
+        group,
+        size: 2,
+        models: 2,
+        kind: GroupKind::Chain,
+        edges: 1,
+        edges_possible: 3,
+        min_correlation: 0.123_456,
+        mean_correlation: 0.5,
+        min_within: None,
+        site: Arc::new(site.clone()),
+        latent,
+        frequency: 0.1,
+        degree: 1,
+        best: latent == 3,
+        top: vec![HARM[0].to_string()],
+        missing: vec![missing("c", Some(7)), missing("d", None)],
+    };
+    let SitePair { source, target } = &*rig.pair;
+    let rows_of = |group: u32| [member(group, source, 3 + group), member(group, target, 3)];
+    let origin = BTreeMap::new();
+    write_table(&rig.table("groups"), (), &origin, (1..=1_200).flat_map(rows_of)).unwrap();
+    let size = |models: u32, places: u32| GroupSizeRow {
+        models,
+        places,
+        groups: 600,
+        null_groups: Some(5),
+        complete: 100,
+        null_complete: Some(1),
+    };
+    write_table(&rig.table("group_sizes"), (), &origin, [size(3, 4), size(3, 3)]).unwrap();
+    write_table::<CycleRow>(&rig.table("cycles"), (), &origin, []).unwrap();
+    let page = rig.page(&rows);
+    let groups = &data_of(&page)["groups"];
+    assert_eq!((groups["total"].as_u64(), groups["shown"].as_array().unwrap().len()), (Some(1_200), 1_000));
+    assert_eq!(groups["sizes"], serde_json::json!([[3, 1200, 10, 200, 2]]));
+    let first = &groups["shown"][0];
+    assert_eq!((&first["kind"], &first["min"], &first["possible"]), (&"chain".into(), &0.1235.into(), &3.into()));
+    let tokens = data_of(&page)["tokens"].as_array().unwrap().clone();
+    assert_eq!(tokens[first["members"][0][4][0].as_u64().unwrap() as usize], HARM[0]);
+    assert_eq!(first["missing"], serde_json::json!([["c", ["embed/7", 0.25], 0.375], ["d", null, null]]));
+    let said =
+        "1\u{202f}200 (chance 10) groups of latents span 3 models; in 200 (chance 2) of them each two are matched";
+    assert!(page.contains(said), "{said}");
+}
+
+#[test]
 fn findings_say_what_the_figures_say() {
     let page = Rig::new(20).page(&rows);
     let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
@@ -307,10 +377,10 @@ fn a_wide_run_is_cut_to_its_strongest_matches() {
 fn a_run_beside_is_told_with_its_own_figures() {
     let (rig, other) = (Rig::new(20), Rig::new(15));
     let history = other.table("history");
-    let beside = Beside { name: "control <b>", tables: other.folder.path(), history: &history };
+    let beside = OtherRun { name: "control <b>", tables: other.folder.path(), history: &history };
     let facts = RunFacts::default();
     let marker = Marker::new(None, [3, 3]);
-    let page = page(rig.folder.path(), &rig.table("history"), &facts, &marker, &rows, Some(beside)).unwrap();
+    let page = page(rig.folder.path(), &rig.table("history"), &facts, &marker, &rows, Some(beside), None).unwrap();
     let theirs = data_of(&page)["beside"].clone();
     assert_eq!(theirs["matches"][0]["n_mutual"], serde_json::json!([14.0, null]));
     assert_eq!(theirs["matches"][0]["mean"][0].as_f64(), Some(0.8935));
@@ -339,4 +409,88 @@ fn one_sae_on_both_sides_is_no_evidence_and_copies_of_text_are_told_first() {
         (&data["facts"][0]["one_decoder"], &data["scores"][0]["one_decoder"]),
         (&Value::from(true), &Value::from(true))
     );
+}
+
+#[test]
+fn what_is_read_out_and_the_best_over_places_and_controls_stand_beside_their_chance() {
+    use crate::matching::OverCounts;
+    use crate::table::{
+        BestOverCounts, BestOverScore, ControlRow, OverScore, ReadoutNumbers, ReadoutRow, ScoreCell, Verdict,
+    };
+    let rig = Rig::new(20);
+    let data = data_of(&rig.page(&rows));
+    assert_eq!(
+        (&data["readouts"], &data["over"], &data["controls"]),
+        (&Value::from(vec![0; 0]), &Value::from(vec![0; 0]), &Value::from(vec![0; 0]))
+    );
+    let origin = BTreeMap::new();
+    let read = |latent: u32| ReadoutRow {
+        pair: rig.pair.clone(),
+        direction: Direction::Forward,
+        latent,
+        partner: None,
+        found: ReadoutNumbers {
+            r_squared: Some(0.375),
+            null: Some(0.1),
+            chance_point: Some(0.05),
+            ..ReadoutNumbers::default()
+        },
+        verdict: Some(if latent < 12 { Verdict::Matched } else { Verdict::Readable }),
+    };
+    write_table(&rig.table("readout"), (), &origin, (0..20).map(read)).unwrap();
+    let [a, b] = [&rig.pair.source.model, &rig.pair.target.model].map(String::clone);
+    let counts = OverCounts {
+        n_places: [1, 3],
+        n_best: [19, 57],
+        n_above_chance: [Some(18), None],
+        n_above_chance_null: [Some(1), None],
+        n_mutual: 9,
+        n_mutual_above_chance: Some(8),
+        ..OverCounts::default()
+    };
+    write_table(&rig.table("best_over_counts"), (), &origin, [BestOverCounts { models: [a, b], counts }]).unwrap();
+    let closest = BestOverScore {
+        pair: rig.pair.clone(),
+        subset: "all".into(),
+        pairing: RowPairing::Activations,
+        measure: "cka".into(),
+        place_pairs: 3,
+        null_runs: 9,
+        numbers: OverScore { value: Some(0.5), null_mean: Some(0.125), ..OverScore::default() },
+    };
+    write_table(&rig.table("best_over_scores"), (), &origin, [closest]).unwrap();
+    let control = |run: &str, control: Option<&str>, r: f64| ControlRow {
+        pair: rig.pair.clone(),
+        run: run.into(),
+        control: control.map(String::from),
+        tokens: 900,
+        counts: PairCounts { mean_best_correlation_forward: Some(r), ..PairCounts::default() },
+        rows: ScoreCell { measure: Some("cka".into()), value: Some(0.5), null_mean: None },
+        activations: ScoreCell::default(),
+    };
+    let runs = [control("real", None, 0.75), control("drawn", Some("weights of <a>"), 0.25)];
+    write_table(&rig.table("controls"), (), &origin, runs).unwrap();
+    let (history, controls) = (rig.table("history"), rig.table("controls"));
+    let marker = Marker::new(None, [3, 3]);
+    let page = page(rig.folder.path(), &history, &RunFacts::default(), &marker, &rows, None, Some(&controls)).unwrap();
+    let data = data_of(&page);
+    let forward = &data["matches"][0][0];
+    assert_eq!(forward["readout_counts"]["here"], serde_json::json!([12, 8, 0, 0]));
+    // none of these is readable by chance
+    assert_eq!(forward["readout_counts"]["by_chance"], serde_json::json!([0, 8, 0]));
+    assert_eq!(forward["readout"].as_array().unwrap().len(), forward["source"].as_array().unwrap().len());
+    let latent = forward["source"].as_array().unwrap().iter().position(|l| l == 13).unwrap();
+    assert_eq!((&forward["readout"][latent], &forward["readable"][latent]), (&0.375.into(), &1.into()));
+    assert!(data["matches"][0][1]["readout_counts"].is_null(), "the target was not read out");
+    assert_eq!(data["over"][0]["above"], serde_json::json!([[18, 1], [null, null]]));
+    assert_eq!(data["over"][0]["closest"][0][3], 0.5);
+    let names: Vec<&Value> = data["controls"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, [&Value::Null, &"drawn".into()], "the run itself first");
+    for said in [
+        "8 (chance 0) can be read out of its activations by a linear map",
+        "18 (chance 1) of 19 have a best partner above chance, and 8 (chance unknown) pairs choose each other",
+        "the mean best r is 0.750 (chance unknown); in the control “drawn” 0.250 (chance unknown).",
+    ] {
+        assert!(page.contains(said), "{said:?} is not in {}", page.split("<ul class=\"findings\">").nth(1).unwrap());
+    }
 }

@@ -7,8 +7,12 @@ mod speed;
 
 use crate::error::Result;
 use crate::matching::Direction;
-use crate::report::{Closeness, WIDTH, closest, repeated_words, wrapped};
-use crate::table::{HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell};
+use crate::report::{
+    BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, closest, repeated_words, wrapped,
+};
+use crate::table::{
+    AlignmentRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
+};
 use crate::units::thousands;
 use pair::{BestPair, PairSummary};
 use serde_json::{Value, json};
@@ -30,8 +34,18 @@ pub struct Summary {
     documents: u64,
     snapshots: u32,
     pairs: Vec<PairSummary>,
-    /// Models whose weights were drawn at random, with their seeds.
+    /// Groups over several places; `None` where the run makes none.
+    groups: Option<GroupSummary>,
+    /// The best over places; `None` where there are none to choose from.
+    best_over: Option<BestOverSummary>,
+    /// How tokens share the rows, by model; none where a row is a token.
+    alignment: Vec<AlignmentRow>,
+    /// What was read out of activations; `None` where nothing was.
+    readout: Option<ReadoutSummary>,
+    /// What was drawn at random in it, in words.
     control: Option<String>,
+    /// Models whose weights were drawn at random, with their seeds.
+    random_weights: Option<String>,
     /// The caution about contexts that were seen before.
     repeated: Option<String>,
     /// Why it ended before its corpus did.
@@ -54,12 +68,13 @@ impl Summary {
         let churn: BTreeMap<Arc<SitePair>, Option<f64>> =
             history.into_iter().filter(|h| h.snapshot == snapshots).map(|h| (h.pair, h.churn)).collect();
         let reader = TableReader::open(&tables.join("pairs.parquet"))?;
-        let control = reader.origin().get("random_weights").cloned();
+        let [control, random_weights] = ["control", "random_weights"].map(|key| reader.origin().get(key).cloned());
+        let given = reader.origin().get("given").cloned();
         let rows: Vec<PairRow> = reader.read_all()?;
         let (tokens, documents) = rows.first().map_or((0, 0), |row| (row.tokens, row.documents));
         let summary = |row: PairRow| {
             let churn = churn.get(&row.pair).copied().flatten();
-            (row.pair.clone(), PairSummary { row, churn, scores: Vec::new(), best: Vec::new() })
+            (row.pair.clone(), PairSummary { row, churn, given: given.clone(), scores: Vec::new(), best: Vec::new() })
         };
         let mut pairs: BTreeMap<Arc<SitePair>, PairSummary> = rows.into_iter().map(summary).collect();
         let similarities: Vec<SimilarityRow> = TableReader::open(&tables.join("similarities.parquet"))?.read_all()?;
@@ -97,6 +112,10 @@ impl Summary {
                 (b.n_active[1], b.target_top) = wanted[&(pair.target.to_string(), b.target)].clone();
             }
         }
+        let (groups, best_over) = (GroupSummary::read(tables)?, BestOverSummary::read(tables)?);
+        let alignment = tables.join("alignment.parquet");
+        let alignment = if alignment.is_file() { TableReader::open(&alignment)?.read_all()? } else { Vec::new() };
+        let readout = ReadoutSummary::read(tables)?;
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
         Ok(Summary {
             tables,
@@ -104,7 +123,12 @@ impl Summary {
             documents,
             snapshots,
             pairs,
+            groups,
+            best_over,
+            alignment,
+            readout,
             control,
+            random_weights,
             repeated,
             ending: None,
             sample: None,
@@ -141,16 +165,28 @@ impl Summary {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let said = self.sample.iter().chain(&self.ending);
         let ending = said.map(|what| format!("; {what}")).collect::<String>();
-        writeln!(
-            out,
-            "\n{} of {}, {}{ending}",
-            counted(self.tokens, "token"),
+        let head = format!(
+            "{} of {}, {}{ending}",
+            counted(self.tokens, if self.alignment.is_empty() { "token" } else { "row" }),
             counted(self.documents, "document"),
             counted(u64::from(self.snapshots), "snapshot")
-        )?;
+        );
+        writeln!(out, "\n{}", wrapped(&head, 2, WIDTH))?;
+        if let Some(words) = alignment_in_words(&self.alignment) {
+            writeln!(out, "{}", wrapped(&words, 2, WIDTH))?;
+        }
         self.write_cautions(out)?;
         if self.pairs.len() > 1 {
             overview::write(&self.pairs, out)?;
+        }
+        if let Some(best_over) = &self.best_over {
+            best_over.write(out)?;
+        }
+        if let Some(groups) = &self.groups {
+            groups.write(out)?;
+        }
+        if let Some(readout) = &self.readout {
+            readout.write(out)?;
         }
         let shown = self.shown_in_full();
         if let Some((pair, rule)) = shown {
@@ -198,9 +234,9 @@ impl Summary {
                 }
             }
         }
-        if let Some(models) = &self.control {
+        if let Some(control) = &self.control {
             let control =
-                format!("control: weights drawn at random ({models}); what agrees here, training did not make");
+                format!("this run is a control: {control}; what agrees here, what was taken away did not make");
             writeln!(out, "{}", wrapped(&control, 9, WIDTH))?;
         }
         said.iter().try_for_each(|caution| writeln!(out, "{}", wrapped(&format!("caution: {caution}"), 9, WIDTH)))
@@ -211,6 +247,9 @@ impl Summary {
         let mut out = String::new();
         self.write_cautions(&mut out)
             .and_then(|()| overview::write(&self.pairs, &mut out))
+            .and_then(|()| self.best_over.as_ref().map_or(Ok(()), |best| best.write(&mut out)))
+            .and_then(|()| self.groups.as_ref().map_or(Ok(()), |groups| groups.write(&mut out)))
+            .and_then(|()| self.readout.as_ref().map_or(Ok(()), |readout| readout.write(&mut out)))
             .expect("a string takes all");
         out
     }
@@ -222,13 +261,21 @@ impl Summary {
             "tokens": self.tokens,
             "documents": self.documents,
             "snapshots": self.snapshots,
-            "random_weights": self.control,
+            "control": self.control,
+            "random_weights": self.random_weights,
             "repeated_contexts": self.repeated,
             "ending": self.ending,
             "sample": self.sample,
             "tables": self.tables,
             "report": self.report,
             "pairs": self.pairs.iter().map(PairSummary::as_json).collect::<Vec<_>>(),
+            "best_over": self.best_over.as_ref().map(BestOverSummary::as_json),
+            "alignment": self.alignment.iter().map(|r| json!({
+                "model": r.model, "rows": r.rows, "one_to_one": r.one_to_one, "tokens": r.tokens, "tokens_per_row": r.tokens_per_row,
+                "bytes": r.bytes, "dropped_bytes": r.dropped_bytes, "unaligned_documents": r.unaligned_documents,
+            })).collect::<Vec<_>>(),
+            "readout": self.readout.as_ref().map(ReadoutSummary::as_json),
+            "groups": self.groups.as_ref().map(GroupSummary::as_json),
             "speed": self.speed.as_ref().map(Speed::as_json),
         })
     }
@@ -245,11 +292,33 @@ fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
     }
     let at = best.partition_point(|b| b.correlation >= correlation);
     if at < BEST_SHOWN {
-        let point = row.significance.point;
+        let (point, within) = (row.significance.point, row.listed.within_correlation);
         let (source_top, target_top) = (Vec::new(), Vec::new());
-        best.insert(at, BestPair { source, target, correlation, point, n_active: [0; 2], source_top, target_top });
+        best.insert(
+            at,
+            BestPair { source, target, correlation, point, within, n_active: [0; 2], source_top, target_top },
+        );
         best.truncate(BEST_SHOWN);
     }
+}
+
+/// How tokens share the rows; `None` where a row is a token.
+fn alignment_in_words(rows: &[AlignmentRow]) -> Option<String> {
+    let first = rows.first()?;
+    let of = |r: &AlignmentRow| Some(format!("{:.2} of {}", r.tokens_per_row?, r.model));
+    let per_row: Vec<String> = rows.iter().filter_map(of).collect();
+    let mut out = format!(
+        "a row is a piece of text that all tokenizers share: on average {} tokens; {:.1} % are one token of each",
+        per_row.join(", "),
+        100.0 * first.one_to_one.unwrap_or(0.0)
+    );
+    if first.dropped_bytes > 0 {
+        write!(out, "; {} bytes of text in no row", thousands(first.dropped_bytes)).ok()?;
+    }
+    if first.unaligned_documents > 0 {
+        write!(out, "; {} left out without alignment", counted(first.unaligned_documents, "document")).ok()?;
+    }
+    Some(out)
 }
 
 /// `1 token`, `2 000 tokens`.

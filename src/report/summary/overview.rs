@@ -2,45 +2,18 @@
 //! measures let them.
 
 use super::pair::PairSummary;
+use crate::matching::HOLDS_WITHIN;
+use crate::report::grid::Grid;
 use crate::report::{WIDTH, wrapped};
 use crate::units::thousands;
 use std::fmt::Write;
 
-/// A table of texts: the first column to the left, the others to the right.
-struct Grid {
-    rows: Vec<Vec<String>>,
-}
-
-impl Grid {
-    /// Width of each column.
-    fn widths(&self) -> Vec<usize> {
-        let n = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |k: usize| self.rows.iter().filter_map(|r| r.get(k)).map(|t| t.chars().count()).max();
-        (0..n).map(|k| width(k).unwrap_or(0)).collect()
-    }
-
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        let widths = self.widths();
-        let tight = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > WIDTH;
-        for row in &self.rows {
-            let mut line = String::new();
-            for (k, (text, width)) in row.iter().zip(&widths).enumerate() {
-                match k {
-                    0 => write!(line, "{text:<width$}")?,
-                    _ if tight => write!(line, " {text:>width$}")?,
-                    _ => write!(line, "  {text:>width$}")?,
-                }
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes the pairs, those of the same two models together.
+/// Writes the pairs, grouped by their two models.
 pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result {
     let models = |p: &PairSummary| [&p.row.pair.source.model, &p.row.pair.target.model].map(String::clone);
-    let groups: Vec<&[PairSummary]> = pairs.chunk_by(|a, b| models(a) == models(b)).collect();
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by_key(models);
+    let groups: Vec<&[PairSummary]> = sorted.chunk_by(|a, b| models(a) == models(b)).collect();
     for group in &groups {
         writeln!(out)?;
         counts_of(group).write(out)?;
@@ -52,6 +25,19 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
         if unknown { "; ?: chance unknown" } else { "" }
     )?;
     writeln!(out, "above: mutual matches with r above both latents' 95 % chance points; kept: picked by the source")?;
+    if let Some(key) = pairs.iter().find_map(|p| p.given.as_deref()) {
+        if pairs.iter().any(|p| p.row.counts.n_mutual_given > 0) {
+            writeln!(
+                out,
+                "given {key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
+            )?;
+        } else {
+            writeln!(
+                out,
+                "given {key}: not counted yet; partners are listed from the first snapshot, or 16 384 tokens, on"
+            )?;
+        }
+    }
     for group in &groups {
         for grid in scores_of(group) {
             writeln!(out)?;
@@ -82,11 +68,13 @@ fn head(group: &[PairSummary]) -> String {
 }
 
 fn name(p: &PairSummary) -> String {
-    format!("{} x {}", p.row.pair.source.hookpoint, p.row.pair.target.hookpoint)
+    format!("{} x {}", p.row.pair.source.place(), p.row.pair.target.place())
 }
 
 fn counts_of(group: &[PairSummary]) -> Grid {
-    let titles = ["alive", "mean best r", "mutual", "above", "kept"];
+    let given = group.iter().find_map(|p| p.given.as_deref()).unwrap_or("token");
+    let given = format!("given {given}");
+    let titles = ["alive", "mean best r", "mutual", "above", &given, "kept"];
     let mut rows = vec![std::iter::once(head(group)).chain(titles.map(String::from)).collect::<Vec<String>>()];
     for p in group {
         let c = &p.row.counts;
@@ -97,12 +85,17 @@ fn counts_of(group: &[PairSummary]) -> Grid {
             format!("{r:.3} ({})", or_unknown(null))
         });
         let above = c.n_mutual_above_chance.map(|n| count(n, c.n_mutual_above_chance_null));
+        let given = match c.n_mutual_given {
+            0 => "-".to_string(),
+            _ => count(c.n_mutual_within, Some(c.n_mutual_within_null)),
+        };
         rows.push(vec![
             name(p),
             format!("{}, {}", thousands(c.n_alive_source), thousands(c.n_alive_target)),
             r,
             count(c.n_mutual, c.n_mutual_null),
             or_unknown(above),
+            given,
             count(c.n_kept, c.n_kept_null),
         ]);
     }

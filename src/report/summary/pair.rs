@@ -1,5 +1,6 @@
 //! One pair in full: every count with the count by chance, every score with its null, the best matches with their tokens.
 
+use crate::matching::HOLDS_WITHIN;
 use crate::report::{shown_sd, shown_token};
 use crate::table::{PairRow, SimilarityRow, TopTokenCell};
 use crate::units::thousands;
@@ -13,6 +14,8 @@ const TOKENS_SHOWN: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct PairSummary {
     pub row: PairRow,
+    /// What a row has in common with its partner: token, bigram or position; `None` where rows have none.
+    pub given: Option<String>,
     /// Share of latents whose best partner changed since the snapshot before.
     pub churn: Option<f64>,
     pub scores: Vec<SimilarityRow>,
@@ -27,6 +30,8 @@ pub(super) struct BestPair {
     pub correlation: f64,
     /// Chance point of the source latent.
     pub point: Option<f64>,
+    /// r of what is left given the token.
+    pub within: Option<f64>,
     /// Tokens on which the source latent fired, and the target latent.
     pub n_active: [u64; 2],
     pub source_top: Vec<TopTokenCell>,
@@ -64,6 +69,15 @@ impl PairSummary {
             format!("; above both chance points {}", count(n, c.n_mutual_above_chance_null))
         });
         writeln!(out, "  mutual        {}{above}", count(c.n_mutual, c.n_mutual_null))?;
+        if let Some(key) = self.given.as_deref().filter(|_| c.n_mutual_given > 0) {
+            writeln!(
+                out,
+                "  given {key:<7} {} of {} mutual matches still have r >= {HOLDS_WITHIN} (chance {})",
+                thousands(c.n_mutual_within),
+                thousands(c.n_mutual_given),
+                thousands(c.n_mutual_within_null)
+            )?;
+        }
         writeln!(
             out,
             "  partners      {} targets and {} sources are a best partner",
@@ -111,26 +125,27 @@ impl PairSummary {
         }
         writeln!(
             out,
-            "  {:>15}   {:<21}   {:<15}   top tokens",
-            "mutual matches", "r (95 % chance point)", "tokens fired on"
+            "  {:>15}   {:<21}   {:<7}   {:<15}   top tokens",
+            "mutual matches", "r (95 % chance point)", "r given", "tokens fired on"
         )?;
         for b in &self.best {
             let ids = format!("{} ~ {}", b.source, b.target);
             let point = b.point.map_or("(?)".into(), |p| format!("({p:.3})"));
             let fired = b.n_active.map(thousands).join(" ~ ");
             let tokens = [shown_tokens(&b.source_top), shown_tokens(&b.target_top)].join("  ~  ");
-            writeln!(out, "  {ids:>15}   {:.4} {point:<14}   {fired:<15}   {tokens}", b.correlation)?;
+            let within = b.within.map_or("-".into(), |r| format!("{r:.3}"));
+            writeln!(out, "  {ids:>15}   {:.4} {point:<14}   {within:<7}   {fired:<15}   {tokens}", b.correlation)?;
         }
         Ok(())
     }
 
-    /// What "above chance" does not show; `control`: the weights are random.
+    /// What "above chance" does not show; `control`: something is random here.
     pub(super) fn write_caveat(&self, control: bool, out: &mut String) -> std::fmt::Result {
         if self.best.is_empty() || self.row.counts.n_mutual_above_chance.is_none() {
             return Ok(());
         }
         let rest = if control {
-            "Training did not\n  make them do so here: the weights are random."
+            "This run is\n  a control: what was drawn at random did not make them do so."
         } else {
             "Whether training\n  made them do so, a control with random_weights shows."
         };
@@ -156,6 +171,10 @@ impl PairSummary {
             "n_mutual_null": c.n_mutual_null,
             "n_mutual_above_chance": c.n_mutual_above_chance,
             "n_mutual_above_chance_null": c.n_mutual_above_chance_null,
+            "given": self.given,
+            "n_mutual_given": c.n_mutual_given,
+            "n_mutual_within": c.n_mutual_within,
+            "n_mutual_within_null": c.n_mutual_within_null,
             "n_distinct_partners": [c.n_distinct_partners_forward, c.n_distinct_partners_backward],
             "n_distinct_partners_null": [c.n_distinct_partners_forward_null, c.n_distinct_partners_backward_null],
             "mean_best_correlation": [c.mean_best_correlation_forward, c.mean_best_correlation_backward],
@@ -168,7 +187,7 @@ impl PairSummary {
             })).collect::<Vec<_>>(),
             "best": self.best.iter().map(|b| json!({
                 "source_latent": b.source, "target_latent": b.target, "correlation": b.correlation,
-                "chance_point": b.point,
+                "chance_point": b.point, "within_correlation": b.within,
                 "source_top": b.source_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
                 "target_top": b.target_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),

@@ -3,6 +3,9 @@ use crate::table::{PairCounts, RowPairing};
 
 fn pair_row(source: &str, target: &str, counts: PairCounts) -> PairRow {
     PairRow {
+        dictionary: Default::default(),
+        mapped: Default::default(),
+        logits: Default::default(),
         pair: Arc::new(SitePair { source: source.parse().unwrap(), target: target.parse().unwrap() }),
         tokens: 101_600,
         documents: 681,
@@ -20,6 +23,9 @@ fn pair_row(source: &str, target: &str, counts: PairCounts) -> PairRow {
 
 fn counts() -> PairCounts {
     PairCounts {
+        n_mutual_given: 5,
+        n_mutual_within: 3,
+        n_mutual_within_null: 1,
         mean_best_correlation_forward: Some(0.535),
         null_mean_best_correlation_forward: Some(0.021),
         mean_best_correlation_backward: Some(0.5),
@@ -55,6 +61,8 @@ fn score(measure: &str, pairing: RowPairing, pair: &Arc<SitePair>) -> Similarity
         one_decoder: false,
         null_mean: Some(0.25),
         null_sd: None,
+        null_point: None,
+        calibrated: None,
         null_runs: 9,
         p_value: Some(0.1),
         q_value: None,
@@ -67,6 +75,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
     let all: Vec<(&str, RowPairing)> =
         all.chain([("cka", RowPairing::Activations), ("svcca", RowPairing::Activations)]).collect();
     let of = |row: PairRow| PairSummary {
+        given: Some("token".into()),
         scores: all.iter().map(|(m, pairing)| score(m, *pairing, &row.pair)).collect(),
         row,
         churn: Some(0.015),
@@ -75,6 +84,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
             target: 387,
             correlation: 0.9818,
             point: Some(0.061),
+            within: Some(0.41),
             n_active: [1_203, 7],
             source_top: vec![],
             target_top: vec![],
@@ -86,7 +96,12 @@ fn summary(rows: Vec<PairRow>) -> Summary {
         documents: 681,
         snapshots: 1,
         pairs: rows.into_iter().map(of).collect(),
+        best_over: None,
+        alignment: Vec::new(),
+        readout: None,
+        groups: None,
         control: None,
+        random_weights: None,
         repeated: None,
         ending: None,
         sample: None,
@@ -96,18 +111,35 @@ fn summary(rows: Vec<PairRow>) -> Summary {
 }
 
 #[test]
+fn the_first_line_fits_a_terminal_with_everything_that_it_may_say() {
+    let with_all = summary(vec![pair_row("a/resid_post.10", "b/resid_post.1", counts())])
+        .with_sample(Some("a sample of 0.25 of the documents, seed 7".into()))
+        .with_ending(Some("ended at max_tokens = 101 600; a larger --max-tokens reads on".into()));
+    let text = with_all.as_text();
+    let lines: Vec<&str> = text.lines().skip(1).take(2).collect();
+    assert!(lines.iter().all(|l| l.chars().count() <= 100), "{lines:?}");
+    assert_eq!(
+        lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" "),
+        "101 600 tokens of 681 documents, 1 snapshot; a sample of 0.25 of the documents, seed 7; \
+         ended at max_tokens = 101 600; a larger --max-tokens reads on"
+    );
+}
+
+#[test]
 fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
     let rows = ["b/resid_post.1", "b/resid_post.31", "c/mlp_out.3"];
     let text = summary(rows.iter().map(|t| pair_row("a/resid_post.10", t, counts())).collect()).as_text();
     for part in [
         "101 600 tokens of 681 documents, 1 snapshot\n",
-        "0.535 (0.021)  478 (312)  470 (1)  520 (4)",
+        "0.535 (0.021)  478 (312)  470 (1)        3 (1)  520 (4)",
+        "given token   3 of 5 mutual matches still have r >= 0.3 (chance 1)",
         "resid_post.10 x resid_post.31",
         "mean best r   0.535 (chance 0.021) forward, 0.500 (chance 0.020) backward",
         "mutual        478 (chance 312); above both chance points 470 (chance 1)",
         "partners      700 (chance 600) targets and 710 (chance 610) sources are a best partner",
         "kept          520 (chance 4) forward, 510 (chance 5) backward",
         "0.9818 (0.061)",
+        "0.410",
         "1 203 ~ 7",
         "cka*",
         "random_weights",
@@ -123,12 +155,16 @@ fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
 #[test]
 fn a_run_of_random_weights_says_that_it_is_a_control() {
     let trained = summary(vec![pair_row("a/embed", "b/embed", counts())]);
-    let control = Summary { control: Some("a seed 42, b seed 32".into()), ..trained.clone() };
-    let said = "\ncontrol: weights drawn at random (a seed 42, b seed 32)";
+    let control = Summary {
+        control: Some("weights drawn at random (a seed 42, b seed 32)".into()),
+        random_weights: Some("a seed 42, b seed 32".into()),
+        ..trained.clone()
+    };
+    let said = "\nthis run is a control: weights drawn at random (a seed 42, b seed 32)";
     let [trained, control] = [trained, control].map(|s| (s.as_text(), s.as_json()["random_weights"].clone()));
-    assert!(control.0.contains(said) && control.0.contains("the weights are random"), "{}", control.0);
+    assert!(control.0.contains(said) && control.0.contains("what was drawn at random did not"), "{}", control.0);
     assert!(!control.0.contains("a control with random_weights shows"), "{}", control.0);
-    assert!(!trained.0.contains("control:") && trained.0.contains("a control with random_weights shows"));
+    assert!(!trained.0.contains("a control:") && trained.0.contains("a control with random_weights shows"));
     assert_eq!((trained.1, control.1), (Value::Null, "a seed 42, b seed 32".into()));
     assert!(control.0.lines().all(|l| l.chars().count() <= 100), "{}", control.0);
 }
@@ -166,6 +202,9 @@ fn what_is_not_known_is_said() {
 #[test]
 fn the_pair_in_full_is_the_one_farthest_above_its_chance() {
     let of = |r: f64, null: Option<f64>| PairCounts {
+        n_mutual_given: 5,
+        n_mutual_within: 3,
+        n_mutual_within_null: 1,
         mean_best_correlation_forward: Some(r),
         null_mean_best_correlation_forward: null,
         ..PairCounts::default()

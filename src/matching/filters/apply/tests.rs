@@ -17,7 +17,7 @@ fn first_outcomes(
     partners: &[Vec<Partner>],
 ) -> Vec<Outcome> {
     let first_of_other = vec![None; others.len()];
-    let side = Side { pickers, others, partners, first_of_other: &first_of_other };
+    let side = Side { pickers, others, partners, first_of_other: &first_of_other, points: [&[], &[]], within: None };
     apply_filters(filters, side).unwrap().iter().map(|v| v[0]).collect()
 }
 
@@ -86,7 +86,14 @@ fn each_filter_gives_its_reason_and_the_first_that_fails_is_named() {
     let mut partners = vec![vec![]; 3];
     partners.extend([0.9, 0.1, 0.9, 0.9, 0.9, 0.9].map(|r| vec![partner(0, r), partner(1, 0.05)]));
     let others = live(2);
-    let side = Side { pickers: &pickers, others: &others, partners: &partners, first_of_other: &[Some(8), None] };
+    let side = Side {
+        pickers: &pickers,
+        others: &others,
+        partners: &partners,
+        first_of_other: &[Some(8), None],
+        points: [&[], &[]],
+        within: None,
+    };
     let found = apply_filters(&filters, side).unwrap();
     let first: Vec<Outcome> = found.iter().map(|v| v[0]).collect();
     let names: Vec<Option<&str>> = first.iter().map(|v| v.dropped_by()).collect();
@@ -105,7 +112,14 @@ fn a_second_choice_is_kept_where_that_gives_more_in_all() {
     let facts = (live(2), live(3));
     for one_to_one in [OneToOne::Hungarian, OneToOne::Transport] {
         let filters = Filters { one_to_one, ..Filters::default() };
-        let side = Side { pickers: &facts.0, others: &facts.1, partners: &partners, first_of_other: &[None; 3] };
+        let side = Side {
+            pickers: &facts.0,
+            others: &facts.1,
+            partners: &partners,
+            first_of_other: &[None; 3],
+            points: [&[], &[]],
+            within: None,
+        };
         let found = apply_filters(&filters, side).unwrap();
         let expected = [vec![Outcome::Dropped(Reason::OneToOne), Outcome::Kept], vec![Outcome::Kept]];
         assert_eq!(found, expected, "{one_to_one:?}");
@@ -139,4 +153,55 @@ proptest! {
         let sum = |v: &[Outcome]| (0..picks.len()).filter(|&i| v[i] == Outcome::Kept).map(|i| picks[i].1 as i32).sum::<i32>();
         prop_assert_eq!(sum(&hungarian), sum(&best));
     }
+}
+
+#[test]
+fn beyond_chance_asks_for_both_points_and_an_unknown_one_is_not_passed() {
+    let partners: Vec<Vec<Partner>> = [0.3, 0.3, 0.3, 0.3].map(|r| vec![partner(0, r)]).into();
+    let facts = (live(4), live(1));
+    let of_pickers = [Some(0.2), Some(0.3), Some(0.4), None];
+    let outcomes = |of_other: Option<f64>| -> Vec<bool> {
+        let points: [&[Option<f64>]; 2] = [&of_pickers, &[of_other]];
+        let side = Side {
+            pickers: &facts.0,
+            others: &facts.1,
+            partners: &partners,
+            first_of_other: &[None],
+            points,
+            within: None,
+        };
+        let filters = Filters { beyond_chance: true, ..Filters::default() };
+        apply_filters(&filters, side).unwrap().iter().map(|v| v[0].is_kept()).collect()
+    };
+    assert_eq!(outcomes(Some(0.1)), [true, false, false, false]);
+    assert_eq!(outcomes(Some(0.3)), [false; 4]);
+    assert_eq!(outcomes(None), [false; 4]);
+}
+
+#[test]
+fn min_within_asks_each_listed_partner_and_an_unknown_one_is_not_passed() {
+    let partners: Vec<Vec<Partner>> = [0.9, 0.9, 0.9].map(|r| vec![partner(0, r), partner(1, 0.8)]).into();
+    let facts = (live(3), live(2));
+    let within = [vec![Some(0.3), None], vec![Some(0.25), Some(0.5)], vec![None, Some(0.5)]];
+    let names = |filters: &Filters, within: Option<&[Vec<Option<f64>>]>| -> Vec<String> {
+        let side = Side {
+            pickers: &facts.0,
+            others: &facts.1,
+            partners: &partners,
+            first_of_other: &[Some(0), None],
+            points: [&[], &[]],
+            within,
+        };
+        let of = |v: Vec<Outcome>| v.iter().map(|o| o.dropped_by().unwrap_or("kept")).collect::<Vec<_>>().join(" ");
+        apply_filters(filters, side).unwrap().into_iter().map(of).collect()
+    };
+    let filters = Filters { min_within: Some(0.3), ..Filters::default() };
+    assert_eq!(names(&filters, Some(&within)), ["kept rank", "min_within rank", "min_within rank"]);
+    assert_eq!(names(&filters, None), ["min_within rank"; 3]);
+    assert_eq!(names(&Filters::default(), None), ["kept rank"; 3]);
+    // before `mutual`, and a second choice is asked too
+    let mutual = Filters { mutual: true, ..filters.clone() };
+    assert_eq!(names(&mutual, Some(&within)), ["kept rank", "min_within rank", "min_within rank"]);
+    let given = Filters { one_to_one: OneToOne::Hungarian, ..filters };
+    assert_eq!(names(&given, Some(&within)), ["kept rank", "min_within kept", "min_within rank"]);
 }

@@ -25,7 +25,12 @@ fn score(measure: &str, subset: &str, p: f64, no_power: bool) -> ScoreData {
 fn a_control_is_named_first_and_scores_at_their_null_are_not_beyond_it() {
     let scores = vec![score("svcca_k20", "all", 0.9, false)];
     let first_score = Some(["svcca_k20", "mutual", "all"].map(String::from));
-    let data = PageData { scores, first_score, control: Some("a seed 1".into()), ..PageData::default() };
+    let data = PageData {
+        scores,
+        first_score,
+        control: Some("weights drawn at random (a seed 1)".into()),
+        ..PageData::default()
+    };
     assert!(control(&data).unwrap().text.contains("drawn at random (a seed 1)"));
     assert!(control(&PageData { control: None, ..data.clone() }).is_none());
     // a score below chance, or one that is not above it, is not beyond it; one far above is

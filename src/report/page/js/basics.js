@@ -13,6 +13,7 @@ const state = {
   verdict: "kept",
   label: "",
   category: "",
+  readout: "",
   sort: { key: "r", down: true },
   page: 0,
   open: new Set(),

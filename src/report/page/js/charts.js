@@ -73,6 +73,7 @@ const SERIES = {
   churn: ["Latents whose best partner changed since the snapshot before", "%"],
   n_mutual: ["Mutual matches", 0],
   n_mutual_above_chance: ["Mutual matches above both chance points", 0],
+  n_mutual_within: ["Mutual matches that hold given the token", 0],
 };
 
 function drawHistory() {

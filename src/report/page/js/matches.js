@@ -5,7 +5,7 @@ const searched = new Map();
 
 const listOf = () => data.matches[state.pair][state.direction];
 const anywhere = (column) => data.matches.some((pair) => pair.some((m) => m[column].some(known)));
-const hasMargin = anywhere("margin"), hasNull = anywhere("null"), hasQOfMatches = anywhere("q");
+const hasMargin = anywhere("margin"), hasNull = anywhere("null"), hasQOfMatches = anywhere("q"), hasGiven = anywhere("within");
 
 function setUpMatches() {
   byId("query").addEventListener("input", () => { state.query = byId("query").value; state.page = 0; drawMatches(); });
@@ -13,6 +13,9 @@ function setUpMatches() {
   byId("verdict").addEventListener("change", () => { state.verdict = byId("verdict").value; state.page = 0; drawMatches(); });
   byId("label-filter").addEventListener("change", () => { state.label = byId("label-filter").value; state.page = 0; drawMatches(); });
   byId("category-filter").addEventListener("change", () => { state.category = byId("category-filter").value; state.page = 0; drawMatches(); });
+  byId("readout-filter").addEventListener("change", () => { setReadout(byId("readout-filter").value); });
+  byId("readout-filter-label").hidden = !hasReadout;
+  options(byId("readout-filter"), [["", "anything"], ...data.readouts.map((name, k) => [String(k), name])], "");
   byId("page-before").addEventListener("click", () => turn(-1));
   byId("page-after").addEventListener("click", () => turn(1));
   byId("label-filter-label").hidden = !data.labels.length;
@@ -20,8 +23,15 @@ function setUpMatches() {
   byId("category-filter-label").hidden = !data.categories.length;
   const categories = data.categories.map((name, k) => [String(k), name]).sort((x, y) => (x[1] < y[1] ? -1 : 1));
   if (categories.length) options(byId("category-filter"), [["", "any or none"], ...categories], "");
-  const there = { margin: hasMargin, chance: hasNull, q: hasQOfMatches };
+  const there = { margin: hasMargin, chance: hasNull, q: hasQOfMatches, given: hasGiven, "read out": hasReadout };
   put("column-notes", COLUMNS.filter(([name]) => there[name] !== false).flatMap(([name, words]) => [el("dt", null, name), el("dd", null, words)]));
+}
+
+/** Latents of one verdict, kept or not: those without a match are mostly dropped. */
+function setReadout(verdict) {
+  Object.assign(state, { readout: verdict, page: 0 });
+  if (verdict !== "") state.verdict = byId("verdict").value = "";
+  drawMatches();
 }
 
 function turn(by) {
@@ -73,6 +83,7 @@ function chosenRows() {
     if (state.verdict === "kept" && m.dropped[k] >= 0) return false;
     if (state.verdict === "mutual" && (m.dropped[k] >= 0 || !m.mutual[k])) return false;
     if (state.verdict.startsWith("-") && m.dropped[k] !== Number(state.verdict.slice(1))) return false;
+    if (state.readout !== "" && (m.readable || [])[k] !== Number(state.readout)) return false;
     if (state.label !== "") {
       const leads = [[a, m.source[k]], [b, m.target[k]]].some(([s, l]) => { const top = sharesOf(s, l, 0)[0]; return top && top[0] === Number(state.label); });
       if (!leads) return false;
@@ -97,7 +108,7 @@ function drawMatches() {
   byId("page-before").disabled = state.page === 0;
   byId("page-after").disabled = state.page >= pages - 1;
   const columns = [["source", siteName(a), "side"], ["target", siteName(b), "side"], ["r", "r", ""], ...(hasMargin ? [["margin", "margin", ""]] : []),
-    ...(hasNull ? [["null", "chance", ""]] : []), ...(hasQOfMatches ? [["q", "q", ""]] : [])];
+    ...(hasNull ? [["null", "chance", ""]] : []), ...(hasQOfMatches ? [["q", "q", ""]] : []), ...(hasGiven ? [["within", "given " + data.given, ""]] : []), ...(hasReadout ? [["readout", "read out", ""]] : [])];
   const sorted = (key) => (state.sort.key !== key ? "none" : state.sort.down ? "descending" : "ascending");
   const head = el("tr", { role: "row" }, columns.map(([key, text, kind]) => el("th", { scope: "col", role: "columnheader", class: kind || null, "aria-sort": sorted(key) },
     el("button", { type: "button", "data-sort": key, click: () => sortBy(key) }, text))),
@@ -127,6 +138,7 @@ const side = (site, latent) => tokensOf(site, latent).slice(0, 3).map(token);
 function matchRow(m, k, a, b) {
   const cell = (name, text) => el("td", { role: "cell", "data-name": name }, text);
   const lead = (s, l) => { const top = sharesOf(s, l, 0)[0]; return top ? [el("span", { class: "swatch", style: { background: colourOf(top[0]) } }), `${data.labels[0].values[top[0]]} ${percent(top[1])}`] : "–"; };
+  const read = readoutVerdict(m, k);
   const verdict = m.dropped[k] >= 0 ? reason(m.reasons[m.dropped[k]]) : m.mutual[k] ? "mutual" : "kept";
   return el("tr", { class: "row", role: "row", pointerenter: () => light(state.direction ? 1 : 0, state.direction ? m.target[k] : m.source[k], false) },
     el("td", { class: "side", role: "cell" }, el("button", { type: "button", class: "open", "data-row": k, "aria-expanded": String(state.open.has(k)),
@@ -136,14 +148,27 @@ function matchRow(m, k, a, b) {
     hasMargin ? cell("margin", fixed(m.margin[k], 3)) : null,
     hasNull ? cell("chance", fixed(m.null[k], 3)) : null,
     hasQOfMatches ? cell("q", chance(m.q[k])) : null,
-    el("td", { class: "word", role: "cell" }, verdict),
+    hasGiven ? cell("given", fixed(m.within[k], 3)) : null,
+    hasReadout ? cell("read out", fixed((m.readout || [])[k], 2)) : null,
+    el("td", { class: "word", role: "cell", title: read ? READOUT_WORDS[read] : null }, read ? `${verdict}, ${read}` : verdict),
     data.labels.length ? el("td", { class: "word", role: "cell" }, lead(state.direction ? b : a, state.direction ? m.target[k] : m.source[k])) : null);
 }
 
 function detail(m, k, a, b) {
   const onMap = data.sites[a].map && data.sites[b].map;
-  return [el("div", { class: "two" }, card(a, m.source[k]), card(b, m.target[k])),
+  return [cofiring(m, k), el("div", { class: "two" }, card(a, m.source[k]), card(b, m.target[k])),
     onMap ? el("p", { class: "stats" }, el("button", { type: "button", click: () => { light(0, m.source[k], true); byId("map").scrollIntoView(); } }, "Show on the map")) : ""];
+}
+
+/** How the two lie to each other by the rows on which they fire, and how sure r is. */
+function cofiring(m, k) {
+  const [ofSource, ofTarget] = [m.shares[0][k], m.shares[1][k]];
+  if (!known(ofSource) || !known(ofTarget)) return "";
+  const inside = [ofSource, ofTarget].map((share) => share >= data.contained);
+  const words = inside[0] && inside[1] ? "They fire on nearly the same tokens" : inside[0] ? "The first is a part of the second, which fires elsewhere too" : inside[1] ? "The second is a part of the first, which fires elsewhere too" : "They overlap";
+  return el("p", { class: "stats" }, `${words}: the second fires on ${percent(ofSource)} of the first’s tokens, the first on ${percent(ofTarget)} of the second’s (Jaccard ${fixed(m.jaccard[k], 2)}). `,
+    known(m.token[k]) ? `The ${data.given} alone gives r = ${fixed(m.token[k], 3)}; given it, ${known(m.within[k]) ? fixed(m.within[k], 3) : "nothing"} is left. ` : "",
+    known(m.error[k]) ? `Standard error of r over groups of documents: ${fixed(m.error[k], 3)}.` : "");
 }
 
 function card(site, latent) {
@@ -170,9 +195,9 @@ function card(site, latent) {
 /** Shows the match in which `latent` picks, opened, whatever the filters say. */
 function openMatch(direction, latent) {
   state.direction = direction;
-  Object.assign(state, { query: "", verdict: "", label: "", category: "", sort: { key: "r", down: true } });
+  Object.assign(state, { query: "", verdict: "", label: "", category: "", readout: "", sort: { key: "r", down: true } });
   byId("query").value = "";
-  byId("label-filter").value = byId("category-filter").value = "";
+  byId("label-filter").value = byId("category-filter").value = byId("readout-filter").value = "";
   anew();
   const m = listOf(), column = direction ? m.target : m.source;
   const rows = chosenRows(), at = rows.findIndex((k) => column[k] === latent);

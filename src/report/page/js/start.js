@@ -10,6 +10,9 @@ function choosePair(pair) {
   byId("pair-after").disabled = pair === data.pairs.length - 1;
   drawScores();
   drawSingle();
+  drawGiven();
+  drawReadout();
+  drawControls();
   anew();
   drawMap();
   drawHistory();
@@ -26,6 +29,8 @@ function start() {
   byId("pair-after").addEventListener("click", () => choosePair(state.pair + 1));
   setUpScores();
   setUpMatches();
+  setUpOver();
+  setUpGroups();
   setUpMap();
   choosePair(state.pair);
   document.documentElement.dataset.ready = "yes";

@@ -9,6 +9,7 @@ function measureWords(name) {
   if (/^svcca/.test(name))
     return `Mean canonical correlation of the components that hold ${number || 99} % of either side’s variance. 0 to 1. With few rows it is high for any two spaces, which the null shows.`;
   if (name === "cka") return "Linear centred kernel alignment: how alike the two patterns of inner products between rows are, weighted by variance. 0 to 1.";
+  if (name === "cka_debiased") return "CKA by unbiased estimates: each row’s product with itself is left out, so that few rows of many dimensions do not raise it. Around 0 without agreement, at most 1.";
   if (name === "rsa") return "Rank correlation of the two tables of similarities between rows (Pearson over a row’s dimensions, as published). −1 to 1.";
   if (name === "rsa_cosine") return "Rank correlation of the two tables of cosines between rows: are latents that lie close on one side close on the other? −1 to 1.";
   if (name === "rsa_euclidean") return "Rank correlation of the two tables of distances between rows. −1 to 1.";
@@ -48,6 +49,8 @@ const REASONS = {
   one_to_one: "partner taken",
   non_concept: "punctuation, space or special tokens",
   shared_token: "no strong token in common",
+  beyond_chance: "not above chance",
+  min_within: "too little left given the " + (data.given || "token"),
   mutual: "does not pick back",
 };
 const reason = (name) => REASONS[name] || name.replace(/_/g, " ");
@@ -57,5 +60,7 @@ const COLUMNS = [
   ["margin", "How far the best partner is ahead of the second best. A small margin means that the choice between them is open."],
   ["chance", "What the best partner of this latent reaches when the other side’s rows come from other documents (document-rotated null)."],
   ["q", Q_WORDS],
+  ["given", "Correlation of what is left when only rows of one token (or what the run was asked to hold fast) are compared. Near 0: both latents fire on that token and share no more."],
+  ["read out", "R² of the picking latent predicted from the other side’s raw activations; the verdict says what follows: matched, readable (the model has it, its SAE does not), faint, absent."],
   ["verdict", "Mutual: each is the other’s best. Otherwise the first filter that the match did not pass; partner taken: another latent matches the partner better (one to one)."],
 ];

@@ -1,0 +1,177 @@
+//! Which pieces of a text do all tokenizers share? The finest ones between ends that are ends of tokens everywhere.
+//!
+//! An end is the byte behind a token (`token_bytes`); starts do not count, because tokenizers differ in whether a token takes the space
+//! before a word. An end inside a character is no end: the piece goes on to one between two characters. A token belongs to the piece
+//! that reaches its end; one without bytes belongs to the piece that ends where it stands, or begins the first.
+//!
+//! Tokens come as a document is read; what lies behind the last common end waits for more. A document's last piece ends with its text.
+
+use super::batch::RowText;
+use super::parse::SpannedText;
+use super::token_bytes::SpanToken;
+use serde::{Deserialize, Serialize};
+
+/// A piece of text with its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) text: RowText,
+    /// Ids, one list per tokenizer.
+    pub(super) ids: Vec<Vec<u32>>,
+}
+
+/// What of a document lies behind the last common end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Aligner {
+    /// That end, from the beginning of the document.
+    start: u64,
+    /// The text behind it.
+    text: String,
+    /// Tokens that are in no piece yet, one list per tokenizer, ends counted from the beginning of the document.
+    tokens: Vec<Vec<SpanToken>>,
+}
+
+impl Aligner {
+    /// Takes the next piece of the document and puts every piece that all tokenizers share behind `out`; `is_last`: the document ends
+    /// here. Returns the bytes at its end that a tokenizer has no token for.
+    pub(super) fn push(
+        &mut self,
+        spans: &SpannedText,
+        tokens: &[Vec<SpanToken>],
+        is_last: bool,
+        out: &mut Vec<Segment>,
+    ) -> u64 {
+        let base = self.start + self.text.len() as u64;
+        self.tokens.resize(tokens.len(), Vec::new());
+        for (mine, more) in self.tokens.iter_mut().zip(tokens) {
+            mine.extend(more.iter().map(|token| SpanToken { end: base + token.end, ..*token }));
+        }
+        self.text.push_str(&spans.text);
+        let (text_start, text_end) = (self.start, self.start + self.text.len() as u64);
+        let mut taken = vec![0; self.tokens.len()];
+        while let Some(end) = self.next_end(&taken).filter(|end| *end <= text_end) {
+            let ids = (self.tokens.iter().zip(&mut taken))
+                .map(|(tokens, taken)| {
+                    let n = tokens[*taken..].partition_point(|token| token.end <= end);
+                    let ids = tokens[*taken..*taken + n].iter().map(|token| token.id).collect();
+                    *taken += n;
+                    ids
+                })
+                .collect();
+            let bytes = &self.text.as_bytes()[(self.start - text_start) as usize..(end - text_start) as usize];
+            out.push(Segment { text: RowText { start: self.start, end, key: hash(bytes) }, ids });
+            self.start = end;
+        }
+        if is_last {
+            let left = text_end - self.start;
+            *self = Aligner::default();
+            return left;
+        }
+        self.text.drain(..(self.start - text_start) as usize);
+        self.tokens.iter_mut().zip(taken).for_each(|(tokens, taken)| drop(tokens.drain(..taken)));
+        0
+    }
+
+    /// The next end that all tokenizers share, `taken` tokens of each being in pieces already.
+    fn next_end(&self, taken: &[usize]) -> Option<u64> {
+        let mut at = taken.to_vec();
+        let mut end = self.start + 1;
+        loop {
+            let before = end;
+            for (tokens, at) in self.tokens.iter().zip(&mut at) {
+                *at += tokens[*at..].iter().position(|token| token.is_end && token.end >= end)?;
+                end = tokens[*at].end;
+            }
+            let all_there = self.tokens.iter().zip(&at).all(|(tokens, at)| tokens[*at].end == end);
+            if end == before || all_there {
+                return Some(end);
+            }
+        }
+    }
+}
+
+/// A hash of bytes, the same everywhere: FNV-1a (Fowler, Noll and Vo) with the finisher of splitmix64 behind it.
+fn hash(bytes: &[u8]) -> u64 {
+    let fnv =
+        bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, byte| (h ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
+    let z = (fnv ^ (fnv >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::tests::cases;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    /// The plain rule, of a whole text: ends in every list, then each token to the smallest that is not before it.
+    fn plainly(views: &[Vec<SpanToken>]) -> Vec<(u64, Vec<Vec<u32>>)> {
+        let ends = |view: &Vec<SpanToken>| -> BTreeSet<u64> {
+            view.iter().filter(|t| t.is_end && t.end > 0).map(|t| t.end).collect()
+        };
+        let shared = views.iter().map(ends).reduce(|a, b| a.intersection(&b).copied().collect()).unwrap_or_default();
+        let mut before = None;
+        let of = |end: u64| {
+            let from = before.replace(end);
+            let inside = |t: &&SpanToken| t.end <= end && from.is_none_or(|from| t.end > from);
+            (end, views.iter().map(|view| view.iter().filter(inside).map(|t| t.id).collect()).collect())
+        };
+        shared.into_iter().map(of).collect()
+    }
+
+    fn view(n: u64) -> impl Strategy<Value = Vec<SpanToken>> {
+        // every text is covered to its end; some ends lie inside characters, some tokens are empty
+        prop::collection::vec((0..=n, prop::bool::weighted(0.8)), 0..14).prop_map(move |mut ends| {
+            ends.push((n, true));
+            ends.sort();
+            let token = |(id, (end, is_end))| SpanToken { id, end, is_end: is_end || end == n };
+            (0u32..).zip(ends).map(token).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(cases(256))]
+
+        /// As by the plain rule, whole and in pieces; together they are the text.
+        #[test]
+        fn pieces_are_the_finest_that_all_share(a in view(12), b in view(12), c in view(12), cut in 1usize..12) {
+            let text = "abcdefghijkl";
+            for views in [vec![a.clone()], vec![a.clone(), b.clone()], vec![a, b, c]] {
+                let mut whole = Vec::new();
+                let spans = SpannedText { text: text.to_string(), tokens: None };
+                prop_assert_eq!(Aligner::default().push(&spans, &views, true, &mut whole), 0);
+                let expected = plainly(&views);
+                let mut from = 0;
+                for (segment, (end, ids)) in whole.iter().zip(&expected) {
+                    prop_assert_eq!((segment.text.start, segment.text.end, &segment.ids), (from, *end, ids));
+                    prop_assert_eq!(segment.text.key, hash(&text.as_bytes()[from as usize..*end as usize]));
+                    from = *end;
+                }
+                prop_assert_eq!((whole.len(), from), (expected.len(), 12));
+                // a piece holds the tokens that begin in it, of which the last may end behind it
+                let (mut parts, mut aligner) = (Vec::new(), Aligner::default());
+                let first: Vec<usize> =
+                    views.iter().map(|v| v.iter().position(|t| t.end > cut as u64).unwrap_or(v.len())).collect();
+                let early: Vec<Vec<SpanToken>> = views.iter().zip(&first).map(|(v, n)| v[..*n].to_vec()).collect();
+                let moved = |t: &SpanToken| SpanToken { end: t.end - cut as u64, ..*t };
+                let late: Vec<Vec<SpanToken>> =
+                    views.iter().zip(&first).map(|(v, n)| v[*n..].iter().map(moved).collect()).collect();
+                let part = |text: &str| SpannedText { text: text.to_string(), tokens: None };
+                aligner.push(&part(&text[..cut]), &early, false, &mut parts);
+                aligner.push(&part(&text[cut..]), &late, true, &mut parts);
+                prop_assert_eq!(&parts, &whole);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_tokenizer_has_no_token_for_is_told() {
+        let view = |ends: &[u64]| ends.iter().map(|&end| SpanToken { id: 7, end, is_end: true }).collect::<Vec<_>>();
+        let spans = SpannedText { text: "abcd".into(), tokens: None };
+        let mut out = Vec::new();
+        assert_eq!(Aligner::default().push(&spans, &[view(&[1, 4]), view(&[1, 2])], true, &mut out), 3);
+        assert_eq!(out.len(), 1);
+        assert_eq!(Aligner::default().push(&spans, &[view(&[4]), view(&[])], true, &mut out), 4);
+    }
+}

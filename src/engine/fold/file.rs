@@ -1,0 +1,11 @@
+//! What is a state file of a worker's memory called, and who writes it?
+
+/// A state file of what a worker holds.
+pub(super) struct FileOf {
+    /// What it is called: by what it holds, not by who does.
+    pub name: String,
+    /// What kind of thing it holds.
+    pub kind: &'static str,
+    /// Whether this worker writes it.
+    pub mine: bool,
+}

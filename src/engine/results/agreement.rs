@@ -1,0 +1,90 @@
+//! Do matched latents' decoder rows agree, where they have no common space? Figures for each listed partner, and for the kept matches of a pair
+//! beside those with another match's partner. Known at a run's end: under maps (`maps.rs`), on the logits (`logits.rs`).
+
+use crate::engine::results::judged::View;
+use crate::linalg::Matrix;
+use crate::table::{CosineScores, MapRow};
+use rayon::prelude::*;
+
+/// Latents that are taken together.
+const AT_ONCE: usize = 64;
+
+/// Everything of it; nothing before a run's end, or where it is not asked for.
+#[derive(Debug, Default)]
+pub struct Agreement {
+    /// Rows of `maps`, sorted.
+    pub maps: Vec<MapRow>,
+    /// Under the maps, `[n_pairs]` or nothing.
+    pub(super) mapped: Vec<OfPair>,
+    /// On the logits, `[n_pairs]` or nothing.
+    pub(super) logits: Vec<OfPair>,
+}
+
+/// The figures of a pair.
+#[derive(Debug, Default)]
+pub(super) struct OfPair {
+    /// With each listed partner, `[n_latents][rank]`, for each side that picks; nothing where there are none.
+    sides: [Vec<Vec<Option<f64>>>; 2],
+    /// Of the kept matches where the source picks.
+    pub scores: CosineScores,
+}
+
+/// Figures of one picking latent.
+#[derive(Clone, Debug, Default)]
+struct OfLatent {
+    /// With each listed partner.
+    partners: Vec<Option<f64>>,
+    /// With the first partner of another kept match; `None` where its own is not kept.
+    foreign: Option<f64>,
+}
+
+/// The figure of a picking latent and its partner of a rank, of pair `pair` where side `side` picks.
+pub(super) fn figure(of: &[OfPair], pair: usize, side: usize, latent: u32, rank: usize) -> Option<f64> {
+    *of.get(pair)?.sides[side].get(latent as usize)?.get(rank)?
+}
+
+impl OfPair {
+    /// Fills in side `side`: `taken` gives what rows of some latents are to the other side, and `figure` that of a latent, by its row of these, with
+    /// a partner.
+    pub fn fill(
+        &mut self,
+        side: usize,
+        view: &View,
+        taken: impl Fn(&[usize]) -> Matrix<f64> + Sync,
+        figure: impl Fn(usize, &[f64], u32) -> Option<f64> + Sync,
+    ) {
+        let foreign = foreign_partners(view);
+        let latents: Vec<usize> = (0..view.best.len()).collect();
+        let found: Vec<Vec<OfLatent>> = (latents.par_chunks(AT_ONCE))
+            .map(|some| {
+                let rows = taken(some);
+                let of_latent = |(k, &i): (usize, &usize)| {
+                    let with = |partner: u32| figure(i, rows.row(k), partner);
+                    let partners = view.best[i].iter().map(|partner| with((*partner)?.latent)).collect();
+                    OfLatent { partners, foreign: foreign[i].and_then(with) }
+                };
+                some.iter().enumerate().map(of_latent).collect()
+            })
+            .collect();
+        let found: Vec<OfLatent> = found.into_iter().flatten().collect();
+        if side == 0 {
+            let kept = found.iter().filter_map(|of| Some((of.partners.first().copied()??, of.foreign?)));
+            let (own, null): (Vec<f64>, Vec<f64>) = kept.unzip();
+            self.scores = CosineScores::of(&own, &null);
+        }
+        self.sides[side] = found.into_iter().map(|of| of.partners).collect();
+    }
+}
+
+/// For each latent with a kept best match the best partner of another such latent, half of them further on; `None` where both have one partner.
+fn foreign_partners(view: &View) -> Vec<Option<u32>> {
+    let kept = |i: usize| view.outcomes.get(i).and_then(|of| of.first()).is_some_and(|outcome| outcome.is_kept());
+    let partner = |i: usize| view.best[i].first().copied().flatten().filter(|_| kept(i));
+    let with_partner: Vec<(usize, u32)> = (0..view.best.len()).filter_map(|i| Some((i, partner(i)?.latent))).collect();
+    let mut out = vec![None; view.best.len()];
+    for (k, &(i, own)) in with_partner.iter().enumerate() {
+        let (_, foreign) = with_partner[(k + with_partner.len() / 2) % with_partner.len()];
+        out[i] = Some(foreign).filter(|&foreign| foreign != own);
+    }
+    out
+}

@@ -1,0 +1,61 @@
+// Groups of latents over several places: how many over how many models beside chance, and the first of them with their members.
+
+const GROUP_ROWS = 15;
+const groupState = { size: "", kind: "", page: 0 };
+
+const hasWithin = data.groups && data.groups.shown.some((g) => known(g.within));
+
+const KINDS = {
+  clique: "a kept mutual match joins each two of its models",
+  chain: "some of its models are not matched with each other",
+  conflict: "a piece that agrees, cut out of latents of which two are of one place",
+};
+
+function setUpGroups() {
+  if (!data.groups) {
+    byId("groups").hidden = true;
+    document.querySelector('nav a[href="#groups"]').hidden = true;
+    return;
+  }
+  const { what, sizes, returned, total, shown } = data.groups;
+  const n = (count, chance) => `${thousands(count)} (${known(chance) ? "chance " + thousands(chance) : "chance unknown"})`;
+  const back = returned ? ` Best partners over three places lead back to where they began for ${percent(returned[0])} of latents (${known(returned[1]) ? "chance " + percent(returned[1]) : "chance unknown"}).` : "";
+  const cut = shown.length < total ? ` The first ${thousands(shown.length)} are listed here, all of them are in the run’s groups.parquet.` : "";
+  put("groups-explained", `Latents of different places that kept mutual matches join are a group: one feature, as far as matches tell. A model has it if any of its places has. Chance is the same count when rows meet those of another document.${back}${cut}`);
+  put("group-sizes", el("thead", null, el("tr", null, [what, "groups", "of them each two matched"].map((t) => el("th", { scope: "col" }, t)))),
+    el("tbody", null, sizes.map(([size, all, allNull, complete, completeNull]) =>
+      el("tr", null, el("th", { scope: "row" }, String(size)), el("td", null, n(all, allNull)), el("td", null, n(complete, completeNull))))));
+  const models = [...new Set(shown.map((g) => g.models))].sort((a, b) => b - a);
+  options(byId("group-size"), [["", "any number of models"], ...models.map((m) => [String(m), m === 1 ? "1 model" : `${m} models`])], "");
+  const kinds = Object.keys(KINDS).filter((kind) => shown.some((g) => g.kind === kind));
+  options(byId("group-kind"), [["", "any"], ...kinds.map((kind) => [kind, `${kind}: ${KINDS[kind]}`])], "");
+  const on = (id, key) => byId(id).addEventListener("change", () => { groupState[key] = byId(id).value; groupState.page = 0; drawGroups(); });
+  on("group-size", "size");
+  on("group-kind", "kind");
+  byId("groups-before").addEventListener("click", () => { groupState.page -= 1; drawGroups(); byId("groups").scrollIntoView(); });
+  byId("groups-after").addEventListener("click", () => { groupState.page += 1; drawGroups(); byId("groups").scrollIntoView(); });
+  drawGroups();
+}
+
+const chosenGroups = () => data.groups.shown.map((g, k) => [g, k + 1])
+  .filter(([g]) => (groupState.size === "" || g.models === Number(groupState.size)) && (groupState.kind === "" || g.kind === groupState.kind));
+
+function drawGroups() {
+  const rows = chosenGroups(), from = groupState.page * GROUP_ROWS, page = rows.slice(from, from + GROUP_ROWS);
+  put("group-count", rows.length ? `${thousands(rows.length)} ${rows.length === 1 ? "group" : "groups"}` : "No group fits.");
+  put("groups-number", rows.length ? `${thousands(from + 1)} to ${thousands(from + page.length)} of ${thousands(rows.length)}` : "");
+  byId("groups-before").disabled = groupState.page === 0;
+  byId("groups-after").disabled = from + GROUP_ROWS >= rows.length;
+  const head = ["group", "kind", "edges", "lowest r", ...(hasWithin ? ["given the token"] : []), "members"];
+  put("group-table", el("thead", null, el("tr", null, head.map((t) => el("th", { scope: "col" }, t)))), el("tbody", null, page.map(groupRow)));
+}
+
+function groupRow([g, number]) {
+  const member = ([site, latent, best, frequency, tokens]) => el("li", { class: best ? null : "beside", title: `fires on ${percent(frequency)} of tokens` },
+    el("span", { class: "number" }, `${siteName(site)}/${latent}`), " ", tokens.slice(0, 3).map((t) => token(data.tokens[t])));
+  const lacks = ([model, closest, read]) => el("li", { class: "beside" }, `lacks ${model}: ` + (closest ? `closest ${closest[0]}, r ${fixed(closest[1], 3)}` : "not compared") + (known(read) ? `; read out of it R² ${fixed(read, 3)}` : ""));
+  return el("tr", null, el("th", { scope: "row" }, String(number)), el("td", { title: KINDS[g.kind] }, g.kind),
+    el("td", null, `${g.edges} of ${g.possible}`), el("td", null, fixed(g.min, 3)),
+    hasWithin ? el("td", null, fixed(g.within, 3)) : null,
+    el("td", null, el("ul", { class: "members" }, g.members.map(member), g.missing.map(lacks))));
+}
