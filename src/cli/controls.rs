@@ -10,7 +10,6 @@ use crate::table::{
 use crate::units::thousands;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Folder of the controls of the run in `directory`.
 pub fn folder(directory: &Path) -> PathBuf {
@@ -27,20 +26,49 @@ pub fn table(directory: &Path) -> PathBuf {
 /// # Errors
 /// Those of reading the runs' tables and of writing.
 pub fn compare(directory: &Path, names: &[String], voice: Console) -> Result<()> {
-    let mut rows = of_run(directory, REAL, &BTreeMap::new())?;
-    let chosen = rows.iter().map(|r| (r.pair.clone(), [&r.rows, &r.activations].map(|s| s.measure.clone()))).collect();
+    let chosen = read_tables(&RunDir::at(directory)?, |set| {
+        let scores: Vec<SimilarityRow> = TableReader::open(&set.path("similarities"))?.read_all()?;
+        Ok(Chosen::of(&scores))
+    })?;
+    let mut rows = of_run(directory, REAL, &chosen)?;
     for name in names {
         rows.extend(of_run(&folder(directory).join(name), name, &chosen)?);
     }
     rows.sort_by(crate::table::TableRow::order);
     let path = table(directory);
     write_table(&path, (), &BTreeMap::new(), rows.iter().cloned())?;
-    voice.controls(&in_words(&rows), &as_json(&rows), &path);
+    voice.controls(&in_words(&rows, &chosen), &as_json(&rows), &path);
     Ok(())
 }
 
-/// The measures that were chosen in the real run, of decoder rows and of activations.
-type Chosen = BTreeMap<Arc<SitePair>, [Option<String>; 2]>;
+/// Which score stands for the runs: one of decoder rows, one of activations; the same for all pairs, so that a mean over pairs is one of like things.
+#[derive(Debug, PartialEq)]
+struct Chosen {
+    rows: Option<(RowPairing, String)>,
+    activations: Option<(RowPairing, String)>,
+}
+
+impl Chosen {
+    /// By the scores of the real run: the measure that most pairs have with a null, of these the one that is farthest above it in the mean; of decoder
+    /// rows by the first pairing that has any.
+    fn of(scores: &[SimilarityRow]) -> Chosen {
+        let best = |pairing: RowPairing| {
+            let mut all: Vec<(&str, Vec<f64>)> = Vec::new();
+            for s in scores.iter().filter(|s| s.subset == "all" && s.pairing == pairing) {
+                let Some(distance) = above(s) else { continue };
+                match all.iter_mut().find(|(measure, _)| *measure == s.measure) {
+                    Some((_, distances)) => distances.push(distance),
+                    None => all.push((&s.measure, vec![distance])),
+                }
+            }
+            let key = |of: &[f64]| (of.len(), of.iter().sum::<f64>() / of.len() as f64);
+            let best = all.into_iter().reduce(|best, next| if key(&next.1) > key(&best.1) { next } else { best });
+            best.map(|(measure, _)| (pairing, measure.to_string()))
+        };
+        let rows = [RowPairing::Mutual, RowPairing::Forward, RowPairing::Backward];
+        Chosen { rows: rows.into_iter().find_map(best), activations: best(RowPairing::Activations) }
+    }
+}
 
 /// The rows of one run.
 fn of_run(directory: &Path, name: &str, chosen: &Chosen) -> Result<Vec<ControlRow>> {
@@ -49,23 +77,17 @@ fn of_run(directory: &Path, name: &str, chosen: &Chosen) -> Result<Vec<ControlRo
         let control = reader.origin().get("control").cloned().filter(|_| name != REAL);
         let pairs = reader.read_all()?;
         let scores: Vec<SimilarityRow> = TableReader::open(&set.path("similarities"))?.read_all()?;
-        let cell = |pair: &Arc<SitePair>, pairing: RowPairing, of: usize| {
-            let mine = scores.iter().filter(|s| s.pair == *pair && s.subset == "all" && s.pairing == pairing);
-            let best = match chosen.get(pair) {
-                Some(measures) => mine.clone().find(|s| Some(&s.measure) == measures[of].as_ref()),
-                None => (mine.filter_map(|s| Some((above(s)?, s))))
-                    .reduce(|best, next| if next.0 > best.0 { next } else { best })
-                    .map(|best| best.1),
+        let cell = |pair: &SitePair, chosen: &Option<(RowPairing, String)>| {
+            let (pairing, measure) = chosen.clone()?;
+            let is_it = |s: &&SimilarityRow| {
+                *s.pair == *pair && s.subset == "all" && s.pairing == pairing && s.measure == measure
             };
-            best.map_or_else(ScoreCell::default, |s| ScoreCell {
-                measure: Some(s.measure.clone()),
-                value: s.value,
-                null_mean: s.null_mean,
-            })
+            let (value, null_mean) = scores.iter().find(is_it).map_or((None, None), |s| (s.value, s.null_mean));
+            Some(ScoreCell { pairing, measure, value, null_mean })
         };
         let row = |row: PairRow| ControlRow {
-            rows: cell(&row.pair, RowPairing::Mutual, 0),
-            activations: cell(&row.pair, RowPairing::Activations, 1),
+            rows: cell(&row.pair, &chosen.rows),
+            activations: cell(&row.pair, &chosen.activations),
             pair: row.pair,
             run: name.to_string(),
             // a real run that is one itself has no other control's place
@@ -116,18 +138,18 @@ fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
                     mean(&|r| r.counts.n_mutual_above_chance_null.and_then(count)),
                 ],
                 [mean(&|r| count(r.counts.n_kept)), mean(&|r| r.counts.n_kept_null.and_then(count))],
-                [mean(&|r| r.rows.value), mean(&|r| r.rows.null_mean)],
-                [mean(&|r| r.activations.value), mean(&|r| r.activations.null_mean)],
+                [mean(&|r| r.rows.as_ref()?.value), mean(&|r| r.rows.as_ref()?.null_mean)],
+                [mean(&|r| r.activations.as_ref()?.value), mean(&|r| r.activations.as_ref()?.null_mean)],
             ];
             Means { run, control: mine.iter().find_map(|r| r.control.as_deref()), cells }
         })
         .collect()
 }
 
-const HEADS: [&str; 7] = ["alive", "mean best r", "mutual", "above", "kept", "rows", "activations"];
+const HEADS: [&str; 5] = ["alive", "mean best r", "mutual", "above", "kept"];
 
 /// One line a run, means over its pairs, then what each control is.
-fn in_words(rows: &[ControlRow]) -> String {
+fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
     let all = means(rows);
     let n_pairs = rows.iter().filter(|r| r.control.is_none()).count();
     let number =
@@ -139,9 +161,12 @@ fn in_words(rows: &[ControlRow]) -> String {
     };
     let mut grid = vec![vec![format!("mean of {n_pairs} pair{}", if n_pairs == 1 { "" } else { "s" })]];
     grid[0].extend(HEADS.map(String::from));
+    grid[0].extend(chosen.rows.iter().map(|(_, measure)| measure.clone()));
+    grid[0].extend(chosen.activations.iter().map(|(_, measure)| format!("{measure}*")));
+    let is_shown = |k: usize| k < 5 || (k == 5 && chosen.rows.is_some()) || (k == 6 && chosen.activations.is_some());
     for run in &all {
         let mut line = vec![run.run.to_string()];
-        line.extend(run.cells.iter().enumerate().map(|(k, &c)| cell(k, c)));
+        line.extend(run.cells.iter().enumerate().filter(|(k, _)| is_shown(*k)).map(|(k, &c)| cell(k, c)));
         grid.push(line);
     }
     let width = |k: usize| grid.iter().map(|row| row[k].chars().count()).max().unwrap_or(0);
@@ -154,7 +179,18 @@ fn in_words(rows: &[ControlRow]) -> String {
         out += cells.collect::<String>().trim_end();
         out.push('\n');
     }
-    out += "in brackets: chance; rows, activations: the score that is farthest above its null in the real run\n";
+    let mut said = "in brackets: chance".to_string();
+    if let Some((pairing, measure)) = &chosen.rows {
+        said += &format!("; {measure}: of decoder rows of {} matches", pairing.as_str());
+    }
+    if let Some((_, measure)) = &chosen.activations {
+        said += &format!("; {measure}*: of the raw activations");
+    }
+    if chosen.rows.is_some() || chosen.activations.is_some() {
+        said += "; the measures are those farthest above their null in the real run";
+    }
+    out += &wrapped(&said, 2, crate::report::WIDTH);
+    out.push('\n');
     for run in &all {
         if let Some(control) = run.control.filter(|control| !control.is_empty()) {
             out += &wrapped(&format!("{}: {control}", run.run), 2, crate::report::WIDTH);
@@ -165,7 +201,13 @@ fn in_words(rows: &[ControlRow]) -> String {
 }
 
 fn as_json(rows: &[ControlRow]) -> serde_json::Value {
-    let score = |s: &ScoreCell| serde_json::json!({ "measure": s.measure, "value": s.value, "null_mean": s.null_mean });
+    let score = |s: &Option<ScoreCell>| {
+        s.as_ref().map(|s| {
+            serde_json::json!({
+                "pairing": s.pairing.as_str(), "measure": s.measure, "value": s.value, "null_mean": s.null_mean,
+            })
+        })
+    };
     let row = |r: &ControlRow| {
         serde_json::json!({
             "source": r.pair.source.to_string(),
@@ -195,4 +237,85 @@ pub fn found(directory: &Path) -> Vec<(String, bool)> {
             .is_ok_and(|m| m.is_finished())
     };
     names.into_iter().map(|name| (name.clone(), finished(&name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::PairCounts;
+    use std::sync::Arc;
+
+    fn pair(target: &str) -> Arc<SitePair> {
+        Arc::new(SitePair { source: "a/embed".parse().unwrap(), target: target.parse().unwrap() })
+    }
+
+    fn score(target: &str, pairing: RowPairing, measure: &str, value: f64, null: f64) -> SimilarityRow {
+        SimilarityRow {
+            pair: pair(target),
+            subset: "all".into(),
+            pairing,
+            measure: measure.into(),
+            value: Some(value),
+            n_pairs: 9,
+            components_source: None,
+            components_target: None,
+            no_power: false,
+            one_decoder: false,
+            null_mean: Some(null),
+            null_sd: None,
+            null_point: None,
+            calibrated: None,
+            null_runs: 9,
+            p_value: None,
+            q_value: None,
+        }
+    }
+
+    #[test]
+    fn one_measure_stands_for_all_pairs_and_is_named() {
+        use RowPairing::{Activations, Backward, Forward, Mutual};
+        let scores = [
+            // farthest in one pair, but not in the mean over both
+            score("b/embed", Mutual, "svcca", 0.75, 0.5),
+            score("c/embed", Mutual, "svcca", 0.5, 0.5),
+            score("b/embed", Mutual, "cka", 0.375, 0.0),
+            score("c/embed", Mutual, "cka", 0.375, 0.0),
+            // farther, but of one pair alone
+            score("b/embed", Mutual, "rsa", 0.9, 0.0),
+            SimilarityRow { no_power: true, ..score("c/embed", Mutual, "rsa", 0.9, 0.0) },
+            SimilarityRow { subset: "time".into(), ..score("c/embed", Mutual, "rsa", 0.9, 0.0) },
+            score("b/embed", Forward, "svcca", 0.99, 0.0),
+        ];
+        let chosen = Chosen::of(&scores);
+        assert_eq!(chosen, Chosen { rows: Some((Mutual, "cka".into())), activations: None });
+        let others = [
+            score("b/embed", Backward, "cka", 0.5, 0.25),
+            score("b/embed", Activations, "svcca", 0.5, 0.25),
+            SimilarityRow { null_mean: None, ..score("b/embed", Forward, "cka", 0.5, 0.25) },
+        ];
+        let found = Chosen::of(&others);
+        assert_eq!(found.rows, Some((Backward, "cka".into())), "what has no null is not held against one");
+        assert_eq!(found.activations, Some((Activations, "svcca".into())));
+        assert_eq!(Chosen::of(&[]), Chosen { rows: None, activations: None });
+
+        let row = |run: &str, control: Option<&str>, value: Option<f64>| ControlRow {
+            pair: pair("b/embed"),
+            run: run.into(),
+            control: control.map(String::from),
+            tokens: 9,
+            counts: PairCounts::default(),
+            rows: Some(ScoreCell { pairing: Backward, measure: "cka".into(), value, null_mean: Some(0.25) }),
+            activations: None,
+        };
+        let rows = [row("real", None, Some(0.5)), row("drawn", Some("weights"), None)];
+        let text = in_words(&rows, &Chosen { activations: None, ..found });
+        for part in
+            ["kept            cka\n", "0.500 (0.250)\n", "cka: of decoder rows of backward matches", "drawn: weights"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains('*') && text.lines().all(|l| l.chars().count() <= 100), "{text}");
+        assert_eq!(as_json(&rows)[1]["rows"]["pairing"], "backward");
+        assert_eq!(as_json(&rows)[1]["rows"]["value"], serde_json::Value::Null);
+    }
 }

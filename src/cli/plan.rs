@@ -118,6 +118,9 @@ pub fn as_text(plan: &Outline) -> String {
         let n = in_number(sources.len() * targets.len(), "pairs");
         line(format!("  match     {source}/{} x {target}/{}{n}: {what}", in_short(&sources), in_short(&targets)));
     }
+    for (step, what, bytes) in steps_beside(plan) {
+        line(format!("  {step:<9} {what}; {}", human_bytes(bytes)));
+    }
     let (rows, raw) = (&spec.estimate.measures, &spec.estimate.activation_measures);
     let null = &spec.estimate.null;
     for (measures, of, runs) in
@@ -150,6 +153,45 @@ pub fn as_text(plan: &Outline) -> String {
     line(format!("  disk      {} at most for two checkpoints{controls}", human_bytes(plan.disk_bytes())));
     for assumption in plan.assumptions() {
         line(format!("  assumed   {assumption}"));
+    }
+    out
+}
+
+/// Steps that are done for every pair where they are asked for, beside matches and scores: name, what is done, bytes of memory at most.
+fn steps_beside(plan: &Outline) -> Vec<(&'static str, String, u64)> {
+    let mut out = Vec::new();
+    let count = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+    // moments of places are shared
+    let mut moments = plan.bytes_of(&["readout moments"]);
+    let places = plan.readout_sites();
+    if !plan.readouts().is_empty() {
+        let latents: usize = plan.readouts().iter().map(|r| plan.spaces()[r.space].width).sum();
+        let mut widths: Vec<usize> = plan.readouts().iter().map(|r| places[r.site].width).collect();
+        widths.sort_unstable();
+        widths.dedup();
+        let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
+        let what = format!(
+            "{} latents, each out of the activations of the other side, in {} of {} dimensions",
+            thousands(latents as u64),
+            count(plan.readouts().len(), "reading", "readings"),
+            widths.join(", ")
+        );
+        out.push(("readout", what, plan.bytes_of(&["readout", "reading out"]) + std::mem::take(&mut moments)));
+    }
+    if !plan.stitches().is_empty() {
+        let fit = plan.spec().estimate.map;
+        let what = format!(
+            "activations of {} into each other; ridge {}, {} units",
+            count(plan.stitches().len(), "pair of places", "pairs of places"),
+            fit.ridge,
+            fit.units.as_str()
+        );
+        out.push(("maps", what, plan.bytes_of(&["stitch", "maps of one pair"]) + moments));
+    }
+    if plan.spec().estimate.logits {
+        let n = plan.pairs().iter().filter(|p| plan.has_logit_effects(**p)).count();
+        let what = format!("what matched decoder rows do to them, of {}", count(n, "pair", "pairs"));
+        out.push(("logits", what, plan.bytes_of(&["effects on the logits"])));
     }
     out
 }
@@ -234,6 +276,9 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
             let (a, b) = plan.pair_sites(p);
             json!({ "source": a.to_string(), "target": b.to_string(), "tiles": plan.tiles().iter().filter(|t| t.pair == p).count() })
         }).collect::<Vec<_>>(),
+        "steps_beside": steps_beside(plan).into_iter().map(|(step, what, bytes)| json!({
+            "step": step, "what": what, "memory_bytes": bytes,
+        })).collect::<Vec<_>>(),
         "cross": plan.cross(),
         "costs": plan.costs().iter().map(|c| json!({
             "what": c.what(), "memory_bytes": c.memory_bytes, "disk_bytes": c.disk_bytes,

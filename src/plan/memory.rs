@@ -40,6 +40,11 @@ impl Outline {
         kinds
     }
 
+    /// Bytes of memory that things of these kinds take together.
+    pub fn bytes_of(&self, kinds: &[&str]) -> u64 {
+        self.costs.iter().filter(|c| kinds.contains(&c.kind)).map(|c| c.memory_bytes).sum()
+    }
+
     /// Refuses what is over the request's limit of memory, naming the largest parts.
     ///
     /// # Errors

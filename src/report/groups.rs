@@ -76,7 +76,7 @@ impl GroupSummary {
         };
         let sizes: Vec<String> = sizes.iter().enumerate().map(words).collect();
         let sizes = if sizes.is_empty() { "none".to_string() } else { sizes.join("; ") };
-        writeln!(out, "\n{}", wrapped(&format!("groups of latents: {sizes}"), 2, WIDTH))?;
+        writeln!(out, "\n{}", wrapped(&format!("groups of latents (in brackets: by chance): {sizes}"), 2, WIDTH))?;
         let Some((share, null)) = self.returned() else { return Ok(()) };
         let percent = |x: f64| format!("{:.1} %", 100.0 * x);
         let null = null.map_or_else(|| "?".to_string(), percent);
@@ -121,7 +121,7 @@ mod tests {
         };
         assert_eq!(
             text(&summary),
-            "\ngroups of latents: 40 (3) over 3 models, 20 (3) all matched; 2 000 (900) over 2\n"
+            "\ngroups of latents (in brackets: by chance): 40 (3) over 3 models, 20 (3) all matched; 2 000 (900)\n  over 2\n"
         );
         assert_eq!(summary.as_json()["sizes"][2]["groups"], 2000);
         let place = |name: &str| Arc::new(format!("{name}/embed").parse().unwrap());
@@ -137,6 +137,6 @@ mod tests {
         summary.sizes = vec![size(1, 3, 7, None)];
         assert!(text(&summary).contains("7 (?) over 3 places, 3 (?) all matched\n"), "{}", text(&summary));
         summary.sizes.clear();
-        assert!(text(&summary).contains("groups of latents: none\n"));
+        assert!(text(&summary).contains("by chance): none\n"));
     }
 }

@@ -1,5 +1,6 @@
 //! What does a person see? The words and figures at the end of a run, one latent, a page for a browser.
 
+mod agreement;
 mod best_over;
 mod context;
 mod evidence;
@@ -11,6 +12,7 @@ mod readout;
 mod summary;
 mod words;
 
+pub use agreement::{AgreementSummary, PairAgreement};
 pub use best_over::BestOverSummary;
 pub use context::Marker;
 pub use evidence::{CAVEAT, Closeness, LEAST_RUNS_FOR_SD, closest, repeated_words, shown_sd};

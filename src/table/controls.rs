@@ -3,18 +3,21 @@
 use super::column::{Columns, at, field, numbers, optional, texts};
 use super::counts::PairCounts;
 use super::row::{SitePair, TableRow, pair_arrays, pair_fields, pairs};
-use crate::error::Result;
-use arrow::array::{Array, ArrayRef, StringArray};
+use super::similarities::RowPairing;
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A score with its null.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScoreCell {
+    /// Which rows were laid side by side: decoder rows of which matches, or activations.
+    pub pairing: RowPairing,
     /// Which measure.
-    pub measure: Option<String>,
-    /// Its value; `None` where it is undefined or not asked for.
+    pub measure: String,
+    /// Its value; `None` where it is undefined in this run.
     pub value: Option<f64>,
     /// Mean of its null.
     pub null_mean: Option<f64>,
@@ -33,10 +36,11 @@ pub struct ControlRow {
     pub tokens: u64,
     /// Counts with their chance, as in `pairs`.
     pub counts: PairCounts,
-    /// The score of mutual matches' decoder rows that is farthest above its null in the real run.
-    pub rows: ScoreCell,
+    /// The score of matches' decoder rows: of the measure that is farthest above its null in the real run, over all pairs, so that it is the same
+    /// in every row. `None` where no such score was asked for.
+    pub rows: Option<ScoreCell>,
     /// The same of raw activations.
-    pub activations: ScoreCell,
+    pub activations: Option<ScoreCell>,
 }
 
 /// What the real run is called.
@@ -45,8 +49,8 @@ pub const REAL: &str = "real";
 impl TableRow for ControlRow {
     type Shape = ();
     const TABLE: &'static str = "controls";
-    const ABOUT: &'static str = "The real run and its controls beside each other: counts with their chance, and the scores that are farthest \
-                                 above their null in the real run.";
+    const ABOUT: &'static str = "The real run and its controls beside each other: counts with their chance, and a score of decoder rows and one of \
+                                 activations, each by the measure that is farthest above its null in the real run.";
     const KEY: &'static [&'static str] =
         &["source_model", "source_hookpoint", "target_model", "target_hookpoint", "run"];
 
@@ -60,14 +64,20 @@ impl TableRow for ControlRow {
         fields.extend(PairCounts::fields());
         fields.extend([
             field(
+                "row_pairing",
+                DataType::Utf8,
+                true,
+                "whose decoder rows: mutual, forward or backward matches, the first of these that are scored; null where none are",
+            ),
+            field(
                 "row_measure",
                 DataType::Utf8,
                 true,
-                "measure of decoder rows that is farthest above its null in the real run",
+                "measure of these rows that is farthest above its null in the real run, over all pairs; the same in every row",
             ),
             field("row_value", DataType::Float64, true, "its value in this run; null where undefined"),
             field("row_null_mean", DataType::Float64, true, "mean of its null in this run"),
-            field("activation_measure", DataType::Utf8, true, "measure of raw activations, chosen likewise"),
+            field("activation_measure", DataType::Utf8, true, "measure of raw activations, chosen likewise; null without any"),
             field("activation_value", DataType::Float64, true, "its value in this run; null where undefined"),
             field("activation_null_mean", DataType::Float64, true, "mean of its null in this run"),
         ]);
@@ -84,12 +94,13 @@ impl TableRow for ControlRow {
         ]);
         arrays.extend(PairCounts::arrays(rows.iter().map(|r| &r.counts)));
         arrays.extend([
-            words(|r| r.rows.measure.as_deref()),
-            optional::<Float64Type>(rows.iter().map(|r| r.rows.value)),
-            optional::<Float64Type>(rows.iter().map(|r| r.rows.null_mean)),
-            words(|r| r.activations.measure.as_deref()),
-            optional::<Float64Type>(rows.iter().map(|r| r.activations.value)),
-            optional::<Float64Type>(rows.iter().map(|r| r.activations.null_mean)),
+            words(|r| Some(r.rows.as_ref()?.pairing.as_str())),
+            words(|r| Some(&r.rows.as_ref()?.measure)),
+            optional::<Float64Type>(rows.iter().map(|r| r.rows.as_ref()?.value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.rows.as_ref()?.null_mean)),
+            words(|r| Some(&r.activations.as_ref()?.measure)),
+            optional::<Float64Type>(rows.iter().map(|r| r.activations.as_ref()?.value)),
+            optional::<Float64Type>(rows.iter().map(|r| r.activations.as_ref()?.null_mean)),
         ]);
         arrays
     }
@@ -102,26 +113,35 @@ impl TableRow for ControlRow {
         let tokens = columns.numbers::<UInt64Type>("tokens")?;
         let counts = PairCounts::from_columns(columns)?;
         let float = |name: &str| columns.numbers::<Float64Type>(name);
-        let cell = |kind: &str| -> Result<_> {
-            let measure = columns.texts(&format!("{kind}_measure"))?;
-            Ok((measure, float(&format!("{kind}_value"))?, float(&format!("{kind}_null_mean"))?))
-        };
-        let (of_rows, of_activations) = (cell("row")?, cell("activation")?);
+        let numbers =
+            |kind: &str| Ok::<_, Error>((float(&format!("{kind}_value"))?, float(&format!("{kind}_null_mean"))?));
+        let (of_rows, of_activations) = (numbers("row")?, numbers("activation")?);
+        let (row_pairing, row_measure) = (columns.texts("row_pairing")?, columns.texts("row_measure")?);
+        let activation_measure = columns.texts("activation_measure")?;
         let text = |array: &StringArray, i: usize| array.is_valid(i).then(|| array.value(i).to_string());
-        let row = |(i, (pair, counts))| ControlRow {
-            pair,
-            run: run.value(i).to_string(),
-            control: text(control, i),
-            tokens: tokens.value(i),
-            counts,
-            rows: ScoreCell { measure: text(of_rows.0, i), value: at(of_rows.1, i), null_mean: at(of_rows.2, i) },
-            activations: ScoreCell {
-                measure: text(of_activations.0, i),
-                value: at(of_activations.1, i),
-                null_mean: at(of_activations.2, i),
-            },
+        let row = |(i, (pair, counts))| {
+            let named = text(row_pairing, i).map(|word| {
+                let wrong =
+                    || columns.wrong("row_pairing", &format!("holds {word:?}, expected mutual, forward or backward"));
+                RowPairing::named(&word).filter(|p| *p != RowPairing::Activations).ok_or_else(wrong)
+            });
+            let cell =
+                |pairing: RowPairing, measure: &StringArray, (value, null_mean): (&Float64Array, &Float64Array)| {
+                    let (value, null_mean) = (at(value, i), at(null_mean, i));
+                    text(measure, i).map(|measure| ScoreCell { pairing, measure, value, null_mean })
+                };
+            let rows = named.transpose()?.and_then(|pairing| cell(pairing, row_measure, of_rows));
+            Ok(ControlRow {
+                pair,
+                run: run.value(i).to_string(),
+                control: text(control, i),
+                tokens: tokens.value(i),
+                counts,
+                rows,
+                activations: cell(RowPairing::Activations, activation_measure, of_activations),
+            })
         };
-        Ok(pairs.into_iter().zip(counts).enumerate().map(row).collect())
+        pairs.into_iter().zip(counts).enumerate().map(row).collect()
     }
 
     /// The real run first, then the controls by name.

@@ -140,6 +140,37 @@ def plane(page):
     check(page.ask("listOf().target[Number(document.activeElement.dataset.row)]") == there, "Enter on the map opens another match")
 
 
+def points(page):
+    """r against what the token alone gives: the diagonal, the chance regions, every mutual match that is known, by pointer and by key."""
+    if page.ask("document.querySelector('#given').hidden"):
+        return
+    m = "data.matches[state.pair][0]"
+    shown = page.ask(f"{m}.source.map((_, k) => k).filter(k => {m}.mutual[k] && known({m}.token[k]))")
+    check(page.ask("document.querySelectorAll('#given-chart .point').length") == len(shown) > 0, "not every known mutual match is a point")
+    for what in ["line.diagonal", "rect.null-area", "polygon.diagonal-area"]:
+        check(page.ask(f"document.querySelectorAll('#given-chart {what}').length") == 1, f"there is no {what} beside the points")
+    names = page.ask("[...document.querySelectorAll('#given-chart text')].map(t => t.textContent).filter(t => /Pearson/.test(t))")
+    check(len(names) == 2, f"the axes are named {names}")
+    cut = page.ask("""(() => { const b = document.querySelector('#given-chart svg').getBoundingClientRect();
+        return [...document.querySelectorAll('#given-chart text')].filter(t => { const r = t.getBoundingClientRect(); return r.left < b.left - 1 || r.right > b.right + 1 || r.bottom > b.bottom + 1; }).map(t => t.textContent); })()""")
+    check(not cut, f"words of the chart are cut: {cut}")
+    strongest = page.ask(f"{shown}.reduce((a, b) => ({m}.r[b] > {m}.r[a] ? b : a))")
+    page.ask("document.querySelector('.points').focus()")
+    page.key("Home")
+    status = page.ask("document.querySelector('#given-status').textContent")
+    check(str(page.ask(f"{m}.source[{strongest}]")) in status and "chance" in status, f"Home tells {status!r}, not the strongest match beside its chance")
+    page.key("ArrowDown")
+    check(page.ask("document.querySelector('#given-status').textContent") != status, "an arrow key stays at the point")
+    x, y = page.ask(f"""(() => {{ const svg = document.querySelector('#given-chart svg'); svg.scrollIntoView({{ block: "center" }});
+        const c = [...svg.querySelectorAll('.point')].pop().getBoundingClientRect(); return [c.left + c.width / 2, c.top + c.height / 2]; }})()""")
+    page.point_at(5, 5)
+    page.point_at(x, y)
+    check(page.ask("document.querySelectorAll('#given-chart .ring').length") == 1, "pointing at a match does not mark it")
+    page.ask("document.querySelector('.points').focus()")
+    page.key("Enter")
+    check(page.ask("document.activeElement.getAttribute('aria-expanded')") == "true", "Enter at a point does not open the match")
+
+
 def keyboard(page):
     """Tab reaches every control, and what has the focus can be seen."""
     page.ask("document.querySelector('.skip').focus()")
@@ -223,6 +254,7 @@ def main():
             beside(page)
         matches(page)
         plane(page)
+        points(page)
         keyboard(page)
         contrast(page, "light")
         contrast(page, "dark")

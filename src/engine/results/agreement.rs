@@ -88,3 +88,60 @@ fn foreign_partners(view: &View) -> Vec<Option<u32>> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::{Correlation, Outcome, Partner, Reason};
+
+    /// Latent i picks i + 1000 first and i + 2000 second; even ones are kept, but for the last, which has no partner.
+    fn view(n: u32) -> View {
+        let partner = |latent: u32| Some(Partner { latent, correlation: Correlation::new(0.5).unwrap() });
+        let of = |i: u32| if i + 1 == n { vec![None, None] } else { vec![partner(i + 1000), partner(i + 2000)] };
+        let first = |i: u32| if i.is_multiple_of(2) { Outcome::Kept } else { Outcome::Dropped(Reason::MinActive) };
+        View {
+            best: (0..n).map(of).collect(),
+            outcomes: (0..n).map(|i| vec![first(i), Outcome::Dropped(Reason::Rank)]).collect(),
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn kept_matches_stand_beside_the_partner_of_another_kept_match() {
+        // more latents than are taken at once, so that a row is not its latent's number
+        let n = 2 * AT_ONCE as u32 + 7;
+        let taken = |some: &[usize]| Matrix::from_vec(some.len(), 1, some.iter().map(|&i| i as f64).collect());
+        let figure = |i: usize, row: &[f64], partner: u32| {
+            assert_eq!(row[0], i as f64);
+            Some(1e4 * row[0] + f64::from(partner))
+        };
+        let mut found = OfPair::default();
+        found.fill(0, &view(n), taken, figure);
+        let kept: Vec<u32> = (0..n - 1).filter(|i| i.is_multiple_of(2)).collect();
+        let (mut own, mut null) = (Vec::new(), Vec::new());
+        for (k, &i) in kept.iter().enumerate() {
+            let foreign = kept[(k + kept.len() / 2) % kept.len()];
+            assert_ne!(foreign, i);
+            own.push(1e4 * f64::from(i) + f64::from(i + 1000));
+            null.push(1e4 * f64::from(i) + f64::from(foreign + 1000));
+        }
+        assert_eq!(found.scores, CosineScores::of(&own, &null));
+        let all = [found];
+        assert_eq!(figure_of(&all, 3, 1), Some(3e4 + 2003.0), "listed partners of dropped latents too");
+        assert_eq!(figure_of(&all, n - 1, 0), None);
+        assert_eq!((super::figure(&all, 0, 1, 3, 0), super::figure(&all, 1, 0, 3, 0)), (None, None));
+
+        // the other side fills its own figures alone; a partner that both have says nothing of chance
+        let [mut found] = all;
+        let before = found.scores;
+        found.fill(1, &view(5), taken, figure);
+        assert_eq!((found.scores, found.sides[1].len()), (before, 5));
+        let mut two = view(4);
+        two.best[2] = two.best[0].clone();
+        assert_eq!(foreign_partners(&two), [None; 4]);
+    }
+
+    fn figure_of(all: &[OfPair], latent: u32, rank: usize) -> Option<f64> {
+        super::figure(all, 0, 0, latent, rank)
+    }
+}

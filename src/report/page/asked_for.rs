@@ -1,10 +1,12 @@
-//! What do tables that were asked for besides say? Readouts, the best over places, controls: into the page's figures.
+//! What do tables that were asked for besides say? Readouts, maps, the best over places, controls: into the page's figures.
 
-use super::data::{ControlData, OverData, PageData, VerdictsData, digits};
+use super::data::{AgreementData, ControlData, OverData, PageData, VerdictsData, digits};
 use crate::error::Result;
 use crate::matching::Direction;
-use crate::report::ReadoutSummary;
-use crate::table::{BestOverCounts, BestOverScore, ControlRow, ReadoutRow, ScoreCell, SitePair, TableReader, Verdict};
+use crate::report::{AgreementSummary, PairAgreement, ReadoutSummary};
+use crate::table::{
+    BestOverCounts, BestOverScore, ControlRow, CosineScores, ReadoutRow, ScoreCell, SitePair, TableReader, Verdict,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +45,29 @@ pub(super) fn read_readout(tables: &Path, pairs: &[Arc<SitePair>], data: &mut Pa
     Ok(())
 }
 
+/// Fills how activations map and decoder rows agree, where either was asked for.
+///
+/// # Errors
+/// Those of reading a table.
+pub(super) fn read_agreement(tables: &Path, pairs: &[Arc<SitePair>], data: &mut PageData) -> Result<()> {
+    let Some(summary) = AgreementSummary::read(tables)? else { return Ok(()) };
+    let short = |x: Option<f64>| x.map(|x| digits(x, 4));
+    let cosines = |s: CosineScores| s.mean.map(|_| [s.mean, s.null_mean, s.null_point, s.share_above].map(short));
+    let of = |p: &PairAgreement| AgreementData {
+        maps: (p.maps.iter())
+            .map(|m| {
+                let back = u8::from(m.direction == Direction::Backward);
+                (m.kind.as_str(), back, short(m.score.r_squared), short(m.score.null))
+            })
+            .collect(),
+        units: p.maps.first().map(|m| m.units.as_str()),
+        mapped: cosines(p.mapped),
+        logits: cosines(p.logits),
+    };
+    data.agreement = pairs.iter().map(|pair| summary.of(pair).map(of)).collect();
+    Ok(())
+}
+
 /// The best over places of two models as the page shows it.
 pub(super) fn over_data(
     (BestOverCounts { models, counts: c }, scores): (&BestOverCounts, Vec<&BestOverScore>),
@@ -74,7 +99,7 @@ pub(super) fn read_controls(path: &Path, data: &mut PageData) -> Result<()> {
     let name = |s: usize| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint);
     let names: Vec<[String; 2]> = data.pairs.iter().map(|pair| pair.map(name)).collect();
     let short = |x: Option<f64>| x.map(|x| digits(x, 4));
-    let cell = |s: ScoreCell| s.measure.map(|measure| (measure, short(s.value), short(s.null_mean)));
+    let cell = |s: Option<ScoreCell>| s.map(|s| (s.measure, s.pairing.as_str(), short(s.value), short(s.null_mean)));
     for row in TableReader::<ControlRow>::open(path)?.read_all()? {
         let of = [row.pair.source.to_string(), row.pair.target.to_string()];
         let Some(pair) = names.iter().position(|pair| *pair == of) else { continue };

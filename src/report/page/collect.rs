@@ -73,14 +73,18 @@ impl Collector {
             out.r.push(digits(m.correlation.unwrap_or(0.0), 4));
             out.margin.push(m.significance.margin.map(|x| digits(x, 4)));
             out.null.push(m.significance.null_correlation.map(|r| digits(r, 4)));
+            out.point.push(m.significance.point.map(|r| digits(r, 4)));
             out.q.push(m.significance.q_value.map(|q| significant(q, 3)));
             let short = |x: Option<f64>| x.map(|x| digits(x, 4));
             out.token.push(short(m.listed.token_correlation));
             out.within.push(short(m.listed.within_correlation));
+            out.within_null.push(short(m.listed.null_within_correlation));
             out.jaccard.push(short(m.listed.jaccard));
             out.shares[0].push(short(m.listed.target_given_source));
             out.shares[1].push(short(m.listed.source_given_target));
             out.error.push(short(m.listed.sampling_error));
+            out.mapped.push(short(m.cosines.mapped));
+            out.logits.push(short(m.cosines.logits));
             out.mutual.push(u8::from(m.mutual));
             let reason = m.dropped_by.as_deref().filter(|_| !m.kept);
             out.dropped.push(reason.map_or(-1, |name| {
@@ -90,6 +94,12 @@ impl Collector {
                     out.reasons.len() - 1
                 }) as i32
             }));
+        }
+        // a run without maps or effects has nothing of them
+        for column in [&mut out.mapped, &mut out.logits] {
+            if column.iter().all(Option::is_none) {
+                column.clear();
+            }
         }
         (out, self.shown)
     }

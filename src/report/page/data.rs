@@ -31,6 +31,8 @@ pub(super) struct PageData {
     pub groups: Option<GroupsData>,
     /// The best over all places of each two models; empty where there are none to choose from.
     pub over: Vec<OverData>,
+    /// How activations map and decoder rows agree, of each pair; nothing where neither was asked for.
+    pub agreement: Vec<Option<AgreementData>>,
     /// Verdicts of reading out, in the order in which they are counted; empty where nothing was read out.
     pub readouts: Vec<&'static str>,
     /// Controls run beside this one and this one itself, by pair; none where there are no controls.
@@ -83,8 +85,8 @@ pub(super) struct ControlData {
     pub mutual: [Option<u64>; 2],
     pub above: [Option<u64>; 2],
     pub kept: [Option<u64>; 2],
-    /// Of decoder rows and of activations, the score that is farthest above its null in the run itself: measure, value, mean of the null.
-    pub scores: [Option<(String, Option<f64>, Option<f64>)>; 2],
+    /// Of decoder rows and of activations, by the measure that is farthest above its null in the run itself: measure, pairing, value, mean of the null.
+    pub scores: [Option<(String, &'static str, Option<f64>, Option<f64>)>; 2],
 }
 
 /// The best over all places of two models; each count with the same by chance.
@@ -102,6 +104,19 @@ pub(super) struct OverData {
     pub mean: [Option<f64>; 2],
     /// The closest places by each score: measure, pairing, pair in words, value, mean of the null, pairs that compete, p.
     pub closest: Vec<(String, &'static str, String, Option<f64>, Option<f64>, u32, Option<f64>)>,
+}
+
+/// Maps between the places of a pair, and how decoder rows of its kept matches agree.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct AgreementData {
+    /// Kind, direction (0: source into target), R², R² by chance.
+    pub maps: Vec<(&'static str, u8, Option<f64>, Option<f64>)>,
+    /// Units of the maps; none without them.
+    pub units: Option<&'static str>,
+    /// Under the map: mean cosine, the same by chance, its 95 % point, share of the matches above it.
+    pub mapped: Option<[Option<f64>; 4]>,
+    /// The same of what they do to the logits.
+    pub logits: Option<[Option<f64>; 4]>,
 }
 
 /// Verdicts of one side's latents: counts of each, how many have none, and what chance gives the unmatched ones.
@@ -258,16 +273,23 @@ pub(super) struct MatchesData {
     /// Distance to the second best.
     pub margin: Vec<Option<f64>>,
     pub null: Vec<Option<f64>>,
+    /// 95 % point of the chance levels of latents that fire about as often.
+    pub point: Vec<Option<f64>>,
     pub q: Vec<Option<f64>>,
     /// What the token alone gives, and what is left given the token; of listed partners.
     pub token: Vec<Option<f64>>,
     pub within: Vec<Option<f64>>,
+    /// The same by chance.
+    pub within_null: Vec<Option<f64>>,
     /// Rows on which both fire over rows on which one does.
     pub jaccard: Vec<Option<f64>>,
     /// Share of the source's firings on which the target fires, and the other way round.
     pub shares: [Vec<Option<f64>>; 2],
     /// Standard error of r over groups of documents.
     pub error: Vec<Option<f64>>,
+    /// Cosine of the two decoder rows under the map, and correlation of what they do to the logits; empty where there are none.
+    pub mapped: Vec<Option<f64>>,
+    pub logits: Vec<Option<f64>>,
     /// R² of the picking latent read out of the other side's activations, its chance point, and index into `readouts` (−1: none); empty where
     /// nothing was read out.
     pub readout: Vec<Option<f64>>,

@@ -25,6 +25,7 @@ pub(super) fn findings(data: &PageData) -> Vec<Finding> {
         closest(data),
         given_the_token(data),
         read_out(data),
+        directions(data),
         best_over(data),
         single_matches(data),
         beyond_chance(data),
@@ -69,8 +70,8 @@ fn mean_r(m: &MatchesData) -> Option<String> {
 fn control(data: &PageData) -> Option<Finding> {
     let control = data.control.as_ref()?;
     let text = format!(
-        "This run is a control: {control}. What agrees here is not due to what was drawn at random; it is what to compare a run of the \
-         trained models and SAEs, on texts as they are, with."
+        "This run is a control: {control}. Whatever agrees here, what was drawn at random did not make it. Hold a run of the trained models \
+         and SAEs, on text as it is, against it."
     );
     Some(Finding { lead: "A control.", text })
 }
@@ -102,7 +103,7 @@ fn closest(data: &PageData) -> Option<Finding> {
     let p = data.first_pair;
     let forward = &data.matches.get(p)?[0];
     let mut text = format!(
-        "{}{}: the best partner of one of the {} living {} of the first correlates at {} on average{}.",
+        "{}{}: the {} living {} of the first correlate with their best partners at {} on average{}.",
         pair_name(data, p),
         data.closest_rule.filter(|_| data.pairs.len() > 1).map_or(String::new(), |rule| format!(" ({rule})")),
         count(data.sites[data.pairs[p][0]].alive),
@@ -181,6 +182,38 @@ fn read_out(data: &PageData) -> Option<Finding> {
     (n > 0).then_some(Finding { lead: "Missing in the SAE, or in the model.", text })
 }
 
+/// Whether matches of the first pair point the same way under the map, and do the same to the logits.
+fn directions(data: &PageData) -> Option<Finding> {
+    let found = data.agreement.get(data.first_pair)?.as_ref()?;
+    let [source, target] =
+        data.pairs[data.first_pair].map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
+    let mut said = Vec::new();
+    if let Some(&(.., Some(r2), null)) = found.maps.iter().find(|m| (m.0, m.1) == ("least_squares", 0)) {
+        said.push(format!(
+            "A linear map of the activations of {source} explains {} of those of {target}",
+            with_chance(
+                format!("{:.1} %", 100.0 * r2),
+                null.map(|null| if null > 0.0 { format!("{:.1} %", 100.0 * null) } else { "nothing".to_string() })
+            )
+        ));
+    }
+    let share = |scores: Option<[Option<f64>; 4]>| {
+        Some(with_chance(format!("{:.0} %", 100.0 * scores?[3]?), Some("5 %".into())))
+    };
+    if let Some(share) = share(found.mapped) {
+        said.push(format!(
+            "Under the map, the decoder rows of {share} of the kept matches lie closer together than 95 % of rows of different matches"
+        ));
+    }
+    if let Some(share) = share(found.logits) {
+        said.push(format!(
+            "The decoder rows of {share} of the kept matches between {source} and {target} do more alike to the logits than 95 % of rows of \
+             different matches"
+        ));
+    }
+    (!said.is_empty()).then(|| Finding { lead: "The same direction.", text: said.join(". ") + "." })
+}
+
 /// What remains when every latent may choose its place.
 fn best_over(data: &PageData) -> Option<Finding> {
     let over = data.over.first()?;
@@ -202,10 +235,11 @@ fn single_matches(data: &PageData) -> Option<Finding> {
     let forward = &data.matches.get(data.first_pair)?[0];
     let n = forward.significant?;
     let text = format!(
-        "Between {}, {} of {} best matches have q ≤ {LEVEL} (false discovery rate). {CAVEAT}",
+        "Between {}, {} of {} best matches have q ≤ {LEVEL} (at most {:.0} % of these are there by chance). {CAVEAT}",
         pair_name(data, data.first_pair),
         count(n),
         count(forward.matched),
+        100.0 * LEVEL,
     );
     Some(Finding { lead: "Single matches.", text })
 }
@@ -266,7 +300,7 @@ fn beyond_chance(data: &PageData) -> Option<Finding> {
     if let Some(runs) = few.iter().map(|s| s.null_runs).max() {
         let n = few.iter().filter(highest).count();
         text += &format!(
-            " {n} of {} scores that were held against {runs} runs only lie above every one of them, which is p = {:.1} and no less.",
+            " {n} of {} scores with a null of {runs} runs or fewer lie above every run; so few give no p below {:.1}.",
             few.len(),
             1.0 / (f64::from(runs) + 1.0)
         );

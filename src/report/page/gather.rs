@@ -1,7 +1,7 @@
 //! Which data of a run's tables does the page show? Tables are read row group by row group. The amount of data kept has a bound
 //! that does not depend on the width of the SAEs or the number of pairs: a browser can open the page at once.
 
-use super::asked_for::{over_data, read_readout};
+use super::asked_for::{over_data, read_agreement, read_readout};
 use super::collect::Collector;
 use super::data::{
     BIN, BesideData, BesideMatches, GroupData, GroupsData, HistoryData, LabelData, MapData, PageData, PairFacts,
@@ -102,6 +102,7 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
     }
     read_groups(tables, &number, &mut data)?;
     read_readout(tables, &pairs, &mut data)?;
+    read_agreement(tables, &pairs, &mut data)?;
     data.over = BestOverSummary::read(tables)?.map_or_else(Vec::new, |over| over.rows().map(over_data).collect());
     choose_first(&mut data);
     Ok(data)

@@ -25,13 +25,14 @@ use std::path::Path;
 const FRAME: &str = include_str!("page.html");
 const LOOKS: &str = include_str!("page.css");
 /// In the order in which they are read; one scope.
-const SCRIPTS: [&str; 12] = [
+const SCRIPTS: [&str; 13] = [
     include_str!("js/basics.js"),
     include_str!("js/words.js"),
     include_str!("js/scores.js"),
     include_str!("js/charts.js"),
     include_str!("js/given.js"),
     include_str!("js/readout.js"),
+    include_str!("js/agreement.js"),
     include_str!("js/matches.js"),
     include_str!("js/over.js"),
     include_str!("js/controls.js"),

@@ -333,8 +333,8 @@ fn findings_say_what_the_figures_say() {
     let page = Rig::new(20).page(&rows);
     let text = page.split("<ul class=\"findings\">").nth(1).unwrap().split("</ul>").next().unwrap();
     for expected in [
-        "the best partner of one of the 19 living latents of the first correlates at 0.891 (chance 0.120) on average",
-        "5 of 19 best matches have q ≤ 0.05",
+        "the 19 living latents of the first correlate with their best partners at 0.891 (chance 0.120) on average",
+        "5 of 19 best matches have q ≤ 0.05 (at most 5 % of these are there by chance)",
         "not that training made them so",
         "agree at 0.500 (svcca_k3), where shuffled matches reach 0.250 ± 0.050",
         "1 of 1 scores with a null of 19 runs or more lie above it (q ≤ 0.05)",
@@ -465,8 +465,8 @@ fn what_is_read_out_and_the_best_over_places_and_controls_stand_beside_their_cha
         control: control.map(String::from),
         tokens: 900,
         counts: PairCounts { mean_best_correlation_forward: Some(r), ..PairCounts::default() },
-        rows: ScoreCell { measure: Some("cka".into()), value: Some(0.5), null_mean: None },
-        activations: ScoreCell::default(),
+        rows: Some(ScoreCell { pairing: RowPairing::Mutual, measure: "cka".into(), value: Some(0.5), null_mean: None }),
+        activations: None,
     };
     let runs = [control("real", None, 0.75), control("drawn", Some("weights of <a>"), 0.25)];
     write_table(&rig.table("controls"), (), &origin, runs).unwrap();
@@ -486,10 +486,70 @@ fn what_is_read_out_and_the_best_over_places_and_controls_stand_beside_their_cha
     assert_eq!(data["over"][0]["closest"][0][3], 0.5);
     let names: Vec<&Value> = data["controls"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
     assert_eq!(names, [&Value::Null, &"drawn".into()], "the run itself first");
+    assert_eq!(data["controls"][1]["scores"], serde_json::json!([["cka", "mutual", 0.5, null], null]));
     for said in [
         "8 (chance 0) can be read out of its activations by a linear map",
         "18 (chance 1) of 19 have a best partner above chance, and 8 (chance unknown) pairs choose each other",
         "the mean best r is 0.750 (chance unknown); in the control “drawn” 0.250 (chance unknown).",
+    ] {
+        assert!(page.contains(said), "{said:?} is not in {}", page.split("<ul class=\"findings\">").nth(1).unwrap());
+    }
+}
+
+#[test]
+fn maps_and_directions_stand_beside_their_chance() {
+    use crate::similarity::{MapKind, Units};
+    use crate::table::{CosineScores, LogitScores, MapNumbers, MapRow, RowCosines};
+    let rig = Rig::new(20);
+    let data = data_of(&rig.page(&rows));
+    assert_eq!(
+        (&data["agreement"], &data["matches"][0][0]["mapped"]),
+        (&Value::from(vec![0; 0]), &Value::from(vec![0; 0]))
+    );
+    let origin = BTreeMap::new();
+    let map = |direction, kind, r_squared: f64, null: Option<f64>| MapRow {
+        pair: rig.pair.clone(),
+        direction,
+        kind,
+        units: Units::Raw,
+        ridge: 0.001,
+        tokens: 900,
+        score: MapNumbers { r_squared: Some(r_squared), null },
+    };
+    let maps = [
+        map(Direction::Forward, MapKind::LeastSquares, 0.625, Some(-0.01)),
+        map(Direction::Backward, MapKind::LeastSquares, 0.5, None),
+    ];
+    write_table(&rig.table("maps"), (), &origin, maps).unwrap();
+    let scores = |mean: f64, above: f64| CosineScores {
+        mean: Some(mean),
+        null_mean: Some(0.125),
+        null_point: Some(0.25),
+        share_above: Some(above),
+    };
+    let pairs: Vec<PairRow> = crate::table::TableReader::open(&rig.table("pairs")).unwrap().read_all().unwrap();
+    let pairs = pairs.into_iter().map(|row| PairRow {
+        mapped: scores(0.5, 0.92),
+        logits: LogitScores(scores(0.375, 0.68)),
+        ..row
+    });
+    write_table(&rig.table("pairs"), (), &origin, pairs).unwrap();
+    let matches: Vec<MatchRow> = crate::table::TableReader::open(&rig.table("matches")).unwrap().read_all().unwrap();
+    let cosines = RowCosines { mapped: Some(0.4375), ..RowCosines::default() };
+    write_table(&rig.table("matches"), (), &origin, matches.into_iter().map(|row| MatchRow { cosines, ..row }))
+        .unwrap();
+    let page = rig.page(&rows);
+    let data = data_of(&page);
+    let found = &data["agreement"][0];
+    assert_eq!(found["maps"], serde_json::json!([["least_squares", 0, 0.625, -0.01], ["least_squares", 1, 0.5, null]]));
+    assert_eq!(found["mapped"], serde_json::json!([0.5, 0.125, 0.25, 0.92]));
+    let forward = &data["matches"][0][0];
+    assert_eq!((&forward["mapped"][0], &forward["logits"]), (&0.4375.into(), &Value::from(vec![0; 0])));
+    assert_eq!(forward["point"][0].as_f64(), Some(0.15));
+    for said in [
+        "explains 62.5 % (chance nothing) of those of b/resid_post.2",
+        "the decoder rows of 92 % (chance 5 %) of the kept matches lie closer together",
+        "The decoder rows of 68 % (chance 5 %) of the kept matches between",
     ] {
         assert!(page.contains(said), "{said:?} is not in {}", page.split("<ul class=\"findings\">").nth(1).unwrap());
     }

@@ -8,7 +8,7 @@ mod speed;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::{
-    BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, closest, repeated_words, wrapped,
+    AgreementSummary, BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, closest, repeated_words, wrapped,
 };
 use crate::table::{
     AlignmentRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
@@ -42,6 +42,8 @@ pub struct Summary {
     alignment: Vec<AlignmentRow>,
     /// What was read out of activations; `None` where nothing was.
     readout: Option<ReadoutSummary>,
+    /// How activations map and decoder rows agree; `None` where that was not asked for.
+    agreement: Option<AgreementSummary>,
     /// What was drawn at random in it, in words.
     control: Option<String>,
     /// Models whose weights were drawn at random, with their seeds.
@@ -115,7 +117,7 @@ impl Summary {
         let (groups, best_over) = (GroupSummary::read(tables)?, BestOverSummary::read(tables)?);
         let alignment = tables.join("alignment.parquet");
         let alignment = if alignment.is_file() { TableReader::open(&alignment)?.read_all()? } else { Vec::new() };
-        let readout = ReadoutSummary::read(tables)?;
+        let (readout, agreement) = (ReadoutSummary::read(tables)?, AgreementSummary::read(tables)?);
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
         Ok(Summary {
             tables,
@@ -127,6 +129,7 @@ impl Summary {
             best_over,
             alignment,
             readout,
+            agreement,
             control,
             random_weights,
             repeated,
@@ -188,6 +191,9 @@ impl Summary {
         if let Some(readout) = &self.readout {
             readout.write(out)?;
         }
+        if let Some(agreement) = &self.agreement {
+            agreement.write(out)?;
+        }
         let shown = self.shown_in_full();
         if let Some((pair, rule)) = shown {
             pair.write(Some(rule).filter(|_| self.pairs.len() > 1), out)?;
@@ -235,8 +241,9 @@ impl Summary {
             }
         }
         if let Some(control) = &self.control {
-            let control =
-                format!("this run is a control: {control}; what agrees here, what was taken away did not make");
+            let control = format!(
+                "this run is a control: {control}; whatever agrees here, what was drawn at random did not make it"
+            );
             writeln!(out, "{}", wrapped(&control, 9, WIDTH))?;
         }
         said.iter().try_for_each(|caution| writeln!(out, "{}", wrapped(&format!("caution: {caution}"), 9, WIDTH)))
@@ -250,6 +257,7 @@ impl Summary {
             .and_then(|()| self.best_over.as_ref().map_or(Ok(()), |best| best.write(&mut out)))
             .and_then(|()| self.groups.as_ref().map_or(Ok(()), |groups| groups.write(&mut out)))
             .and_then(|()| self.readout.as_ref().map_or(Ok(()), |readout| readout.write(&mut out)))
+            .and_then(|()| self.agreement.as_ref().map_or(Ok(()), |agreement| agreement.write(&mut out)))
             .expect("a string takes all");
         out
     }
@@ -275,6 +283,7 @@ impl Summary {
                 "bytes": r.bytes, "dropped_bytes": r.dropped_bytes, "unaligned_documents": r.unaligned_documents,
             })).collect::<Vec<_>>(),
             "readout": self.readout.as_ref().map(ReadoutSummary::as_json),
+            "agreement": self.agreement.as_ref().map(AgreementSummary::as_json),
             "groups": self.groups.as_ref().map(GroupSummary::as_json),
             "speed": self.speed.as_ref().map(Speed::as_json),
         })
@@ -292,7 +301,8 @@ fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
     }
     let at = best.partition_point(|b| b.correlation >= correlation);
     if at < BEST_SHOWN {
-        let (point, within) = (row.significance.point, row.listed.within_correlation);
+        let point = row.significance.point;
+        let within = row.listed.within_correlation.map(|r| [Some(r), row.listed.null_within_correlation]);
         let (source_top, target_top) = (Vec::new(), Vec::new());
         best.insert(
             at,

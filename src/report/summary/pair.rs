@@ -30,8 +30,8 @@ pub(super) struct BestPair {
     pub correlation: f64,
     /// Chance point of the source latent.
     pub point: Option<f64>,
-    /// r of what is left given the token.
-    pub within: Option<f64>,
+    /// r of what is left given the token, and the same by chance.
+    pub within: Option<[Option<f64>; 2]>,
     /// Tokens on which the source latent fired, and the target latent.
     pub n_active: [u64; 2],
     pub source_top: Vec<TopTokenCell>,
@@ -125,16 +125,19 @@ impl PairSummary {
         }
         writeln!(
             out,
-            "  {:>15}   {:<21}   {:<7}   {:<15}   top tokens",
-            "mutual matches", "r (95 % chance point)", "r given", "tokens fired on"
+            "  {:>15}   {:<21}   {:<16}   {:<15}   top tokens",
+            "mutual matches", "r (95 % chance point)", "r given (chance)", "tokens fired on"
         )?;
         for b in &self.best {
             let ids = format!("{} ~ {}", b.source, b.target);
             let point = b.point.map_or("(?)".into(), |p| format!("({p:.3})"));
             let fired = b.n_active.map(thousands).join(" ~ ");
             let tokens = [shown_tokens(&b.source_top), shown_tokens(&b.target_top)].join("  ~  ");
-            let within = b.within.map_or("-".into(), |r| format!("{r:.3}"));
-            writeln!(out, "  {ids:>15}   {:.4} {point:<14}   {within:<7}   {fired:<15}   {tokens}", b.correlation)?;
+            let within = b.within.map_or("-".into(), |within| {
+                let [r, null] = within.map(|r| r.map_or("?".into(), |r| format!("{r:.3}")));
+                format!("{r} ({null})")
+            });
+            writeln!(out, "  {ids:>15}   {:.4} {point:<14}   {within:<16}   {fired:<15}   {tokens}", b.correlation)?;
         }
         Ok(())
     }
@@ -147,7 +150,7 @@ impl PairSummary {
         let rest = if control {
             "This run is\n  a control: what was drawn at random did not make them do so."
         } else {
-            "Whether training\n  made them do so, a control with random_weights shows."
+            "A control with\n  random_weights shows whether training made them do so."
         };
         writeln!(out, "  Above chance means that two latents fire together on this text. {rest}")
     }
@@ -187,7 +190,8 @@ impl PairSummary {
             })).collect::<Vec<_>>(),
             "best": self.best.iter().map(|b| json!({
                 "source_latent": b.source, "target_latent": b.target, "correlation": b.correlation,
-                "chance_point": b.point, "within_correlation": b.within,
+                "chance_point": b.point, "within_correlation": b.within.and_then(|w| w[0]),
+                "null_within_correlation": b.within.and_then(|w| w[1]),
                 "source_top": b.source_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
                 "target_top": b.target_top.iter().map(|t| &t.token).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),

@@ -56,7 +56,8 @@ function options(select, list, chosen) {
 
 const known = (x) => x !== null && x !== undefined;
 const thousands = (n) => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, "\u202f");
-const fixed = (x, digits) => (known(x) ? x.toFixed(digits).replace("-", "\u2212") : "–");
+// 0 has no sign
+const fixed = (x, digits) => (known(x) ? x.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "\u2212") : "–");
 const percent = (x) => (known(x) ? (100 * x).toFixed(x < 0.1 ? 1 : 0) + "\u00a0%" : "–");
 
 /** A probability: three digits, small ones as powers of ten. */

@@ -34,7 +34,33 @@ function setUpGroups() {
   on("group-kind", "kind");
   byId("groups-before").addEventListener("click", () => { groupState.page -= 1; drawGroups(); byId("groups").scrollIntoView(); });
   byId("groups-after").addEventListener("click", () => { groupState.page += 1; drawGroups(); byId("groups").scrollIntoView(); });
+  joinMatches();
   drawGroups();
+}
+
+/** Kept mutual matches of the page by either end: [site, latent, r, chance point]. */
+const joined = new Map();
+function joinMatches() {
+  data.pairs.forEach(([a, b], p) => {
+    const m = data.matches[p][0];
+    m.source.forEach((source, k) => {
+      if (!m.mutual[k] || m.dropped[k] >= 0) return;
+      const ends = [[a, source], [b, m.target[k]]];
+      ends.forEach(([site, latent], side) => {
+        const key = site + ":" + latent;
+        if (!joined.has(key)) joined.set(key, []);
+        joined.get(key).push([...ends[1 - side], m.r[k], m.point[k]]);
+      });
+    });
+  });
+}
+
+/** The member's neighbour in its group with the highest r, in words; nothing where the match is not on the page. */
+function neighbour(g, site, latent) {
+  const within = (joined.get(site + ":" + latent) || []).filter(([s, l]) => g.members.some(([t, k]) => t === s && k === l)).sort((x, y) => y[2] - x[2]);
+  if (!within.length) return "";
+  const [s, l, r, point] = within[0];
+  return el("span", { class: "with" }, ` r ${fixed(r, 3)} (${known(point) ? "95 % chance point " + fixed(point, 3) : "chance unknown"}) with ${siteName(s)}/${l}`);
 }
 
 const chosenGroups = () => data.groups.shown.map((g, k) => [g, k + 1])
@@ -46,16 +72,16 @@ function drawGroups() {
   put("groups-number", rows.length ? `${thousands(from + 1)} to ${thousands(from + page.length)} of ${thousands(rows.length)}` : "");
   byId("groups-before").disabled = groupState.page === 0;
   byId("groups-after").disabled = from + GROUP_ROWS >= rows.length;
-  const head = ["group", "kind", "edges", "lowest r", ...(hasWithin ? ["given the token"] : []), "members"];
+  const head = ["group", "kind", "edges", "lowest r", ...(hasWithin ? [`given the ${data.given || "token"}`] : []), "members"];
   put("group-table", el("thead", null, el("tr", null, head.map((t) => el("th", { scope: "col" }, t)))), el("tbody", null, page.map(groupRow)));
 }
 
 function groupRow([g, number]) {
   const member = ([site, latent, best, frequency, tokens]) => el("li", { class: best ? null : "beside", title: `fires on ${percent(frequency)} of tokens` },
-    el("span", { class: "number" }, `${siteName(site)}/${latent}`), " ", tokens.slice(0, 3).map((t) => token(data.tokens[t])));
+    el("span", { class: "number" }, `${siteName(site)}/${latent}`), " ", tokens.slice(0, 3).map((t) => token(data.tokens[t])), neighbour(g, site, latent));
   const lacks = ([model, closest, read]) => el("li", { class: "beside" }, `lacks ${model}: ` + (closest ? `closest ${closest[0]}, r ${fixed(closest[1], 3)}` : "not compared") + (known(read) ? `; read out of it R² ${fixed(read, 3)}` : ""));
   return el("tr", null, el("th", { scope: "row" }, String(number)), el("td", { title: KINDS[g.kind] }, g.kind),
-    el("td", null, `${g.edges} of ${g.possible}`), el("td", null, fixed(g.min, 3)),
-    hasWithin ? el("td", null, fixed(g.within, 3)) : null,
+    el("td", { "data-name": "edges" }, `${g.edges} of ${g.possible}`), el("td", { "data-name": "lowest r" }, fixed(g.min, 3)),
+    hasWithin ? el("td", { "data-name": `given the ${data.given || "token"}` }, fixed(g.within, 3)) : null,
     el("td", null, el("ul", { class: "members" }, g.members.map(member), g.missing.map(lacks))));
 }

@@ -156,7 +156,7 @@ function matchRow(m, k, a, b) {
 
 function detail(m, k, a, b) {
   const onMap = data.sites[a].map && data.sites[b].map;
-  return [cofiring(m, k), el("div", { class: "two" }, card(a, m.source[k]), card(b, m.target[k])),
+  return [cofiring(m, k), directions(m, k), el("div", { class: "two" }, card(a, m.source[k]), card(b, m.target[k])),
     onMap ? el("p", { class: "stats" }, el("button", { type: "button", click: () => { light(0, m.source[k], true); byId("map").scrollIntoView(); } }, "Show on the map")) : ""];
 }
 
@@ -167,7 +167,7 @@ function cofiring(m, k) {
   const inside = [ofSource, ofTarget].map((share) => share >= data.contained);
   const words = inside[0] && inside[1] ? "They fire on nearly the same tokens" : inside[0] ? "The first is a part of the second, which fires elsewhere too" : inside[1] ? "The second is a part of the first, which fires elsewhere too" : "They overlap";
   return el("p", { class: "stats" }, `${words}: the second fires on ${percent(ofSource)} of the first’s tokens, the first on ${percent(ofTarget)} of the second’s (Jaccard ${fixed(m.jaccard[k], 2)}). `,
-    known(m.token[k]) ? `The ${data.given} alone gives r = ${fixed(m.token[k], 3)}; given it, ${known(m.within[k]) ? fixed(m.within[k], 3) : "nothing"} is left. ` : "",
+    known(m.token[k]) ? `The ${data.given} alone gives r = ${fixed(m.token[k], 3)}; given it, ${known(m.within[k]) ? `${fixed(m.within[k], 3)} is left (${known(m.within_null[k]) ? "chance " + fixed(m.within_null[k], 3) : "chance unknown"})` : "what is left is unknown"}. ` : "",
     known(m.error[k]) ? `Standard error of r over groups of documents: ${fixed(m.error[k], 3)}.` : "");
 }
 

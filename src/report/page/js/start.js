@@ -12,6 +12,7 @@ function choosePair(pair) {
   drawSingle();
   drawGiven();
   drawReadout();
+  drawAgreement();
   drawControls();
   anew();
   drawMap();
