@@ -140,6 +140,15 @@ def plane(page):
     check(page.ask("listOf().target[Number(document.activeElement.dataset.row)]") == there, "Enter on the map opens another match")
 
 
+def groups(page):
+    """Counts of groups beside chance; every member whose match is on the page with its r, and that with its chance point."""
+    if page.ask("data.groups === null"):
+        return
+    check("chance" in page.ask("document.querySelector('#group-sizes').textContent"), "groups are counted without chance")
+    said = page.ask("[...document.querySelectorAll('#group-table .with')].map(e => e.textContent)")
+    check(said and all("chance" in words and " with " in words for words in said), f"members of groups say {said[:2]}")
+
+
 def points(page):
     """r against what the token alone gives: the diagonal, the chance regions, every mutual match that is known, by pointer and by key."""
     if page.ask("document.querySelector('#given').hidden"):
@@ -255,6 +264,7 @@ def main():
         matches(page)
         plane(page)
         points(page)
+        groups(page)
         keyboard(page)
         contrast(page, "light")
         contrast(page, "dark")

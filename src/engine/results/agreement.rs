@@ -76,12 +76,18 @@ impl OfPair {
     }
 }
 
-/// For each latent with a kept best match the best partner of another such latent, half of them further on; `None` where both have one partner.
+/// For each latent with a kept best match the best partner of another such latent.
 fn foreign_partners(view: &View) -> Vec<Option<u32>> {
     let kept = |i: usize| view.outcomes.get(i).and_then(|of| of.first()).is_some_and(|outcome| outcome.is_kept());
     let partner = |i: usize| view.best[i].first().copied().flatten().filter(|_| kept(i));
     let with_partner: Vec<(usize, u32)> = (0..view.best.len()).filter_map(|i| Some((i, partner(i)?.latent))).collect();
-    let mut out = vec![None; view.best.len()];
+    others_partners(&with_partner, view.best.len())
+}
+
+/// For each of these latents the partner of another one, half of them further on; `None` where both have one partner, and for the other latents
+/// of `n`.
+pub(super) fn others_partners(with_partner: &[(usize, u32)], n: usize) -> Vec<Option<u32>> {
+    let mut out = vec![None; n];
     for (k, &(i, own)) in with_partner.iter().enumerate() {
         let (_, foreign) = with_partner[(k + with_partner.len() / 2) % with_partner.len()];
         out[i] = Some(foreign).filter(|&foreign| foreign != own);

@@ -2,6 +2,7 @@
 //! are on disk.
 
 use crate::engine::message::Spaces;
+use crate::engine::results::agreement::others_partners;
 use crate::engine::results::judged::{Results, View};
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
@@ -147,13 +148,8 @@ impl Side<'_> {
         let nulls: Vec<Option<f64>> = read.latents.iter().map(|l| l.null).collect();
         let chance = significance(&values, &nulls, &self.n_active);
         let partner = |i: usize| self.view.best[i].first().copied().flatten();
-        // the partner of another latent, half of all further on
         let with_partner: Vec<(usize, u32)> = (0..values.len()).filter_map(|i| Some((i, partner(i)?.latent))).collect();
-        let mut other = vec![None; values.len()];
-        for (k, &(i, own)) in with_partner.iter().enumerate() {
-            let (_, foreign) = with_partner[(k + with_partner.len() / 2) % with_partner.len()];
-            other[i] = Some(foreign).filter(|&foreign| foreign != own);
-        }
+        let other = others_partners(&with_partner, values.len());
         let row = |i: usize| {
             let (latent, best) = (&read.latents[i], partner(i));
             let cosine = |partner: Option<u32>| {
@@ -212,6 +208,40 @@ fn cosine(a: &[f64], b: &[f32]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matching::{Correlation, Outcome, Partner, Reason, Significance};
+
+    #[test]
+    fn a_match_is_kept_strong_and_above_its_chance_point() {
+        let partner = |latent: u32, r: f64| vec![Some(Partner { latent, correlation: Correlation::new(r).unwrap() })];
+        let point = |point: f64| Significance { point: Some(point), ..Significance::default() };
+        let view = View {
+            best: vec![
+                partner(0, 0.5),
+                partner(1, 0.75),
+                partner(2, 0.75),
+                partner(3, 0.25),
+                vec![None],
+                partner(5, 0.75),
+            ],
+            outcomes: [Outcome::Kept, Outcome::Dropped(Reason::MinActive), Outcome::Kept, Outcome::Kept]
+                .into_iter()
+                .chain([Outcome::Dropped(Reason::Dead), Outcome::Kept])
+                .map(|outcome| vec![outcome])
+                .collect(),
+            significance: vec![
+                point(0.25),
+                point(0.5),
+                point(0.875),
+                point(0.125),
+                Significance::default(),
+                Significance::default(),
+            ],
+            ..View::default()
+        };
+        let side = Side { view: &view, n_active: vec![9; 6], decoder: None };
+        // strong; dropped; below its point; weak; alone; without a chance level
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|i| side.is_matched(i)), [true, false, false, false, false, true]);
+    }
 
     #[test]
     fn a_verdict_needs_a_chance_level_unless_the_latent_is_matched() {

@@ -66,9 +66,17 @@ function neighbour(g, site, latent) {
 const chosenGroups = () => data.groups.shown.map((g, k) => [g, k + 1])
   .filter(([g]) => (groupState.size === "" || g.models === Number(groupState.size)) && (groupState.kind === "" || g.kind === groupState.kind));
 
+/** Chance beside the count of the groups listed; of one kind alone it is not counted, and of a list that is cut it is none. */
+function groupChance() {
+  const { what, sizes, shown, total } = data.groups;
+  if (groupState.kind !== "" || shown.length < total || what !== "models") return "";
+  const list = sizes.filter(([size]) => groupState.size === "" || size === Number(groupState.size)).map(([, , byChance]) => byChance);
+  return list.every(known) ? ` (chance ${thousands(list.reduce((a, b) => a + b, 0))})` : " (chance unknown)";
+}
+
 function drawGroups() {
   const rows = chosenGroups(), from = groupState.page * GROUP_ROWS, page = rows.slice(from, from + GROUP_ROWS);
-  put("group-count", rows.length ? `${thousands(rows.length)} ${rows.length === 1 ? "group" : "groups"}` : "No group fits.");
+  put("group-count", rows.length ? `${thousands(rows.length)} ${rows.length === 1 ? "group" : "groups"}${groupChance()}` : "No group fits.");
   put("groups-number", rows.length ? `${thousands(from + 1)} to ${thousands(from + page.length)} of ${thousands(rows.length)}` : "");
   byId("groups-before").disabled = groupState.page === 0;
   byId("groups-after").disabled = from + GROUP_ROWS >= rows.length;
