@@ -48,7 +48,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one latent of a run: statistics, top tokens in context, partners
+    /// Show one latent of a run: statistics, top tokens in context, partners beside chance, its group
     Show {
         /// The run directory
         run: PathBuf,
