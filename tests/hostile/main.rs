@@ -8,6 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod mutate;
+mod ours;
+mod watch;
 
 use cognate::corpus::{Corpus, CorpusOptions, Tokenizer};
 use cognate::error::{Error, ErrorKind, Result, is_caught};
@@ -21,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
+use watch::Watch;
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -60,6 +63,11 @@ fn own(path: &str) -> PathBuf {
 
 /// Opens every mutation of the format's files and judges what comes of it.
 fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
+    hammer_as(&[ErrorKind::Input, ErrorKind::Request], format, folder, open)
+}
+
+/// The same with the kinds that an error may be of.
+fn hammer_as(kinds: &[ErrorKind], format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
     let path = folder.join(format.file);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let place = path.to_str().unwrap();
@@ -78,8 +86,10 @@ fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
             of_one(info);
         }
     }));
+    let watch = Watch::over(format.name);
     let (started, mut read, mut refused, mut worst, mut faults) = (Instant::now(), 0u64, 0u64, 0f64, BTreeMap::new());
     for seed in seeds {
+        watch.begin(seed);
         let chance = &mut Chance::new(seed);
         let (whole, places) = &format.whole[seed as usize % format.whole.len()];
         let bytes = mutated(whole, places, format.text, chance);
@@ -96,7 +106,7 @@ fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
             Ok(Ok(())) => read += 1,
             Ok(Err(e)) => {
                 refused += 1;
-                if !matches!(e.kind(), ErrorKind::Input | ErrorKind::Request) {
+                if !kinds.contains(&e.kind()) {
                     fault(format!("{:?}: {e}", e.kind()));
                 }
                 if !e.to_string().contains(place) && !e.to_string().contains(folder.to_str().unwrap()) {
@@ -111,6 +121,9 @@ fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
                 ));
             }
         }
+        if let Some(slow) = watch.end() {
+            fault(slow);
+        }
         let beyond = taken.saturating_sub(FIXED) as f64 / bytes.len().max(1) as f64;
         worst = worst.max(taken as f64 / bytes.len().max(whole.len()) as f64);
         if beyond > format.factor as f64 {
@@ -119,9 +132,11 @@ fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
     }
     std::panic::set_hook(Box::new(move |info| hook(info)));
     println!(
-        "{}: {n} inputs, {read} read, {refused} refused by name, {:.1} s, at most {worst:.1} bytes of memory a byte of the whole file",
+        "{}: {n} inputs, {read} read, {refused} refused by name, {:.1} s, the slowest {:.3} s, at most {worst:.1} bytes of memory a \
+         byte of the whole file",
         format.name,
-        started.elapsed().as_secs_f64()
+        started.elapsed().as_secs_f64(),
+        watch.slowest().as_secs_f64()
     );
     let some: Vec<String> =
         faults.iter().take(12).map(|(what, (n, seed))| format!("{n} times, first with seed {seed}: {what}")).collect();
