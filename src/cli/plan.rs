@@ -58,6 +58,11 @@ pub fn as_text(plan: &Outline) -> String {
     if let Some(rows) = rows_in_words(plan) {
         line(format!("  rows      {rows}"));
     }
+    for ([a, b], difference) in plan.checked_tokenizers() {
+        line(format!(
+            "  tokens    by the tokenizer of {a}, and by that of {b} to check that texts are cut alike: {difference}"
+        ));
+    }
     if let Some(sample) = sample_in_words(spec.corpus.sample) {
         line(format!("  sample    {sample}"));
     }
@@ -262,6 +267,9 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
         "corpus": plan.corpus_files().iter().map(|(p, n)| json!({ "path": p, "bytes": n })).collect::<Vec<_>>(),
         "corpus_missing": plan.corpus_missing(),
         "sample": plan.spec().corpus.sample,
+        "checked_tokenizers": plan.checked_tokenizers().iter().map(|(models, difference)| json!({
+            "models": models, "difference": difference,
+        })).collect::<Vec<_>>(),
         "models": plan.models().iter().enumerate().map(|(k, m)| json!({
             "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),

@@ -16,6 +16,7 @@
 //!
 //! Known limits: a Parquet page, and with it a row's text, is held whole.
 
+mod agreement;
 mod align;
 mod batch;
 mod bin;

@@ -86,6 +86,23 @@ impl ParseOptions<'_> {
         !sample.keeps(self.key, record, 0) && !self.tokenizers.iter().any(ends)
     }
 
+    /// Refuses a text that the tokenizers of two models which are one tokenizer here cut differently. `begins`: bytes of the document before
+    /// the piece and its margin, where they are known.
+    fn check_agreement(&self, piece: &Windowed<'_>, begins: Option<usize>) -> Result<(), String> {
+        for tokenizer in self.tokenizers {
+            let Some(found) = tokenizer.disagreement(piece.text).map_err(|e| e.to_string())? else { continue };
+            let place = match begins {
+                Some(begins) => format!("at byte {}", begins + found.byte),
+                None => {
+                    let head: String = piece.text.chars().take(40).collect();
+                    format!("at byte {} of the part that begins with {head:?}", found.byte)
+                }
+            };
+            return Err(format!("{place}, {found}"));
+        }
+        Ok(())
+    }
+
     /// Puts the tokens of a piece of a text behind those of the pieces before it. Returns whether they are known to be those of the
     /// whole text.
     fn tokenize(&self, piece: &Windowed<'_>, out: &mut Piece) -> Result<bool, String> {
@@ -194,7 +211,10 @@ fn whole(opening: Opening, text: &str, record: u64, asked: &ParseOptions<'_>) ->
     if asked.leaves_out(record, text) {
         return Ok(out);
     }
+    let mut begins = 0;
     for piece in pieces(text, piece_bytes, margin_bytes) {
+        asked.check_agreement(&piece, Some(begins - piece.piece.start))?;
+        begins += piece.piece.len();
         out.split |= !asked.tokenize(&piece, &mut out)?;
     }
     Ok(out)
@@ -207,6 +227,7 @@ fn one_piece(
     closes: bool,
     asked: &ParseOptions<'_>,
 ) -> Result<Piece, String> {
+    asked.check_agreement(piece, (opening.is_some()).then_some(0))?;
     let mut out = Piece::text(opening, Vec::new(), closes);
     out.split = !asked.tokenize(piece, &mut out)?;
     Ok(out)
@@ -247,6 +268,9 @@ fn ready_made(
             vocab_size.saturating_sub(1),
             options.bin_token_bytes
         ));
+    }
+    if let Some((at, what)) = tokenizer.unshared_id(&ids) {
+        return Err(format!("id {} at position {at} {what}", ids[at]));
     }
     let bos = tokenizer.bos_or_convention();
     if opening.is_some() && options.bos != BosRule::None && bos.is_some() && ids.first().copied() == bos {

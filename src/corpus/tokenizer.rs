@@ -12,7 +12,6 @@ use crate::error::{Error, Result, caught};
 use crate::hub::refuse_pointer;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
@@ -35,13 +34,27 @@ pub struct Encoded {
 /// A tokenizer with its special ids. Cheap to share behind an `Arc`; every method takes `&self`.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: Inner,
+    pub(super) inner: Inner,
     special: SpecialIds,
     marked_special: Vec<u32>,
     vocab_size: usize,
     reading: Reading,
     /// Made when they are first asked for.
     bytes: Arc<OnceLock<TokenBytes>>,
+    /// Those that must cut every text alike while it is read (`agreement`).
+    pub(super) others: Vec<Other>,
+}
+
+/// The tokenizer of another model, which is used where this one is.
+#[derive(Clone)]
+pub(super) struct Other {
+    /// The model of this tokenizer, and the other's.
+    pub(super) models: [String; 2],
+    pub(super) tokenizer: Arc<Tokenizer>,
+    /// Ids that are not the same token in both, ascending.
+    pub(super) unshared: Vec<u32>,
+    /// The first difference, in words.
+    pub(super) difference: String,
 }
 
 /// How the text of a single token is found.
@@ -156,7 +169,7 @@ impl Tokenizer {
                 _ => Reading::Decoder,
             },
         };
-        Tokenizer { inner, special, marked_special, vocab_size, reading, bytes: Arc::default() }
+        Tokenizer { inner, special, marked_special, vocab_size, reading, bytes: Arc::default(), others: Vec::new() }
     }
 
     /// The same with special ids that are known from elsewhere (the metadata of a GGUF file). Where no id is given, nothing
@@ -168,49 +181,6 @@ impl Tokenizer {
         self.special =
             SpecialIds { bos: known(bos, Special::Unsaid), eos: known(eos, guess.eos), pad: known(pad, guess.pad) };
         self
-    }
-
-    /// Whether `other` gives the same ids for every text: normalizer, pre-tokenizer, model and added tokens are equal, as
-    /// the tokenizers library writes them. What is put around a text and how ids are read back may differ.
-    pub fn cuts_as(&self, other: &Tokenizer) -> bool {
-        self.first_difference(other).is_none()
-    }
-
-    /// In words, the first thing in which the cutting of texts differs from another tokenizer's.
-    pub fn first_difference(&self, other: &Tokenizer) -> Option<String> {
-        let parts = |t: &Tokenizer| serde_json::to_value(&t.inner).unwrap_or_default();
-        let both = [parts(self), parts(other)];
-        for (part, name) in [("normalizer", "normaliser"), ("pre_tokenizer", "pre-tokenizer")] {
-            let [a, b] = [&both[0][part], &both[1][part]];
-            if a != b {
-                let kind = |part: &Value| part["type"].as_str().unwrap_or("none").to_string();
-                let kinds = [kind(a), kind(b)];
-                return Some(match kinds[0] == kinds[1] {
-                    true => format!("their {name}s, {}, have different settings", kinds[0]),
-                    false => format!("their {name}s are {} and {}", kinds[0], kinds[1]),
-                });
-            }
-        }
-        let by_id = |t: &Tokenizer| -> BTreeMap<u32, String> {
-            t.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect()
-        };
-        let [mine, theirs] = [by_id(self), by_id(other)];
-        if let Some(id) = mine.keys().chain(theirs.keys()).filter(|id| mine.get(id) != theirs.get(id)).min() {
-            let text =
-                |of: &BTreeMap<u32, String>| of.get(id).map_or("no token".to_string(), |token| format!("{token:?}"));
-            let (n, m) = (mine.len(), theirs.len());
-            return Some(format!("of their {n} and {m} tokens, id {id} is {} and {}", text(&mine), text(&theirs)));
-        }
-        let others = ["model", "added_tokens"].into_iter().find(|part| both[0][part] != both[1][part]);
-        match others {
-            Some("model") => Some("they merge tokens by different rules".to_string()),
-            Some(_) => Some("their added tokens have different settings".to_string()),
-            None => {
-                let split = |t: &Tokenizer| t.inner.get_encode_special_tokens();
-                (split(self) != split(other))
-                    .then(|| "one of them splits special tokens that are written in a text".to_string())
-            }
-        }
     }
 
     /// Ids of `text`, no special token put in. Special tokens that are written out in the text are found in it.

@@ -45,6 +45,10 @@ const PROGRAM_BYTES: u64 = 64 << 20;
 /// Of that room, what reading and tokenizing may take.
 const ROOM_BYTES: u64 = 8 << 20;
 
+/// What a tokenizer holds for each token of its vocabulary: the token twice, in maps by text and by id, and a merge (measured: 435 with a
+/// vocabulary of 120 000).
+const TOKEN_BYTES: u64 = 500;
+
 /// Matrices of the wider place's width that maps of a pair take at a run's end: its sums, ten fits at once, the maps themselves.
 const MAP_MATRICES: u64 = 72;
 
@@ -255,6 +259,10 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
     let turned = rows.saturating_mul(steps.turned_bytes());
     if turned > 0 {
         out.push(streaming("one batch beside its partners", String::new(), turned));
+    }
+    let others: usize = steps.tokenizers.iter().map(|t| t.checked_vocabulary()).sum();
+    if others > 0 {
+        out.push(streaming("tokenizers that texts are checked by", String::new(), others as u64 * TOKEN_BYTES));
     }
     out.push(streaming("tokenizing", String::new(), tokenizing_bytes(threads).saturating_sub(ROOM_BYTES)));
     if steps.corpus.window_bytes > 0 {

@@ -178,6 +178,12 @@ impl Outline {
         &self.steps.notes.contradictions
     }
 
+    /// Models that the first of them has the tokenizer for, as long as every text is cut alike by the second's: with the first difference of
+    /// the two, in words.
+    pub fn checked_tokenizers(&self) -> Vec<(&[String; 2], &str)> {
+        self.steps.tokenizers.iter().flat_map(|tokenizer| tokenizer.checked()).collect()
+    }
+
     /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of.
     pub fn warnings_in_words(&self) -> Vec<String> {
         let named = |(what, sites): (&String, &Vec<Site>)| {

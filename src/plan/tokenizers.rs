@@ -1,19 +1,21 @@
 //! Do all models cut texts alike, and which tokenizer is each model's?
 
-use crate::corpus::Tokenizer;
+use crate::corpus::{BosRule, CorpusOptions, Tokenizer};
 use crate::error::{Error, Result};
 use crate::plan::PlannedModel;
 use crate::spec::Align;
 use std::sync::Arc;
 
 /// The tokenizers, one per view of a batch, each model given its view; of an outline, of the models that have theirs at hand; none where
-/// no model has. With rows of tokens there is one for all; with rows of text those that cut alike, with the same BOS and EOS, are one.
+/// no model has. With rows of tokens there is one for all; those that differ in added tokens or behind its vocabulary alone are kept beside it, and
+/// every text is checked by them as it is read ([`Tokenizer::beside`]). With rows of text those that cut alike, with the same BOS and EOS, are one.
 ///
 /// # Errors
 /// `Request` for tokenizers that are not one where one is needed, or do not fit a model; those of reading.
 pub(super) fn tokenizers(
     models: &mut [PlannedModel],
     align: Align,
+    corpus: &CorpusOptions,
     outline: bool,
     assumptions: &mut Vec<String>,
 ) -> Result<Vec<Arc<Tokenizer>>> {
@@ -43,19 +45,45 @@ pub(super) fn tokenizers(
             model.view = view;
             continue;
         }
-        if let (Align::Token, Some((other, expected))) = (align, views.first()) {
-            let how = expected.first_difference(&tokenizer).unwrap_or_default();
-            return Err(Error::request(format!(
-                "models {other:?} and {:?} have different tokenizers ({how}), and align = \"token\" needs one for all: token i must be \
-                 the same text everywhere; write compare.align = \"span\", which compares pieces of text that all share, or give models of \
-                 one tokenizer",
-                model.name
-            )));
+        if align == Align::Token
+            && let Some((other, expected)) = views.pop()
+        {
+            refuse_unlike(corpus, [(&other, &expected), (&model.name, &tokenizer)])?;
+            let both = Arc::unwrap_or_clone(expected).beside([&other, &model.name], Arc::new(tokenizer));
+            views.push((other, Arc::new(both)));
+            model.view = 0;
+            continue;
         }
         model.view = views.len();
         views.push((model.name.clone(), Arc::new(tokenizer)));
     }
     Ok(views.into_iter().map(|(_, tokenizer)| tokenizer).collect())
+}
+
+/// Refuses two tokenizers of which one cannot stand for both: texts are cut by other rules, or what is put around them is not of both.
+///
+/// # Errors
+/// `Request` naming the first difference.
+fn refuse_unlike(corpus: &CorpusOptions, [(a, mine), (b, theirs)]: [(&str, &Tokenizer); 2]) -> Result<()> {
+    let wrong = |how: String| {
+        Err(Error::request(format!(
+            "models {a:?} and {b:?} have different tokenizers ({how}), and align = \"token\" needs one for all: token i must be \
+             the same text everywhere; write compare.align = \"span\", which compares pieces of text that all share, or give models of \
+             one tokenizer"
+        )))
+    };
+    if !mine.may_cut_as(theirs) {
+        return wrong(mine.first_difference(theirs).unwrap_or_default());
+    }
+    let bos = mine.bos_or_convention().filter(|_| corpus.bos != BosRule::None);
+    let eos = mine.eos_id().filter(|_| corpus.pack);
+    let put = [("BOS", bos), ("EOS", eos)]
+        .into_iter()
+        .find_map(|(what, id)| Some((what, id?)).filter(|(_, id)| !mine.shares(theirs, *id)));
+    match put {
+        Some((what, id)) => wrong(format!("{:?}, the {what} of {a:?}, is no token of {b:?}", mine.token_text(id))),
+        None => Ok(()),
+    }
 }
 
 /// The tokenizer of a model, held against its embedding.

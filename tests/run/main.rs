@@ -20,6 +20,7 @@ mod latent_cache;
 mod limits;
 mod merge;
 mod names;
+mod one_tokenizer;
 mod processes;
 mod raw;
 mod readout;

@@ -1,5 +1,6 @@
 //! Tests of the room as a whole, and what they share: a tokenizer, files of every kind, and a corpus read to its end.
 
+mod agreement;
 mod companions;
 mod cutting;
 mod damage;

@@ -36,8 +36,10 @@ impl Results {
                     let forward = match effects.entry(models) {
                         Entry::Occupied(known) => known.into_mut(),
                         Entry::Vacant(entry) => {
-                            let n_vocab =
-                                x.n_vocab().min(y.n_vocab()).min(self.plan.tokenizer_of(pair.source).vocab_size());
+                            let n_vocab = x
+                                .n_vocab()
+                                .min(y.n_vocab())
+                                .min(self.plan.tokenizer_of(pair.source).shared_vocabulary());
                             let rows = |side: usize, first: usize, n: usize| [x, y][side].rows(first, n);
                             entry.insert(LogitEffects::of(n_vocab, [x.width(), y.width()], rows)?)
                         }
