@@ -93,7 +93,7 @@ impl Error {
     }
 
     /// A failed read or write of `path` while doing `what` ("read the corpus file"). A missing file is a wrong request,
-    /// a full disk or refused access is the machine's, anything else is bad input.
+    /// what the system refuses (a full disk, access, too many open files) is the machine's, anything else is bad input.
     pub fn io(what: &str, path: &Path, source: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let (kind, hint) = match source.kind() {
@@ -103,6 +103,9 @@ impl Error {
             }
             Io::PermissionDenied | Io::ReadOnlyFilesystem => (ErrorKind::Machine, "; check who may write there"),
             Io::OutOfMemory => (ErrorKind::Machine, ""),
+            Io::IsADirectory | Io::NotADirectory => (ErrorKind::Input, ""),
+            // too many open files, a disk or a server that does not answer
+            _ if source.raw_os_error().is_some() => (ErrorKind::Machine, ""),
             _ => (ErrorKind::Input, ""),
         };
         Error { kind, message: format!("{what} {}: {source}{hint}", path.display()) }

@@ -5,7 +5,7 @@
 
 use super::fs::{is_temporary, sync_dir, temporary_name, write_error};
 use super::layout::{MANIFEST, PREVIOUS, RunDir, STATE, generation_of};
-use super::manifest::{Manifest, Parsed, read_bounded};
+use super::manifest::{Manifest, Parsed, is_damage, not_now, read_bounded};
 use super::recover::Decision;
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ impl RunDir {
                 )));
             }
         }
-        let (current, previous) = (self.whole(MANIFEST), self.whole(PREVIOUS));
+        let (current, previous) = (self.whole(MANIFEST)?, self.whole(PREVIOUS)?);
         let steps = commit_steps(manifest, current.as_ref(), previous.as_ref(), &self.state_listing());
         perform(self.root(), &steps)
     }
@@ -80,7 +80,7 @@ impl RunDir {
             Decision::Fresh => None,
             Decision::Resume { manifest, .. } => Some(manifest.as_ref()),
         };
-        let (current, previous) = (self.whole(MANIFEST), self.whole(PREVIOUS));
+        let (current, previous) = (self.whole(MANIFEST)?, self.whole(PREVIOUS)?);
         let mut steps = steps_of(adopted, current.as_ref(), previous.as_ref(), &self.state_listing());
         steps.extend(self.unfinished().into_iter().map(|path| Step::Remove { path }));
         perform(self.root(), &steps)?;
@@ -113,10 +113,19 @@ impl RunDir {
         self.carry_out(&Decision::Fresh)
     }
 
-    fn whole(&self, name: &str) -> Option<Manifest> {
-        match Manifest::parse(&read_bounded(&self.root().join(name)).ok()?) {
-            Parsed::Whole(m) => Some(*m),
-            _ => None,
+    /// The manifest of that name; `None` where there is none, or it is damaged.
+    ///
+    /// # Errors
+    /// `Machine` where it cannot be told.
+    fn whole(&self, name: &str) -> Result<Option<Manifest>> {
+        let path = self.root().join(name);
+        match read_bounded(&path) {
+            Ok(bytes) => match Manifest::parse(&bytes) {
+                Parsed::Whole(m) => Ok(Some(*m)),
+                _ => Ok(None),
+            },
+            Err(e) if is_damage(&e) => Ok(None),
+            Err(e) => Err(not_now(&path, &e)),
         }
     }
 

@@ -19,12 +19,14 @@ pub struct FileRecord {
 /// # Errors
 /// As [`Error::io`]: the file is missing or cannot be read.
 pub fn digest_of(path: &Path) -> Result<FileRecord> {
-    let read = || {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
-        Ok(FileRecord { size: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
-    };
-    read().map_err(|e| Error::io("read", path, &e))
+    look_through(path).map_err(|e| Error::io("read", path, &e))
+}
+
+/// The same with the system's own error.
+pub(super) fn look_through(path: &Path) -> std::io::Result<FileRecord> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(FileRecord { size: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
 }
 
 /// blake3 of a text, 64 lower-case hex digits.

@@ -7,7 +7,7 @@
 //! RUN/state/<next batch, 12 digits>/NAME.safetensors   RUN/lock   RUN/stop
 //! ```
 
-use super::fs::{create_dir_all, write_atomic};
+use super::fs::{create_dir_all, is_temporary, write_atomic};
 use super::lock::{Holder, Lock};
 use super::manifest::Manifest;
 use super::reader::StateReader;
@@ -70,19 +70,32 @@ impl RunDir {
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
     }
 
-    /// A folder that holds tables and no run. Created when missing, and locked for the process that writes the tables.
+    /// A folder that holds tables and no run. Created when missing, and locked for the process that writes the tables; unfinished files of a
+    /// process that was killed there are removed.
     ///
     /// # Errors
     /// `Machine` when another process writes there (the message names it), or when the folder cannot be written.
     pub fn for_tables(root: &Path) -> Result<RunDir> {
         let sets = root.join(SETS);
         create_dir_all(&sets)?;
-        Ok(RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) })
+        let folder = RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) };
+        if folder.is_of_scores() {
+            // what a killed writer left; in a run's directory its own processes may be writing
+            let names = super::commit::names_in(root).into_iter().filter(|name| is_temporary(name));
+            names.for_each(|name| drop(std::fs::remove_file(root.join(name))));
+        }
+        Ok(folder)
     }
 
     /// Folder of tables that were made again, each set in a folder of its name.
     pub fn scores(&self) -> PathBuf {
         self.root.join("scores")
+    }
+
+    /// Whether it holds tables that were made from the sums of another directory, and no run of its own: nobody ever locked it, and it has
+    /// no checkpoint.
+    pub fn is_of_scores(&self) -> bool {
+        self.holder().is_none() && !self.manifest().exists() && self.root.join(SETS).join("lock").exists()
     }
 
     /// The process that locked the directory last, and whether it still holds the lock. For commands that only read.
@@ -202,6 +215,7 @@ fn file_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fs::temporary_name;
     use super::*;
 
     #[test]
@@ -237,5 +251,19 @@ mod tests {
         drop(run);
         assert!(!RunDir::open_or_create(&root).unwrap().stop_requested());
         assert!(RunDir::at(&root.join("none")).is_err());
+    }
+
+    #[test]
+    fn a_folder_of_scores_is_none_of_a_run_and_is_swept_of_unfinished_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (scores, run) = (dir.path().join("scores"), dir.path().join("run"));
+        drop(RunDir::for_tables(&scores).unwrap());
+        drop(RunDir::open_or_create(&run).unwrap());
+        let unfinished = temporary_name("dataflow.toml");
+        for folder in [&scores, &run] {
+            std::fs::write(folder.join(&unfinished), "half").unwrap();
+            let opened = RunDir::for_tables(folder).unwrap();
+            assert_eq!((opened.is_of_scores(), folder.join(&unfinished).exists()), (*folder == scores, *folder == run));
+        }
     }
 }

@@ -193,9 +193,26 @@ impl Manifest {
 pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let size = std::fs::metadata(path)?.len();
     if size > MAX_BYTES {
-        return Err(std::io::Error::other(format!("{size} bytes is too long for a manifest (at most {MAX_BYTES})")));
+        let what = format!("{size} bytes is too long for a manifest (at most {MAX_BYTES})");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
     }
     std::fs::read(path)
+}
+
+/// Whether a failed look at a file says that it is not what it should be. Any other failure (too many open files, a disk or a server that
+/// does not answer, no permission) may pass, and says nothing of the file.
+pub(super) fn is_damage(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    matches!(e.kind(), Io::NotFound | Io::InvalidData | Io::IsADirectory | Io::NotADirectory)
+}
+
+/// The message about a file of a run directory that could not be looked at just now.
+pub(super) fn not_now(path: &Path, e: &std::io::Error) -> Error {
+    Error::machine(format!(
+        "cannot look at {} just now: {e}; nothing was changed: run the same command again when it can be read, or remove the file if it \
+         is lost, and the checkpoint before is used",
+        path.display()
+    ))
 }
 
 pub(super) fn other_format(path: &Path, found: u64) -> Error {

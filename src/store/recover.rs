@@ -3,9 +3,9 @@
 //! A run resumes from the newest checkpoint whose every file is whole. Where the newest is damaged, the one before is
 //! taken, and a warning names what is lost. When neither is whole, or the directory belongs to another run, the run is refused.
 
-use super::digest::digest_of;
+use super::digest::look_through;
 use super::layout::RunDir;
-use super::manifest::{Environment, Manifest, Parsed, other_format, read_bounded};
+use super::manifest::{Environment, Manifest, Parsed, is_damage, not_now, other_format, read_bounded};
 use super::reader::difference;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,12 +82,13 @@ pub enum Decision {
 /// Gathers the facts. Reads every state file of the checkpoint once, to check its digest.
 ///
 /// # Errors
-/// None for damage, which is a fact; `Machine` when the directory itself cannot be read.
+/// None for damage (a file is missing, or of another length or digest), which is a fact; `Machine` when the directory or a file cannot be
+/// read at all: that may pass, and must cost no checkpoint.
 pub fn inspect(run: &RunDir) -> Result<Found> {
     std::fs::read_dir(run.root()).map_err(|e| Error::machine(format!("read {}: {e}", run.root().display())))?;
-    let current = look_at(run.root(), &run.manifest());
+    let current = look_at(run.root(), &run.manifest())?;
     let resumable = matches!(&current, FoundManifest::Read { damage, .. } if damage.is_empty());
-    let previous = if resumable { FoundManifest::Missing } else { look_at(run.root(), &run.previous_manifest()) };
+    let previous = if resumable { FoundManifest::Missing } else { look_at(run.root(), &run.previous_manifest())? };
     Ok(Found { root: run.root().to_path_buf(), current, previous })
 }
 
@@ -109,13 +110,14 @@ impl RunDir {
     }
 }
 
-fn look_at(root: &Path, path: &Path) -> FoundManifest {
+fn look_at(root: &Path, path: &Path) -> Result<FoundManifest> {
     let bytes = match read_bounded(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return FoundManifest::Missing,
-        Err(e) => return FoundManifest::Unreadable(e.to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(FoundManifest::Missing),
+        Err(e) if is_damage(&e) => return Ok(FoundManifest::Unreadable(e.to_string())),
+        Err(e) => return Err(not_now(path, &e)),
     };
-    match Manifest::parse(&bytes) {
+    Ok(match Manifest::parse(&bytes) {
         Parsed::Damaged(why) => FoundManifest::Unreadable(why),
         Parsed::OtherFormat(n) => FoundManifest::OtherFormat(n),
         Parsed::Whole(manifest) => {
@@ -124,22 +126,24 @@ fn look_at(root: &Path, path: &Path) -> FoundManifest {
                 let file = root.join(path);
                 // The length is looked at first: it is free, and most damage shows in it.
                 let why = match std::fs::metadata(&file) {
-                    Err(_) => Some("it is missing".to_string()),
+                    Err(e) if is_damage(&e) => Some("it is missing".to_string()),
+                    Err(e) => return Err(not_now(&file, &e)),
                     Ok(m) if !m.is_file() => Some("it is no file".to_string()),
                     Ok(m) if m.len() != expected.size => {
                         Some(format!("{} bytes, the manifest names {}", m.len(), expected.size))
                     }
-                    Ok(_) => match digest_of(&file) {
+                    Ok(_) => match look_through(&file) {
                         Ok(found) if found == *expected => None,
                         Ok(found) => Some(difference(&found, expected)),
-                        Err(e) => Some(e.to_string()),
+                        Err(e) if is_damage(&e) => Some(e.to_string()),
+                        Err(e) => return Err(not_now(&file, &e)),
                     },
                 };
                 damage.extend(why.map(|why| Damage { path: path.clone(), why }));
             }
             FoundManifest::Read { manifest, damage }
         }
-    }
+    })
 }
 
 /// Decides from the facts alone.

@@ -26,7 +26,7 @@ fn first_broken_promise(template: &Path, steps: &[Step], before: &Manifest, afte
             std::fs::copy(template.join(newest), root.join(newest)).unwrap();
         }
         run.carry_out(&decision).unwrap();
-        let manifests = [run.whole(MANIFEST), run.whole(PREVIOUS)];
+        let manifests = [MANIFEST, PREVIOUS].map(|name| run.whole(name).unwrap());
         let named =
             |f: &String| manifests.iter().flatten().any(|m| m.files.contains_key(f)) || f.starts_with("manifest");
         if let Some(stray) = files_under(root).iter().find(|f| !named(f)) {
@@ -95,7 +95,7 @@ fn the_first_commit_and_a_second_one_of_the_same_batch_survive_crashes_too() {
     let steps = commit_steps(&finished, Some(&before), Some(&first), &run.state_listing());
     assert_eq!(first_broken_promise(dir.path(), &steps, &before, &finished), None);
     run.commit(&finished).unwrap();
-    assert_eq!(run.whole(PREVIOUS), Some(first), "still the generation before, not the same one again");
+    assert_eq!(run.whole(PREVIOUS).unwrap(), Some(first), "still the generation before, not the same one again");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_fallback_is_carried_out_crash_by_crash_and_the_run_resumes() {
     assert_eq!(resumed(dir.path()), (before.clone(), vec![]), "the second start has nothing to warn of");
     let again = checkpoint(&run, 20);
     assert_eq!(resumed(dir.path()).0, again);
-    assert_eq!(run.whole(PREVIOUS), Some(before), "never the damaged one");
+    assert_eq!(run.whole(PREVIOUS).unwrap(), Some(before), "never the damaged one");
 }
 
 #[test]

@@ -200,3 +200,38 @@ proptest! {
         }
     }
 }
+
+/// Too many open files, a server that does not answer and the like were taken for damage, and the newest checkpoint was deleted. A link
+/// to itself stands for them: it is there, and the system refuses to look.
+#[cfg(unix)]
+#[test]
+fn a_failure_that_may_pass_costs_no_checkpoint() {
+    let (dir, _, newest) = two_checkpoints();
+    let run = RunDir::at(dir.path()).unwrap();
+    let state = newest.files.keys().next_back().unwrap().clone();
+    for name in ["manifest.json".to_string(), state, newest.files.keys().next().unwrap().clone()] {
+        let (file, aside) = (dir.path().join(&name), dir.path().join("aside"));
+        std::fs::rename(&file, &aside).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        let before = files_under(dir.path());
+        let e = inspect(&run).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Machine);
+        for word in [name.rsplit('/').next().unwrap(), "nothing was changed", "checkpoint before is used"] {
+            assert!(e.to_string().contains(word), "{word}: {e}");
+        }
+        let e = run.recover(&wanted()).unwrap_err();
+        assert_eq!((e.kind(), files_under(dir.path())), (ErrorKind::Machine, before), "{name}");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::rename(&aside, &file).unwrap();
+        assert_eq!(resumed(dir.path()), (newest.clone(), vec![]), "{name}");
+    }
+    // nor does a commit take a manifest that it cannot look at for one that is not there
+    let (file, aside) = (dir.path().join("manifest.json"), dir.path().join("aside"));
+    let next = write_generation(&run, 30);
+    std::fs::rename(&file, &aside).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    assert_eq!(run.commit(&next).unwrap_err().kind(), ErrorKind::Machine);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(resumed(dir.path()), (newest, vec![]));
+}
