@@ -148,7 +148,7 @@ pub enum Command {
     },
     /// Merge runs over disjoint shards of a corpus into one
     ///
-    /// The runs must differ only in [corpus] files, and their SAEs must be unchanged. DIR gets the sums, tables and nulls of
+    /// The runs must differ only in [corpus] files, and their SAEs must be unchanged. DIR gets the sums, tables, nulls and page of
     /// one run over all shards. It can be shown, compared and merged again.
     Merge {
         /// Run directories, in the order of their shards

@@ -1,16 +1,17 @@
 //! `cognate merge`: runs over disjoint shards of a corpus become one run directory.
 
+use crate::cli::ended::{summary, write_report};
 use crate::cli::kept::Kept;
 use crate::cli::machine::limit;
+use crate::cli::progress::Console;
 use crate::cli::recorded::cross_of;
 use crate::engine::{Loaded, Part, bound_arenas};
 use crate::error::{Error, Result};
 use crate::plan::{Purpose, Request, SavedSums};
-use crate::report::Summary;
 use crate::spec::DataflowSpec;
 use crate::store::{
     Decision, Environment, Manifest, MergedRun, RequestRecord, RunDir, Wanted, decide, differing_parts, digest_of_text,
-    inspect, read_tables, write_atomic,
+    inspect, write_atomic,
 };
 use crate::units::thousands;
 use std::collections::BTreeMap;
@@ -60,13 +61,12 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     };
     let run = Arc::new(run);
     crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, asked, merged.clone())?;
-    let summary = read_tables(&run, |set| Summary::read(set.dir(), &set.path("history"), None))?;
-    if json {
-        println!("{}", summary.as_json());
-    } else {
+    let voice = Console::new(false, json);
+    write_report(&run, voice);
+    if !json {
         say(&merged, out);
-        print!("{}", summary.as_text());
     }
+    voice.summary(&summary(&run, None)?);
     Ok(ExitCode::SUCCESS)
 }
 

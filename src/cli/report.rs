@@ -33,13 +33,13 @@ pub fn report(directory: &Path, out: Option<&Path>, beside: Option<&Path>) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// A folder of a run; one of scores alone has no history to show.
+/// A folder of a run, or of scores; scores of an earlier version have no history to show.
 fn with_history(directory: &Path) -> Result<RunDir> {
     let run = RunDir::at(directory)?;
     let set = TableSet::open(&run)?;
     if !set.path("history").exists() {
         return Err(Error::request(format!(
-            "{} holds scores without a history, and no run: give the run directory (`cognate show` and `cognate diff` read scores)",
+            "{} holds scores without the table history, as an earlier version wrote them; make them again with `cognate score`",
             run.root().display()
         )));
     }
@@ -75,6 +75,7 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
         None
     });
     let facts = facts(kept.as_ref().map(|k| &k.spec), kept.as_ref().map_or("", |k| &k.text), manifest.as_ref());
+    let finished = if run.is_of_scores() { Some(true) } else { finished };
     let facts = RunFacts { finished, ..facts };
     let undrawn = RefCell::new(Vec::new());
     let decoders = |site: &Site, latents: &[usize]| {

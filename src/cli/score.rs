@@ -7,11 +7,11 @@ use crate::cli::recorded::cross_of;
 use crate::engine::Part;
 use crate::error::{Error, Result};
 use crate::plan::{Purpose, Request, SavedSums};
+use crate::report::Summary;
 use crate::spec::{DataflowSpec, nearest_key};
-use crate::store::{RunDir, digest_of_text, write_atomic};
-use crate::table::SimilarityRow;
+use crate::store::{RunDir, digest_of_text, read_tables, write_atomic};
 use crate::units::thousands;
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -78,7 +78,9 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     }
     // the file is a copy: paths that are relative to it are relative to where it was
     let home = PathBuf::from(&manifest.asked.flow);
-    let (spec, text) = DataflowSpec::with_settings(&text, &home, settings)?;
+    let (spec, _) = DataflowSpec::with_settings(&text, &home, settings)?;
+    // with every path as it was resolved: the folder of scores is read without the run's manifest
+    let text = spec.to_toml();
     check_sums(&was, &spec)?;
     let request = Request {
         spec,
@@ -93,20 +95,18 @@ pub fn score(run: &Path, settings: &[String], out: Option<&Path>, memory_limit: 
     let out = out.map_or_else(default, Path::to_path_buf);
     let target = RunDir::for_tables(&out)?;
     write_atomic(&target.dataflow(), text.as_bytes())?;
-    let (scores, pairs) = crate::engine::score(&plan, saes, &run, &manifest, &target, digest_of_text(&text))?;
-    let mut lines: Vec<String> = Vec::new();
-    for row in pairs {
-        let (pair, c) = (&row.pair, &row.counts);
-        let count = |n: u64, null: Option<u64>| {
-            format!("{} (chance {})", thousands(n), null.map_or("unknown".into(), thousands))
-        };
-        let (kept, mutual) = (count(c.n_kept, c.n_kept_null), count(c.n_mutual, c.n_mutual_null));
-        lines.push(format!("{} x {}: {kept} forward matches kept, {mutual} mutual", pair.source, pair.target));
+    let scores = crate::engine::score(&plan, saes, &run, &manifest, &target, digest_of_text(&text))?;
+    let summary = read_tables(&target, |set| Summary::read(set.dir(), &set.path("history"), None))?;
+    print!("{}", summary.as_text());
+    let subsets: BTreeSet<&str> = scores.iter().map(|s| s.subset.as_str()).filter(|s| *s != "all").collect();
+    if !subsets.is_empty() {
+        println!(
+            "          {} scores of {} categories are in the table similarities",
+            thousands(scores.iter().filter(|s| s.subset != "all").count() as u64),
+            subsets.len()
+        );
     }
-    lines.extend(scores.iter().map(line));
-    lines.push(format!("{} tokens; tables in {}", thousands(manifest.rows), target.tables().display()));
-    // the tables are written: a closed output is no failure
-    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
+    println!("page      cognate report {}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -147,28 +147,6 @@ fn folder_name(settings: &[String]) -> String {
         [_] if name == whole => whole,
         _ => format!("{name}-{}", &digest_of_text(&settings.join("\n"))[..8]).trim_start_matches('-').to_string(),
     }
-}
-
-/// One score in one line.
-fn line(row: &SimilarityRow) -> String {
-    let number = |x: Option<f64>| x.map_or_else(|| "-".to_string(), |x| format!("{x:.4}"));
-    let power = match (row.no_power, row.one_decoder) {
-        (true, _) => ", no power",
-        (_, true) => ", one decoder on both sides",
-        _ => "",
-    };
-    format!(
-        "{} {} {} {}: {}, null {}, p {}, q {}, n {}{power}",
-        row.pair,
-        row.subset,
-        row.pairing.as_str(),
-        row.measure,
-        number(row.value),
-        number(row.null_mean),
-        number(row.p_value),
-        number(row.q_value),
-        thousands(row.n_pairs)
-    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::cli::recorded::ending;
 use crate::corpus::Cursor;
 use crate::error::{Error, Result};
 use crate::report::Summary;
+use crate::spec::DataflowSpec;
 use crate::store::{FoundTables, Holder, Manifest, MergedRun, RunDir, TableSet, bytes_under, read_tables};
 use crate::units::{duration, human_bytes, thousands};
 use serde::Serialize;
@@ -26,6 +27,8 @@ enum State {
     Stopped,
     /// It was made of other runs.
     Merge,
+    /// Tables that were made from the sums of a run.
+    Scores,
 }
 
 /// The last commit.
@@ -41,6 +44,13 @@ struct Checkpoint {
     fingerprint: String,
 }
 
+/// How far a run has come at least.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Read {
+    tokens: u64,
+    share: Option<f64>,
+}
+
 #[derive(Clone, Debug, Serialize)]
 struct Status {
     run: String,
@@ -49,6 +59,11 @@ struct Status {
     holder: Option<Holder>,
     seconds_held: Option<u64>,
     checkpoint: Option<Checkpoint>,
+    /// Tokens that were certainly read: those of the last checkpoint, or of newer tables; and the share of what is asked for, where known.
+    read: Option<Read>,
+    /// When the state is saved: tokens and minutes between checkpoints, 0 for none by the clock; `None` where the run's dataflow file
+    /// cannot be read.
+    checkpoint_every: Option<[u64; 2]>,
     /// Seconds since the newest tables were written.
     tables_seconds_ago: Option<u64>,
     disk_bytes: u64,
@@ -84,7 +99,7 @@ pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
 fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     let holder = run.holder();
     let manifest = if run.manifest().exists() { Some(Manifest::read(&run.manifest())?) } else { None };
-    if holder.is_none() && manifest.is_none() {
+    if holder.is_none() && manifest.is_none() && !run.is_of_scores() {
         return Err(Error::request(format!(
             "{} holds no run (neither lock nor manifest.json); give the --out of a run",
             run.root().display()
@@ -92,6 +107,7 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     }
     let held = holder.as_ref().is_some_and(|h| h.1);
     let state = match &manifest {
+        _ if run.is_of_scores() => State::Scores,
         _ if held => State::Running,
         Some(m) if !m.merged().is_empty() => State::Merge,
         Some(m) if m.is_finished() => State::Finished,
@@ -105,17 +121,23 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
         }
     };
     let started = holder.as_ref().map(|h| UNIX_EPOCH + Duration::from_secs(h.0.started_unix));
+    let newest = summary.as_ref().map(Summary::as_json);
+    let checkpoint = manifest.as_ref().map(|m| checkpoint(run, m, started, now));
+    let spec = DataflowSpec::read(&run.dataflow()).ok().map(|(spec, _)| spec);
+    let asked = manifest.as_ref().map_or(spec.as_ref().map(|s| s.corpus.max_tokens), |m| Some(m.asked.max_tokens));
     let status = Status {
+        read: read(checkpoint.as_ref(), newest.as_ref(), asked),
+        checkpoint_every: spec.map(|spec| [spec.checkpoint.every, spec.checkpoint.minutes]),
         run: run.root().display().to_string(),
         state,
         seconds_held: started.filter(|_| held).and_then(|s| now.duration_since(s).ok()).map(|d| d.as_secs()),
         holder: holder.map(|h| h.0),
         ending: manifest.as_ref().and_then(ending),
         merged: manifest.as_ref().map(|m| m.merged().to_vec()).unwrap_or_default(),
-        checkpoint: manifest.map(|m| checkpoint(run, &m, started, now)),
+        checkpoint,
         tables_seconds_ago: written(&run.tables()).and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
         disk_bytes: bytes_under(run.root()),
-        newest: summary.as_ref().map(Summary::as_json),
+        newest,
         tables_fault,
         controls: crate::cli::controls::found(run.root()),
     };
@@ -142,11 +164,27 @@ fn checkpoint(run: &RunDir, manifest: &Manifest, started: Option<SystemTime>, no
     }
 }
 
+/// The larger of what was saved and what the newest tables are of; nothing before either.
+fn read(saved: Option<&Checkpoint>, newest: Option<&serde_json::Value>, asked: Option<u64>) -> Option<Read> {
+    let shown = newest.and_then(|n| n["tokens"].as_u64()).unwrap_or(0);
+    let asked = asked.filter(|n| *n > 0);
+    match saved {
+        Some(saved) if saved.tokens >= shown => Some(Read { tokens: saved.tokens, share: saved.share }),
+        _ if shown == 0 => None,
+        saved => {
+            // as many tokens a byte as up to the checkpoint
+            let by_saved = saved.and_then(|s| Some(s.share? * shown as f64 / s.tokens.max(1) as f64));
+            let share = asked.map(|n| shown as f64 / n as f64).or(by_saved).map(|share| share.min(1.0));
+            Some(Read { tokens: shown, share })
+        }
+    }
+}
+
 /// How much is done, in [0, 1].
 fn share(manifest: &Manifest) -> Option<f64> {
-    let size = |text: &String| text.strip_suffix(" bytes")?.rsplit_once(' ')?.1.parse::<u64>().ok();
-    let files = manifest.parts.iter().filter(|(name, _)| name.starts_with("corpus file "));
-    let total = files.map(|(_, text)| size(text)).sum::<Option<u64>>().filter(|n| *n > 0);
+    // a mark begins with the file's size
+    let size = |mark: &String| mark.split_once(' ')?.0.parse::<u64>().ok();
+    let total = manifest.asked.corpus_marks.iter().map(size).sum::<Option<u64>>().filter(|n| *n > 0);
     let done = manifest.cursor().and_then(|c| serde_json::from_value::<Cursor>(c.clone()).ok()).map(|c| c.bytes_done());
     let of_bytes = done.zip(total).map(|(done, total)| done as f64 / total as f64);
     let asked = Some(manifest.asked.max_tokens).filter(|n| *n > 0);
@@ -186,6 +224,7 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
                 writeln!(out, "  {}: {} tokens{end}", m.run, thousands(m.tokens))?;
             }
         }
+        (State::Scores, _) => writeln!(out, "{}: scores, made from the sums of a run", status.run)?,
         (State::Stopped, _) => {
             let from = if status.checkpoint.is_some() {
                 "resumes from the last checkpoint"
@@ -203,7 +242,22 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
                 .map_or(String::new(), |r| format!("; {} tokens/s between the last two", thousands(r as u64)));
             writeln!(out, "checkpoint  {} tokens{share}{}{rate}", thousands(c.tokens), ago(c.seconds_ago))?;
         }
+        None if status.state == State::Scores => {}
         None => writeln!(out, "checkpoint  none yet")?,
+    }
+    if status.state == State::Running {
+        if let Some(read) = status.read.filter(|r| status.checkpoint.as_ref().is_none_or(|c| c.tokens < r.tokens)) {
+            let share = read.share.map_or(String::new(), |s| format!(" ({:.1} %)", 100.0 * s));
+            writeln!(out, "read        {} tokens{share} at least, by the newest tables", thousands(read.tokens))?;
+        }
+        if let Some([tokens, minutes]) = status.checkpoint_every {
+            let minutes = match minutes {
+                0 => String::new(),
+                1 => " or each minute".to_string(),
+                n => format!(" or {n} minutes"),
+            };
+            writeln!(out, "saved       every {} tokens{minutes}; the first time sooner", thousands(tokens))?;
+        }
     }
     for (name, finished) in &status.controls {
         writeln!(out, "control     {name}: {}", if *finished { "finished" } else { "not at its end" })?;
@@ -253,9 +307,10 @@ mod tests {
         assert_eq!((status.state, status.checkpoint.is_none(), summary.is_none()), (State::Running, true, true));
         let text = as_text(&status, None);
         assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("none yet"), "{text}");
+        assert_eq!((status.read, status.checkpoint_every), (None, None), "nothing is known yet, and nothing is said");
 
-        let mut manifest =
-            Manifest::new("f".into(), [("corpus file 000000".into(), "a b.txt 200 bytes".into())].into());
+        let mut manifest = Manifest::new("f".into(), [("corpus file 000000".into(), "a b.txt".into())].into());
+        manifest.asked.corpus_marks = vec!["200 0a1b".into()];
         manifest.rows = 50;
         manifest.asked.max_tokens = 200;
         run.commit(&manifest).unwrap();
@@ -324,9 +379,23 @@ mod tests {
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!((&json["state"], &json["newest"]["pairs"][0]["n_mutual"]), (&json!("finished"), &json!(2)));
 
+        // between checkpoints: the tables tell how far it is, and the dataflow file when it saves
+        manifest.ended = Ended::No;
+        let held = RunDir::open_or_create(dir.path()).unwrap();
+        held.commit(&manifest).unwrap();
+        let flow = "format = 1\nname = \"t\"\n[corpus]\nfiles = [\"x.txt\"]\ncontext_length = 8\n[models.a]\npath = \"a\"\n\
+                    [compare]\npairs = \"all\"\n[checkpoint]\nevery = 2000\nminutes = 1\n";
+        std::fs::write(held.dataflow(), flow).unwrap();
+        let (status, summary) = gather(&run, now).unwrap();
+        let text = as_text(&status, summary.as_ref());
+        assert_eq!(status.read, Some(Read { tokens: 1234, share: Some(1.0) }), "of the 200 tokens asked for");
+        assert!(text.contains("read        1 234 tokens (100.0 %) at least, by the newest tables"), "{text}");
+        assert!(text.contains("saved       every 2 000 tokens or each minute; the first time sooner"), "{text}");
+        drop(held);
+
         std::fs::remove_file(run.tables().join("matches.parquet")).unwrap();
         let (status, summary) = gather(&run, now).unwrap();
         let text = as_text(&status, summary.as_ref());
-        assert!(text.contains(": finished") && text.contains("matches.parquet is missing"), "{text}");
+        assert!(text.contains("matches.parquet is missing"), "{text}");
     }
 }

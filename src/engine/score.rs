@@ -2,20 +2,21 @@
 
 use crate::engine::encode::Loaded;
 use crate::engine::fold::{Fold, checkpoint};
-use crate::engine::results::{Agreement, Due, Publisher, Results, SavedTiles, make_tables, origin, scanned_views};
+use crate::engine::results::{
+    Due, History, Publisher, Results, SavedTiles, history_measures, make_tables, origin, scanned_views,
+};
 use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::sae::Sae;
 use crate::spec::NullAt;
 use crate::store::{Manifest, RunDir, SetRecord, SumsOrigin};
-use crate::table::{PairRow, SimilarityRow};
+use crate::table::{SimilarityRow, write_into};
 use std::sync::Arc;
 
-/// Publishes the tables `latents`, `matches`, `pairs` and `similarities` in `out`, nulls included: the tables that a run of `plan`
-/// would have at its end if its sums were the sums of `run`'s checkpoint. `plan` may differ from the run's own plan only in keys
-/// that change no sum. Returns the rows of `similarities` and of `pairs`. `dataflow` is the digest of the dataflow file that is
-/// kept with the tables.
+/// Publishes the tables that a run of `plan` would have at its end if its sums were the sums of `run`'s checkpoint, in `out`, nulls
+/// included; `history` has that one snapshot. `plan` may differ from the run's own plan only in keys that change no sum. Returns the rows
+/// of `similarities`. `dataflow` is the digest of the dataflow file that is kept with the tables.
 ///
 /// # Errors
 /// `State` when the sums do not fit the plan, those of scores and of writing.
@@ -26,7 +27,7 @@ pub fn score(
     manifest: &Manifest,
     out: &RunDir,
     dataflow: String,
-) -> Result<(Vec<SimilarityRow>, Vec<PairRow>)> {
+) -> Result<Vec<SimilarityRow>> {
     let mut due = saved_due(plan, run, manifest)?;
     let mut results = Results::new(plan.clone(), saes);
     results.update(std::mem::take(&mut due.deltas));
@@ -35,6 +36,9 @@ pub fn score(
     let saved = Some(SavedTiles::of_manifest(run, plan, manifest));
     let mut set = out.new_set()?;
     let similarities = make_tables(&mut set, &results, &due, &origin, true, saved)?;
+    let mut history = History::new(plan.pairs().len());
+    history.add(&results, manifest.snapshot, manifest.rows, &due.spaces, &similarities, due.contexts);
+    write_into(&mut set, history_measures(plan), &origin, history.rows().iter().cloned())?;
     let about = SetRecord {
         snapshot: manifest.snapshot,
         tokens: manifest.rows,
@@ -44,8 +48,7 @@ pub fn score(
         ..SetRecord::default()
     };
     set.publish(about, true)?;
-    // for the counts alone
-    Ok((similarities, results.pair_rows(&due.spaces, &Agreement::default())))
+    Ok(similarities)
 }
 
 /// Publishes the tables of a run's last snapshot again, history included, from the checkpoint that was taken with it: the same

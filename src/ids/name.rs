@@ -141,7 +141,7 @@ fn split_tag(text: &str) -> Result<(&str, Tag)> {
     let Some((hookpoint, tag)) = text.split_once('#') else { return Ok((text, Tag(None))) };
     if tag.is_empty() || !tag.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
         return Err(Error::request(format!(
-            "{text:?}: what follows # names one of several SAEs of a hookpoint; expected letters, digits, '_', '-' and '.', for \
+            "what follows # names one of several SAEs of a hookpoint, and {tag:?} is no name; expected letters, digits, '_', '-' and '.', for \
              example resid_post.2#seed1"
         )));
     }

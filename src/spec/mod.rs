@@ -216,11 +216,20 @@ impl DataflowSpec {
     /// Reads a dataflow file, or standard input where `path` is `-`; paths in it are made relative to the working directory (see [`resolve`]).
     ///
     /// # Errors
-    /// `Request` naming file, line and key.
+    /// `Request` naming file, line and key; also for a path that leads somewhere from the dataflow file's folder only.
     pub fn read(path: &Path) -> Result<(DataflowSpec, String)> {
         let text = path::text_of(path)?;
         let spec = Self::parse(&text, path)?;
+        path::check_beside(&spec.paths(), path)?;
         Ok((spec, text))
+    }
+
+    /// Every path in the file, with its key.
+    fn paths(&self) -> Vec<(String, &str)> {
+        let files = self.corpus.files.iter().map(|file| ("corpus.files".to_string(), file.as_str()));
+        let models = self.models.iter().map(|(name, model)| (format!("models.{name}.path"), model.path.as_str()));
+        let saes = self.saes.iter().map(|(site, sae)| (format!("saes.\"{site}\".path"), sae.path.as_str()));
+        files.chain(models).chain(saes).collect()
     }
 
     /// Reads the text of a dataflow file; `path` names it in errors and anchors paths that begin with `./`.
@@ -289,6 +298,9 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<
     let told = |e: &toml::de::Error, key: &str| {
         let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
         let what = in_plain_words(with_nearest(e.message().replace('\n', " ")));
+        // a key that is a name is in the message about the name
+        let named = what.strip_prefix('"').and_then(|rest| rest.split_once('"'));
+        let key = named.and_then(|(name, _)| key.strip_suffix(name)).map_or(key, |tables| tables.trim_end_matches('.'));
         let leaf = key.rsplit('.').next().unwrap_or_default();
         let what = match what.strip_prefix(leaf) {
             _ if leaf.is_empty() => what,
@@ -312,14 +324,40 @@ fn in_plain_words(what: String) -> String {
             "a boolean" => "true or false",
             "a map" => "a table",
             other if other.starts_with("struct ") => "a table",
-            "a sequence" => "an array",
             _ => return None,
         })
     };
-    match what.rsplit_once("expected ").and_then(|(told, expected)| Some((told, words(expected)?))) {
-        Some((told, expected)) => format!("{told}expected {expected}"),
+    let Some((told, expected)) = what.rsplit_once("expected ") else { return what };
+    if let Some(list) = list_in_words(told, expected) {
+        return format!("{told}expected {list}");
+    }
+    match words(expected) {
+        Some(expected) => format!("{told}expected {expected}"),
         None => what,
     }
+}
+
+/// What is said of an expected list: with an example, made of the value that stands in its place.
+fn list_in_words(told: &str, expected: &str) -> Option<String> {
+    let length = expected.strip_prefix("an array of length ").map(str::parse::<usize>);
+    if expected != "a sequence" && length.is_none() {
+        return None;
+    }
+    // invalid type: string "x", or: invalid type: integer `3`,
+    let found = told.trim_end_matches([' ', ',']).rsplit_once(": ").map_or("", |(_, found)| found);
+    let value = match found.split_once(' ') {
+        Some(("string", text)) => text.to_string(),
+        Some(("integer" | "boolean", value)) => value.trim_matches('`').to_string(),
+        Some(("floating", rest)) => rest.trim_start_matches("point ").trim_matches('`').to_string(),
+        _ => {
+            return Some(format!(
+                "an array, in brackets{}",
+                length.map_or(String::new(), |n| format!(" and of length {}", n.unwrap_or(0)))
+            ));
+        }
+    };
+    let example = vec![value; length.and_then(Result::ok).unwrap_or(1).clamp(1, 8)].join(", ");
+    Some(format!("an array, for example [{example}]"))
 }
 
 /// Likeness (Jaro-Winkler) above which a name is taken for a misspelt other.

@@ -29,6 +29,24 @@ pub(super) fn titled(path: &Path) -> String {
     }
 }
 
+/// Refuses a path (of the file at `file`, with its key) to something that lies beside the file and not in the working directory: it was meant
+/// to be relative to the file, and is not.
+///
+/// # Errors
+/// `Request` with the path as it should be.
+pub(super) fn check_beside(paths: &[(String, &str)], file: &Path) -> Result<()> {
+    let home = file.parent().unwrap_or(Path::new(""));
+    let is_beside = |path: &str| !Path::new(path).exists() && home.join(path).exists();
+    match paths.iter().find(|(_, path)| Path::new(path).is_relative() && is_beside(path)) {
+        Some((key, path)) => Err(Error::request(format!(
+            "{}: {key} is {path:?}, which is not in the working directory but beside the dataflow file; write \"./{path}\", which is \
+             relative to the file",
+            titled(file)
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Paths are relative to the working directory; one that begins with `./` or `../` is relative to the dataflow file.
 pub fn resolve(path: &str, home: &Path) -> String {
     if (path.starts_with("./") || path.starts_with("../")) && !home.as_os_str().is_empty() {

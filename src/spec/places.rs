@@ -60,6 +60,12 @@ impl DataflowSpec {
                         pair.0, pair.1
                     )));
                 }
+                if let Some(mirrored) = seen.get(&(target.clone(), source.clone())).filter(|_| source != target) {
+                    return Err(Error::request(format!(
+                        "compare.pairs names {} with {} and {} with {}; a pair is matched in both directions, so take one of them out",
+                        mirrored.0, mirrored.1, pair.0, pair.1
+                    )));
+                }
                 *out = (source.into(), target.into());
             }
         }

@@ -37,6 +37,22 @@ fn reads_paths_aliases_and_defaults() {
 }
 
 #[test]
+fn a_path_that_leads_somewhere_from_the_files_folder_only_is_answered_with_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        DataflowSpec::read(&path).map(|(spec, _)| spec).map_err(|e| e.to_string())
+    };
+    read(GOOD).expect("what is nowhere is for the plan to find");
+    std::fs::create_dir_all(folder.path().join("models/b")).unwrap();
+    let error = read(GOOD).unwrap_err();
+    assert!(error.contains("models.b.path is \"models/b\"") && error.contains("write \"./models/b\""), "{error}");
+    let meant = read(&GOOD.replace("models/b", "./models/b")).unwrap();
+    assert_eq!(Path::new(&meant.models["b"].path), folder.path().join("models/b"));
+}
+
+#[test]
 fn a_wrong_key_is_named_with_its_line() {
     let text = GOOD.replace("context_length = 64", "context_length = 64\ncontext_lenght = 3");
     let error = DataflowSpec::parse(&text, Path::new("t.toml")).unwrap_err();
@@ -51,6 +67,39 @@ fn a_wrong_key_is_named_with_its_line() {
     let kind = GOOD.replace("context_length = 64", "context_length = \"64\"");
     let kind = DataflowSpec::parse(&kind, Path::new("t.toml")).unwrap_err().to_string();
     assert!(kind.contains("line 6: corpus.context_length: invalid type"), "{kind}");
+}
+
+#[test]
+fn a_list_that_is_none_is_answered_with_an_example_and_a_wrong_name_is_told_once() {
+    let refused = |from: &str, to: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        DataflowSpec::parse(&GOOD.replace(from, to), Path::new("t.toml")).unwrap_err().to_string()
+    };
+    for (from, to, expect) in [
+        (
+            "files = [\"./corpus.jsonl\", \"data/x.txt\"]",
+            "files = \"x.txt\"",
+            "line 5: corpus.files: invalid type: string \"x.txt\", expected an array, for example [\"x.txt\"]",
+        ),
+        (
+            "[estimate]",
+            "[estimate]\ntop_context = 3",
+            "estimate.top_context: invalid type: integer `3`, expected an array, for example [3, 3]",
+        ),
+        ("files = [\"./corpus.jsonl\", \"data/x.txt\"]", "files = { a = 1 }", "expected an array, in brackets"),
+    ] {
+        let error = refused(from, to);
+        assert!(error.contains(expect), "{to}: {error}");
+    }
+    for (from, to, name) in [
+        ("[saes.\"a/layers.2\"]", "[saes.\"a/layers.2#x y\"]", "a/layers.2#x y"),
+        ("[saes.\"a/layers.2\"]", "[saes.\"a/layer.2\"]", "a/layer.2"),
+        ("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"a/embed#\"]", "a/embed#"),
+    ] {
+        let error = refused(from, to);
+        assert_eq!(error.matches(name).count(), 1, "{error}");
+        assert!(error.contains(" line "), "{error}");
+    }
 }
 
 #[test]
@@ -280,6 +329,11 @@ fn places_are_resolved_by_family_and_two_spellings_of_one_are_refused() {
             "pairs = \"all\"",
             "pairs = [[\"a/embed\", \"b/embed\"], [\"a/hook_embed\", \"b/embed\"]]",
             "a/hook_embed with b/embed twice (also as a/embed with b/embed)",
+        ),
+        (
+            "pairs = \"all\"",
+            "pairs = [[\"a/embed\", \"b/embed\"], [\"b/embed\", \"a/hook_embed\"]]",
+            "compare.pairs names a/embed with b/embed and b/embed with a/hook_embed; a pair is matched in both directions",
         ),
     ] {
         let error = resolved(&GOOD.replace(from, to), "llama").unwrap_err().to_string();

@@ -109,6 +109,23 @@ fn what_is_not_asked_for_is_null_and_what_cannot_be_is_refused() {
     assert!(refusal(&[full, SKETCHED]).contains("compare.cross = \"sketch\" keeps none"));
     let text = refusal(&[given("null = { given = { key = \"trigram\" },")]);
     assert!(text.contains("estimate.null.given.key: unknown variant `trigram`"), "{text}");
+    // a filter that asks for what is hardly counted yet says what it dropped, and why
+    let few = [
+        ("max_tokens = 12_000", "max_tokens = 3_600"),
+        ("min_active = 3, one_to_one = true", "min_active = 3, one_to_one = true, min_within = -1"),
+    ];
+    let out = folder.path().join("few");
+    let said = String::from_utf8_lossy(&run(&small_demo(folder.path(), &few), &out, &[]).stdout).into_owned();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let unknown = matches(&out)
+        .iter()
+        .filter(|m| m.rank == 1 && m.direction == Direction::Forward && m.dropped_by.as_deref() == Some("min_within"))
+        .count();
+    assert!(unknown > 20, "{unknown}");
+    assert!(
+        said.contains("filters.min_within dropped ") && said.contains("their r given the token is not known"),
+        "{said}"
+    );
     assert!(
         refusal(&[("snapshot_every = 3_000", "snapshot_every = 3_000\nlisted = 6")])
             .contains("estimate.listed is 6, expected 0 to 5")

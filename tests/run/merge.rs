@@ -62,6 +62,7 @@ fn a_merge_is_the_run_over_all_shards() {
     }
     let (code, said) = merge(&[&path("a"), &path("b"), &path("c")], &path("abc"));
     assert_eq!(code, 0, "{said}");
+    assert!(said.contains("(open it in a browser)") && path("abc").join("report.html").exists(), "{said}");
     // from left to right, in one go or in two: the same bytes
     assert_eq!(merge(&[&path("a"), &path("b")], &path("ab")).0, 0);
     assert_eq!(merge(&[&path("ab"), &path("c")], &path("ab-c")).0, 0);

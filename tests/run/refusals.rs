@@ -38,6 +38,18 @@ fn a_missing_file() {
 }
 
 #[test]
+fn a_misspelt_command_and_a_repository_without_its_mark() {
+    let output = cognate().args(["rnu", "flow.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("'rnu'") && said.contains("'run'"), "{said}");
+    check(
+        &[("data/demo/models/small-b", "EleutherAI/pythia-70m")],
+        2,
+        &["EleutherAI/pythia-70m", "hf:EleutherAI/pythia-70m"],
+    );
+}
+
+#[test]
 fn an_sae_of_another_width() {
     let swapped = [("path = \"data/demo/saes/small-b/layers.3\"", "path = \"data/demo/saes/small-a/layers.3\"")];
     check(&swapped, 2, &["128", "160", "small-b/resid_post.3"]);

@@ -147,7 +147,30 @@ fn keys_that_change_sums_are_refused_by_name_and_changed_saes_too() {
     assert!(!folder.path().join("x").exists(), "nothing is written for a wrong request");
     let said = cognate().arg("score").arg(&out).args(["--set", "estimate.filters.mutual=true"]).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    assert!(out.join("scores/filters.mutual-true/tables/similarities.parquet").exists());
+    let scores = out.join("scores/filters.mutual-true");
+    assert!(scores.join("tables/similarities.parquet").exists());
+    // a summary like a run's, and a folder that is read like a run's
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(text.contains("closest") && text.lines().count() < 60, "{text}");
+    let read = |args: &[&str], more: &[&str]| {
+        let output = cognate().args(args).arg(&scores).args(more).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [text, warned] = read(&["status"], &[]);
+    assert!(
+        text.contains(": scores, made from the sums of a run") && text.contains("snapshot    1 at "),
+        "{text}{warned}"
+    );
+    let [json, _] = read(&["status", "--json"], &[]);
+    assert!(json.contains("\"state\":\"scores\"") && json.contains("\"checkpoint\":null"), "{json}");
+    let [_, warned] = read(&["report"], &[]);
+    assert_eq!(warned, "", "the page has everything");
+    let page = std::fs::read_to_string(scores.join("report.html")).unwrap();
+    assert!(page.len() > 100_000 && !page.contains("not finished yet"));
+    assert!(read(&["show"], &["small-b/resid_post.3/5"])[0].contains("small-b/resid_post.3"));
+    let output = cognate().arg("diff").arg(&scores).arg(&out).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("matches"), "tables are compared");
     std::fs::write(sae.join("cfg.json"), std::fs::read_to_string(sae.join("cfg.json")).unwrap() + "\n").unwrap();
     let said = score(&out, &[], &folder.path().join("x"));
     let text = String::from_utf8_lossy(&said.stderr).into_owned();

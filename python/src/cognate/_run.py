@@ -56,7 +56,7 @@ class Run(Tables):
         return Run(self.path / "controls" / name)
 
     def status(self) -> dict[str, Any]:
-        """State (``running``, ``finished``, ``stopped``, ``merge``), last checkpoint, bytes on disk, newest counts and scores.
+        """State (``running``, ``finished``, ``stopped``, ``merge``, ``scores``), last checkpoint, bytes on disk, newest counts and scores.
 
         Raises:
             CognateError: there is no run, or its files are damaged.

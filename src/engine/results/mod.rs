@@ -27,8 +27,8 @@ mod scores;
 mod tables;
 mod weights;
 
-pub use agreement::Agreement;
 pub use due::Due;
+pub use history::{History, measures as history_measures};
 pub use judged::Results;
 pub use maps::fitted;
 pub use publish::Publisher;

@@ -14,7 +14,7 @@ use crate::table::{
     AlignmentRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
 };
 use crate::units::thousands;
-use pair::{BestPair, PairSummary};
+use pair::{BestPair, MinWithin, PairSummary};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -76,7 +76,17 @@ impl Summary {
         let (tokens, documents) = rows.first().map_or((0, 0), |row| (row.tokens, row.documents));
         let summary = |row: PairRow| {
             let churn = churn.get(&row.pair).copied().flatten();
-            (row.pair.clone(), PairSummary { row, churn, given: given.clone(), scores: Vec::new(), best: Vec::new() })
+            (
+                row.pair.clone(),
+                PairSummary {
+                    row,
+                    churn,
+                    given: given.clone(),
+                    scores: Vec::new(),
+                    best: Vec::new(),
+                    min_within: MinWithin::default(),
+                },
+            )
         };
         let mut pairs: BTreeMap<Arc<SitePair>, PairSummary> = rows.into_iter().map(summary).collect();
         let similarities: Vec<SimilarityRow> = TableReader::open(&tables.join("similarities.parquet"))?.read_all()?;
@@ -90,6 +100,7 @@ impl Summary {
             for row in rows.into_iter().filter(|r| r.rank == 1 && r.direction == Direction::Forward) {
                 if let Some(pair) = pairs.get_mut(&row.pair) {
                     offer(&mut pair.best, &row);
+                    pair.min_within.add(&row);
                 }
             }
         }
@@ -239,6 +250,12 @@ impl Summary {
                     said.push(caution);
                 }
             }
+        }
+        let several = self.pairs.len() > 1;
+        for pair in &self.pairs {
+            let name =
+                if several { format!("{} x {}: ", pair.row.pair.source, pair.row.pair.target) } else { String::new() };
+            said.extend(pair.min_within.caution().map(|caution| format!("{name}{caution}")));
         }
         if let Some(control) = &self.control {
             let control = format!(

@@ -29,12 +29,12 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
         if pairs.iter().any(|p| p.row.counts.n_mutual_given > 0) {
             writeln!(
                 out,
-                "given {key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
+                "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
             )?;
         } else {
             writeln!(
                 out,
-                "given {key}: not counted yet; partners are listed from the first snapshot, or 16 384 tokens, on"
+                "given-{key}: not counted yet; partners are listed from the first snapshot, or 16 384 tokens, on"
             )?;
         }
     }
@@ -73,7 +73,8 @@ fn name(p: &PairSummary) -> String {
 
 fn counts_of(group: &[PairSummary]) -> Grid {
     let given = group.iter().find_map(|p| p.given.as_deref()).unwrap_or("token");
-    let given = format!("given {given}");
+    // one word, as a space would part it into two columns where columns stand close
+    let given = format!("given-{given}");
     let titles = ["alive", "mean best r", "mutual", "above", &given, "kept"];
     let mut rows = vec![std::iter::once(head(group)).chain(titles.map(String::from)).collect::<Vec<String>>()];
     for p in group {

@@ -2,7 +2,7 @@
 
 use crate::matching::HOLDS_WITHIN;
 use crate::report::{shown_sd, shown_token};
-use crate::table::{PairRow, SimilarityRow, TopTokenCell};
+use crate::table::{MatchRow, PairRow, SimilarityRow, TopTokenCell};
 use crate::units::thousands;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -20,6 +20,44 @@ pub(super) struct PairSummary {
     pub churn: Option<f64>,
     pub scores: Vec<SimilarityRow>,
     pub best: Vec<BestPair>,
+    pub min_within: MinWithin,
+}
+
+/// What `filters.min_within` did with the matches that reached it, source picking: undefined correlations are no evidence either way, and
+/// are dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MinWithin {
+    /// Kept, dropped for their correlation given the token, or by a later filter.
+    pub known: u64,
+    /// Dropped because there is none.
+    pub unknown: u64,
+}
+
+impl MinWithin {
+    /// Share of undefined ones above which it is worth a word.
+    const MANY: f64 = 0.1;
+
+    pub(super) fn add(&mut self, row: &MatchRow) {
+        let passed = row.kept || matches!(row.dropped_by.as_deref(), Some("mutual" | "one_to_one"));
+        let fell = row.dropped_by.as_deref() == Some("min_within");
+        let has = row.listed.within_correlation.is_some();
+        self.known += u64::from(passed || (fell && has));
+        self.unknown += u64::from(fell && !has);
+    }
+
+    /// The caution, where many matches fell unseen.
+    pub(super) fn caution(&self) -> Option<String> {
+        let all = self.known + self.unknown;
+        (self.unknown as f64 > Self::MANY * all as f64).then(|| {
+            format!(
+                "filters.min_within dropped {} of {} matches because their r given the token is not known: partners are counted from the \
+                 first snapshot or 16 384 tokens on, and need rows of one token in several documents; read more tokens, or lower \
+                 estimate.snapshot_every",
+                thousands(self.unknown),
+                thousands(all)
+            )
+        })
+    }
 }
 
 /// A kept match in which each is the other's best.
@@ -175,6 +213,7 @@ impl PairSummary {
             "n_mutual_above_chance": c.n_mutual_above_chance,
             "n_mutual_above_chance_null": c.n_mutual_above_chance_null,
             "given": self.given,
+            "min_within_unknown": self.min_within.unknown,
             "n_mutual_given": c.n_mutual_given,
             "n_mutual_within": c.n_mutual_within,
             "n_mutual_within_null": c.n_mutual_within_null,

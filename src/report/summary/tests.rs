@@ -78,6 +78,7 @@ fn summary(rows: Vec<PairRow>) -> Summary {
         given: Some("token".into()),
         scores: all.iter().map(|(m, pairing)| score(m, *pairing, &row.pair)).collect(),
         row,
+        min_within: Default::default(),
         churn: Some(0.015),
         best: vec![BestPair {
             source: 129,
