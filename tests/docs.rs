@@ -48,12 +48,35 @@ random_saes = 1
 shuffle = 2
 "#;
 
+/// The same for models that another process runs, which no control can draw weights of.
+const FED: &str = r#"
+format = 1
+name = "fed"
+[corpus]
+files = ["x.jsonl"]
+context_length = 8
+[models.a]
+feed = { command = ["python", "feed.py"] }
+tokenizer = "a"
+d_model = 8
+layers = 2
+[models.b]
+feed = { socket = "b.sock" }
+tokenizer = "b"
+[saes."a/resid_post.0"]
+fed = { d_sae = 8, most = 2 }
+[compare]
+pairs = [["a/resid_post.0", "b/resid_post.0"]]
+"#;
+
 #[test]
 fn every_key_of_a_dataflow_file_has_a_row_in_its_document() {
     let document = read("dataflows/README.md");
     let spec = DataflowSpec::parse(FULL, Path::new("full.toml")).expect("the full file is right");
     let mut keys = BTreeSet::new();
     gather(&serde_json::to_value(spec).expect("a spec is plain data"), &mut keys);
+    let fed = DataflowSpec::parse(FED, Path::new("fed.toml")).expect("the fed file is right");
+    gather(&serde_json::to_value(fed).expect("a spec is plain data"), &mut keys);
     assert!(keys.contains("context_length") && keys.contains("activation_permutations"), "{keys:?}");
     let rows: BTreeSet<&str> = document.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
     let missing: Vec<&String> = keys
@@ -102,13 +125,16 @@ fn defaults_in_the_document_are_the_programs() {
     // keys of rows of text change nothing where rows are tokens
     let of_tokens = FULL.replace("align = \"span\"\nspan_contexts = \"own\"\npool = { latents = \"mean\" }\n", "");
     let spec = DataflowSpec::parse(&of_tokens, Path::new("full.toml")).expect("the full file is right");
-    let spec = serde_json::to_value(spec).expect("a spec is plain data");
+    let fed = DataflowSpec::parse(FED, Path::new("fed.toml")).expect("the fed file is right");
+    let mut spec = serde_json::to_value(spec).expect("a spec is plain data");
+    spec["models"]["fed"] = serde_json::to_value(fed).expect("a spec is plain data")["models"]["a"].take();
     for (section, pointer) in [
         ("## Top", ""),
         ("## `[corpus]`", "/corpus"),
         ("### `sample`", "/corpus/sample"),
         ("## `[saes.", "/saes/a~1resid_post.0"),
         ("## `[models.", "/models/a"),
+        ("### `feed`", "/models/fed/feed"),
         ("## `[compare]`", "/compare"),
         ("## `[estimate]`", "/estimate"),
         ("### `filters`", "/estimate/filters"),

@@ -53,7 +53,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2", &["corpus", "weights"]),
     ("zstd", &["hub", "corpus"]),
     ("glob", &["corpus"]),
-    ("arrow", &["corpus", "table"]),
+    // columns: of the corpus, of tables, and of what a feed is asked and answers
+    ("arrow", &["corpus", "model", "table"]),
     ("parquet", &["corpus", "table"]),
     ("tempfile", &["store"]),
     ("rustix", &["store"]),

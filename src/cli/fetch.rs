@@ -20,13 +20,19 @@ pub fn fetch_all(spec: &mut DataflowSpec, voice: Console) -> Result<()> {
     let used: BTreeSet<SiteName> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
     for (name, model) in spec.models.iter_mut().filter(|(name, _)| used.iter().any(|site| site.model == **name)) {
         let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
+        if model.feed.is_some() {
+            // its weights are elsewhere, and its tokenizer is a folder
+            continue;
+        }
         model.path = as_text(fetch(&model.path, Want::Model, voice).map_err(told)?);
     }
     // the meaning of another library's name is known only with the model: such a name may fit any site
     let may_be = |a: &SiteName, b: &SiteName| {
         a == b || a.model == b.model && a.tag == b.tag && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
     };
-    for (site, sae) in spec.saes.iter().filter(|(site, _)| used.iter().any(|used| may_be(used, site))) {
+    for (site, sae) in
+        spec.saes.iter().filter(|(site, sae)| sae.fed.is_none() && used.iter().any(|used| may_be(used, site)))
+    {
         fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?;
     }
     Ok(())

@@ -65,7 +65,10 @@ impl Kept {
 /// missing, the marker finds only tokens that occur once, and the error says why. `saved` are the parts of the run's fingerprint.
 pub fn marker_of(spec: &DataflowSpec, saved: &BTreeMap<String, String>) -> (Marker, Option<Error>) {
     let read = |(name, m): (&String, &ModelSpec)| {
-        let path = hub::local(&m.path, Want::Model)?;
+        let path = match &m.tokenizer {
+            Some(folder) => PathBuf::from(folder),
+            None => hub::local(&m.path, Want::Model)?,
+        };
         check_tokenizer(saved, name, &path)?;
         model::tokenizer(&path)
     };

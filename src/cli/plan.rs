@@ -78,7 +78,15 @@ pub fn as_text(plan: &Outline) -> String {
     }
     for (k, m) in plan.models().iter().enumerate() {
         let at = |&hookpoint| Site { model: m.name.clone(), hookpoint, tag: Tag::default() };
-        let places: Vec<Site> = m.hookpoints.iter().map(at).collect();
+        let places: Vec<Site> = m.hookpoints.iter().map(at).chain(m.fed.iter().cloned()).collect();
+        if let Some(feed) = &m.feed {
+            let (feed, places) = (feed.in_words(), in_short(&places));
+            line(format!(
+                "  feed      {}: {feed}, {} wide, asked for {places}; its weights cannot be known",
+                m.name, m.shape.d_model
+            ));
+            continue;
+        }
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
             m.name,
@@ -95,6 +103,9 @@ pub fn as_text(plan: &Outline) -> String {
     let spaces = plan.spaces().iter().map(|s| {
         let what = match &s.origin {
             Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
+            Origin::Fed { most, .. } => {
+                ("take", "SAEs", format!("{} latents as the feed gives them, {most} on a token at most", s.width))
+            }
             Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
         };
         ((s.site.model.clone(), what), s.site.clone())
@@ -271,7 +282,8 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
             "models": models, "difference": difference,
         })).collect::<Vec<_>>(),
         "models": plan.models().iter().enumerate().map(|(k, m)| json!({
-            "name": m.name, "family": m.shape.family, "n_layers": m.shape.n_layers, "d_model": m.shape.d_model,
+            "name": m.name, "family": m.shape.family, "feed": m.feed.as_ref().map(|feed| feed.in_words()),
+            "n_layers": Some(m.shape.n_layers).filter(|n| *n < usize::MAX), "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),

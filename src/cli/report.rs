@@ -108,7 +108,8 @@ fn decoder_rows(
     site: &Site,
     latents: &[usize],
 ) -> Result<Option<Matrix<f32>>> {
-    let Some(planned) = spec.sae(site) else { return Ok(None) };
+    // decoder rows of latents that are fed are elsewhere
+    let Some(planned) = spec.sae(site).filter(|sae| sae.fed.is_none()) else { return Ok(None) };
     let path = hub::local(&planned.path, Want::Sae)?;
     check_sae(saved, site, &path, planned.format)?;
     let reading = sae::Reading { trust_weights: true, ..sae::Reading::of(planned.format) };
@@ -129,12 +130,13 @@ fn decoder_rows(
 
 fn model_line((name, model): (&String, &ModelSpec)) -> String {
     let drawn = model.random_weights.map_or(String::new(), |random| format!(", weights drawn at random ({random})"));
-    format!("{name}: {}{drawn}", model.path)
+    format!("{name}: {}{drawn}", model.in_words())
 }
 
 fn sae_line((site, sae): (&SiteName, &SaeSpec)) -> String {
     let drawn = sae.random.map_or(String::new(), |random| format!(", drawn at random ({random})"));
-    format!("{site}: {}{drawn}", sae.path)
+    let path = if sae.fed.is_some() { "latents of its model's feed" } else { &sae.path };
+    format!("{site}: {path}{drawn}")
 }
 
 fn facts(spec: Option<&DataflowSpec>, text: &str, manifest: Option<&Manifest>) -> RunFacts {

@@ -17,7 +17,7 @@ pub use verdict::{CLEARLY_BELOW, CLEARLY_LOWER_BY, Configuration, Diagnosis, EXP
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
-use crate::model::Model;
+use crate::model::Network;
 use crate::plan::{Outline, PlannedSae, Space, is_written};
 use crate::sae::Sae;
 use std::collections::BTreeMap;
@@ -33,9 +33,7 @@ const OTHER_SCALE: f64 = 0.1;
 /// # Errors
 /// Those of opening and reading corpus, models and SAEs, and of forward and encode.
 pub fn diagnose(plan: &Outline, tokens: u64) -> Result<Vec<Diagnosis>> {
-    let model = |k: usize, wanted: &[Hookpoint]| {
-        crate::model::open_for(&plan.models()[k].path, plan.models()[k].random_weights, wanted)
-    };
+    let model = |k: usize, wanted: &[Hookpoint]| plan.models()[k].open(wanted);
     let sae = |k: usize| plan.spaces()[k].sae().expect("raw spaces are left out").open().map(Arc::new);
     try_all(plan, tokens, &model, &sae)
 }
@@ -46,7 +44,7 @@ pub fn diagnose(plan: &Outline, tokens: u64) -> Result<Vec<Diagnosis>> {
 /// As [`diagnose`].
 pub fn diagnose_open(
     plan: &Outline,
-    models: &[Arc<dyn Model>],
+    models: &[Network],
     saes: &[Option<Arc<Sae>>],
     tokens: u64,
 ) -> Result<Vec<Diagnosis>> {
@@ -54,7 +52,7 @@ pub fn diagnose_open(
     try_all(plan, tokens, &|k, _| Ok(models[k].clone()), &sae)
 }
 
-type OpenModel<'a> = &'a dyn Fn(usize, &[Hookpoint]) -> Result<Arc<dyn Model>>;
+type OpenModel<'a> = &'a dyn Fn(usize, &[Hookpoint]) -> Result<Network>;
 type OpenSae<'a> = &'a dyn Fn(usize) -> Result<Arc<Sae>>;
 /// What each hookpoint held, batch by batch.
 type Held = BTreeMap<Hookpoint, Vec<Matrix<f32>>>;
@@ -81,12 +79,12 @@ fn try_all(plan: &Outline, tokens: u64, open_model: OpenModel, open_sae: OpenSae
         let mut held = Held::new();
         for batch in &batches {
             let view = &batch.views[planned.view];
-            for read in crate::model::forward(model.as_ref(), batch, view, &wanted).map_err(within)? {
+            for read in model.read(batch, view, &wanted).map_err(within)?.activations {
                 held.entry(read.hookpoint).or_default().push(read.x);
             }
         }
         drop(model);
-        for (s, space) in plan.spaces().iter().enumerate().filter(|(_, s)| s.tap().model == k && s.sae().is_some()) {
+        for (s, space) in plan.spaces().iter().enumerate().filter(|(_, s)| s.model() == k && s.sae().is_some()) {
             let diagnosis = open_sae(s).and_then(|sae| one(plan, space, &sae, &held));
             found.insert(s, diagnosis.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?);
         }
@@ -100,7 +98,7 @@ fn planned(space: &Space) -> &PlannedSae {
 
 /// All readings of one SAE over what the hookpoints held.
 fn one(plan: &Outline, space: &Space, sae: &Sae, held: &Held) -> Result<Diagnosis> {
-    let (model, planned) = (&plan.models()[space.tap().model], planned(space));
+    let (model, planned) = (&plan.models()[space.model()], planned(space));
     let contradictions =
         plan.contradictions().iter().filter(|(site, _)| *site == space.site).map(|(_, what)| what.clone());
     let mut diagnosis = Diagnosis {

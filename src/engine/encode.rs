@@ -5,7 +5,7 @@ use crate::engine::message::EncodedBatch;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
 use crate::linalg::Matrix;
-use crate::model::{ActivationBatch, Model, forward, recycle};
+use crate::model::{ActivationBatch, Held, Network, SparseRows, recycle};
 use crate::moments::{CrossCoMoment, FoldCross, FoldMoments, FoldRows, SiteMoments, row_permutation};
 use crate::plan::{Origin, Plan, RawPair, Tap};
 use crate::sae::{LatentBatch, Sae};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Everything heavy that a process loads once.
 pub struct Loaded {
     /// By the index of the plan's models.
-    pub models: Vec<Arc<dyn Model>>,
+    pub models: Vec<Network>,
     /// By the index of the plan's spaces; `None` for a space of raw activations.
     pub saes: Vec<Option<Arc<Sae>>>,
 }
@@ -25,13 +25,10 @@ impl Loaded {
     /// Opens what the plan names: of a model only the blocks up to the last hookpoint that is read, or tried by the doctor.
     ///
     /// # Errors
-    /// Those of [`crate::model::open_for`] and [`Outline::open_saes`](crate::plan::Outline::open_saes).
+    /// Those of [`PlannedModel::open`](crate::plan::PlannedModel::open) and [`Outline::open_saes`](crate::plan::Outline::open_saes).
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models().iter().enumerate())
-            .map(|(k, m)| {
-                crate::model::open_for(&m.path, m.random_weights, &plan.read_at(k))
-                    .map_err(|e| e.within(format!("model {:?}", m.name)))
-            })
+            .map(|(k, m)| m.open(&plan.read_at(k)).map_err(|e| e.within(format!("model {:?}", m.name))))
             .collect::<Result<_>>()?;
         Ok(Loaded { models, saes: plan.open_saes()? })
     }
@@ -62,7 +59,7 @@ impl Loaded {
 /// What a batch gives, co-moments of raw activations only `with_moments`: a pure function of its tokens and the plan.
 ///
 /// # Errors
-/// Those of the forward and the encode, which name the place of a non-finite value.
+/// Those of the forward, of a feed and of the encode, which name the place of a non-finite value.
 pub fn encode_batch(
     plan: &Plan,
     loaded: &Loaded,
@@ -70,14 +67,16 @@ pub fn encode_batch(
     shared: &RunStatus,
     with_moments: bool,
 ) -> Result<EncodedBatch> {
-    let activations: Vec<Vec<ActivationBatch>> = shared.timed(Stage::Forward, || {
+    let mut read: Vec<Held> = shared.timed(Stage::Forward, || {
         (plan.models().iter().zip(&loaded.models))
             .map(|(planned, model)| {
-                forward(model.as_ref(), tokens, &tokens.views[planned.view], &planned.hookpoints)
+                (model.read(tokens, &tokens.views[planned.view], &planned.hookpoints))
                     .map_err(|e| e.within(format!("model {:?}", planned.name)))
             })
             .collect::<Result<_>>()
     })?;
+    let mut fed: Vec<Vec<SparseRows>> = read.iter_mut().map(|held| std::mem::take(&mut held.latents)).collect();
+    let activations: Vec<Vec<ActivationBatch>> = read.into_iter().map(|held| held.activations).collect();
     let held = |tap: &Tap| &activations[tap.model][tap.slot].x;
     let row_of: Vec<Vec<u32>> = tokens.views.iter().map(TokenView::rows_of_tokens).collect();
     let (pool, n_rows) = (plan.spec().compare.pools(), tokens.n_rows());
@@ -85,7 +84,7 @@ pub fn encode_batch(
     // activations as they are, by rows; as they were held where each token is a row
     let raw_taps: BTreeSet<(usize, usize)> = (plan.spaces().iter())
         .filter(|space| space.is_raw())
-        .map(|space| space.tap())
+        .filter_map(|space| space.tap())
         .chain(plan.raw_sites().iter().chain(plan.readout_sites()).map(|site| site.tap))
         .map(|tap| (tap.model, tap.slot))
         .collect();
@@ -105,6 +104,11 @@ pub fn encode_batch(
                     let encoded = sae.encode(held(tap), planned.encode);
                     let of_tokens = encoded.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?;
                     Ok(of_tokens.pooled(row_of_tap(tap), n_rows, pool.latents))
+                }
+                Origin::Fed { model, nth, .. } => {
+                    let SparseRows { row_starts, latents, values } = std::mem::take(&mut fed[*model][*nth]);
+                    let of_tokens = LatentBatch { d_sae: space.width, row_starts, latents, values };
+                    Ok(of_tokens.pooled(&row_of[plan.models()[*model].view], n_rows, pool.latents))
                 }
                 Origin::Raw { tap } => Ok(LatentBatch::of_dimensions(by_row(tap))),
             })

@@ -9,7 +9,6 @@ use crate::engine::encode::Loaded;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use crate::linalg::Stream;
-use crate::model::forward;
 use crate::plan::Plan;
 use crate::weights::Firing;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -46,7 +45,7 @@ pub fn cache_latents(plan: &Plan, wanted: &BTreeMap<usize, Vec<u32>>, n: usize, 
     let loaded = Loaded::open(plan)?;
     let mut out = Vec::new();
     for (k, planned) in plan.models().iter().enumerate() {
-        let of_model = |space: &&usize| plan.spaces()[**space].tap().model == k;
+        let of_model = |space: &&usize| plan.spaces()[**space].model() == k;
         let spaces: Vec<usize> = wanted.keys().filter(of_model).copied().collect();
         if spaces.is_empty() {
             continue;
@@ -56,14 +55,15 @@ pub fn cache_latents(plan: &Plan, wanted: &BTreeMap<usize, Vec<u32>>, n: usize, 
         for (c, chunk) in drawn.chunks(plan.spec().corpus.batch_contexts).enumerate() {
             let first = (c * plan.spec().corpus.batch_contexts) as u32;
             let batch = batch_of(chunk);
-            let read = forward(loaded.models[k].as_ref(), &batch, &batch.views[0], &planned.hookpoints)
+            let read = (loaded.models[k].read(&batch, &batch.views[0], &planned.hookpoints))
                 .map_err(|e| e.within(format!("model {:?}", planned.name)))?;
             for (&s, firings) in &mut firings {
                 let space = &plan.spaces()[s];
                 let within = |e: Error| e.within(format!("sae \"{}\"", space.site));
                 let sae = loaded.saes[s].as_ref().expect("a wanted latent is an SAE's");
                 let encode = space.sae().expect("a wanted latent is an SAE's").encode;
-                let latents = sae.encode(&read[space.tap().slot].x, encode).map_err(within)?;
+                let slot = space.tap().expect("an SAE reads a place").slot;
+                let latents = sae.encode(&read.activations[slot].x, encode).map_err(within)?;
                 for (token, (_, context, position)) in batch.views[0].tokens().enumerate() {
                     let (fired, values) = latents.row(token);
                     firings.extend(

@@ -1,4 +1,5 @@
-//! What are a model's activations at its hookpoints? Token ids in, [`ActivationBatch`]es out.
+//! What are a model's activations at its hookpoints? Token ids in, [`ActivationBatch`]es out: by a forward here, or by a feed, another
+//! process that is asked (`feed/`). [`Network`] is either.
 //!
 //! A family is one file that describes an architecture in plain data (`architecture.rs`). The description is checked against
 //! headers, costed, or loaded (`load.rs`). All families share the layers, which are written in candle tensors; the most expensive
@@ -10,11 +11,13 @@ mod architecture;
 mod config;
 mod decoder;
 mod families;
+mod feed;
 mod forward;
 mod gguf;
 mod keys;
 mod layers;
 mod load;
+mod network;
 mod open;
 mod random;
 mod rope;
@@ -26,8 +29,10 @@ mod unembedding;
 pub use activations::{ActivationBatch, Model};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
+pub use feed::{Asked, Feed, FeedOptions, Holds, SparseRows};
 pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
+pub use network::{Held, Network};
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
     tokenizer, tokenizer_files, unembedding, width_of,

@@ -37,7 +37,35 @@ pub struct ModelShape {
     pub layer_norm: bool,
 }
 
+/// What the family of a model is called of which only the width is known.
+const FED: &str = "fed";
+
 impl ModelShape {
+    /// A model that a feed runs and of which the dataflow file gives the width of the residual stream, and perhaps the number of blocks.
+    pub fn fed(d_model: usize, n_layers: Option<usize>) -> ModelShape {
+        ModelShape {
+            family: FED.into(),
+            n_layers: n_layers.unwrap_or(usize::MAX),
+            d_model,
+            d_attn: 0,
+            d_kv: 0,
+            d_mlp: 0,
+            d_token: d_model,
+            n_vocab: 0,
+            max_context: None,
+            n_parameters: 0,
+            n_block_parameters: 0,
+            block: BlockKind::Sequential,
+            gated: false,
+            layer_norm: false,
+        }
+    }
+
+    /// Whether only its width is known.
+    pub fn is_width_alone(&self) -> bool {
+        self.family == FED
+    }
+
     /// Width of the activations at `hookpoint`.
     ///
     /// # Errors
@@ -53,6 +81,26 @@ impl ModelShape {
         let missing = |what: &str| {
             Err(Error::request(format!("hookpoint {hookpoint}: this model of family {} has {what}", self.family)))
         };
+        let is_stream_wide = !matches!(
+            hookpoint,
+            Hookpoint::AttnQ(_)
+                | Hookpoint::AttnK(_)
+                | Hookpoint::AttnV(_)
+                | Hookpoint::AttnZ(_)
+                | Hookpoint::MlpPre(_)
+                | Hookpoint::MlpUp(_)
+                | Hookpoint::MlpGateAct(_)
+                | Hookpoint::MlpAct(_)
+        );
+        if self.is_width_alone() {
+            return match is_stream_wide {
+                true => Ok(self.d_model),
+                false => Err(Error::request(format!(
+                    "hookpoint {hookpoint} is not as wide as the residual stream, and of this model only d_model is known; write sizes = \
+                     {{…}} with the keys of its config.json in the place of d_model"
+                ))),
+            };
+        }
         match hookpoint {
             Hookpoint::AttnOutNormed(_) | Hookpoint::MlpOutNormed(_) if !self.block.has_post_norms() => {
                 missing("no norms after attention and MLP; take attn_out or mlp_out")

@@ -90,7 +90,7 @@ fn check_bytes(steps: &Steps) -> u64 {
             let places = 3 + u64::from(s.site.hookpoint.twin().is_some());
             if sae.shape.transcoder { places * (width + sae.shape.d_out as u64) } else { places * width }
         };
-        let of_model = || saes().filter(|(s, _)| s.tap().model == k);
+        let of_model = || saes().filter(|(s, _)| s.model() == k);
         let scaled = of_model().map(|(_, sae)| (sae.shape.d_in + sae.shape.d_out) as u64).max().unwrap_or(0);
         4 * rows * (of_model().map(widths).sum::<u64>() + scaled)
     });
@@ -113,7 +113,17 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
     let threads = rayon::current_num_threads() as u64;
     let mut largest_target = 0;
     for (k, m) in steps.models.iter().enumerate() {
-        out.push(streaming("model", m.name.clone(), crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k))));
+        match &m.feed {
+            Some(feed) => {
+                let contexts = spec.corpus.batch_contexts as u64;
+                let tokens = contexts.saturating_mul(spec.corpus.context_length as u64);
+                out.push(streaming("answer of a feed", m.name.clone(), feed.memory_bytes(tokens)));
+            }
+            None => {
+                let bytes = crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k));
+                out.push(streaming("model", m.name.clone(), bytes));
+            }
+        }
     }
     for (s, sae) in steps.saes() {
         out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
@@ -232,13 +242,14 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         out.push(cost("transport of one pool", String::new(), 2 * 8 * largest, 0));
     }
     let rows = (spec.corpus.batch_contexts as u64).saturating_mul(spec.corpus.context_length as u64);
-    let contexts: u64 = (steps.models.iter())
+    let contexts: u64 = (steps.models.iter().filter(|m| m.feed.is_none()))
         .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, &m.hookpoints))
         .max()
         .unwrap_or(0);
     let activations: u64 = steps.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
     let entries = |s: &Space| match &s.origin {
         Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
+        Origin::Fed { most, .. } => *most as u64,
         Origin::Raw { .. } => s.width as u64,
     };
     let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum::<u64>()

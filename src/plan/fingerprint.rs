@@ -28,16 +28,24 @@ pub(super) fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 /// Number of what state files hold; another one makes another run.
 const STATE: &str = "5";
 
-/// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. Corpus
+/// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. A model that a feed
+/// runs has none: in its place stands what the feed states, which is asked here. Corpus
 /// files enter by name and order.
 ///
 /// # Errors
-/// Those of reading.
+/// Those of reading, and of opening the connection to a feed.
 pub(super) fn fingerprint_parts(steps: &Steps, choice: &Choice) -> Result<BTreeMap<String, String>> {
     let mut parts = spec_parts(&steps.spec, choice.cross);
     parts.insert("state".into(), STATE.into());
     for model in &steps.models {
-        let mut files = crate::model::files(&model.path)?;
+        let mut files = match &model.feed {
+            Some(feed) => {
+                let known = feed.known().map_err(|e| e.within(format!("model {:?}", model.name)))?;
+                parts.insert(format!("models.{} feed", model.name), known);
+                Vec::new()
+            }
+            None => crate::model::files(&model.path)?,
+        };
         files.extend(crate::model::tokenizer_files(&model.path));
         file_parts(&format!("models.{}", model.name), &files, &mut parts)?;
     }
@@ -77,11 +85,14 @@ fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();
     spec.compare.cross = cross;
-    spec.models.values_mut().for_each(|model| model.sizes = None);
+    // what a feed's model is, its own part says
+    spec.models.values_mut().for_each(|model| (model.sizes, model.feed, model.tokenizer) = (None, None, None));
     for sae in spec.saes.values_mut() {
         // scale and centring enter as they were settled with the SAE's own files
         (sae.sizes, sae.scale, sae.center) = (None, None, None);
         sae.insist.clear();
+        // a limit on what is taken, not on what counts
+        sae.fed.iter_mut().for_each(|fed| fed.most = None);
     }
     let value = serde_json::to_value(&spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);

@@ -81,6 +81,7 @@ impl Steps {
 fn entries_per_row(space: &Space) -> usize {
     match &space.origin {
         Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode),
+        Origin::Fed { most, .. } => *most,
         Origin::Raw { .. } => space.width,
     }
 }

@@ -9,7 +9,7 @@ use crate::plan::{Outline, Pair, Space};
 impl Steps {
     /// Whether the decoder rows of a space are directions of its model's residual stream.
     fn writes_the_stream(&self, space: &Space) -> bool {
-        let model = &self.models[space.tap().model];
+        let model = &self.models[space.model()];
         let normed = |l: usize| model.shape.width(Hookpoint::AttnOutNormed(l)).is_ok();
         let in_stream = match space.site.hookpoint {
             Hookpoint::Embed | Hookpoint::ResidPre(_) | Hookpoint::ResidMid(_) | Hookpoint::ResidPost(_) => true,
@@ -19,13 +19,16 @@ impl Steps {
             _ => false,
         };
         let fits = |shape: &crate::sae::SaeShape| !shape.transcoder && shape.d_out == model.shape.d_model;
-        in_stream && model.random_weights.is_none() && space.sae().is_some_and(|sae| fits(&sae.shape))
+        in_stream
+            && model.random_weights.is_none()
+            && model.feed.is_none()
+            && space.sae().is_some_and(|sae| fits(&sae.shape))
     }
 
     /// Whether the effects of both sides' decoder rows on the logits can be compared.
     pub fn has_logit_effects(&self, pair: Pair) -> bool {
         let sides = [pair.source, pair.target].map(|s| &self.spaces[s]);
-        let [ours, theirs] = sides.map(|space| self.models[space.tap().model].view);
+        let [ours, theirs] = sides.map(|space| self.models[space.model()].view);
         ours == theirs && sides.iter().all(|space| self.writes_the_stream(space))
     }
 

@@ -2,19 +2,22 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site};
-use crate::model::{ModelShape, RandomWeights};
+use crate::model::{Asked, Feed, Holds, ModelShape, Network, RandomWeights};
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A model to be run.
 #[derive(Clone, Debug)]
 pub struct PlannedModel {
     /// Its name in the dataflow file.
     pub name: String,
-    /// Where it is.
+    /// Where it is; of a model that a feed runs its tokenizer's folder.
     pub path: PathBuf,
+    /// The process that runs it, where this one does not.
+    pub feed: Option<Arc<Feed>>,
     /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
     /// tokenizer share one.
     pub view: usize,
@@ -24,6 +27,21 @@ pub struct PlannedModel {
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.
     pub hookpoints: Vec<Hookpoint>,
+    /// Places whose latents its feed gives.
+    pub fed: Vec<Site>,
+}
+
+impl PlannedModel {
+    /// Opens it: of a model that is run here, the blocks up to the last of `hookpoints`. A feed is not asked yet.
+    ///
+    /// # Errors
+    /// Those of [`crate::model::open_for`].
+    pub fn open(&self, hookpoints: &[Hookpoint]) -> Result<Network> {
+        match &self.feed {
+            Some(feed) => Ok(Network::Feed(feed.clone())),
+            None => Ok(Network::Forward(crate::model::open_for(&self.path, self.random_weights, hookpoints)?)),
+        }
+    }
 }
 
 /// The dataflow file with every place in its plain form ([`DataflowSpec::resolved`]), for commands that only read tables:
@@ -61,7 +79,8 @@ pub(super) fn size_models(
         }
         let sized = of_model(name, model, outline)?;
         if let Some(source) = &sized.unverified {
-            assumptions.push(format!("model {name:?} is not here ({}): its sizes are those of {source}", model.path));
+            let path = model.tokenizer_path();
+            assumptions.push(format!("model {name:?} is not here ({path}): its sizes are those of {source}"));
         }
         out.insert(name.clone(), sized);
     }
@@ -79,7 +98,9 @@ pub(super) fn plan_models(
 ) -> Result<Vec<PlannedModel>> {
     let mut out = Vec::new();
     for (name, Sized { path, shape, .. }) in sized {
-        let hookpoints: BTreeSet<_> = sites.iter().filter(|s| s.model == name).map(|s| s.hookpoint).collect();
+        let is_fed = |site: &&Site| spec.sae(site).is_some_and(|sae| sae.fed.is_some());
+        let (fed, read): (Vec<&Site>, Vec<&Site>) = sites.iter().filter(|s| s.model == name).partition(is_fed);
+        let hookpoints: BTreeSet<_> = read.into_iter().map(|s| s.hookpoint).collect();
         if let Some(max) = shape.max_context
             && spec.corpus.context_length > max
         {
@@ -91,10 +112,28 @@ pub(super) fn plan_models(
         for &h in &hookpoints {
             shape.width(h).map_err(|e| e.within(format!("model {name:?}")))?;
         }
-        let random_weights = spec.models[&name].random_weights;
-        let hookpoints = hookpoints.into_iter().collect();
+        let written = &spec.models[&name];
+        let hookpoints: Vec<Hookpoint> = hookpoints.into_iter().collect();
+        let asked = |&hookpoint: &Hookpoint| {
+            let holds = Holds::Activations { hookpoint, width: shape.width(hookpoint)? };
+            Ok(Asked { name: hookpoint.to_string(), holds })
+        };
+        let latents = |site: &&Site| {
+            let fed = spec.sae(site).and_then(|sae| sae.fed)?;
+            Some(Ok(Asked { name: site.place(), holds: Holds::Latents { d_sae: fed.d_sae, most: fed.most() } }))
+        };
+        let feed = match &written.feed {
+            Some(options) => {
+                let asked =
+                    hookpoints.iter().map(asked).chain(fed.iter().filter_map(latents)).collect::<Result<_>>()?;
+                Some(Arc::new(Feed::new(&name, options.clone(), asked)))
+            }
+            None => None,
+        };
+        let random_weights = written.random_weights;
         // until tokenizers are read
-        out.push(PlannedModel { name, path, view: 0, random_weights, shape, hookpoints });
+        let fed = fed.into_iter().cloned().collect();
+        out.push(PlannedModel { name, path, feed, view: 0, random_weights, shape, hookpoints, fed });
     }
     Ok(out)
 }

@@ -305,7 +305,7 @@ impl Outline {
     /// [`LibraryNames`](crate::ids::LibraryNames) has them.
     pub fn library_names(&self) -> String {
         let names = |s: &Space| {
-            let family = self.models()[s.tap().model].shape.names();
+            let family = self.models()[s.model()].shape.names();
             (s.site.to_string(), library_names(s.site.hookpoint, &family))
         };
         let by_site: BTreeMap<_, _> = self.spaces().iter().map(names).collect();

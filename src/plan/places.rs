@@ -1,5 +1,6 @@
 //! At which hookpoints of a model is something read? Where its SAEs and raw activations are, and where the doctor tries an SAE
-//! besides: a block before and after, the normed twin. From there follows how many blocks are loaded.
+//! besides: a block before and after, the normed twin. From there follows how many blocks are loaded. Of a model that a feed runs nothing is
+//! read but what is compared.
 
 use crate::ids::Hookpoint;
 use crate::model::{ModelShape, blocks_needed};
@@ -13,12 +14,19 @@ impl Steps {
     /// the space is raw.
     pub fn places(&self, space: &Space) -> Vec<(Hookpoint, Hookpoint)> {
         let Some(sae) = space.sae() else { return Vec::new() };
-        places(&self.models[space.tap().model].shape, space.site.hookpoint, sae)
+        let model = &self.models[space.model()];
+        let mut all = places(&model.shape, space.site.hookpoint, sae);
+        if model.feed.is_some() {
+            // a feed is asked for what the run reads, and for nothing to try
+            all.truncate(1);
+            all.retain(|(input, target)| input == target);
+        }
+        all
     }
 
     /// Every hookpoint that some SAE of model `k` is tried at, ascending.
     pub fn tried(&self, k: usize) -> Vec<Hookpoint> {
-        let spaces = self.spaces.iter().filter(|s| s.tap().model == k);
+        let spaces = self.spaces.iter().filter(|s| s.model() == k);
         let all: BTreeSet<Hookpoint> =
             spaces.flat_map(|s| self.places(s)).flat_map(|(input, target)| [input, target]).collect();
         all.into_iter().collect()
@@ -35,7 +43,10 @@ impl Steps {
 
     /// Number of blocks of model `k` that a run loads: those up to the last of [`Steps::read_at`].
     pub fn blocks_loaded(&self, k: usize) -> usize {
-        blocks_needed(&self.models[k].shape, &self.read_at(k))
+        match self.models[k].feed {
+            Some(_) => 0,
+            None => blocks_needed(&self.models[k].shape, &self.read_at(k)),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Plan {
 
     /// The tokenizer of a space's model.
     pub fn tokenizer_of(&self, space: usize) -> &Arc<Tokenizer> {
-        &self.tokenizers[self.models()[self.spaces()[space].tap().model].view]
+        &self.tokenizers[self.models()[self.spaces()[space].model()].view]
     }
 
     /// Name and digest of everything that changes a number. Corpus files enter by name and order; digests of the records read are

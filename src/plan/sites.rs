@@ -36,6 +36,15 @@ pub(super) fn plan_space(
     notes: &mut Notes,
 ) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
+    if let Some(fed) = spec.sae(site).and_then(|sae| sae.fed) {
+        let nth = models[model].fed.iter().position(|place| place == site).expect("gathered from all sites");
+        check_batch(spec, site, fed.most())?;
+        return Ok(Space {
+            site: site.clone(),
+            width: fed.d_sae,
+            origin: Origin::Fed { model, nth, most: fed.most() },
+        });
+    }
     let slot = models[model].hookpoints.iter().position(|h| *h == site.hookpoint).expect("gathered from all sites");
     let (tap, width) = (Tap { model, slot }, models[model].shape.width(site.hookpoint)?);
     let (width, origin) = match spec.sae(site) {
@@ -49,6 +58,27 @@ pub(super) fn plan_space(
         }
     };
     Ok(Space { site: site.clone(), width, origin })
+}
+
+/// Refuses what needs activations at places whose latents are fed.
+///
+/// # Errors
+/// `Request` naming key and place.
+pub(super) fn check_fed(spec: &DataflowSpec, spaces: &[Space]) -> Result<()> {
+    let keys = [
+        ("estimate.activation_measures", !spec.estimate.activation_measures.is_empty()),
+        ("compare.readout", spec.compare.readout),
+        ("compare.stitch", spec.compare.stitch),
+    ];
+    let fed = spaces.iter().find(|space| space.tap().is_none());
+    match (keys.iter().find(|(_, is_set)| *is_set), fed) {
+        (Some((key, _)), Some(space)) => Err(Error::request(format!(
+            "{key} needs the activations at every place, and at {} the feed gives latents alone; take the key out, or give that SAE a path, so \
+             that the feed is asked for activations",
+            space.site
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses batches of more values at a place taken as it is than can be handed on.
@@ -153,7 +183,7 @@ pub(super) fn raw_sites(
         if let Some(k) = sites.iter().position(|r| r.site == space.site) {
             return k;
         }
-        let tap = space.tap();
+        let tap = space.tap().expect("activations are compared where there are some: check_fed");
         let width = models[tap.model].shape.width(space.site.hookpoint).expect("checked with the model");
         sites.push(RawSite { site: space.site.clone(), tap, width });
         sites.len() - 1
@@ -201,7 +231,7 @@ pub(super) fn stitches(
 /// Index of a space's place among `sites`; it is added where it is not there yet.
 fn place_among(sites: &mut Vec<RawSite>, place: &Space, models: &[PlannedModel]) -> usize {
     sites.iter().position(|r| r.site == place.site).unwrap_or_else(|| {
-        let tap = place.tap();
+        let tap = place.tap().expect("activations are compared where there are some: check_fed");
         let width = models[tap.model].shape.width(place.site.hookpoint).expect("checked with the model");
         sites.push(RawSite { site: place.site.clone(), tap, width });
         sites.len() - 1

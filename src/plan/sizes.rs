@@ -25,6 +25,9 @@ pub(super) struct Sized<S> {
 /// As [`crate::model::header`]; `Request` when its sizes are not those of the dataflow file.
 pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Sized<ModelShape>> {
     let told = |e: Error| e.within(format!("model {name:?}"));
+    if spec.feed.is_some() {
+        return of_fed(name, spec).map_err(told);
+    }
     let place = PathBuf::from(format!("[models.{name}] sizes"));
     let expected =
         (spec.sizes.as_ref()).map(|keys| crate::model::described_by(keys, &place)).transpose().map_err(told)?;
@@ -50,6 +53,25 @@ pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Si
         Some(shape) => Ok(Sized { path, shape, unverified: Some("the dataflow file".into()) }),
         None => Err(told(with_hint(&not_there))),
     }
+}
+
+/// Sizes of a model that a feed runs: as the dataflow file gives them, or the configuration beside its tokenizer.
+fn of_fed(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
+    let path = PathBuf::from(spec.tokenizer_path());
+    let place = PathBuf::from(format!("[models.{name}] sizes"));
+    let shape = match (spec.d_model, &spec.sizes) {
+        (Some(d_model), _) => ModelShape::fed(d_model, spec.layers),
+        (None, Some(keys)) => crate::model::described_by(keys, &place)?,
+        (None, None) if path.join("config.json").is_file() => crate::model::described(&path)?,
+        (None, None) => {
+            return Err(Error::request(format!(
+                "a feed runs it, and its width is not known: {} holds no config.json; write d_model = N, the width of its residual stream, or \
+                 sizes = {{…}} with the keys of its config.json",
+                path.display()
+            )));
+        }
+    };
+    Ok(Sized { path, shape, unverified: None })
 }
 
 /// Sizes of an SAE read as `reading` has it; `outline`: it need not be there.

@@ -1,4 +1,4 @@
-//! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, or from that hookpoint itself.
+//! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, from that hookpoint itself, or from a feed.
 
 use crate::error::Result;
 use crate::ids::{Hookpoint, Site};
@@ -27,6 +27,15 @@ pub enum Origin {
         /// The SAE.
         sae: Box<PlannedSae>,
     },
+    /// Latents that the feed of a model gives.
+    Fed {
+        /// Index of the model.
+        model: usize,
+        /// Index among the places that its feed gives latents of.
+        nth: usize,
+        /// Latents that fire on a token at most.
+        most: usize,
+    },
     /// The dimensions of a hookpoint as they are.
     Raw {
         /// What is taken.
@@ -48,21 +57,30 @@ impl Space {
     pub fn sae(&self) -> Option<&PlannedSae> {
         match &self.origin {
             Origin::Sae { sae, .. } => Some(sae),
-            Origin::Raw { .. } => None,
+            Origin::Fed { .. } | Origin::Raw { .. } => None,
         }
     }
 
-    /// Where its input is read.
-    pub fn tap(&self) -> Tap {
+    /// Index of its model.
+    pub fn model(&self) -> usize {
         match self.origin {
-            Origin::Sae { tap, .. } | Origin::Raw { tap } => tap,
+            Origin::Sae { tap, .. } | Origin::Raw { tap } => tap.model,
+            Origin::Fed { model, .. } => model,
+        }
+    }
+
+    /// Where its input is read; `None` where a feed gives latents, and what they were made of is not here.
+    pub fn tap(&self) -> Option<Tap> {
+        match self.origin {
+            Origin::Sae { tap, .. } | Origin::Raw { tap } => Some(tap),
+            Origin::Fed { .. } => None,
         }
     }
 
     /// Whether it is a hookpoint's own dimensions.
     pub fn is_raw(&self) -> bool {
         match self.origin {
-            Origin::Sae { .. } => false,
+            Origin::Sae { .. } | Origin::Fed { .. } => false,
             Origin::Raw { .. } => true,
         }
     }

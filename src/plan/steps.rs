@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::moments::{Null, ProfileShape, ReadoutShape, TopOptions};
 use crate::plan::models::{plan_models, size_models};
-use crate::plan::sites::{Notes, plan_space, raw_sites, readouts, stitches};
+use crate::plan::sites::{Notes, check_fed, plan_space, raw_sites, readouts, stitches};
 use crate::plan::tokenizers::tokenizers;
 use crate::plan::used::check_used;
 use crate::plan::{Pair, PlannedModel, PlannedReadout, PlannedSae, PlannedStitch, RawPair, RawSite, Space};
@@ -75,6 +75,7 @@ impl Steps {
         for site in &sites {
             spaces.push(plan_space(&spec, site, &models, outline, &mut notes)?);
         }
+        check_fed(&spec, &spaces)?;
         let at = |site: &Site| spaces.iter().position(|s| s.site == *site).expect("every site of a pair is a space");
         let pairs: Vec<Pair> = pairs.iter().map(|(a, b)| Pair { source: at(a), target: at(b) }).collect();
         let raw = |pair: &Pair| spaces[pair.source].is_raw() && spaces[pair.target].is_raw();

@@ -89,7 +89,7 @@ fn refuse_unlike(corpus: &CorpusOptions, [(a, mine), (b, theirs)]: [(&str, &Toke
 /// The tokenizer of a model, held against its embedding.
 fn read(model: &PlannedModel) -> Result<Tokenizer> {
     let tokenizer = crate::model::tokenizer(&model.path).map_err(|e| e.within(format!("model {:?}", model.name)))?;
-    if tokenizer.vocab_size() > model.shape.n_vocab {
+    if tokenizer.vocab_size() > model.shape.n_vocab && !model.shape.is_width_alone() {
         return Err(Error::request(format!(
             "model {:?}: its tokenizer has {} tokens, its embedding {} rows; give the tokenizer that the model was trained with",
             model.name,

@@ -31,7 +31,8 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
     let has_sae = |site: &SiteName| spec.saes.contains_key(site);
     let (estimate, null, check) = (&spec.estimate, &spec.estimate.null, &spec.check);
     let usual = EstimateSpec::of_rules(estimate.rules);
-    let no_rows = !pairs.iter().any(|(a, b)| has_sae(a) && has_sae(b));
+    let has_rows = |site: &SiteName| spec.saes.get(site).is_some_and(|sae| sae.fed.is_none());
+    let no_rows = !pairs.iter().any(|(a, b)| has_rows(a) && has_rows(b));
     let one_hookpoint = pairs.iter().all(|(a, b)| (&a.model, &a.hookpoint) == (&b.model, &b.hookpoint));
     let no_sae = !sites.iter().any(|site| has_sae(site));
     const NO_ROWS: &str = "scores of decoder rows are of pairs of two SAEs, and there is none; take it out (activation_measures \
@@ -67,7 +68,9 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
         ),
         (
             "[check]",
-            no_sae && check.doctor != DoctorRule::Off && *check != CheckSpec::default(),
+            !sites.iter().any(|site| has_rows(site))
+                && check.doctor != DoctorRule::Off
+                && *check != CheckSpec::default(),
             "it is about SAEs, and no pair has one; take it out",
         ),
     ];

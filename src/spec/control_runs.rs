@@ -30,8 +30,9 @@ impl DataflowSpec {
             }
         }
         run.corpus.shuffle = control.shuffle.or(run.corpus.shuffle);
+        run.models.values_mut().for_each(|model| model.settle_command());
         // the file is kept elsewhere, and its paths are no longer relative to where it was
-        let paths = (run.models.values_mut().map(|m| &mut m.path))
+        let paths = (run.models.values_mut().flat_map(|m| m.paths()))
             .chain(run.saes.values_mut().map(|s| &mut s.path))
             .chain(&mut run.corpus.files)
             .chain(&mut run.estimate.categories);
@@ -57,6 +58,19 @@ impl DataflowSpec {
             if *control == ControlSpec::default() {
                 return Err(format!(
                     "[controls.{name}] changes nothing here; write random_weights, random_saes or shuffle, or take it out"
+                ));
+            }
+            let fed = self.models.iter().find(|(_, model)| model.feed.is_some());
+            if let (Some(_), Some((model, _))) = (control.random_weights, fed) {
+                return Err(format!(
+                    "controls.{name}.random_weights: models.{model} is fed by another process, whose weights cannot be drawn here; take it out, \
+                     or make a dataflow file of its own with a feed of a random model"
+                ));
+            }
+            let stored = self.saes.iter().find(|(_, sae)| sae.fed.is_some());
+            if let (Some(_), Some((site, _))) = (control.random_saes, stored) {
+                return Err(format!(
+                    "controls.{name}.random_saes: the latents of saes.\"{site}\" are fed, and cannot be drawn here; take it out"
                 ));
             }
             if control.random_saes.is_some() && self.saes.is_empty() {

@@ -6,6 +6,7 @@ mod control_runs;
 mod controls;
 mod effect;
 mod estimate;
+mod feeds;
 mod names;
 mod numbers;
 mod pairs;
@@ -18,7 +19,7 @@ use crate::corpus::{CorpusOptions, deserialize_count};
 use crate::error::{Error, Result};
 use crate::ids::{Site, SiteName};
 use crate::matching::{Categories, Rules};
-use crate::model::RandomWeights;
+use crate::model::{FeedOptions, RandomWeights};
 use crate::sae::{Encode, Format, RandomSae};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -73,8 +74,21 @@ pub struct DataflowSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// A folder in Hugging Face layout, or a .gguf file.
+    /// A folder in Hugging Face layout, or a .gguf file; empty for a model that a feed runs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// The process that runs it, where this one does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedOptions>,
+    /// The folder of a fed model's tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// Width of a fed model's residual stream, where no configuration says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub d_model: Option<usize>,
+    /// Number of its blocks, where that is to be checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
     /// Number format of the computation.
     #[serde(default)]
     pub dtype: Dtype,
@@ -104,8 +118,12 @@ pub enum Dtype {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaeSpec {
-    /// Folder or file of the SAE.
+    /// Folder or file of the SAE; empty where its latents are fed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// The model's feed gives its latents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fed: Option<FedLatents>,
     /// Insist on a format; sniffed when absent.
     #[serde(default)]
     pub format: Option<Format>,
@@ -146,6 +164,24 @@ pub enum Insist {
     Center,
     /// An FVU of 1 or more in the doctor's check.
     Fvu,
+}
+
+/// `[saes."model/hookpoint"] fed = {…}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FedLatents {
+    /// Number of latents.
+    pub d_sae: usize,
+    /// Latents that fire on a token at most; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<usize>,
+}
+
+impl FedLatents {
+    /// Latents that fire on a token at most.
+    pub fn most(&self) -> usize {
+        self.most.unwrap_or(self.d_sae)
+    }
 }
 
 /// `[saes."model/hookpoint"] sizes = {…}`
@@ -257,7 +293,7 @@ impl DataflowSpec {
             *file = resolve(file, home);
         }
         for model in spec.models.values_mut() {
-            model.path = resolve(&model.path, home);
+            model.paths().for_each(|path| *path = resolve(path, home));
         }
         for sae in spec.saes.values_mut() {
             sae.path = resolve(&sae.path, home);

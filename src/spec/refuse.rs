@@ -89,6 +89,7 @@ impl DataflowSpec {
                 ));
             }
         }
+        self.check_feeds().or_else(fail)?;
         self.check_hookpoints(path)?;
         for (a, b) in self.listed_pairs() {
             for site in [a, b] {

@@ -22,6 +22,7 @@ from ._errors import (
     StateError,
     TableNotFound,
 )
+from ._feed import Batch, Feed
 from ._program import program
 from ._run import LatentCard, Run
 from ._start import plan, run
@@ -29,10 +30,12 @@ from ._tables import Tables
 from ._toml import to_toml
 
 __all__ = [
+    "Batch",
     "CheckFailed",
     "CognateError",
     "CognateWarning",
     "DataError",
+    "Feed",
     "Interrupted",
     "LatentCard",
     "MachineError",

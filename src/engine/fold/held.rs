@@ -248,7 +248,7 @@ impl Fold {
         self.sums.par_iter_mut().zip(&batch.latents).try_for_each(|(sums, latents)| sums.fold(latents))?;
         self.documents.fold(&batch.tokens)?;
         self.spaces.par_iter_mut().try_for_each(|space| {
-            let view = plan.models()[plan.spaces()[space.index].tap().model].view;
+            let view = plan.models()[plan.spaces()[space.index].model()].view;
             space.profiles.fold((&batch.tokens, &batch.tokens.views[view], &batch.latents[space.index]))
         })?;
         for (k, moments) in &mut self.moments {

@@ -76,7 +76,7 @@ impl Strings<'_> {
     }
 
     fn token(&mut self, space: usize, id: u32) -> Token {
-        let view = self.plan.models()[self.plan.spaces()[space].tap().model].view;
+        let view = self.plan.models()[self.plan.spaces()[space].model()].view;
         if let Some(known) = self.by_token.get(&(view, id)) {
             return *known;
         }

@@ -24,7 +24,7 @@ impl Results {
         let mut out = Vec::new();
         for (p, &pair) in self.plan.pairs().iter().enumerate() {
             let mut of_pair = OfPair::default();
-            let models = [pair.source, pair.target].map(|s| self.plan.spaces()[s].tap().model);
+            let models = [pair.source, pair.target].map(|s| self.plan.spaces()[s].model());
             let saes = [pair.source, pair.target].map(|s| self.saes[s].as_deref());
             if let ([Some(a), Some(b)], true) = (saes, self.plan.has_logit_effects(pair)) {
                 for model in models {

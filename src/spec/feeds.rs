@@ -1,0 +1,146 @@
+//! What does a dataflow file say of models that another process runs?
+
+use super::{DataflowSpec, ModelSpec, SaeSpec};
+use crate::sae::Encode;
+use std::path::Path;
+
+impl ModelSpec {
+    /// Every path in it: of the model, of its tokenizer, and what of a feed may be one.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
+        let of_feed = self.feed.iter_mut().flat_map(|feed| feed.command.iter_mut().chain(&mut feed.socket));
+        std::iter::once(&mut self.path).chain(&mut self.tokenizer).chain(of_feed)
+    }
+
+    /// Makes what in its feed's command is relative to a folder absolute; a program without a folder is looked for on the `PATH`.
+    pub(super) fn settle_command(&mut self) {
+        for word in self.feed.iter_mut().flat_map(|feed| &mut feed.command) {
+            if (word.starts_with("./") || word.starts_with("../"))
+                && let Ok(path) = std::path::absolute(Path::new(word.strip_prefix("./").unwrap_or(word)))
+            {
+                *word = path.to_string_lossy().into_owned();
+            }
+        }
+    }
+
+    /// Where its tokenizer is looked for: with its weights, or where the file says.
+    pub fn tokenizer_path(&self) -> &str {
+        self.tokenizer.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Where it is, for people.
+    pub fn in_words(&self) -> String {
+        self.feed.as_ref().map_or_else(|| self.path.clone(), |feed| feed.in_words())
+    }
+}
+
+impl DataflowSpec {
+    /// What models and their feeds can have wrong.
+    ///
+    /// # Errors
+    /// The message.
+    pub(super) fn check_feeds(&self) -> Result<(), String> {
+        for (site, sae) in &self.saes {
+            let is_fed = self.models.get(&site.model).is_some_and(|model| model.feed.is_some());
+            check_sae(sae, is_fed).map_err(|what| format!("saes.\"{site}\": {what}"))?;
+        }
+        self.models.iter().try_for_each(|(name, model)| check(model).map_err(|what| format!("models.{name}: {what}")))
+    }
+}
+
+fn check(model: &ModelSpec) -> Result<(), String> {
+    let of_feeds = [
+        ("tokenizer", model.tokenizer.is_some()),
+        ("d_model", model.d_model.is_some()),
+        ("layers", model.layers.is_some()),
+    ];
+    let Some(feed) = &model.feed else {
+        if model.path.is_empty() {
+            return Err(
+                "path is missing; write path = \"FOLDER\", or feed = {…} for a model that another process runs".into(),
+            );
+        }
+        return match of_feeds.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(format!(
+                "{key} changes nothing here: it is about a model with a feed, and this one has none; take it out"
+            )),
+            None => Ok(()),
+        };
+    };
+    feed.check()?;
+    if !model.path.is_empty() {
+        return Err("it has both path and feed; a model is run here or by another process: take one of them out".into());
+    }
+    if model.tokenizer.as_ref().is_none_or(String::is_empty) {
+        return Err(
+            "tokenizer is missing; write tokenizer = \"FOLDER\", the folder of the fed model's tokenizer.json".into()
+        );
+    }
+    if model.tokenizer.as_ref().is_some_and(|path| path.starts_with("hf:")) {
+        return Err(
+            "tokenizer names a repository; write the folder on this machine that holds its tokenizer.json".into()
+        );
+    }
+    if model.random_weights.is_some() {
+        return Err("random_weights: the weights of a fed model cannot be drawn here; take it out".into());
+    }
+    if model.d_model.is_some() && model.sizes.is_some() {
+        return Err("it has both d_model and sizes; sizes says the width too: take d_model out".into());
+    }
+    if model.layers.is_some() && model.d_model.is_none() {
+        return Err(
+            "layers goes with d_model; write both, or take it out: a configuration says the number of blocks".into()
+        );
+    }
+    match (model.d_model, model.layers) {
+        (Some(0 | 1_048_577..), _) => Err("d_model is out of range, expected 1 to 1048576".into()),
+        (_, Some(0)) => Err("layers is 0, expected the number of blocks".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Latents of an SAE at most.
+const MOST_LATENTS: usize = 1 << 24;
+
+/// What an SAE's entry can have wrong; `is_fed`: its model is.
+fn check_sae(sae: &SaeSpec, is_fed: bool) -> Result<(), String> {
+    let Some(fed) = sae.fed else {
+        return match sae.path.is_empty() {
+            true => {
+                Err("path is missing; write path = \"FOLDER\", or fed = {…} where the model's feed gives its latents"
+                    .into())
+            }
+            false => Ok(()),
+        };
+    };
+    if !sae.path.is_empty() {
+        return Err(
+            "it has both path and fed; its latents are computed here or given by the feed: take one of them out".into(),
+        );
+    }
+    if !is_fed {
+        return Err(
+            "fed: its model has no feed, and a feed would give them; give the model a feed, or the SAE a path".into()
+        );
+    }
+    let keys = [
+        ("format", sae.format.is_some()),
+        ("encode", sae.encode != Encode::default()),
+        ("subtract_b_dec", sae.subtract_b_dec.is_some()),
+        ("scale", sae.scale.is_some()),
+        ("center", sae.center.is_some()),
+        ("random", sae.random.is_some()),
+        ("insist", !sae.insist.is_empty()),
+        ("sizes", sae.sizes.is_some()),
+    ];
+    if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
+        return Err(format!("{key} changes nothing here: the feed gives its latents as they are; take it out"));
+    }
+    if !(1..=MOST_LATENTS).contains(&fed.d_sae) || !(1..=fed.d_sae).contains(&fed.most()) {
+        return Err(format!(
+            "fed has d_sae = {} and most = {}; expected 1 to {MOST_LATENTS} latents, and 1 to d_sae of them on a token",
+            fed.d_sae,
+            fed.most()
+        ));
+    }
+    Ok(())
+}
