@@ -184,7 +184,7 @@ fn sums(firings: &Path, d_sae: usize) {
         let k = latents.len() / n_rows;
         let row_starts = (0..=n_rows).map(|r| (r * k) as u32).collect();
         let values = words(firings, values).into_iter().map(f32::from_le_bytes).collect();
-        LatentBatch { d_sae, row_starts, latents, values }
+        LatentBatch { d_sae, row_starts, latents, values, ..LatentBatch::default() }
     };
     let bytes = std::fs::read(firings).unwrap();
     let n_rows = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensor("a").unwrap().shape()[0];

@@ -36,6 +36,7 @@ random = { seed = 1, k = 2 }
 [compare]
 pairs = [["a/resid_post.0", "b/resid_post.0"]]
 align = "span"
+unit = "word"
 span_contexts = "own"
 pool = { latents = "mean" }
 [estimate]
@@ -123,7 +124,8 @@ fn every_measure_in_the_document_is_read() {
 fn defaults_in_the_document_are_the_programs() {
     let document = read("dataflows/README.md");
     // keys of rows of text change nothing where rows are tokens
-    let of_tokens = FULL.replace("align = \"span\"\nspan_contexts = \"own\"\npool = { latents = \"mean\" }\n", "");
+    let of_tokens =
+        FULL.replace("align = \"span\"\nunit = \"word\"\nspan_contexts = \"own\"\npool = { latents = \"mean\" }\n", "");
     let spec = DataflowSpec::parse(&of_tokens, Path::new("full.toml")).expect("the full file is right");
     let fed = DataflowSpec::parse(FED, Path::new("fed.toml")).expect("the fed file is right");
     let mut spec = serde_json::to_value(spec).expect("a spec is plain data");

@@ -53,6 +53,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2", &["corpus", "weights"]),
     ("zstd", &["hub", "corpus"]),
     ("glob", &["corpus"]),
+    ("unicode_segmentation", &["corpus"]),
     // columns: of the corpus, of tables, and of what a feed is asked and answers
     ("arrow", &["corpus", "model", "table"]),
     ("parquet", &["corpus", "table"]),

@@ -47,6 +47,15 @@ pub fn warn_of_skips(status: &RunStatus, voice: Console) {
             thousands(dropped)
         ));
     }
+    let cut = status.cut_units.load(Ordering::Relaxed);
+    if cut > 0 {
+        let be = if cut == 1 { " is" } else { "s are" };
+        voice.warn(&format!(
+            "{} unit{be} too long for one row and made several: a row fills corpus.batch_contexts contexts at most, a word or sentence has 16 \
+             KiB at most; more batch_contexts make room",
+            thousands(cut)
+        ));
+    }
     if let Some((n, first)) = status.surrogates.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
         voice.warn(&format!(
             "{} {} of a surrogate pair stood alone in the texts (\\ud83d without its other half) and became U+FFFD; the first: {first}",

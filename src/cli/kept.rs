@@ -7,7 +7,7 @@ use crate::hub::{self, Want};
 use crate::model;
 use crate::plan::{check_tokenizer, resolved};
 use crate::report::Marker;
-use crate::spec::{Align, DataflowSpec, ModelSpec};
+use crate::spec::{DataflowSpec, ModelSpec};
 use crate::store::{Manifest, RunDir, SetRecord, digest_of_text};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ pub fn marker_of(spec: &DataflowSpec, saved: &BTreeMap<String, String>) -> (Mark
         check_tokenizer(saved, name, &path)?;
         model::tokenizer(&path)
     };
-    if spec.compare.align == Align::Span {
+    if spec.compare.is_of_text() {
         let all = spec.models.iter().map(|model| Ok((model.0.clone(), read(model)?)));
         return match all.collect::<Result<BTreeMap<String, Tokenizer>>>() {
             Ok(tokenizers) => (Marker::of_models(tokenizers, spec.estimate.top_context), None),

@@ -4,7 +4,7 @@ use crate::cli::machine::limit;
 use crate::cli::measure::Measured;
 use crate::cli::progress::Console;
 use crate::cli::recorded::recorded_cross;
-use crate::corpus::{RowRule, Sample, SpanContexts};
+use crate::corpus::{RowRule, RowUnit, Sample, SpanContexts};
 use crate::error::Result;
 use crate::ids::{Site, Tag};
 use crate::plan::{Origin, Outline, Purpose, Request, grouped};
@@ -229,15 +229,27 @@ fn corpus_in_short(plan: &Outline) -> String {
 
 /// What a row is, where it is no token.
 fn rows_in_words(plan: &Outline) -> Option<String> {
-    let RowRule::Spans(contexts) = plan.spec().corpus.rows else { return None };
+    let RowRule::Spans(contexts, unit) = plan.spec().corpus.rows else { return None };
     let n = plan.models().iter().map(|m| m.view + 1).max().unwrap_or(1);
     let pool = plan.spec().compare.pools();
     let one = |pool: Pool| format!("{pool:?}").to_lowercase();
+    let shared = if n == 1 { "tokens of the one tokenizer".to_string() } else { format!("all {n} tokenizers") };
     Some(format!(
-        "pieces of text between byte ends that {} share; contexts cut {}; of a row's tokens the {} of latents, the {} of activations; \
-         counts of tokens below are counts of rows",
-        if n == 1 { "tokens of the one tokenizer".to_string() } else { format!("all {n} tokenizers") },
-        if contexts == SpanContexts::Common { "at such ends" } else { "by each tokenizer's own tokens" },
+        "{} between byte ends that {shared} share; contexts cut {}; of a row's tokens the {} of latents, the {} of activations; counts of \
+         tokens below are counts of rows",
+        match unit {
+            RowUnit::Token => "pieces of text",
+            RowUnit::Word => "words (Unicode), each with the white space before it,",
+            RowUnit::Sentence => "sentences (Unicode), each with the white space before it,",
+            RowUnit::Document => "documents, in pieces",
+        },
+        match (contexts, unit) {
+            (SpanContexts::Common, RowUnit::Token) => "at such ends",
+            (SpanContexts::Own, RowUnit::Token) => "by each tokenizer's own tokens",
+            (SpanContexts::Common, _) => "before a row that does not fit, at such ends inside a longer one",
+            (SpanContexts::Own, _) =>
+                "before a row that does not fit, by each tokenizer's own tokens inside a longer one",
+        },
         one(pool.latents),
         one(pool.activations)
     ))

@@ -6,15 +6,16 @@
 //!
 //! Tokens come as a document is read; what lies behind the last common end waits for more. A document's last piece ends with its text.
 
-use super::batch::RowText;
-use super::parse::SpannedText;
 use super::token_bytes::SpanToken;
 use serde::{Deserialize, Serialize};
 
 /// A piece of text with its tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Segment {
-    pub(super) text: RowText,
+    /// First byte, from the beginning of the document.
+    pub(super) start: u64,
+    /// The byte behind its last.
+    pub(super) end: u64,
     /// Ids, one list per tokenizer.
     pub(super) ids: Vec<Vec<u32>>,
 }
@@ -24,29 +25,28 @@ pub(super) struct Segment {
 pub(super) struct Aligner {
     /// That end, from the beginning of the document.
     start: u64,
-    /// The text behind it.
-    text: String,
+    /// Bytes of text behind it.
+    n_bytes: u64,
     /// Tokens that are in no piece yet, one list per tokenizer, ends counted from the beginning of the document.
     tokens: Vec<Vec<SpanToken>>,
 }
 
 impl Aligner {
-    /// Takes the next piece of the document and puts every piece that all tokenizers share behind `out`; `is_last`: the document ends
-    /// here. Returns the bytes at its end that a tokenizer has no token for.
+    /// Takes the tokens of the next piece of the document, of `n_bytes`, and puts every piece that all tokenizers share behind `out`;
+    /// `is_last`: the document ends here. Returns the bytes at its end that a tokenizer has no token for.
     pub(super) fn push(
         &mut self,
-        spans: &SpannedText,
+        n_bytes: u64,
         tokens: &[Vec<SpanToken>],
         is_last: bool,
         out: &mut Vec<Segment>,
     ) -> u64 {
-        let base = self.start + self.text.len() as u64;
+        let base = self.start + self.n_bytes;
         self.tokens.resize(tokens.len(), Vec::new());
         for (mine, more) in self.tokens.iter_mut().zip(tokens) {
             mine.extend(more.iter().map(|token| SpanToken { end: base + token.end, ..*token }));
         }
-        self.text.push_str(&spans.text);
-        let (text_start, text_end) = (self.start, self.start + self.text.len() as u64);
+        let text_end = base + n_bytes;
         let mut taken = vec![0; self.tokens.len()];
         while let Some(end) = self.next_end(&taken).filter(|end| *end <= text_end) {
             let ids = (self.tokens.iter().zip(&mut taken))
@@ -57,16 +57,13 @@ impl Aligner {
                     ids
                 })
                 .collect();
-            let bytes = &self.text.as_bytes()[(self.start - text_start) as usize..(end - text_start) as usize];
-            out.push(Segment { text: RowText { start: self.start, end, key: hash(bytes) }, ids });
+            out.push(Segment { start: self.start, end, ids });
             self.start = end;
         }
+        self.n_bytes = text_end - self.start;
         if is_last {
-            let left = text_end - self.start;
-            *self = Aligner::default();
-            return left;
+            return std::mem::take(self).n_bytes;
         }
-        self.text.drain(..(self.start - text_start) as usize);
         self.tokens.iter_mut().zip(taken).for_each(|(tokens, taken)| drop(tokens.drain(..taken)));
         0
     }
@@ -87,15 +84,6 @@ impl Aligner {
             }
         }
     }
-}
-
-/// A hash of bytes, the same everywhere: FNV-1a (Fowler, Noll and Vo) with the finisher of splitmix64 behind it.
-fn hash(bytes: &[u8]) -> u64 {
-    let fnv =
-        bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |h, byte| (h ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));
-    let z = (fnv ^ (fnv >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -136,19 +124,17 @@ mod tests {
         /// As by the plain rule, whole and in pieces; together they are the text.
         #[test]
         fn pieces_are_the_finest_that_all_share(a in view(12), b in view(12), c in view(12), cut in 1usize..12) {
-            let text = "abcdefghijkl";
+            const N: u64 = 12;
             for views in [vec![a.clone()], vec![a.clone(), b.clone()], vec![a, b, c]] {
                 let mut whole = Vec::new();
-                let spans = SpannedText { text: text.to_string(), tokens: None };
-                prop_assert_eq!(Aligner::default().push(&spans, &views, true, &mut whole), 0);
+                prop_assert_eq!(Aligner::default().push(N, &views, true, &mut whole), 0);
                 let expected = plainly(&views);
                 let mut from = 0;
                 for (segment, (end, ids)) in whole.iter().zip(&expected) {
-                    prop_assert_eq!((segment.text.start, segment.text.end, &segment.ids), (from, *end, ids));
-                    prop_assert_eq!(segment.text.key, hash(&text.as_bytes()[from as usize..*end as usize]));
+                    prop_assert_eq!((segment.start, segment.end, &segment.ids), (from, *end, ids));
                     from = *end;
                 }
-                prop_assert_eq!((whole.len(), from), (expected.len(), 12));
+                prop_assert_eq!((whole.len(), from), (expected.len(), N));
                 // a piece holds the tokens that begin in it, of which the last may end behind it
                 let (mut parts, mut aligner) = (Vec::new(), Aligner::default());
                 let first: Vec<usize> =
@@ -157,9 +143,8 @@ mod tests {
                 let moved = |t: &SpanToken| SpanToken { end: t.end - cut as u64, ..*t };
                 let late: Vec<Vec<SpanToken>> =
                     views.iter().zip(&first).map(|(v, n)| v[*n..].iter().map(moved).collect()).collect();
-                let part = |text: &str| SpannedText { text: text.to_string(), tokens: None };
-                aligner.push(&part(&text[..cut]), &early, false, &mut parts);
-                aligner.push(&part(&text[cut..]), &late, true, &mut parts);
+                aligner.push(cut as u64, &early, false, &mut parts);
+                aligner.push(N - cut as u64, &late, true, &mut parts);
                 prop_assert_eq!(&parts, &whole);
             }
         }
@@ -168,10 +153,9 @@ mod tests {
     #[test]
     fn what_a_tokenizer_has_no_token_for_is_told() {
         let view = |ends: &[u64]| ends.iter().map(|&end| SpanToken { id: 7, end, is_end: true }).collect::<Vec<_>>();
-        let spans = SpannedText { text: "abcd".into(), tokens: None };
         let mut out = Vec::new();
-        assert_eq!(Aligner::default().push(&spans, &[view(&[1, 4]), view(&[1, 2])], true, &mut out), 3);
+        assert_eq!(Aligner::default().push(4, &[view(&[1, 4]), view(&[1, 2])], true, &mut out), 3);
         assert_eq!(out.len(), 1);
-        assert_eq!(Aligner::default().push(&spans, &[view(&[4]), view(&[])], true, &mut out), 4);
+        assert_eq!(Aligner::default().push(4, &[view(&[4]), view(&[])], true, &mut out), 4);
     }
 }

@@ -22,7 +22,7 @@ pub struct TokenBatch {
     pub left_out: LeftOut,
 }
 
-/// What was read and is in no row, because not all tokenizers share it.
+/// What was read and is in no row, because not all tokenizers share it, or in more rows than was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// Documents, or rests of documents, in which a tokenizer does not say which bytes its tokens are of.
@@ -30,6 +30,9 @@ pub struct LeftOut {
     /// Bytes of text, those documents' not counted: in pieces between common ends that are longer than a context, and with
     /// remainder = "drop" in short contexts.
     pub bytes: u64,
+    /// Words, sentences or documents that are several rows, because they are too long for one.
+    #[serde(default)]
+    pub cut_units: u64,
 }
 
 impl LeftOut {
@@ -37,6 +40,7 @@ impl LeftOut {
     pub fn add(&mut self, other: LeftOut) {
         self.unaligned_documents += other.unaligned_documents;
         self.bytes += other.bytes;
+        self.cut_units += other.cut_units;
     }
 }
 

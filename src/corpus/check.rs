@@ -19,9 +19,9 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
         window_bytes = allowed(&file.path, wrapping)?.bytes.max(window_bytes);
         if options.rows != RowRule::Tokens && (format == CorpusFormat::Bin || options.ids.is_some()) {
             return Err(Error::request(format!(
-                "{} holds ready-made ids of one tokenizer, but with compare.align = \"span\" rows are pieces of text; give texts, or \
-                 write align = \"token\"",
-                file.path.display()
+                "{} holds ready-made ids of one tokenizer, but with {} rows are pieces of text; give texts, or take that out",
+                file.path.display(),
+                options.rows
             )));
         }
         has_fields |= matches!(format, CorpusFormat::Jsonl | CorpusFormat::Parquet);

@@ -10,8 +10,8 @@ use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Position of a batch. It holds at most one unfinished context (with `pack`, or inside a long document), and a mark of every
-/// file that was read.
+/// Position of a batch. It holds at most one unfinished context (with `pack`, or inside a long document), where rows are words,
+/// sentences or documents the row begun and its contexts, and a mark of every file that was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
     pub(super) batch: BatchIndex,

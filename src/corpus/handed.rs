@@ -5,7 +5,8 @@ use super::cursor::ReaderState;
 use super::cutter::{Counts, Cut, Cutter};
 use super::options::{CorpusOptions, RowRule};
 use super::parse::Piece;
-use super::span_cutter::{SpanCut, SpanCutter};
+use super::row_contexts::SpanCut;
+use super::span_cutter::SpanCutter;
 use super::tokenizer::Tokenizer;
 use super::{Context, Document};
 use crate::error::Result;
@@ -25,6 +26,16 @@ pub(super) enum Handed {
     Rows(SpanCut),
 }
 
+impl Handed {
+    /// As how many of a batch's contexts it counts.
+    pub(super) fn counts_as(&self) -> usize {
+        match self {
+            Handed::Context(_) => 1,
+            Handed::Rows(cut) => cut.counts_as,
+        }
+    }
+}
+
 impl AnyCutter {
     /// A cutter by `options`.
     ///
@@ -33,7 +44,7 @@ impl AnyCutter {
     pub(super) fn new(options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>]) -> Result<AnyCutter> {
         Ok(match options.rows {
             RowRule::Tokens => AnyCutter::Tokens(Box::new(Cutter::new(options, &tokenizers[0])?)),
-            RowRule::Spans(_) => AnyCutter::Spans(Box::new(SpanCutter::new(options, tokenizers)?)),
+            RowRule::Spans(..) => AnyCutter::Spans(Box::new(SpanCutter::new(options, tokenizers)?)),
         })
     }
 
@@ -70,18 +81,18 @@ impl AnyCutter {
     }
 
     /// Ends the open document, if one is.
-    pub(super) fn close(&mut self, out: &mut Vec<Handed>) {
+    pub(super) fn close(&mut self, counts: &mut Counts, out: &mut Vec<Handed>) {
         match self {
             AnyCutter::Tokens(cutter) => contexts(out, |cuts| cutter.close(cuts)),
-            AnyCutter::Spans(cutter) => rows(out, |cuts| cutter.close(cuts)),
+            AnyCutter::Spans(cutter) => rows(out, |cuts| cutter.close(counts, cuts)),
         }
     }
 
     /// Ends the corpus.
-    pub(super) fn finish(&mut self, out: &mut Vec<Handed>) {
+    pub(super) fn finish(&mut self, counts: &mut Counts, out: &mut Vec<Handed>) {
         match self {
             AnyCutter::Tokens(cutter) => contexts(out, |cuts| cutter.finish(cuts)),
-            AnyCutter::Spans(cutter) => rows(out, |cuts| cutter.finish(cuts)),
+            AnyCutter::Spans(cutter) => rows(out, |cuts| cutter.finish(counts, cuts)),
         }
     }
 

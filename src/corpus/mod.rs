@@ -6,7 +6,8 @@
 //!
 //! On the way: `files` lists, `bytes` unwraps, `window` keeps places, a reader for each format (`jsonl`, `text`,
 //! `parquet`, `bin`) finds records, `prefetch` has them parsed and tokenized in parallel (`parse`), `cutter` makes contexts
-//! and `stream` batches.
+//! and `stream` batches. Where rows are pieces of text, `align` finds those that all tokenizers share, `gather` puts them together to words,
+//! sentences or documents (`unit_ends`), and `span_cutter` cuts contexts.
 //!
 //! `sample` decides which documents are kept, `shuffle` in which order their tokens come. `trail` records what was read, so that a resumed run knows
 //! whether the files before its place are what they were.
@@ -31,6 +32,7 @@ mod facts;
 mod fields;
 mod files;
 mod frame;
+mod gather;
 mod handed;
 mod json;
 mod jsonl;
@@ -42,6 +44,7 @@ mod parse;
 mod prefetch;
 mod reader;
 mod record;
+mod row_contexts;
 mod sample;
 mod shuffle;
 mod sniff;
@@ -54,6 +57,7 @@ mod texts;
 mod token_bytes;
 mod tokenizer;
 mod trail;
+mod unit_ends;
 mod vocab_files;
 mod window;
 
@@ -62,7 +66,9 @@ pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
 pub use facts::{CorpusFacts, Progress, tokenizing_bytes};
 pub use files::CorpusFile;
-pub use options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, RowRule, SpanContexts, TextUnit};
+pub use options::{
+    BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, RowRule, RowUnit, SpanContexts, TextUnit,
+};
 pub use sample::Sample;
 pub use shuffle::Shuffle;
 pub use stream::Corpus;

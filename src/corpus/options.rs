@@ -110,8 +110,70 @@ pub enum RowRule {
     /// A token of the one tokenizer.
     #[default]
     Tokens,
-    /// A piece of text between two byte ends that all tokenizers share.
-    Spans(SpanContexts),
+    /// A piece of text between two byte ends that all tokenizers share, and no less than a unit.
+    Spans(SpanContexts, RowUnit),
+}
+
+impl RowRule {
+    /// The same where rows are no more than the pieces that all tokenizers share.
+    pub fn of_tokens(self) -> RowRule {
+        match self {
+            RowRule::Tokens => RowRule::Tokens,
+            RowRule::Spans(contexts, _) => RowRule::Spans(contexts, RowUnit::Token),
+        }
+    }
+
+    /// What a row holds at least.
+    pub fn unit(self) -> RowUnit {
+        match self {
+            RowRule::Tokens => RowUnit::Token,
+            RowRule::Spans(_, unit) => unit,
+        }
+    }
+}
+
+/// The keys of `[compare]` that ask for it.
+impl std::fmt::Display for RowRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RowRule::Tokens => f.write_str("compare.align = \"token\""),
+            RowRule::Spans(_, RowUnit::Token) => f.write_str("compare.align = \"span\""),
+            RowRule::Spans(_, unit) => write!(f, "compare.unit = \"{}\"", unit.as_str()),
+        }
+    }
+}
+
+/// What a row of text holds at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowUnit {
+    /// A token of every tokenizer.
+    #[default]
+    Token,
+    /// A word (Unicode Standard Annex #29), with the white space before it.
+    Word,
+    /// A sentence (Unicode Standard Annex #29), with the white space before it.
+    Sentence,
+    /// A document.
+    Document,
+}
+
+impl RowUnit {
+    /// The unit of that name.
+    pub fn named(word: &str) -> Option<RowUnit> {
+        let all = [RowUnit::Token, RowUnit::Word, RowUnit::Sentence, RowUnit::Document];
+        all.into_iter().find(|unit| unit.as_str() == word)
+    }
+
+    /// As it is written in a dataflow file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RowUnit::Token => "token",
+            RowUnit::Word => "word",
+            RowUnit::Sentence => "sentence",
+            RowUnit::Document => "document",
+        }
+    }
 }
 
 /// Where contexts end when rows are pieces of text.

@@ -1,111 +1,56 @@
-//! Where do contexts begin and end when rows are pieces of text? Pieces that all tokenizers share come in (`align`), contexts of every
-//! tokenizer go out, with the rows that end in a context of the first.
+//! Where do contexts begin and end when rows are pieces of text? Pieces of documents come in, contexts of every tokenizer go out, with the
+//! rows that end in a context of the first.
 //!
-//! The rules of `[corpus]` are those of `cutter`, read for several tokenizers:
+//! On the way: `align` finds the pieces that all tokenizers share, `gather` puts them together to rows, contexts are cut here, and
+//! `row_contexts` hands them on when their rows are whole. The rules of `[corpus]` are those of `cutter`, read for several tokenizers:
 //!
 //! - BOS and EOS are each tokenizer's own and in no row. One without BOS begins its contexts without; `pack` needs an EOS of all.
-//! - With common contexts all tokenizers' contexts end together, before the first row with which one of them would be too long. A row with
-//!   more tokens than a context holds is left out, and ends a context. With own contexts each is cut when it is full, and a row may run
-//!   over two.
+//! - With common contexts all tokenizers' contexts end together, before the first row with which one of them would be too long. A piece with
+//!   more tokens than a context holds is left out, and ends a context.
+//! - With own contexts each is cut when it is full, and a row may run over two. Rows of whole units (`compare.unit`) begin a context where
+//!   what is left of the last is too short for them.
+//! - A row of a whole unit that fits no context begins one and runs over several, which are cut between its pieces where contexts are
+//!   common, and else when they are full.
 //! - An EOS written in a text ends the document for all, whichever tokenizer's it is; its bytes are in no row.
 //! - `remainder = "drop"` leaves out the short last context, and the rows in it.
 //! - `shuffle` permutes the rows of a document, or blocks of them.
 //! - A document, or its rest, in which a tokenizer does not say which bytes its tokens are of is left out and counted.
-//!
-//! A context of another tokenizer than the first may hold rows of two of the first's. It then goes out twice, with the rows of each time;
-//! contexts of the first go out once.
 
-use super::align::{Aligner, Segment};
-use super::batch::{Document, LeftOut, RowText};
+use super::align::Aligner;
+use super::batch::{Document, LeftOut};
 use super::cutter::{Counts, Open, next_part};
-use super::options::{BosRule, CorpusOptions, Remainder, RowRule, SpanContexts};
+use super::gather::{Gatherer, Gathering, Pieces, Room, TextRow};
+use super::options::{BosRule, CorpusOptions, Remainder, RowRule, RowUnit, SpanContexts};
 use super::parse::Piece;
+use super::row_contexts::{RowContexts, SpanCut};
 use super::sample::Sample;
 use super::shuffle::{PlaceOfPiece, Shuffle};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::sync::Arc;
-
-/// The rows of one context of the first tokenizer, or of several over which rows run, and every context that holds a token of theirs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct SpanCut {
-    /// Each with its document, and the number of the first tokenizer's context in which it ends.
-    pub(super) rows: Vec<(Arc<Document>, RowText, u64)>,
-    /// One list per tokenizer.
-    pub(super) contexts: Vec<Vec<Numbered>>,
-    /// What was left out since the last one.
-    pub(super) left_out: LeftOut,
-}
-
-/// A context with its number among its tokenizer's.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Numbered {
-    pub(super) number: u64,
-    pub(super) ids: Vec<u32>,
-    /// Of each position, an index into the rows that it goes out with.
-    pub(super) row_of: Vec<Option<u32>>,
-}
 
 /// What is carried from one piece to the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SpanCarry {
     aligner: Aligner,
+    gathering: Gathering,
     open: Option<Open>,
     /// Packed: the last document that gave a row.
     before: Option<Arc<Document>>,
-    views: Vec<ViewCarry>,
-    /// Rows that have not gone out.
-    rows: VecDeque<Pending>,
-    /// Number of the first of them.
-    first_row: u64,
-    /// The first context of the first tokenizer whose rows have not gone out.
-    next_lead: u64,
-    /// Left out since the last rows that went out, and in all.
-    left_out: LeftOut,
-    pub(super) all_left_out: LeftOut,
-}
-
-/// The contexts of one tokenizer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct ViewCarry {
-    /// Number of the context begun.
-    number: u64,
-    begun: Begun,
-    /// Those that are full and still have rows to go out.
-    full: VecDeque<(u64, Begun)>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Begun {
-    ids: Vec<u32>,
-    /// Number of each position's row.
-    row_of: Vec<Option<u64>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Pending {
-    document: Arc<Document>,
-    text: RowText,
-    /// The contexts of its first and last token, `[n_views]`.
-    first: Vec<u64>,
-    last: Vec<u64>,
-    /// A context that it is in was dropped.
-    is_dropped: bool,
+    pub(super) contexts: RowContexts,
 }
 
 /// Cuts documents into contexts of several tokenizers.
 pub(super) struct SpanCutter {
     context_length: usize,
     contexts: SpanContexts,
+    gatherer: Gatherer,
     bos: BosRule,
     /// `[n_views]`
     bos_ids: Vec<Option<u32>>,
     pack: bool,
     eos_ids: Vec<Option<u32>>,
-    /// What ends a document inside a text, `[n_views]`.
-    split_at: Vec<Option<u32>>,
     keep: bool,
     sample: Option<Sample>,
     shuffle: Option<(Shuffle, u64)>,
@@ -119,7 +64,9 @@ impl SpanCutter {
     /// `Request` when the options need a token that no tokenizer has, leave no room for text, or ask for rows that are no text.
     pub(super) fn new(options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>]) -> Result<SpanCutter> {
         let (bos, pack) = (options.bos, options.pack);
-        let RowRule::Spans(contexts) = options.rows else { unreachable!("asked for where rows are pieces of text") };
+        let RowRule::Spans(contexts, unit) = options.rows else {
+            unreachable!("asked for where rows are pieces of text")
+        };
         let bos_ids: Vec<Option<u32>> = tokenizers.iter().map(|t| t.bos_or_convention()).collect();
         let eos_ids: Vec<Option<u32>> = tokenizers.iter().map(|t| t.eos_id()).collect();
         let least = 1 + usize::from(bos != BosRule::None) + usize::from(pack);
@@ -134,18 +81,28 @@ impl SpanCutter {
         } else if pack && eos_ids.iter().any(Option::is_none) {
             "pack joins documents with EOS but a tokenizer has no EOS token; set pack = false".to_string()
         } else if options.count_special {
-            "count_special makes rows of BOS and EOS, but with compare.align = \"span\" a row is a piece of text; take it out".to_string()
+            format!(
+                "count_special makes rows of BOS and EOS, but with {} a row is a piece of text; take it out",
+                options.rows
+            )
         } else {
             let split_at = eos_ids.iter().map(|id| id.filter(|_| options.split_at_eos)).collect();
+            let own = |id: &Option<u32>| usize::from(bos == BosRule::Context && id.is_some());
+            let of_piece = bos_ids.iter().map(|id| options.context_length - own(id)).collect();
+            let room = Room {
+                of_piece: (contexts == SpanContexts::Common).then_some(of_piece),
+                of_context: vec![options.context_length + 1 - least; bos_ids.len()],
+                contexts: options.batch_contexts,
+            };
             return Ok(SpanCutter {
                 context_length: options.context_length,
                 contexts,
+                gatherer: Gatherer { unit, room, split_at },
                 bos,
-                carry: SpanCarry { views: vec![ViewCarry::default(); bos_ids.len()], ..SpanCarry::default() },
+                carry: SpanCarry { contexts: RowContexts::new(bos_ids.len()), ..SpanCarry::default() },
                 bos_ids,
                 pack,
                 eos_ids,
-                split_at,
                 keep: options.remainder == Remainder::Keep,
                 sample: options.sample,
                 shuffle: options.shuffle.map(|shuffle| (shuffle, options.seed)),
@@ -176,38 +133,34 @@ impl SpanCutter {
         }
         if let Some(spans) = &piece.spans {
             let Some(tokens) = &spans.tokens else {
-                self.leave_out(LeftOut { unaligned_documents: 1, bytes: 0 });
-                return self.close(out);
+                self.carry.contexts.leave_out(LeftOut { unaligned_documents: 1, ..LeftOut::default() });
+                return self.close(counts, out);
             };
             let mut segments = Vec::new();
-            let behind = self.carry.aligner.push(spans, tokens, piece.closes, &mut segments);
-            let ends = |s: &Segment| {
-                s.ids.iter().zip(&self.split_at).any(|(ids, eos)| eos.is_some_and(|eos| ids.contains(&eos)))
-            };
-            let is_end: Vec<bool> = segments.iter().map(ends).collect();
-            let mut rest = segments.as_slice();
-            for k in 0.. {
-                let n = is_end[segments.len() - rest.len()..].iter().position(|end| *end).unwrap_or(rest.len());
-                if k > 0 {
-                    self.end_part(out);
-                }
-                self.put_part(&rest[..n], counts, out);
-                if n == rest.len() {
-                    break;
-                }
-                rest = &rest[n + 1..];
-            }
+            let behind = self.carry.aligner.push(spans.text.len() as u64, tokens, piece.closes, &mut segments);
+            let parts = self.gatherer.push(&mut self.carry.gathering, &spans.text, segments, piece.closes);
+            self.put_parts(parts, counts, out);
             if behind > 0 {
-                self.leave_out(LeftOut { unaligned_documents: 0, bytes: behind });
+                self.carry.contexts.leave_out(LeftOut { bytes: behind, ..LeftOut::default() });
             }
         }
         if piece.closes {
-            self.close(out);
+            self.close(counts, out);
+        }
+    }
+
+    /// Puts rows, those behind each EOS apart.
+    fn put_parts(&mut self, parts: Vec<Vec<TextRow>>, counts: &mut Counts, out: &mut Vec<SpanCut>) {
+        for (k, rows) in parts.iter().enumerate() {
+            if k > 0 {
+                self.end_part(out);
+            }
+            self.put_part(rows, counts, out);
         }
     }
 
     /// Puts rows of the open document, or of the next part of its record where it has ended.
-    fn put_part(&mut self, rows: &[Segment], counts: &mut Counts, out: &mut Vec<SpanCut>) {
+    fn put_part(&mut self, rows: &[TextRow], counts: &mut Counts, out: &mut Vec<SpanCut>) {
         let Some(open) = self.carry.open.as_ref().filter(|_| !rows.is_empty()) else { return };
         if open.has_ended {
             let before = open.document.clone();
@@ -220,15 +173,6 @@ impl SpanCutter {
         if !open.is_kept {
             return;
         }
-        let one = |ids: &[Option<u32>]| ids.iter().map(|id| id.iter().copied().collect()).collect::<Vec<Vec<u32>>>();
-        if begins {
-            if self.pack && self.carry.before.replace(document.clone()).is_some() {
-                self.put(&one(&self.eos_ids), None, out);
-            }
-            if self.bos == BosRule::Document {
-                self.put(&one(&self.bos_ids), None, out);
-            }
-        }
         let order: Vec<u32> = (0..rows.len() as u32).collect();
         let order = match self.shuffle {
             Some((shuffle, seed)) => {
@@ -237,9 +181,28 @@ impl SpanCutter {
             }
             None => order,
         };
+        if begins {
+            self.begin(&document, &rows[order[0] as usize], out);
+        }
         for k in order {
-            let Segment { text, ids } = &rows[k as usize];
-            self.put(ids, Some((&document, *text)), out);
+            self.put_row(&rows[k as usize], &document, out);
+        }
+    }
+
+    /// Puts what stands between packed documents and before each.
+    fn begin(&mut self, document: &Arc<Document>, first: &TextRow, out: &mut Vec<SpanCut>) {
+        let one = |ids: &[Option<u32>]| Pieces::one(ids.iter().map(|id| id.iter().copied().collect()).collect());
+        let (eos, bos) = (one(&self.eos_ids), one(&self.bos_ids));
+        if self.pack && self.carry.before.replace(document.clone()).is_some() {
+            self.put(&eos, None);
+            self.carry.contexts.hand_on(self.is_whole_units(), out);
+        }
+        if self.bos == BosRule::Document {
+            if self.is_whole_units() {
+                self.make_room(&first.pieces, 1);
+            }
+            self.put(&bos, None);
+            self.carry.contexts.hand_on(self.is_whole_units(), out);
         }
     }
 
@@ -248,39 +211,43 @@ impl SpanCutter {
         let Some(open) = self.carry.open.as_mut().filter(|open| open.has_begun) else { return };
         open.has_ended = true;
         if !self.pack {
-            self.end_contexts(self.keep);
-            self.hand_on(out);
+            self.end_contexts(out);
         }
     }
 
-    /// Ends the open document, if one is.
-    pub(super) fn close(&mut self, out: &mut Vec<SpanCut>) {
+    /// Ends the open document, if one is: what was read of it and waits comes first.
+    pub(super) fn close(&mut self, counts: &mut Counts, out: &mut Vec<SpanCut>) {
+        let parts = self.gatherer.push(&mut self.carry.gathering, "", Vec::new(), true);
+        self.put_parts(parts, counts, out);
         self.carry.aligner = Aligner::default();
         if self.carry.open.take().is_some() && !self.pack {
-            self.end_contexts(self.keep);
-            self.hand_on(out);
+            self.end_contexts(out);
         }
     }
 
     /// Ends the corpus.
-    pub(super) fn finish(&mut self, out: &mut Vec<SpanCut>) {
-        self.close(out);
-        self.end_contexts(self.keep);
-        self.hand_on(out);
-        let all_left_out = self.carry.all_left_out;
+    pub(super) fn finish(&mut self, counts: &mut Counts, out: &mut Vec<SpanCut>) {
+        self.close(counts, out);
+        self.end_contexts(out);
+        let all_left_out = self.carry.contexts.all_left_out;
         self.go_back(None);
-        self.carry.all_left_out = all_left_out;
+        self.carry.contexts.all_left_out = all_left_out;
     }
 
     /// Goes back to what was carried at some place; to the beginning for none.
     pub(super) fn go_back(&mut self, carry: Option<SpanCarry>) {
-        let views = vec![ViewCarry::default(); self.bos_ids.len()];
-        self.carry = carry.unwrap_or(SpanCarry { views, ..SpanCarry::default() });
+        let contexts = RowContexts::new(self.bos_ids.len());
+        self.carry = carry.unwrap_or(SpanCarry { contexts, ..SpanCarry::default() });
     }
 
-    fn leave_out(&mut self, what: LeftOut) {
-        self.carry.left_out.add(what);
-        self.carry.all_left_out.add(what);
+    fn end_contexts(&mut self, out: &mut Vec<SpanCut>) {
+        self.carry.contexts.end_all(self.keep);
+        self.carry.contexts.hand_on(self.is_whole_units(), out);
+    }
+
+    /// Whether rows are more than the pieces that all tokenizers share.
+    fn is_whole_units(&self) -> bool {
+        self.gatherer.unit != RowUnit::Token
     }
 
     /// Tokens that a context of each tokenizer begins with.
@@ -288,129 +255,87 @@ impl SpanCutter {
         usize::from(self.bos == BosRule::Context && self.bos_ids[view].is_some())
     }
 
-    /// Puts a row behind what is there, or tokens that belong to none.
-    fn put(&mut self, ids: &[Vec<u32>], row: Option<(&Arc<Document>, RowText)>, out: &mut Vec<SpanCut>) {
-        if self.contexts == SpanContexts::Common {
-            let fits = |view: usize, held: usize| held + ids[view].len() <= self.context_length;
-            let views = 0..ids.len();
-            if !views.clone().all(|view| fits(view, self.at_the_beginning(view))) {
-                self.end_contexts(true);
-                if let Some((_, text)) = row {
-                    self.leave_out(LeftOut { unaligned_documents: 0, bytes: text.end - text.start });
-                }
-                return self.hand_on(out);
-            }
-            if !views.clone().all(|view| fits(view, self.carry.views[view].begun.ids.len())) {
-                self.end_contexts(true);
-            }
-        }
-        let number = row.map(|_| self.carry.first_row + self.carry.rows.len() as u64);
-        let (mut first, mut last) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
-        for (view, ids) in ids.iter().enumerate() {
-            let (bos, own) =
-                (self.bos_ids[view].filter(|_| self.at_the_beginning(view) > 0), &mut self.carry.views[view]);
-            first.push(own.number);
-            for &id in ids {
-                if own.begun.ids.is_empty() {
-                    own.begun.ids.extend(bos);
-                    own.begun.row_of.resize(own.begun.ids.len(), None);
-                }
-                own.begun.ids.push(id);
-                own.begun.row_of.push(number);
-                last.truncate(view);
-                last.push(own.number);
-                if self.contexts == SpanContexts::Own && own.begun.ids.len() == self.context_length {
-                    own.end_context();
-                }
-            }
-            // a row has tokens of every tokenizer
-            last.resize(view + 1, own.number);
-        }
-        if let Some((document, text)) = row {
-            self.carry.rows.push_back(Pending { document: document.clone(), text, first, last, is_dropped: false });
-        }
-        let full = |view: &ViewCarry| view.begun.ids.len() == self.context_length;
-        if self.contexts == SpanContexts::Common && self.carry.views.iter().any(full) {
-            self.end_contexts(true);
-        }
-        self.hand_on(out);
+    /// Whether `more` tokens of each tokenizer fit behind those that are there.
+    fn fits(&self, more: impl Fn(usize) -> usize) -> bool {
+        (0..self.bos_ids.len()).all(|view| self.carry.contexts.n_begun(view) + more(view) <= self.context_length)
     }
 
-    /// Ends the contexts begun; rows in one that is not kept are dropped.
-    fn end_contexts(&mut self, keep: bool) {
-        let mut bytes = 0;
-        for (v, view) in self.carry.views.iter_mut().enumerate() {
-            if !keep {
-                for row in self.carry.rows.iter_mut().rev().take_while(|row| row.last[v] >= view.number) {
-                    bytes += if row.is_dropped { 0 } else { row.text.end - row.text.start };
-                    row.is_dropped = true;
+    /// Ends contexts in which a row of whole units would not fit, with `before` tokens before it.
+    fn make_room(&mut self, pieces: &Pieces, before: usize) {
+        match self.contexts {
+            SpanContexts::Common => {
+                if !self.fits(|view| before + pieces.n_tokens(view)) && self.carry.contexts.any_has_row() {
+                    self.carry.contexts.end_all(true);
                 }
             }
-            view.end_context();
-        }
-        if bytes > 0 {
-            self.leave_out(LeftOut { unaligned_documents: 0, bytes });
+            SpanContexts::Own => {
+                for view in 0..self.bos_ids.len() {
+                    let contexts = &mut self.carry.contexts;
+                    let n = contexts.n_begun(view) + before + pieces.n_tokens(view);
+                    if n > self.context_length && contexts.has_row(view) {
+                        contexts.end(view);
+                    }
+                }
+            }
         }
     }
 
-    /// Hands on the rows of every context of the first tokenizer whose rows are whole.
-    fn hand_on(&mut self, out: &mut Vec<SpanCut>) {
-        let carry = &mut self.carry;
-        while carry.next_lead < carry.views[0].number {
-            let n = carry.rows.iter().take_while(|row| row.last[0] <= carry.next_lead).count();
-            if carry.rows.get(n).is_some_and(|row| row.first[0] <= carry.next_lead) {
-                // a row runs on: this context goes out with the one behind it, once
-                carry.next_lead += 1;
-                continue;
+    /// Puts a row behind what is there.
+    fn put_row(&mut self, row: &TextRow, document: &Arc<Document>, out: &mut Vec<SpanCut>) {
+        if row.cuts {
+            self.carry.contexts.leave_out(LeftOut { cut_units: 1, ..LeftOut::default() });
+        }
+        if self.is_whole_units() {
+            self.make_room(&row.pieces, 0);
+        }
+        self.put(&row.pieces, Some((document, row)));
+        self.carry.contexts.hand_on(self.is_whole_units(), out);
+    }
+
+    /// Puts tokens of a row, or of none, behind what is there. A single piece that fits no common context is left out.
+    fn put(&mut self, pieces: &Pieces, row: Option<(&Arc<Document>, &TextRow)>) {
+        let number = row.map(|_| self.carry.contexts.next_row());
+        let n_views = self.bos_ids.len();
+        let (mut first, mut last) = (vec![0; n_views], vec![0; n_views]);
+        for piece in 0..pieces.n() {
+            if self.contexts == SpanContexts::Common {
+                let n = |view: usize| pieces.of(piece, view).len();
+                if pieces.n() == 1
+                    && !(0..n_views).all(|view| self.at_the_beginning(view) + n(view) <= self.context_length)
+                {
+                    self.carry.contexts.end_all(true);
+                    if let Some((_, row)) = row {
+                        let bytes = row.text.end - row.text.start;
+                        self.carry.contexts.leave_out(LeftOut { bytes, ..LeftOut::default() });
+                    }
+                    return;
+                }
+                if !self.fits(n) {
+                    self.carry.contexts.end_all(true);
+                }
             }
-            let is_whole = |row: &Pending| row.last.iter().zip(&carry.views).all(|(last, view)| *last < view.number);
-            if n > 0 && !is_whole(&carry.rows[n - 1]) {
-                return;
+            for view in 0..n_views {
+                let bos = self.bos_ids[view].filter(|_| self.at_the_beginning(view) > 0);
+                if piece == 0 {
+                    first[view] = self.carry.contexts.number(view);
+                }
+                // a row has tokens of every tokenizer
+                last[view] = self.carry.contexts.number(view);
+                for &id in pieces.of(piece, view) {
+                    last[view] = self.carry.contexts.number(view);
+                    self.carry.contexts.push(view, bos, id, number);
+                    if self.contexts == SpanContexts::Own && self.carry.contexts.n_begun(view) == self.context_length {
+                        self.carry.contexts.end(view);
+                    }
+                }
             }
-            let first = carry.first_row;
-            let rows: Vec<Pending> = carry.rows.drain(..n).collect();
-            carry.first_row += n as u64;
-            carry.next_lead += 1;
-            let kept: Vec<&Pending> = rows.iter().filter(|row| !row.is_dropped).collect();
-            if let (Some(from), Some(to)) = (kept.first(), kept.last()) {
-                let mut index = 0;
-                let index_of: Vec<Option<u32>> = (rows.iter())
-                    .map(|row| {
-                        index += u32::from(!row.is_dropped);
-                        (!row.is_dropped).then(|| index - 1)
-                    })
-                    .collect();
-                let index_of = |row: u64| *index_of.get(usize::try_from(row.checked_sub(first)?).ok()?)?;
-                let contexts = carry.views.iter().enumerate().map(|(v, view)| {
-                    let here = view.full.iter().filter(|(number, _)| (from.first[v]..=to.last[v]).contains(number));
-                    let numbered = |(number, begun): &(u64, Begun)| Numbered {
-                        number: *number,
-                        ids: begun.ids.clone(),
-                        row_of: begun.row_of.iter().map(|row| index_of((*row)?)).collect(),
-                    };
-                    here.map(numbered).collect()
-                });
-                out.push(SpanCut {
-                    contexts: contexts.collect(),
-                    rows: kept.iter().map(|row| (row.document.clone(), row.text, row.last[0])).collect(),
-                    left_out: std::mem::take(&mut carry.left_out),
-                });
-            }
-            for (v, view) in carry.views.iter_mut().enumerate() {
-                let wanted = carry.rows.front().map_or(view.number, |row| row.first[v]);
-                view.full.retain(|(number, _)| *number >= wanted);
+            let is_full = |view: usize| self.carry.contexts.n_begun(view) == self.context_length;
+            if self.contexts == SpanContexts::Common && (0..n_views).any(is_full) {
+                self.carry.contexts.end_all(true);
             }
         }
-    }
-}
-
-impl ViewCarry {
-    /// Ends the context begun, where one is.
-    fn end_context(&mut self) {
-        let begun = std::mem::take(&mut self.begun);
-        if !begun.ids.is_empty() {
-            self.full.push_back((self.number, begun));
-            self.number += 1;
+        if let Some((document, row)) = row {
+            self.carry.contexts.add_row(document.clone(), row.text, first, last);
         }
     }
 }

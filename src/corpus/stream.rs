@@ -235,7 +235,7 @@ impl Corpus {
             left_out_documents: self.after.counts.left_out,
             skipped_records: self.after.skipped_records,
             split_documents: self.after.split_documents,
-            in_no_row: self.after.spans.as_ref().map_or(LeftOut::default(), |spans| spans.all_left_out),
+            in_no_row: self.after.spans.as_ref().map_or(LeftOut::default(), |spans| spans.contexts.all_left_out),
             labelled: self.after.labelled.clone(),
             first_skips: self.after.first_skips.clone(),
             replaced_surrogates: self.after.replaced_surrogates,
@@ -279,8 +279,13 @@ impl Corpus {
         let mut n_contexts = 0;
         while n_contexts < self.options.batch_contexts {
             if let Some(cut) = self.waiting.pop_front() {
+                // rows of several contexts stay together, and a batch within its contexts
+                if n_contexts > 0 && n_contexts + cut.counts_as() > self.options.batch_contexts {
+                    self.waiting.push_front(cut);
+                    break;
+                }
                 self.handed_out += 1;
-                n_contexts += 1;
+                n_contexts += cut.counts_as();
                 filling.add(cut);
             } else if self.after.is_through {
                 break;
@@ -338,12 +343,12 @@ impl Corpus {
                         if now.first_skips.len() < FIRST_SKIPS {
                             now.first_skips.push(what.chars().take(400).collect());
                         }
-                        self.cutter.close(&mut cuts);
+                        self.cutter.close(&mut now.counts, &mut cuts);
                     }
                 }
             }
             None => {
-                self.cutter.finish(&mut cuts);
+                self.cutter.finish(&mut self.after.counts, &mut cuts);
                 self.after.file = self.files.len();
                 self.after.trail.reach(self.files.len(), &self.files);
                 self.after.place = FilePosition::default();

@@ -59,6 +59,8 @@ type Held = BTreeMap<Hookpoint, Vec<Matrix<f32>>>;
 
 fn try_all(plan: &Outline, tokens: u64, open_model: OpenModel, open_sae: OpenSae) -> Result<Vec<Diagnosis>> {
     let mut options = plan.spec().corpus.clone();
+    // an SAE is tried on tokens, whatever a row is
+    options.rows = options.rows.of_tokens();
     options.max_tokens = if options.max_tokens == 0 { tokens } else { tokens.min(options.max_tokens) };
     // a few long batches would read far more than was asked for
     let contexts = options.max_tokens.div_ceil(options.context_length as u64);

@@ -89,6 +89,8 @@ pub struct RunStatus {
     pub unaligned_documents: AtomicU64,
     /// Bytes of text in no row, because not all tokenizers share them.
     pub dropped_bytes: AtomicU64,
+    /// Words, sentences or documents that are several rows.
+    pub cut_units: AtomicU64,
     /// Largest number of batches in flight at once.
     pub in_flight: AtomicU64,
 }

@@ -404,6 +404,7 @@ mod tests {
             row_starts: (0..=of.len() as u32).collect(),
             latents: of.to_vec(),
             values: vec![1.0; of.len()],
+            ..LatentBatch::default()
         };
         let (own, other) = (ByLatent::new(&latents(&[0, 1, 0], 2)), ByLatent::new(&latents(&[1, 2, 1], 3)));
         let none =

@@ -98,6 +98,7 @@ mod tests {
                 row_starts: (0..=rows.len() as u32).collect(),
                 latents: rows.iter().map(|r| r.1).collect(),
                 values: vec![1.0; rows.len()],
+                ..LatentBatch::default()
             };
             (tokens, latents)
         };

@@ -171,6 +171,7 @@ mod tests {
             row_starts: (0..=values.len() as u32).collect(),
             latents: (0..values.len()).map(|r| (r % d_sae) as u32).collect(),
             values: values.to_vec(),
+            ..LatentBatch::default()
         };
         let (source, target) = (ByLatent::new(&csr(x, 2)), csr(y, 3));
         let order = Null::Rotated.order(y.len());

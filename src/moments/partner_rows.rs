@@ -417,6 +417,7 @@ mod tests {
             row_starts: (0..=tokens.len() as u32).collect(),
             latents: tokens.to_vec(),
             values: (0..tokens.len()).map(|r| (10 * number as usize + r) as f32 + 0.5).collect(),
+            ..LatentBatch::default()
         };
         (out, latents)
     }

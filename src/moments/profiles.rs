@@ -102,8 +102,13 @@ mod tests {
         let mut tokens = TokenBatch::new(0, first_row);
         tokens.documents = (first_row..).zip(languages).map(document).collect();
         tokens.push(vec![0, 5, 6], &[false, true, true], &[(0, 0), (2, 1)]);
-        let latents =
-            LatentBatch { d_sae: 3, row_starts: vec![0, 1, 3], latents: vec![1, 1, 2], values: vec![1.0, 2.0, 4.0] };
+        let latents = LatentBatch {
+            d_sae: 3,
+            row_starts: vec![0, 1, 3],
+            latents: vec![1, 1, 2],
+            values: vec![1.0, 2.0, 4.0],
+            ..LatentBatch::default()
+        };
         (tokens, latents)
     }
 

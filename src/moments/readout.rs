@@ -309,6 +309,7 @@ mod tests {
             row_starts: (0..=x.len() as u32).collect(),
             latents: (0..x.len()).map(|r| (r % 2) as u32).collect(),
             values: x.to_vec(),
+            ..LatentBatch::default()
         };
         let folds = FoldRows::by((0..x.len()).map(|r| (r / 2 % 2) as u8).collect());
         let raw = Matrix::from_vec(w.len(), 2, w.concat());

@@ -312,6 +312,7 @@ mod tests {
                 row_starts: vec![0, 1, 3],
                 latents: vec![1, 0, 1],
                 values: vec![2.0, 0.5, 2.0],
+                ..LatentBatch::default()
             };
             let mut sketch = Sketch::new(3, 2);
             sketch.fold((&ByLatent::new(&latents), places)).unwrap();

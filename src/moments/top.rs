@@ -133,13 +133,15 @@ impl State for TopTokens {
 
 impl Accumulator for TopTokens {
     /// The latents have one row for every row of the tokens, of which the view is what is shown: of a row of several tokens
-    /// the last.
+    /// the one on which the latent is greatest, where the latents say it, else the last.
     type Batch<'a> = (&'a TokenBatch, &'a TokenView, &'a LatentBatch);
     /// Number of latents, and how much is kept of each.
     type Shape = (usize, TopOptions);
 
     /// Zeros and negative values are not firings.
     fn fold(&mut self, (tokens, view, latents): Self::Batch<'_>) -> Result<()> {
+        let places: Vec<(usize, usize)> =
+            if latents.peaks.is_empty() { Vec::new() } else { view.tokens().map(|(_, c, p)| (c, p)).collect() };
         let mut shown = view.tokens().peekable();
         while let Some((r, c, p)) = shown.next() {
             if shown.peek().is_some_and(|(next, ..)| *next == r) {
@@ -147,13 +149,15 @@ impl Accumulator for TopTokens {
             }
             let row = tokens.first_row + r as u64;
             let (ids, values) = latents.row(r);
-            for (&latent, &value) in ids.iter().zip(values) {
+            let first = latents.row_starts[r] as usize;
+            for (e, (&latent, &value)) in ids.iter().zip(values).enumerate() {
                 let list = &mut self.latents[latent as usize];
                 if value <= 0.0
                     || (list.len() == self.options.keep && list.last().is_none_or(|w| w.precedes(value, row)))
                 {
                     continue;
                 }
+                let (c, p) = latents.peaks.get(first + e).map_or((c, p), |token| places[*token as usize]);
                 let context = &view.contexts[c].ids;
                 let from = p.saturating_sub(self.options.before);
                 let to = (p + 1 + self.options.after).min(context.len());
@@ -207,6 +211,7 @@ mod tests {
             row_starts: vec![0, 1, 2, 3, 5],
             latents: vec![0, 0, 0, 0, 1],
             values: vec![1.0, 3.0, 1.0, 2.0, -5.0],
+            ..LatentBatch::default()
         };
         let mut top = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
         top.fold((&tokens, &tokens.views[0], &latents)).unwrap();
@@ -221,10 +226,14 @@ mod tests {
         let mut pooled = tokens.clone();
         (pooled.rows, pooled.views[0].contexts[0].row_of) =
             (tokens.rows[..3].to_vec(), vec![None, Some(0), Some(1), Some(2), Some(2)]);
-        let rows = LatentBatch { d_sae: 2, row_starts: vec![0, 0, 0, 1], latents: vec![1], values: vec![4.0] };
-        let mut of_rows = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
-        of_rows.fold((&pooled, &pooled.views[0], &rows)).unwrap();
-        assert_eq!(of_rows.latent(1).iter().map(|t| (t.row, t.token())).collect::<Vec<_>>(), [(102, 14)]);
+        // or, where the latents say it, the one on which the latent is greatest
+        for (peaks, token) in [(vec![], 14), (vec![2], 13)] {
+            let rows =
+                LatentBatch { d_sae: 2, row_starts: vec![0, 0, 0, 1], latents: vec![1], values: vec![4.0], peaks };
+            let mut of_rows = TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 });
+            of_rows.fold((&pooled, &pooled.views[0], &rows)).unwrap();
+            assert_eq!(of_rows.latent(1).iter().map(|t| (t.row, t.token())).collect::<Vec<_>>(), [(102, token)]);
+        }
         let mut twice = top.clone();
         twice.merge(&TopTokens::new(2, TopOptions { keep: 3, before: 1, after: 1 })).unwrap();
         assert_eq!(twice, top);

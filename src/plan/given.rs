@@ -1,9 +1,9 @@
 //! On which other rows are listed partners compared, and how many keys of rows are remembered?
 
+use crate::corpus::RowUnit;
 use crate::moments::{Accumulator, GivenSums, ListedSums, PartnerIndex, RowKey, RowMemory};
 use crate::plan::steps::Steps;
 use crate::plan::{Origin, Pair, Space};
-use crate::spec::Align;
 
 /// Bytes that the remembered rows of one space may take; rows with more latents leave room for fewer keys.
 const SPACE_BYTES: u64 = 256 << 20;
@@ -14,6 +14,9 @@ const BIGRAMS: usize = 1 << 18;
 /// Rows of text that are remembered for each token of the vocabularies.
 const TEXTS_A_TOKEN: usize = 4;
 
+/// Tokens of the words that are remembered, on average at most.
+const TOKENS_A_WORD: usize = 4;
+
 /// What a listed pair's figures take beside its sums, on their way to the tables.
 const FIGURES_BYTES: u64 = 128;
 
@@ -21,7 +24,7 @@ impl Steps {
     /// What rows have in common with their partners, and how many keys are remembered; `None` where no partner is looked for.
     pub fn given_slots(&self) -> Option<(RowKey, usize)> {
         let key = self.spec.estimate.null.given.key()?;
-        let longest = self.spaces.iter().map(entries_per_row).max().unwrap_or(0);
+        let longest = self.spaces.iter().map(|space| self.entries_remembered(space)).max().unwrap_or(0);
         let fit = (SPACE_BYTES / RowMemory::bytes(1, longest)).max(1) as usize;
         Some((
             key,
@@ -30,6 +33,17 @@ impl Steps {
                 RowKey::Token | RowKey::Position => fit.min(self.n_keys(key)),
             },
         ))
+    }
+
+    /// Latents of a remembered row that are not 0, at most: those of its tokens, each other ones.
+    fn entries_remembered(&self, space: &Space) -> usize {
+        let corpus = &self.spec.corpus;
+        let tokens = match corpus.rows.unit() {
+            RowUnit::Token => 1,
+            RowUnit::Word => TOKENS_A_WORD,
+            RowUnit::Sentence | RowUnit::Document => corpus.batch_contexts.saturating_mul(corpus.context_length),
+        };
+        entries_per_row(space).saturating_mul(tokens).min(space.width)
     }
 
     /// Keys that there can be.
@@ -41,7 +55,7 @@ impl Steps {
                 let of_tokenizers = self.tokenizers.iter().map(|t| t.vocab_size()).sum::<usize>();
                 // a row of text is known by its bytes, of which there are more than tokens
                 let known = if of_tokenizers > 0 { of_tokenizers } else { of_models };
-                if self.spec.compare.align == Align::Span { TEXTS_A_TOKEN * known } else { known }.max(1)
+                if self.spec.compare.is_of_text() { TEXTS_A_TOKEN * known } else { known }.max(1)
             }
         }
     }
@@ -50,7 +64,7 @@ impl Steps {
     pub fn given_bytes(&self, space: &Space) -> u64 {
         self.given_slots().map_or(0, |(key, n_slots)| {
             let found_by = PartnerIndex::bytes(n_slots, self.n_keys(key)) / self.spaces.len().max(1) as u64;
-            RowMemory::bytes(n_slots, entries_per_row(space)) + 2 * GivenSums::bytes(&space.width) + found_by
+            RowMemory::bytes(n_slots, self.entries_remembered(space)) + 2 * GivenSums::bytes(&space.width) + found_by
         })
     }
 

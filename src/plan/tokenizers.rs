@@ -3,18 +3,17 @@
 use crate::corpus::{BosRule, CorpusOptions, Tokenizer};
 use crate::error::{Error, Result};
 use crate::plan::PlannedModel;
-use crate::spec::Align;
 use std::sync::Arc;
 
 /// The tokenizers, one per view of a batch, each model given its view; of an outline, of the models that have theirs at hand; none where
 /// no model has. With rows of tokens there is one for all; those that differ in added tokens or behind its vocabulary alone are kept beside it, and
-/// every text is checked by them as it is read ([`Tokenizer::beside`]). With rows of text those that cut alike, with the same BOS and EOS, are one.
+/// every text is checked by them as it is read ([`Tokenizer::beside`]). With rows of text (`of_text`) those that cut alike, with the same BOS and EOS, are one.
 ///
 /// # Errors
 /// `Request` for tokenizers that are not one where one is needed, or do not fit a model; those of reading.
 pub(super) fn tokenizers(
     models: &mut [PlannedModel],
-    align: Align,
+    of_text: bool,
     corpus: &CorpusOptions,
     outline: bool,
     assumptions: &mut Vec<String>,
@@ -37,7 +36,7 @@ pub(super) fn tokenizers(
         let tokenizer = read(model)?;
         let is_one = |other: &Tokenizer| {
             tokenizer.cuts_as(other)
-                && (align == Align::Token
+                && (!of_text
                     || (tokenizer.bos_or_convention(), tokenizer.eos_id())
                         == (other.bos_or_convention(), other.eos_id()))
         };
@@ -45,7 +44,7 @@ pub(super) fn tokenizers(
             model.view = view;
             continue;
         }
-        if align == Align::Token
+        if !of_text
             && let Some((other, expected)) = views.pop()
         {
             refuse_unlike(corpus, [(&other, &expected), (&model.name, &tokenizer)])?;

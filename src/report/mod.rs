@@ -1,6 +1,7 @@
 //! What does a person see? The words and figures at the end of a run, one latent, a page for a browser.
 
 mod agreement;
+mod alignment;
 mod best_over;
 mod context;
 mod evidence;
@@ -13,6 +14,7 @@ mod summary;
 mod words;
 
 pub use agreement::{AgreementSummary, PairAgreement};
+pub use alignment::{alignment_words, read_alignment};
 pub use best_over::BestOverSummary;
 pub use context::Marker;
 pub use evidence::{CAVEAT, Closeness, LEAST_RUNS_FOR_SD, closest, repeated_words, shown_sd};

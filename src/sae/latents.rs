@@ -14,6 +14,10 @@ pub struct LatentBatch {
     pub latents: Vec<u32>,
     /// Activation of each entry; never 0.
     pub values: Vec<f32>,
+    /// Where rows of several tokens were pooled: of each entry the token on which the latent is greatest, the first of equals, as an index
+    /// among the tokens that were pooled. Empty where each token is a row, and where the last token is what counts.
+    #[serde(default)]
+    pub peaks: Vec<u32>,
 }
 
 impl LatentBatch {
@@ -29,6 +33,7 @@ impl LatentBatch {
             row_starts: Vec::with_capacity(x.n_rows() + 1),
             latents: Vec::with_capacity(x.as_slice().len()),
             values: Vec::with_capacity(x.as_slice().len()),
+            peaks: Vec::new(),
         };
         out.row_starts.push(0);
         for r in 0..x.n_rows() {
@@ -54,7 +59,7 @@ impl LatentBatch {
         assert!(row_of.is_sorted() && row_of.last().is_none_or(|&last| (last as usize) < n_rows), "rows of this batch");
         let mut out = LatentBatch { d_sae: self.d_sae, row_starts: vec![0], ..LatentBatch::default() };
         let mut first = 0;
-        let mut entries: Vec<(u32, f32)> = Vec::new();
+        let mut entries: Vec<(u32, f32, u32)> = Vec::new();
         for row in 0..n_rows as u32 {
             let n_tokens = row_of[first..].partition_point(|&r| r == row);
             let tokens = first..first + n_tokens;
@@ -64,15 +69,19 @@ impl LatentBatch {
                 if pool == Pool::Last { tokens.end.saturating_sub(1).max(tokens.start)..tokens.end } else { tokens };
             for token in pooled {
                 let (latents, values) = self.row(token);
-                entries.extend(latents.iter().copied().zip(values.iter().copied()));
+                entries.extend(latents.iter().zip(values).map(|(&latent, &value)| (latent, value, token as u32)));
             }
             // stable: a latent's values stay in order of token
-            entries.sort_by_key(|(latent, _)| *latent);
+            entries.sort_by_key(|(latent, ..)| *latent);
             for of_latent in entries.chunk_by(|a, b| a.0 == b.0) {
-                let value = pool.of(of_latent.iter().map(|(_, value)| *value), n_tokens);
+                let value = pool.of(of_latent.iter().map(|(_, value, _)| *value), n_tokens);
                 if value != 0.0 {
                     out.latents.push(of_latent[0].0);
                     out.values.push(value);
+                    if pool != Pool::Last {
+                        let peak = of_latent.iter().reduce(|best, next| if next.1 > best.1 { next } else { best });
+                        out.peaks.push(peak.map_or(0, |(.., token)| *token));
+                    }
                 }
             }
             out.row_starts.push(out.latents.len() as u32);
@@ -205,8 +214,22 @@ mod tests {
                         (0..5).map(of).collect()
                     })
                     .collect();
-                let found = sparse(&dense, 5).pooled(&row_of, n_rows, pool);
-                prop_assert_eq!(found, sparse(&expected, 5), "{:?}", pool);
+                let mut found = sparse(&dense, 5).pooled(&row_of, n_rows, pool);
+                let peaks = std::mem::take(&mut found.peaks);
+                prop_assert_eq!(&found, &sparse(&expected, 5), "{:?}", pool);
+                let is_as_it_was = row_of.iter().enumerate().all(|(t, row)| t as u32 == *row) && n_rows == row_of.len();
+                prop_assert_eq!(peaks.len(), if pool == Pool::Last || is_as_it_was { 0 } else { found.values.len() });
+                for row in 0..n_rows {
+                    for e in found.row_starts[row] as usize..(found.row_starts[row + 1] as usize).min(peaks.len()) {
+                        let (peak, j) = (peaks[e] as usize, found.latents[e] as usize);
+                        prop_assert_eq!(row_of[peak] as usize, row);
+                        // the first of the greatest among the tokens on which the latent is not 0
+                        let fires = |t: &usize| row_of[*t] as usize == row && dense[*t][j] != 0.0;
+                        let (value, best) = (|t: usize| dense[t][j], dense[peak][j]);
+                        let is_first = (0..dense.len()).filter(fires).all(|t| value(t) < best || t >= peak && value(t) == best);
+                        prop_assert!(is_first);
+                    }
+                }
                 let rows = pool.rows(&Matrix::from_vec(dense.len(), 5, dense.concat()), &row_of, n_rows);
                 prop_assert_eq!(rows, Matrix::from_vec(n_rows, 5, expected.concat()), "{:?}", pool);
             }

@@ -1,6 +1,6 @@
 //! What is compared with what, and how are the sums of a pair kept? `[compare]`, and the pairs that it comes to.
 
-use crate::corpus::{RowRule, SpanContexts};
+use crate::corpus::{RowRule, RowUnit, SpanContexts};
 use crate::ids::SiteName;
 use crate::sae::Pool;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub struct CompareSpec {
     /// What a row is.
     #[serde(default)]
     pub align: Align,
+    /// What a row of text holds at least; a token when absent. Any other makes rows pieces of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<RowUnit>,
     /// Where contexts end when rows are pieces of text; at common ends when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_contexts: Option<SpanContexts>,
@@ -49,10 +52,15 @@ pub struct CompareSpec {
 impl CompareSpec {
     /// What a row is, for the corpus.
     pub fn rows(&self) -> RowRule {
-        match self.align {
-            Align::Token => RowRule::Tokens,
-            Align::Span => RowRule::Spans(self.span_contexts.unwrap_or_default()),
+        match (self.align, self.unit.unwrap_or_default()) {
+            (Align::Token, RowUnit::Token) => RowRule::Tokens,
+            (_, unit) => RowRule::Spans(self.span_contexts.unwrap_or_default(), unit),
         }
+    }
+
+    /// Whether rows are pieces of text, which models of several tokenizers share.
+    pub fn is_of_text(&self) -> bool {
+        self.rows() != RowRule::Tokens
     }
 
     /// What a row of several tokens has of their values.
@@ -62,6 +70,7 @@ impl CompareSpec {
 
     /// Takes out what is as it would be without it.
     pub(super) fn without_defaults(&mut self) {
+        self.unit = self.unit.filter(|unit| *unit != RowUnit::default());
         self.span_contexts = self.span_contexts.filter(|contexts| *contexts != SpanContexts::default());
         self.pool = self.pool.filter(|pool| *pool != PoolSpec::default());
     }

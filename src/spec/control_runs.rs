@@ -2,6 +2,7 @@
 
 use super::DataflowSpec;
 use super::controls::ControlSpec;
+use crate::corpus::RowUnit;
 use crate::model::RandomWeights;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,6 +72,12 @@ impl DataflowSpec {
             if let (Some(_), Some((site, _))) = (control.random_saes, stored) {
                 return Err(format!(
                     "controls.{name}.random_saes: the latents of saes.\"{site}\" are fed, and cannot be drawn here; take it out"
+                ));
+            }
+            if control.shuffle.is_some() && self.compare.unit == Some(RowUnit::Document) {
+                return Err(format!(
+                    "controls.{name}.shuffle changes nothing here: it permutes the rows of a document, and with compare.unit = \
+                     \"document\" there is one; take it out"
                 ));
             }
             if control.random_saes.is_some() && self.saes.is_empty() {

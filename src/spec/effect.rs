@@ -3,7 +3,8 @@
 //! (`measures = []`, `doctor = "off"`), the keys that describe the feature may stay in the file.
 
 use super::compare::{default_candidates, default_width};
-use super::{Align, Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};
+use super::{Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};
+use crate::corpus::{Remainder, RowUnit};
 use crate::matching::Rules;
 use crate::similarity::Measure;
 
@@ -22,6 +23,12 @@ impl DataflowSpec {
         {
             return Err("estimate.filters.beyond_chance compares with chance points, which null.documents = true and compare.cross = \
                         \"exact\" give; set them, or take the filter out"
+                .to_string());
+        }
+        if self.compare.unit == Some(RowUnit::Document) && self.corpus.remainder == Remainder::Drop && !self.corpus.pack
+        {
+            return Err("corpus.remainder = \"drop\" leaves out the rows of short contexts, and with compare.unit = \"document\" that is \
+                        nearly every document; take one of them out, or set corpus.pack = true"
                 .to_string());
         }
         let given = self.estimate.null.given.key().is_some() && self.estimate.listed > 0;
@@ -79,7 +86,7 @@ impl DataflowSpec {
         const A_SKETCHS: &str = "it is about sketches, and compare.cross = \"exact\" keeps none; take it out, or write cross = \
                                  \"sketch\" or \"auto\"";
         const OF_SPANS: &str = "it is about rows of several tokens, and with compare.align = \"token\" each row is one; take it out, or \
-                                write align = \"span\"";
+                                write align = \"span\" or a unit";
         let (compare, estimate) = (&self.compare, &self.estimate);
         let exact = compare.cross == Cross::Exact;
         let asked = |keys: [&str; 3]| {
@@ -90,12 +97,17 @@ impl DataflowSpec {
             ("compare.width", exact && compare.width != default_width(), A_SKETCHS),
             ("compare.candidates", exact && compare.candidates != default_candidates(), A_SKETCHS),
             ("compare.refine", exact && compare.refine != Refine::default(), A_SKETCHS),
-            ("compare.span_contexts", compare.align == Align::Token && compare.span_contexts.is_some(), OF_SPANS),
-            ("compare.pool", compare.align == Align::Token && compare.pool.is_some(), OF_SPANS),
+            ("compare.span_contexts", !compare.is_of_text() && compare.span_contexts.is_some(), OF_SPANS),
+            ("compare.pool", !compare.is_of_text() && compare.pool.is_some(), OF_SPANS),
             (
                 "corpus.count_special",
-                compare.align == Align::Span && self.corpus.count_special,
-                "it makes rows of BOS and EOS, and with compare.align = \"span\" a row is a piece of text; take it out",
+                compare.is_of_text() && self.corpus.count_special,
+                "it makes rows of BOS and EOS, and with compare.align = \"span\" or a unit a row is a piece of text; take it out",
+            ),
+            (
+                "corpus.shuffle",
+                compare.unit == Some(RowUnit::Document) && self.corpus.shuffle.is_some(),
+                "it permutes the rows of a document, and with compare.unit = \"document\" there is one; take one of them out",
             ),
             (
                 "estimate.null.documents = true",

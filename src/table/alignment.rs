@@ -2,6 +2,7 @@
 
 use super::column::{Columns, at, field, numbers, optional, texts};
 use super::row::TableRow;
+use crate::corpus::RowUnit;
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt64Type};
@@ -12,6 +13,8 @@ use std::cmp::Ordering;
 pub struct AlignmentRow {
     /// Its name in the dataflow file.
     pub model: String,
+    /// What a row holds at least.
+    pub unit: RowUnit,
     /// Rows of the run.
     pub rows: u64,
     /// Share of them of which every model has one token; `None` without rows.
@@ -26,6 +29,8 @@ pub struct AlignmentRow {
     pub dropped_bytes: u64,
     /// Documents, or rests of documents, that are in no row.
     pub unaligned_documents: u64,
+    /// Words, sentences or documents that are several rows.
+    pub cut_units: u64,
 }
 
 impl TableRow for AlignmentRow {
@@ -37,6 +42,12 @@ impl TableRow for AlignmentRow {
     fn fields((): &()) -> Vec<Field> {
         vec![
             field("model", DataType::Utf8, false, "name of the model in the dataflow file"),
+            field(
+                "unit",
+                DataType::Utf8,
+                false,
+                "what a row holds at least: \"token\" (of every tokenizer), \"word\", \"sentence\" or \"document\"",
+            ),
             field("rows", DataType::UInt64, false, "rows of the run, the same for all models"),
             field(
                 "one_to_one",
@@ -64,6 +75,12 @@ impl TableRow for AlignmentRow {
                 false,
                 "documents, or rests of them, left out because a tokenizer does not say which bytes its tokens are of",
             ),
+            field(
+                "cut_units",
+                DataType::UInt64,
+                false,
+                "words, sentences or documents that are several rows: longer than batch_contexts contexts, or than 16 KiB (words, sentences)",
+            ),
         ]
     }
 
@@ -72,6 +89,7 @@ impl TableRow for AlignmentRow {
         let mean = |of: fn(&Self) -> Option<f64>| optional::<Float64Type>(rows.iter().map(of));
         vec![
             texts(rows.iter().map(|r| r.model.as_str())),
+            texts(rows.iter().map(|r| r.unit.as_str())),
             count(|r| r.rows),
             mean(|r| r.one_to_one),
             count(|r| r.tokens),
@@ -79,6 +97,7 @@ impl TableRow for AlignmentRow {
             count(|r| r.bytes),
             count(|r| r.dropped_bytes),
             count(|r| r.unaligned_documents),
+            count(|r| r.cut_units),
         ]
     }
 
@@ -90,17 +109,23 @@ impl TableRow for AlignmentRow {
         let (model, rows, one_to_one) = (columns.texts("model")?, count("rows")?, mean("one_to_one")?);
         let (tokens, tokens_per_row, bytes) = (count("tokens")?, mean("tokens_per_row")?, count("bytes")?);
         let (dropped, unaligned) = (count("dropped_bytes")?, count("unaligned_documents")?);
-        let row = |i: usize| AlignmentRow {
-            model: model.value(i).to_string(),
-            rows: rows.value(i),
-            one_to_one: at(one_to_one, i),
-            tokens: tokens.value(i),
-            tokens_per_row: at(tokens_per_row, i),
-            bytes: bytes.value(i),
-            dropped_bytes: dropped.value(i),
-            unaligned_documents: unaligned.value(i),
+        let (unit, cut_units) = (columns.texts("unit")?, count("cut_units")?);
+        let row = |i: usize| -> Result<AlignmentRow> {
+            let word = unit.value(i);
+            Ok(AlignmentRow {
+                model: model.value(i).to_string(),
+                unit: RowUnit::named(word).ok_or_else(|| columns.wrong("unit", &format!("holds {word:?}")))?,
+                rows: rows.value(i),
+                one_to_one: at(one_to_one, i),
+                tokens: tokens.value(i),
+                tokens_per_row: at(tokens_per_row, i),
+                bytes: bytes.value(i),
+                dropped_bytes: dropped.value(i),
+                unaligned_documents: unaligned.value(i),
+                cut_units: cut_units.value(i),
+            })
         };
-        Ok((0..columns.len()).map(row).collect())
+        (0..columns.len()).map(row).collect()
     }
 
     fn order(&self, other: &Self) -> Ordering {

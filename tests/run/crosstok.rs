@@ -53,7 +53,7 @@ doctor = "off"
     path
 }
 
-fn alignment(out: &Path) -> Vec<AlignmentRow> {
+pub fn alignment(out: &Path) -> Vec<AlignmentRow> {
     TableReader::open(&out.join("tables/alignment.parquet")).unwrap().read_all().unwrap()
 }
 
@@ -153,6 +153,36 @@ fn with_one_tokenizer_text_and_tokens_give_the_same_numbers() {
     assert!(found[0].0.iter().any(|r| r.n_active > 100));
     assert_eq!(found[1], found[0]);
     assert_eq!(found[2], found[0]);
+}
+
+/// The same text of both models in whole units, which none of them cuts.
+#[test]
+fn units_of_two_tokenizers_hold_all_of_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts: u64 = (std::fs::read_to_string(fixture("crosstok").join("corpus.jsonl")).unwrap().lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().len() as u64)
+        .sum();
+    let mut rows = vec![9067];
+    for unit in ["word", "sentence", "document"] {
+        for contexts in ["common", "own"] {
+            let out = folder.path().join(format!("{unit}-{contexts}"));
+            let compare = format!("unit = \"{unit}\"\nspan_contexts = \"{contexts}\"");
+            // an EOS in a text is no text
+            let corpus = "split_at_eos = false";
+            run(&flow(folder.path(), ["L", "N"], corpus, &compare, ""), &out, &["--quiet"]);
+            let said = alignment(&out);
+            assert_eq!(said.len(), 2);
+            assert!(said.iter().all(|r| r.unit.as_str() == unit && r.dropped_bytes == 0), "{said:?}");
+            assert_eq!(said[0].bytes, texts);
+            assert!(said.iter().all(|r| r.tokens >= r.rows && r.tokens < 12_000), "{said:?}");
+            if contexts == "own" {
+                assert_eq!(said[0].rows, *rows.last().unwrap(), "{unit}: rows do not depend on where contexts end");
+            } else {
+                assert!(said[0].rows < *rows.last().unwrap());
+                rows.push(said[0].rows);
+            }
+        }
+    }
 }
 
 #[test]

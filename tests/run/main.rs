@@ -33,4 +33,5 @@ mod standard_input;
 mod state_files;
 mod stitching;
 mod tables;
+mod units;
 mod weights;

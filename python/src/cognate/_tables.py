@@ -21,7 +21,7 @@ Columns = Optional[Sequence[str]]
 
 _ONLY_WITH = {
     "readout": "only runs with compare.readout = true have it",
-    "alignment": "only runs with align = \"span\" have it",
+    "alignment": "only runs with align = \"span\" or a unit have it",
     "maps": "only runs with compare.stitch = true have it",
     "groups": "only runs over three places or more have it",
     "group_sizes": "only runs over three places or more have it",
@@ -105,7 +105,7 @@ class Tables:
         return self.table("pairs", columns=columns, where=_all(self._of(pair)))
 
     def alignment(self, *, columns: Columns = None) -> pa.Table:
-        """One row per model: how its tokens lie over the rows that two tokenizers share."""
+        """One row per model: what a row is, and how its tokens share the rows, where rows are pieces of text."""
         return self.table("alignment", columns=columns)
 
     def similarities(

@@ -6,6 +6,7 @@ mod cutting;
 mod damage;
 mod reading;
 mod spans;
+mod units;
 
 use super::record::Limits;
 use super::{Corpus, CorpusOptions, Progress, TextUnit, TokenBatch, Tokenizer};

@@ -1,21 +1,23 @@
 //! Rows that are pieces of text: against a plain reading of whole documents, against rows of tokens, and read on from every batch.
 
 use super::*;
-use crate::corpus::{BosRule, ByteTokens, Document, Remainder, RowRule, RowText, Sample, Shuffle, SpanContexts};
+use crate::corpus::{
+    BosRule, ByteTokens, Document, Remainder, RowRule, RowText, RowUnit, Sample, Shuffle, SpanContexts,
+};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-fn kind(name: &str) -> Arc<Tokenizer> {
+pub(super) fn kind(name: &str) -> Arc<Tokenizer> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizers");
     Arc::new(Tokenizer::from_folder(&folder.join(name)).unwrap())
 }
 
-fn pair() -> &'static [Arc<Tokenizer>; 2] {
+pub(super) fn pair() -> &'static [Arc<Tokenizer>; 2] {
     static PAIR: LazyLock<[Arc<Tokenizer>; 2]> = LazyLock::new(|| ["llama_sp", "neox_bpe"].map(kind));
     &PAIR
 }
 
-fn read_views(options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>], limits: Limits) -> Vec<TokenBatch> {
+pub(super) fn read_views(options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>], limits: Limits) -> Vec<TokenBatch> {
     let mut corpus = Corpus::open_within(options.clone(), tokenizers.to_vec(), limits).unwrap();
     let mut batches = Vec::new();
     while let Some(batch) = corpus.next_batch().unwrap() {
@@ -25,7 +27,7 @@ fn read_views(options: &CorpusOptions, tokenizers: &[Arc<Tokenizer>], limits: Li
 }
 
 /// Ends that all share, and the ids of each piece, of a whole text.
-fn plain_rows(text: &str, views: &[ByteTokens]) -> Vec<(usize, Vec<Vec<u32>>)> {
+pub(super) fn plain_rows(text: &str, views: &[ByteTokens]) -> Vec<(usize, Vec<Vec<u32>>)> {
     let ends = |v: &ByteTokens| -> BTreeSet<usize> {
         v.ends.iter().copied().filter(|&e| e > 0 && text.is_char_boundary(e)).collect()
     };
@@ -45,7 +47,7 @@ fn plain_rows(text: &str, views: &[ByteTokens]) -> Vec<(usize, Vec<Vec<u32>>)> {
 }
 
 /// Contexts of each view: ids, and the number of each position's row in the document.
-type Contexts = Vec<Vec<(Vec<u32>, Vec<Option<usize>>)>>;
+pub(super) type Contexts = Vec<Vec<(Vec<u32>, Vec<Option<usize>>)>>;
 
 fn plainly(text: &str, tokenizers: &[Arc<Tokenizer>], length: usize, contexts: SpanContexts) -> (Vec<usize>, Contexts) {
     let views: Vec<ByteTokens> = tokenizers.iter().map(|t| t.encode_with_bytes(text).unwrap().unwrap()).collect();
@@ -81,7 +83,40 @@ fn plainly(text: &str, tokenizers: &[Arc<Tokenizer>], length: usize, contexts: S
     (rows.iter().map(|(end, _)| *end).collect(), out)
 }
 
-fn text() -> impl Strategy<Value = String> {
+/// Of each document its rows, and of each view the contexts with the rows' numbers in the document.
+pub(super) fn by_document(batches: &[TokenBatch], n: usize, n_views: usize) -> Vec<(Vec<RowText>, Contexts)> {
+    let mut found: Vec<(Vec<RowText>, Contexts)> = vec![(Vec::new(), vec![Vec::new(); n_views]); n];
+    for batch in batches {
+        let mut of_row = Vec::new();
+        for r in 0..batch.n_rows() {
+            let document = batch.document_of(r).number as usize;
+            of_row.push((document, found[document].0.len()));
+            found[document].0.push(batch.rows[r].text.unwrap());
+        }
+        for (v, view) in batch.views.iter().enumerate() {
+            for context in &view.contexts {
+                let rows: Vec<Option<usize>> = context.row_of.iter().map(|r| Some(of_row[(*r)? as usize].1)).collect();
+                let (first, _) = context.tokens().next().unwrap();
+                let there = &mut found[of_row[first].0].1[v];
+                match there.last_mut() {
+                    // a context that comes again holds the same ids, and other rows
+                    Some((ids, mine))
+                        if *ids == context.ids
+                            && mine.iter().zip(&rows).all(|(a, b)| a.is_none() || b.is_none())
+                            && mine.iter().any(Option::is_some)
+                            && mine.iter().zip(&rows).skip(1).any(|(a, _)| a.is_none()) =>
+                    {
+                        mine.iter_mut().zip(rows).for_each(|(a, b)| *a = b.or(*a));
+                    }
+                    _ => there.push((context.ids.clone(), rows)),
+                }
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn text() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[a-e ]{0,12}",
         "[ \n\t]{1,4}",
@@ -103,7 +138,7 @@ proptest! {
         let contexts = if own { SpanContexts::Own } else { SpanContexts::Common };
         let folder = tempfile::tempdir().unwrap();
         let options = CorpusOptions {
-            rows: RowRule::Spans(contexts),
+            rows: RowRule::Spans(contexts, RowUnit::Token),
             context_length: length,
             batch_contexts: 3,
             ..write(folder.path(), Kind::Jsonl, "", 0, &texts)
@@ -112,33 +147,7 @@ proptest! {
             return Ok(());
         }
         let batches = read_views(&options, pair(), Limits::default());
-        // put together again: of each document its rows, and of each view the contexts with the rows' numbers in the document
-        let mut found: Vec<(Vec<RowText>, Contexts)> =
-            vec![(Vec::new(), vec![Vec::new(); 2]); texts.len()];
-        for batch in &batches {
-            let mut of_row = Vec::new();
-            for r in 0..batch.n_rows() {
-                let document = batch.document_of(r).number as usize;
-                of_row.push((document, found[document].0.len()));
-                found[document].0.push(batch.rows[r].text.unwrap());
-            }
-            for (v, view) in batch.views.iter().enumerate() {
-                for context in &view.contexts {
-                    let rows: Vec<Option<usize>> = context.row_of.iter().map(|r| Some(of_row[(*r)? as usize].1)).collect();
-                    let (_, first) = context.tokens().next().map(|(r, p)| (of_row[r].0, p)).unwrap();
-                    let document = of_row[context.row_of[first].unwrap() as usize].0;
-                    let there = &mut found[document].1[v];
-                    match there.last_mut() {
-                        // a context that comes again holds the same ids, and other rows
-                        Some((ids, mine)) if *ids == context.ids && mine.iter().zip(&rows).all(|(a, b)| a.is_none() || b.is_none())
-                            && mine.iter().any(Option::is_some) && mine.iter().zip(&rows).skip(1).any(|(a, _)| a.is_none()) => {
-                            mine.iter_mut().zip(rows).for_each(|(a, b)| *a = b.or(*a));
-                        }
-                        _ => there.push((context.ids.clone(), rows)),
-                    }
-                }
-            }
-        }
+        let found = by_document(&batches, texts.len(), 2);
         for (text, (rows, contexts_found)) in texts.iter().zip(&found) {
             let (ends, expected) = plainly(text, pair(), length, contexts);
             prop_assert_eq!(rows.iter().map(|r| r.end as usize).collect::<Vec<_>>(), ends);
@@ -178,7 +187,7 @@ proptest! {
         };
         let tokens = plain(&options);
         let contexts = if own { SpanContexts::Own } else { SpanContexts::Common };
-        let spans = CorpusOptions { rows: RowRule::Spans(contexts), ..options.clone() };
+        let spans = CorpusOptions { rows: RowRule::Spans(contexts, RowUnit::Token), ..options.clone() };
         let parts = texts.iter().map(|text| tokenizer.encode_with_bytes(text).unwrap().unwrap());
         let inside: usize = parts.zip(&texts).map(|(t, text)| {
             t.ends.iter().zip(t.ends.iter().skip(1).chain([&usize::MAX])).filter(|(e, next)| !text.is_char_boundary(**e) || e == next || **e == 0).count()
@@ -217,7 +226,7 @@ proptest! {
         let contexts = if own { SpanContexts::Own } else { SpanContexts::Common };
         let texts: Vec<String> = texts.into_iter().map(|text| text + "end").collect();
         let options = CorpusOptions {
-            rows: RowRule::Spans(contexts),
+            rows: RowRule::Spans(contexts, RowUnit::Token),
             context_length: 16,
             batch_contexts: 2,
             pack,
@@ -254,7 +263,7 @@ fn an_eos_of_either_tokenizer_ends_the_document_and_a_row_that_fits_no_context_i
     let folder = tempfile::tempdir().unwrap();
     let texts = ["one two</s>three<|endoftext|>four".to_string()];
     let options = CorpusOptions {
-        rows: RowRule::Spans(SpanContexts::Common),
+        rows: RowRule::Spans(SpanContexts::Common, RowUnit::Token),
         context_length: 20,
         ..write(folder.path(), Kind::Jsonl, "", 0, &texts)
     };
@@ -289,7 +298,10 @@ fn rows_are_those_of_the_fixture() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_string())
         .collect();
     for contexts in [SpanContexts::Common, SpanContexts::Own] {
-        let options = CorpusOptions { rows: RowRule::Spans(contexts), ..options(std::slice::from_ref(&file), 64) };
+        let options = CorpusOptions {
+            rows: RowRule::Spans(contexts, RowUnit::Token),
+            ..options(std::slice::from_ref(&file), 64)
+        };
         let batches = read_views(&options, pair(), Limits::default());
         let mut found = vec![Vec::new(); texts.len()];
         for batch in &batches {

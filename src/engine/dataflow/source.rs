@@ -54,6 +54,7 @@ fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, status: &RunS
         status.left_out_documents.store(progress.left_out_documents, Relaxed);
         status.unaligned_documents.store(progress.in_no_row.unaligned_documents, Relaxed);
         status.dropped_bytes.store(progress.in_no_row.bytes, Relaxed);
+        status.cut_units.store(progress.in_no_row.cut_units, Relaxed);
         if progress.skipped_records > 0 {
             *status.first_skips.lock().unwrap_or_else(|e| e.into_inner()) = progress.first_skips;
         }

@@ -16,7 +16,6 @@ use crate::moments::{
 };
 use crate::plan::{Plan, Strip};
 use crate::sae::LatentBatch;
-use crate::spec::Align;
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -168,7 +167,7 @@ impl Fold {
         let row_hash = RowHash::new(plan.spec().seed, width);
         let documents = DocumentRows::default();
         let beyond = Beyond::new(&plan, mine);
-        let alignment = (mine(0) && plan.spec().compare.align == Align::Span).then(Alignment::default);
+        let alignment = (mine(0) && plan.spec().compare.is_of_text()).then(Alignment::default);
         Fold {
             plan,
             sums,

@@ -97,6 +97,7 @@ pub fn make_tables(
     if let Some(alignment) = &due.alignment {
         let row = |model: &PlannedModel| AlignmentRow {
             model: model.name.clone(),
+            unit: results.plan.spec().corpus.rows.unit(),
             rows: alignment.rows,
             one_to_one: alignment.one_to_one_share(),
             tokens: alignment.tokens.get(model.view).copied().unwrap_or(0),
@@ -104,6 +105,7 @@ pub fn make_tables(
             bytes: alignment.bytes,
             dropped_bytes: alignment.left_out.bytes,
             unaligned_documents: alignment.left_out.unaligned_documents,
+            cut_units: alignment.left_out.cut_units,
         };
         write_into(set, (), origin, results.plan.models().iter().map(row))?;
     }

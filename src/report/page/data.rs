@@ -41,6 +41,9 @@ pub(super) struct PageData {
     pub control: Option<String>,
     /// What a row has in common with the one it is compared with: token, bigram or position.
     pub given: Option<String>,
+    /// What a row is, where it is no token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
     /// Warnings about the corpus: repeated contexts, too little text.
     pub warnings: Vec<String>,
     /// Null runs from which their standard deviation is shown.

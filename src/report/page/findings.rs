@@ -21,6 +21,7 @@ pub(super) fn findings(data: &PageData) -> Vec<Finding> {
     let spoilt = data.warnings.iter().map(|text| Finding { lead: "Look at the text first.", text: text.clone() });
     let said = [
         control(data),
+        rows(data),
         one_decoder(data),
         closest(data),
         given_the_token(data),
@@ -64,6 +65,13 @@ fn with_chance(value: String, chance: Option<String>) -> String {
 
 fn mean_r(m: &MatchesData) -> Option<String> {
     Some(with_chance(format!("{:.3}", m.mean?), m.null_mean.map(|r| format!("{r:.3}"))))
+}
+
+/// What a row is, where it is no token: every count of tokens is one of rows.
+fn rows(data: &PageData) -> Option<Finding> {
+    let mut text = data.rows.clone()?;
+    text[..1].make_ascii_uppercase();
+    Some(Finding { lead: "Rows of text.", text: format!("{text}. Counts of tokens on this page are counts of rows.") })
 }
 
 /// A control: nothing here is due to what was drawn at random in it.

@@ -12,7 +12,10 @@ use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::matching::{CONTAINED, Direction, HOLDS_WITHIN};
-use crate::report::{BestOverSummary, Closeness, GroupSummary, LEAST_RUNS_FOR_SD, Marker, closest, repeated_words};
+use crate::report::{
+    BestOverSummary, Closeness, GroupSummary, LEAST_RUNS_FOR_SD, Marker, alignment_words, closest, read_alignment,
+    repeated_words,
+};
 use crate::table::{
     GroupRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
 };
@@ -100,6 +103,7 @@ pub(super) fn gather(tables: &Path, history: &Path, marker: &Marker, decoders: D
             Err(e) => data.sites[s].no_map = Some(e.to_string()),
         }
     }
+    data.rows = alignment_words(&read_alignment(tables)?);
     read_groups(tables, &number, &mut data)?;
     read_readout(tables, &pairs, &mut data)?;
     read_agreement(tables, &pairs, &mut data)?;

@@ -8,7 +8,8 @@ mod speed;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::{
-    AgreementSummary, BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, closest, repeated_words, wrapped,
+    AgreementSummary, BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, alignment_words, closest, read_alignment,
+    repeated_words, wrapped,
 };
 use crate::table::{
     AlignmentRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
@@ -126,8 +127,7 @@ impl Summary {
             }
         }
         let (groups, best_over) = (GroupSummary::read(tables)?, BestOverSummary::read(tables)?);
-        let alignment = tables.join("alignment.parquet");
-        let alignment = if alignment.is_file() { TableReader::open(&alignment)?.read_all()? } else { Vec::new() };
+        let alignment = read_alignment(tables)?;
         let (readout, agreement) = (ReadoutSummary::read(tables)?, AgreementSummary::read(tables)?);
         let (tables, pairs) = (tables.to_path_buf(), pairs.into_values().collect());
         Ok(Summary {
@@ -186,7 +186,7 @@ impl Summary {
             counted(u64::from(self.snapshots), "snapshot")
         );
         writeln!(out, "\n{}", wrapped(&head, 2, WIDTH))?;
-        if let Some(words) = alignment_in_words(&self.alignment) {
+        if let Some(words) = alignment_words(&self.alignment) {
             writeln!(out, "{}", wrapped(&words, 2, WIDTH))?;
         }
         self.write_cautions(out)?;
@@ -298,6 +298,7 @@ impl Summary {
             "alignment": self.alignment.iter().map(|r| json!({
                 "model": r.model, "rows": r.rows, "one_to_one": r.one_to_one, "tokens": r.tokens, "tokens_per_row": r.tokens_per_row,
                 "bytes": r.bytes, "dropped_bytes": r.dropped_bytes, "unaligned_documents": r.unaligned_documents,
+                "unit": r.unit, "cut_units": r.cut_units,
             })).collect::<Vec<_>>(),
             "readout": self.readout.as_ref().map(ReadoutSummary::as_json),
             "agreement": self.agreement.as_ref().map(AgreementSummary::as_json),
@@ -327,25 +328,6 @@ fn offer(best: &mut Vec<BestPair>, row: &MatchRow) {
         );
         best.truncate(BEST_SHOWN);
     }
-}
-
-/// How tokens share the rows; `None` where a row is a token.
-fn alignment_in_words(rows: &[AlignmentRow]) -> Option<String> {
-    let first = rows.first()?;
-    let of = |r: &AlignmentRow| Some(format!("{:.2} of {}", r.tokens_per_row?, r.model));
-    let per_row: Vec<String> = rows.iter().filter_map(of).collect();
-    let mut out = format!(
-        "a row is a piece of text that all tokenizers share: on average {} tokens; {:.1} % are one token of each",
-        per_row.join(", "),
-        100.0 * first.one_to_one.unwrap_or(0.0)
-    );
-    if first.dropped_bytes > 0 {
-        write!(out, "; {} bytes of text in no row", thousands(first.dropped_bytes)).ok()?;
-    }
-    if first.unaligned_documents > 0 {
-        write!(out, "; {} left out without alignment", counted(first.unaligned_documents, "document")).ok()?;
-    }
-    Some(out)
 }
 
 /// `1 token`, `2 000 tokens`.
