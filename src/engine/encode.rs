@@ -107,7 +107,7 @@ pub fn encode_batch(
                 }
                 Origin::Fed { model, nth, .. } => {
                     let SparseRows { row_starts, latents, values } = std::mem::take(&mut fed[*model][*nth]);
-                    let of_tokens = LatentBatch { d_sae: space.width, row_starts, latents, values };
+                    let of_tokens = LatentBatch { d_sae: space.width, row_starts, latents, values, peaks: Vec::new() };
                     Ok(of_tokens.pooled(&row_of[plan.models()[*model].view], n_rows, pool.latents))
                 }
                 Origin::Raw { tap } => Ok(LatentBatch::of_dimensions(by_row(tap))),

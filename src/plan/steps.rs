@@ -70,7 +70,8 @@ impl Steps {
         pairs.sort();
         let sites: BTreeSet<Site> = pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
         let mut models = plan_models(&spec, sized, &sites)?;
-        let tokenizers = tokenizers(&mut models, spec.compare.is_of_text(), &spec.corpus, outline, &mut notes.assumptions)?;
+        let tokenizers =
+            tokenizers(&mut models, spec.compare.is_of_text(), &spec.corpus, outline, &mut notes.assumptions)?;
         let mut spaces = Vec::new();
         for site in &sites {
             spaces.push(plan_space(&spec, site, &models, outline, &mut notes)?);

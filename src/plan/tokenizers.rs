@@ -44,9 +44,7 @@ pub(super) fn tokenizers(
             model.view = view;
             continue;
         }
-        if !of_text
-            && let Some((other, expected)) = views.pop()
-        {
+        if !of_text && let Some((other, expected)) = views.pop() {
             refuse_unlike(corpus, [(&other, &expected), (&model.name, &tokenizer)])?;
             let both = Arc::unwrap_or_clone(expected).beside([&other, &model.name], Arc::new(tokenizer));
             views.push((other, Arc::new(both)));

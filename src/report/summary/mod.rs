@@ -8,8 +8,8 @@ mod speed;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::{
-    AgreementSummary, BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, alignment_words, closest, read_alignment,
-    repeated_words, wrapped,
+    AgreementSummary, BestOverSummary, Closeness, GroupSummary, ReadoutSummary, WIDTH, alignment_words, closest,
+    read_alignment, repeated_words, wrapped,
 };
 use crate::table::{
     AlignmentRow, HistoryRow, LatentRow, MatchRow, PairRow, SimilarityRow, SitePair, TableReader, TopTokenCell,
