@@ -3,7 +3,7 @@
 //! One function makes the list, without side effects; another carries it out. A test can therefore stop after any step, discard
 //! any part of what was not synced, and check that the run can still be recovered.
 
-use super::fs::{is_temporary, sync_dir, temporary_name, write_error};
+use super::fs::{is_temporary, names_in, sync_dir, temporary_name, write_error};
 use super::layout::{MANIFEST, PREVIOUS, RunDir, STATE, generation_of};
 use super::manifest::{Manifest, Parsed, is_damage, not_now, read_bounded};
 use super::recover::Decision;
@@ -244,14 +244,6 @@ pub(super) fn perform(root: &Path, steps: &[Step]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Names in a directory, sorted; none when it is not there.
-pub(super) fn names_in(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort();
-    names
 }
 
 #[cfg(test)]

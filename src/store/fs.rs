@@ -156,6 +156,14 @@ pub fn bytes_under(path: &Path) -> u64 {
         .sum()
 }
 
+/// Names in a directory, sorted; none when it is not there.
+pub(super) fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
 /// Makes the names in `dir` durable (a rename is not, before this).
 pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| write_error(dir, None, &e))

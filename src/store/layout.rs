@@ -7,7 +7,7 @@
 //! RUN/state/<next batch, 12 digits>/NAME.safetensors   RUN/lock   RUN/stop
 //! ```
 
-use super::fs::{create_dir_all, is_temporary, write_atomic};
+use super::fs::{create_dir_all, is_temporary, names_in, write_atomic};
 use super::lock::{Holder, Lock};
 use super::manifest::Manifest;
 use super::reader::StateReader;
@@ -81,7 +81,7 @@ impl RunDir {
         let folder = RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) };
         if folder.is_of_scores() {
             // what a killed writer left; in a run's directory its own processes may be writing
-            let names = super::commit::names_in(root).into_iter().filter(|name| is_temporary(name));
+            let names = names_in(root).into_iter().filter(|name| is_temporary(name));
             names.for_each(|name| drop(std::fs::remove_file(root.join(name))));
         }
         Ok(folder)

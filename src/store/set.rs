@@ -12,9 +12,9 @@
 //! without links, or in a copy of a run made with links followed, `tables` is a folder. It is then exchanged by two renames;
 //! between them this program finds the new set by its number.
 
-use super::commit::{Step, names_in, perform};
+use super::commit::{Step, perform};
 use super::digest::{FileRecord, digest_of};
-use super::fs::{create_dir_all, sync_dir, temporary_name, write_error};
+use super::fs::{create_dir_all, names_in, sync_dir, temporary_name, write_error};
 use super::layout::{RunDir, SETS, TABLES};
 use super::manifest::read_bounded;
 use super::seal::{format_of, sealed, unsealed};
