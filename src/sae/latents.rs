@@ -220,8 +220,9 @@ mod tests {
                 let is_as_it_was = row_of.iter().enumerate().all(|(t, row)| t as u32 == *row) && n_rows == row_of.len();
                 prop_assert_eq!(peaks.len(), if pool == Pool::Last || is_as_it_was { 0 } else { found.values.len() });
                 for row in 0..n_rows {
-                    for e in found.row_starts[row] as usize..(found.row_starts[row + 1] as usize).min(peaks.len()) {
-                        let (peak, j) = (peaks[e] as usize, found.latents[e] as usize);
+                    let of_row = found.row_starts[row] as usize..found.row_starts[row + 1] as usize;
+                    for (peak, j) in peaks.get(of_row.clone()).into_iter().flatten().zip(&found.latents[of_row]) {
+                        let (peak, j) = (*peak as usize, *j as usize);
                         prop_assert_eq!(row_of[peak] as usize, row);
                         // the first of the greatest among the tokens on which the latent is not 0
                         let fires = |t: &usize| row_of[*t] as usize == row && dense[*t][j] != 0.0;
