@@ -36,7 +36,8 @@ pub(super) fn titled(path: &Path) -> String {
 /// `Request` with the path as it should be.
 pub(super) fn check_beside(paths: &[(String, &str)], file: &Path) -> Result<()> {
     let home = file.parent().unwrap_or(Path::new(""));
-    let is_beside = |path: &str| !Path::new(path).exists() && home.join(path).exists();
+    // a fed model has no path
+    let is_beside = |path: &str| !path.is_empty() && !Path::new(path).exists() && home.join(path).exists();
     match paths.iter().find(|(_, path)| Path::new(path).is_relative() && is_beside(path)) {
         Some((key, path)) => Err(Error::request(format!(
             "{}: {key} is {path:?}, which is not in the working directory but beside the dataflow file; write \"./{path}\", which is \
