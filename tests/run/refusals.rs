@@ -39,9 +39,9 @@ fn a_missing_file() {
 
 #[test]
 fn a_misspelt_command_and_a_repository_without_its_mark() {
-    let output = cognate().args(["rnu", "flow.toml"]).output().unwrap();
+    let output = cognate().args(["statsu", "flow.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("'rnu'") && said.contains("'run'"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("'statsu'") && said.contains("'status'"), "{said}");
     check(
         &[("data/demo/models/small-b", "EleutherAI/pythia-70m")],
         2,
