@@ -273,14 +273,16 @@ impl DataflowSpec {
     /// # Errors
     /// As [`DataflowSpec::read`].
     pub fn parse(text: &str, path: &Path) -> Result<DataflowSpec> {
-        let mut spec: DataflowSpec = from_toml(text).map_err(|(line, what)| {
+        let wrong = |(line, what): (Option<usize>, String)| {
             let place = line.map_or(String::new(), |line| format!(" line {line}"));
             // what is no TOML is not about keys
             let of_keys = what.contains("field `") || what.contains("unknown variant");
             let help = if of_keys { "; dataflows/README.md lists every key" } else { "" };
             Error::request(format!("{}{place}: {what}{help}", path::titled(path)))
-        })?;
-        let written: toml::Table = toml::from_str(text).expect("it was read above");
+        };
+        let mut spec: DataflowSpec = from_toml(text).map_err(wrong)?;
+        // its whole numbers are signed, those of `spec` are not
+        let written: toml::Table = from_toml(text).map_err(wrong)?;
         if spec.estimate.rules == Rules::AsPublished {
             let estimate = written.get("estimate").and_then(|e| e.as_table());
             spec.estimate.fill_published(estimate.expect("it names rules"));
@@ -352,6 +354,9 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<
 
 /// What was expected, where the reader names it by its type.
 fn in_plain_words(what: String) -> String {
+    if what == "u64 value was too large" {
+        return format!("the number is above {}, the largest that a TOML file may hold", i64::MAX);
+    }
     let words = |expected: &str| {
         Some(match expected {
             "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of 0 or more",

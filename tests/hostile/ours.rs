@@ -235,7 +235,6 @@ fn what_is_nested_without_end_is_refused() {
         std::fs::copy(own("configs/llama3_tied_scaled.json"), place.join("config.json")).unwrap();
         std::fs::write(place.join("model.safetensors"), bytes).unwrap();
         refused("model.safetensors", cognate::model::header(place).map(drop));
-        write("c.jsonl", &format!("{{\"text\": \"a\", \"x\": {deep}}}\n"));
         let options: CorpusOptions = serde_json::from_value(
             serde_json::json!({"files": [place.join("c.jsonl")], "context_length": 16, "bos": "none"}),
         )
@@ -245,7 +244,11 @@ fn what_is_nested_without_end_is_refused() {
             while corpus.next_batch()?.is_some() {}
             Ok(())
         };
+        write("c.jsonl", &format!("{{\"text\": {deep}}}\n"));
         refused("c.jsonl", read());
+        // a field that is not read is passed over, however deep
+        write("c.jsonl", &format!("{{\"text\": \"a\", \"x\": {deep}}}\n"));
+        read().unwrap();
     }
     for (open, close) in [("[", "]"), ("{a=", "}")] {
         write("flow.toml", &format!("format = 1\nname = {}1{}\n", open.repeat(100_000), close.repeat(100_000)));
