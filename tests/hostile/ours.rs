@@ -247,7 +247,8 @@ fn what_is_nested_without_end_is_refused() {
         write("c.jsonl", &format!("{{\"text\": {deep}}}\n"));
         refused("c.jsonl", read());
         // a field that is not read is passed over, however deep
-        write("c.jsonl", &format!("{{\"text\": \"a\", \"x\": {deep}}}\n"));
+        let half = format!("{}1{}", open.repeat(150_000), close.repeat(150_000));
+        write("c.jsonl", &format!("{{\"text\": \"a\", \"x\": {half}}}\n"));
         read().unwrap();
     }
     for (open, close) in [("[", "]"), ("{a=", "}")] {
