@@ -70,6 +70,22 @@ fed = { d_sae = 8, most = 2 }
 pairs = [["a/resid_post.0", "b/resid_post.0"]]
 "#;
 
+/// The same for activations that lie in files.
+const FILES: &str = r#"
+format = 1
+name = "files"
+[corpus]
+files = ["x.jsonl"]
+context_length = 8
+[models.a]
+files = { "resid_post.0" = { paths = "x.safetensors", tensor = "x" } }
+tokenizer = "a"
+[models.b]
+path = "b"
+[compare]
+pairs = [["a/resid_post.0", "b/resid_post.0"]]
+"#;
+
 #[test]
 fn every_key_of_a_dataflow_file_has_a_row_in_its_document() {
     let document = read("dataflows/README.md");
@@ -78,6 +94,8 @@ fn every_key_of_a_dataflow_file_has_a_row_in_its_document() {
     gather(&serde_json::to_value(spec).expect("a spec is plain data"), &mut keys);
     let fed = DataflowSpec::parse(FED, Path::new("fed.toml")).expect("the fed file is right");
     gather(&serde_json::to_value(fed).expect("a spec is plain data"), &mut keys);
+    let files = DataflowSpec::parse(FILES, Path::new("files.toml")).expect("the file of files is right");
+    gather(&serde_json::to_value(files).expect("a spec is plain data"), &mut keys);
     assert!(keys.contains("context_length") && keys.contains("activation_permutations"), "{keys:?}");
     let rows: BTreeSet<&str> = document.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
     let missing: Vec<&String> = keys
@@ -276,7 +294,7 @@ fn gather(value: &Value, keys: &mut BTreeSet<String>) {
     for (key, inner) in map {
         keys.insert(key.clone());
         match (key.as_str(), inner) {
-            ("models" | "saes" | "controls", Value::Object(named)) => named.values().for_each(|v| gather(v, keys)),
+            ("models" | "saes" | "controls" | "files", Value::Object(named)) => named.values().for_each(|v| gather(v, keys)),
             _ => gather(inner, keys),
         }
     }

@@ -193,6 +193,26 @@ def test_the_example_with_files_gives_the_tables_of_what_was_stored(
     assert first.matches().equals(again.matches()) and first.latents().equals(again.latents())
 
 
+def test_the_example_that_writes_files_gives_the_tables_of_what_it_wrote(
+    flow: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("safetensors")
+    (tmp_path / "data").symlink_to(PROJECT / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PACKAGE))
+    del flow["saes"]["small-a/resid_post.1"]
+    flow["check"] = {"doctor": "off"}
+    (tmp_path / "feed.py").write_text(example("write_files"))
+    model = {"tokenizer": "data/demo/models/small-a"}
+    flow["models"]["small-a"] = {"feed": {"command": [sys.executable, "feed.py"]}, **model}
+    first = cognate.run(flow, out=tmp_path / "first", progress=False)
+    flow["models"]["small-a"] = {"files": {"resid_post.2": "acts/resid_post.2/*.safetensors"}, **model}
+    again = cognate.run(flow, out=tmp_path / "again", progress=False)
+    assert first.matches().equals(again.matches()) and first.latents().equals(again.latents())
+
+
 @pytest.mark.parametrize("package", ["transformers", "transformer_lens", "nnsight"])
 def test_examples_of_the_document_give_the_tables_of_the_model_that_runs_here(
     package: str, flow: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

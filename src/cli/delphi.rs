@@ -41,6 +41,13 @@ pub fn export(path: &Path, out: &Path, n_contexts: u64, memory_limit: Option<&st
             differ.join(", ")
         )));
     }
+    if let Some(model) = plan.models().iter().find(|m| m.elsewhere.as_ref().is_some_and(|e| e.files().is_some())) {
+        return Err(Error::request(format!(
+            "model {:?}: its activations lie in files, in the order of the corpus, and a latent cache is of sampled contexts; give it a path or a \
+             feed in a run of its own",
+            model.name
+        )));
+    }
     let wanted = wanted(&plan, &run)?;
     if wanted.is_empty() {
         return Err(Error::request(format!(

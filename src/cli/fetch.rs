@@ -20,7 +20,7 @@ pub fn fetch_all(spec: &mut DataflowSpec, voice: Console) -> Result<()> {
     let used: BTreeSet<SiteName> = spec.pairs().into_iter().flat_map(|(a, b)| [a, b]).collect();
     for (name, model) in spec.models.iter_mut().filter(|(name, _)| used.iter().any(|site| site.model == **name)) {
         let told = |e: crate::error::Error| e.within(format!("model {name:?}"));
-        if model.feed.is_some() {
+        if model.is_elsewhere() {
             // its weights are elsewhere, and its tokenizer is a folder
             continue;
         }

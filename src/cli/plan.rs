@@ -7,6 +7,7 @@ use crate::cli::recorded::recorded_cross;
 use crate::corpus::{RowRule, RowUnit, Sample, SpanContexts};
 use crate::error::Result;
 use crate::ids::{Site, Tag};
+use crate::model::{Elsewhere, Stored};
 use crate::plan::{Origin, Outline, Purpose, Request, grouped};
 use crate::sae::Pool;
 use crate::spec::DataflowSpec;
@@ -79,13 +80,20 @@ pub fn as_text(plan: &Outline) -> String {
     for (k, m) in plan.models().iter().enumerate() {
         let at = |&hookpoint| Site { model: m.name.clone(), hookpoint, tag: Tag::default() };
         let places: Vec<Site> = m.hookpoints.iter().map(at).chain(m.fed.iter().cloned()).collect();
-        if let Some(feed) = &m.feed {
-            let (feed, places) = (feed.in_words(), in_short(&places));
-            line(format!(
-                "  feed      {}: {feed}, {} wide, asked for {places}; its weights cannot be known",
-                m.name, m.shape.d_model
-            ));
-            continue;
+        match &m.elsewhere {
+            Some(Elsewhere::Feed(feed)) => {
+                let (feed, places) = (feed.in_words(), in_short(&places));
+                line(format!(
+                    "  feed      {}: {feed}, {} wide, asked for {places}; its weights cannot be known",
+                    m.name, m.shape.d_model
+                ));
+                continue;
+            }
+            Some(Elsewhere::Files(stored)) => {
+                line(format!("  files     {}: {}", m.name, files_in_words(stored, &in_short(&places))));
+                continue;
+            }
+            None => {}
         }
         line(format!(
             "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
@@ -283,6 +291,17 @@ fn in_short(sites: &[Site]) -> String {
     runs.into_iter().map(run).collect::<Vec<_>>().join(", ")
 }
 
+/// What there is of a model's rows in files.
+fn files_in_words(stored: &Stored, places: &str) -> String {
+    let Ok((n_files, n_rows)) = stored.sizes() else { return format!("activations at {places}, not here") };
+    let ids = match stored.has_ids() {
+        Ok(true) => "with ids, which are held against the corpus'",
+        _ => "without ids: nothing shows that they are of this corpus",
+    };
+    let files = if n_files == 1 { "file" } else { "files" };
+    format!("activations at {places} out of {n_files} {files}, {} rows, {ids}", thousands(n_rows))
+}
+
 /// The plan for programs.
 pub fn as_json(plan: &Outline) -> serde_json::Value {
     json!({
@@ -294,7 +313,8 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
             "models": models, "difference": difference,
         })).collect::<Vec<_>>(),
         "models": plan.models().iter().enumerate().map(|(k, m)| json!({
-            "name": m.name, "family": m.shape.family, "feed": m.feed.as_ref().map(|feed| feed.in_words()),
+            "name": m.name, "family": m.shape.family, "feed": m.elsewhere.as_ref().filter(|e| e.files().is_none()).map(Elsewhere::in_words),
+            "files": m.elsewhere.as_ref().filter(|e| e.files().is_some()).map(Elsewhere::in_words),
             "n_layers": Some(m.shape.n_layers).filter(|n| *n < usize::MAX), "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,

@@ -119,7 +119,7 @@ pub(super) fn list(patterns: &[String], said: Option<CorpusFormat>) -> Result<Ve
     let mut files = Vec::new();
     let mut named: BTreeMap<PathBuf, &String> = BTreeMap::new();
     for pattern in patterns {
-        for path in matches(pattern)? {
+        for path in matching_files("[corpus] files", "data/*.jsonl", pattern)? {
             kind_of(&path, said)?;
             let real = path.canonicalize().map_err(|e| Error::io("look at the corpus file", &path, &e))?;
             if let Some(before) = named.insert(real, pattern) {
@@ -148,19 +148,21 @@ pub(super) fn list_here(patterns: &[String], said: Option<CorpusFormat>) -> Resu
     Ok((if here.is_empty() && !missing.is_empty() { Vec::new() } else { list(&here, said)? }, missing))
 }
 
-/// The files of one pattern, sorted. A path that exists is itself, whatever marks of a pattern its name holds.
-fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+/// The files of one pattern, in byte order. A path that exists is itself, whatever marks of a pattern its name holds. `key` is what the
+/// dataflow file calls the list, `example` a pattern as it might have.
+///
+/// # Errors
+/// `Request` for a pattern that is malformed or matches no file; those of looking for them.
+pub fn matching_files(key: &str, example: &str, pattern: &str) -> Result<Vec<PathBuf>> {
     if Path::new(pattern).is_file() {
         return Ok(vec![PathBuf::from(pattern)]);
     }
     let walk = glob::glob(pattern).map_err(|e| {
-        Error::request(format!(
-            "[corpus] files: the pattern {pattern:?} is malformed ({e}); a pattern knows *, ?, [ab] and **"
-        ))
+        Error::request(format!("{key}: the pattern {pattern:?} is malformed ({e}); a pattern knows *, ?, [ab] and **"))
     })?;
     let mut paths = Vec::new();
     for found in walk {
-        let path = found.map_err(|e| Error::io("look for corpus files in", e.path(), e.error()))?;
+        let path = found.map_err(|e| Error::io("look for files in", e.path(), e.error()))?;
         if path.is_file() {
             paths.push(path);
         }
@@ -168,7 +170,7 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     if paths.is_empty() {
         let found = if Path::new(pattern).is_dir() { "is a folder" } else { "matches no file" };
         return Err(Error::request(format!(
-            "[corpus] files: {pattern:?} {found}; expected a file or a pattern such as data/*.jsonl (relative to the working \
+            "{key}: {pattern:?} {found}; expected a file or a pattern such as {example} (relative to the working \
              directory, or to the dataflow file with a leading ./)"
         )));
     }

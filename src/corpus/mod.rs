@@ -65,7 +65,7 @@ pub use batch::{Context, Document, LeftOut, Row, RowText, TokenBatch, TokenView}
 pub use count::{deserialize_count, parse_count};
 pub use cursor::Cursor;
 pub use facts::{CorpusFacts, Progress, tokenizing_bytes};
-pub use files::CorpusFile;
+pub use files::{CorpusFile, matching_files};
 pub use options::{
     BosRule, CorpusFormat, CorpusOptions, OnBadRecord, Remainder, RowRule, RowUnit, SpanContexts, TextUnit,
 };

@@ -1,5 +1,5 @@
-//! What are a model's activations at its hookpoints? Token ids in, [`ActivationBatch`]es out: by a forward here, or by a feed, another
-//! process that is asked (`feed/`). [`Network`] is either.
+//! What are a model's activations at its hookpoints? Token ids in, [`ActivationBatch`]es out: by a forward here, by a feed, another
+//! process that is asked (`feed/`), or from files (`stored/`). [`Network`] is any of these.
 //!
 //! A family is one file that describes an architecture in plain data (`architecture.rs`). The description is checked against
 //! headers, costed, or loaded (`load.rs`). All families share the layers, which are written in candle tensors; the most expensive
@@ -22,6 +22,7 @@ mod open;
 mod random;
 mod rope;
 mod shape;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod unembedding;
@@ -32,11 +33,12 @@ pub use families::knows_key;
 pub use feed::{Asked, Feed, FeedOptions, Holds, SparseRows};
 pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
-pub use network::{Held, Network};
+pub use network::{Elsewhere, Held, Network};
 pub use open::{
     context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
     tokenizer, tokenizer_files, unembedding, width_of,
 };
 pub use random::RandomWeights;
 pub use shape::ModelShape;
+pub use stored::{RowFiles, Stored, StoredPlace};
 pub use unembedding::Unembedding;

@@ -1,8 +1,9 @@
-//! Who says what a model held: a forward in this process, or a feed?
+//! Who says what a model held: a forward in this process, a feed, or files?
 
 use super::activations::{ActivationBatch, Model};
 use super::feed::{Feed, SparseRows};
 use super::forward::forward;
+use super::stored::Stored;
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::Result;
 use crate::ids::Hookpoint;
@@ -21,24 +22,59 @@ pub struct Held {
 pub enum Network {
     /// It is loaded here.
     Forward(Arc<dyn Model>),
+    /// It does not run here.
+    Elsewhere(Elsewhere),
+}
+
+/// A model that does not run here. Its weights are not at hand, and nothing is read of it but what is compared.
+#[derive(Clone, Debug)]
+pub enum Elsewhere {
     /// Another process runs it.
     Feed(Arc<Feed>),
+    /// It ran before, and its activations lie in files.
+    Files(Arc<Stored>),
 }
 
 impl Network {
     /// What it holds at `hookpoints` for every context of `view`, which is one of `batch`: see [`forward`].
     ///
     /// # Errors
-    /// As [`forward`] and [`Feed::read`].
+    /// As [`forward`], [`Feed::read`] and [`Stored::read`].
     pub fn read(&self, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Held> {
-        match self {
-            Network::Forward(model) => {
-                Ok(Held { activations: forward(model.as_ref(), batch, view, hookpoints)?, latents: Vec::new() })
-            }
-            Network::Feed(feed) => {
+        let activations = match self {
+            Network::Forward(model) => forward(model.as_ref(), batch, view, hookpoints)?,
+            Network::Elsewhere(Elsewhere::Files(stored)) => stored.read(batch, view, hookpoints)?,
+            Network::Elsewhere(Elsewhere::Feed(feed)) => {
                 let (activations, latents) = feed.read(batch, view, hookpoints)?;
-                Ok(Held { activations, latents })
+                return Ok(Held { activations, latents });
             }
+        };
+        Ok(Held { activations, latents: Vec::new() })
+    }
+}
+
+impl Elsewhere {
+    /// Where it is, for people.
+    pub fn in_words(&self) -> String {
+        match self {
+            Elsewhere::Feed(feed) => feed.in_words(),
+            Elsewhere::Files(stored) => stored.in_words(),
+        }
+    }
+
+    /// Its files, where its activations lie in some.
+    pub fn files(&self) -> Option<&Stored> {
+        match self {
+            Elsewhere::Feed(_) => None,
+            Elsewhere::Files(stored) => Some(stored),
+        }
+    }
+
+    /// Bytes that asking it for a batch of `n_tokens` takes at most, beside the activations, and what they are taken by.
+    pub fn memory_bytes(&self, n_tokens: u64) -> (&'static str, u64) {
+        match self {
+            Elsewhere::Feed(feed) => ("answer of a feed", feed.memory_bytes(n_tokens)),
+            Elsewhere::Files(stored) => ("pieces of files", stored.memory_bytes(n_tokens)),
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct ModelShape {
 const FED: &str = "fed";
 
 impl ModelShape {
-    /// A model that a feed runs and of which the dataflow file gives the width of the residual stream, and perhaps the number of blocks.
+    /// A model that does not run here and of which the dataflow file gives the width of the residual stream, and perhaps the number of blocks.
     pub fn fed(d_model: usize, n_layers: Option<usize>) -> ModelShape {
         ModelShape {
             family: FED.into(),

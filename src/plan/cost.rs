@@ -113,11 +113,12 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
     let threads = rayon::current_num_threads() as u64;
     let mut largest_target = 0;
     for (k, m) in steps.models.iter().enumerate() {
-        match &m.feed {
-            Some(feed) => {
+        match &m.elsewhere {
+            Some(elsewhere) => {
                 let contexts = spec.corpus.batch_contexts as u64;
                 let tokens = contexts.saturating_mul(spec.corpus.context_length as u64);
-                out.push(streaming("answer of a feed", m.name.clone(), feed.memory_bytes(tokens)));
+                let (kind, bytes) = elsewhere.memory_bytes(tokens);
+                out.push(streaming(kind, m.name.clone(), bytes));
             }
             None => {
                 let bytes = crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k));
@@ -242,7 +243,7 @@ pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
         out.push(cost("transport of one pool", String::new(), 2 * 8 * largest, 0));
     }
     let rows = (spec.corpus.batch_contexts as u64).saturating_mul(spec.corpus.context_length as u64);
-    let contexts: u64 = (steps.models.iter().filter(|m| m.feed.is_none()))
+    let contexts: u64 = (steps.models.iter().filter(|m| m.elsewhere.is_none()))
         .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, &m.hookpoints))
         .max()
         .unwrap_or(0);

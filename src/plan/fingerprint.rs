@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::Site;
+use crate::model::{Elsewhere, Stored};
 use crate::plan::choice::Choice;
 use crate::plan::steps::Steps;
 use crate::sae::{Format, Reading};
@@ -29,7 +30,7 @@ pub(super) fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 const STATE: &str = "6";
 
 /// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. A model that a feed
-/// runs has none: in its place stands what the feed states, which is asked here. Corpus
+/// runs has none: in its place stands what the feed states, which is asked here; of one whose activations lie in files these are the artifacts. Corpus
 /// files enter by name and order.
 ///
 /// # Errors
@@ -38,8 +39,14 @@ pub(super) fn fingerprint_parts(steps: &Steps, choice: &Choice) -> Result<BTreeM
     let mut parts = spec_parts(&steps.spec, choice.cross);
     parts.insert("state".into(), STATE.into());
     for model in &steps.models {
-        let mut files = match &model.feed {
-            Some(feed) => {
+        let mut files = match &model.elsewhere {
+            Some(Elsewhere::Files(stored)) => {
+                let known =
+                    stored_parts(&model.name, stored).map_err(|e| e.within(format!("model {:?}", model.name)))?;
+                parts.extend(known);
+                Vec::new()
+            }
+            Some(Elsewhere::Feed(feed)) => {
                 let known = feed.known().map_err(|e| e.within(format!("model {:?}", model.name)))?;
                 parts.insert(format!("models.{} feed", model.name), known);
                 Vec::new()
@@ -85,8 +92,10 @@ fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();
     spec.compare.cross = cross;
-    // what a feed's model is, its own part says
-    spec.models.values_mut().for_each(|model| (model.sizes, model.feed, model.tokenizer) = (None, None, None));
+    // what a model elsewhere is, its own part says
+    for model in spec.models.values_mut() {
+        (model.sizes, model.feed, model.files, model.tokenizer) = (None, None, None, None);
+    }
     for sae in spec.saes.values_mut() {
         // scale and centring enter as they were settled with the SAE's own files
         (sae.sizes, sae.scale, sae.center) = (None, None, None);
@@ -167,6 +176,32 @@ pub(super) fn file_parts(name: &str, files: &[PathBuf], parts: &mut BTreeMap<Str
         parts.insert(format!("{name} {base}"), record.blake3);
     }
     Ok(())
+}
+
+/// The parts of a model whose activations lie in files: for each place a digest of the files' digests in their order, with what the tensors are
+/// called.
+///
+/// # Errors
+/// Those of opening and reading them.
+fn stored_parts(model: &str, stored: &Stored) -> Result<BTreeMap<String, String>> {
+    // all headers before any digest, which may take minutes
+    let places = stored.files()?;
+    let mut digests: BTreeMap<&Path, String> = BTreeMap::new();
+    let mut parts = BTreeMap::new();
+    for (hookpoint, files) in places {
+        let mut hasher = blake3::Hasher::new();
+        for file in &files {
+            if !digests.contains_key(file.path()) {
+                digests.insert(file.path(), digest_of(file.path())?.blake3);
+            }
+            for text in [&digests[file.path()], file.tensor()] {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+        parts.insert(format!("models.{model} files of {hookpoint}"), hasher.finalize().to_hex().to_string());
+    }
+    Ok(parts)
 }
 
 /// The parts of an SAE: a digest for each of its files.

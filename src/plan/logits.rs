@@ -21,7 +21,7 @@ impl Steps {
         let fits = |shape: &crate::sae::SaeShape| !shape.transcoder && shape.d_out == model.shape.d_model;
         in_stream
             && model.random_weights.is_none()
-            && model.feed.is_none()
+            && model.elsewhere.is_none()
             && space.sae().is_some_and(|sae| fits(&sae.shape))
     }
 

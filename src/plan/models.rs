@@ -1,8 +1,8 @@
 //! Which models are run, with which sizes, and which hookpoints do the names in the dataflow file mean?
 
 use crate::error::{Error, Result};
-use crate::ids::{Hookpoint, Site};
-use crate::model::{Asked, Feed, Holds, ModelShape, Network, RandomWeights};
+use crate::ids::{HookName, Hookpoint, Site};
+use crate::model::{Asked, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredPlace};
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,10 @@ use std::sync::Arc;
 pub struct PlannedModel {
     /// Its name in the dataflow file.
     pub name: String,
-    /// Where it is; of a model that a feed runs its tokenizer's folder.
+    /// Where it is; of a model that does not run here its tokenizer's folder.
     pub path: PathBuf,
-    /// The process that runs it, where this one does not.
-    pub feed: Option<Arc<Feed>>,
+    /// Who gives its activations, where it does not run here.
+    pub elsewhere: Option<Elsewhere>,
     /// What it is fed: index into the views of a batch ([`TokenBatch::views`](crate::corpus::TokenBatch::views)). Models of one
     /// tokenizer share one.
     pub view: usize,
@@ -32,13 +32,14 @@ pub struct PlannedModel {
 }
 
 impl PlannedModel {
-    /// Opens it: of a model that is run here, the blocks up to the last of `hookpoints`. A feed is not asked yet.
+    /// Opens it: of a model that is run here, the blocks up to the last of `hookpoints`. A feed is not asked yet, and files are not
+    /// looked for.
     ///
     /// # Errors
     /// Those of [`crate::model::open_for`].
     pub fn open(&self, hookpoints: &[Hookpoint]) -> Result<Network> {
-        match &self.feed {
-            Some(feed) => Ok(Network::Feed(feed.clone())),
+        match &self.elsewhere {
+            Some(elsewhere) => Ok(Network::Elsewhere(elsewhere.clone())),
             None => Ok(Network::Forward(crate::model::open_for(&self.path, self.random_weights, hookpoints)?)),
         }
     }
@@ -122,18 +123,55 @@ pub(super) fn plan_models(
             let fed = spec.sae(site).and_then(|sae| sae.fed)?;
             Some(Ok(Asked { name: site.place(), holds: Holds::Latents { d_sae: fed.d_sae, most: fed.most() } }))
         };
-        let feed = match &written.feed {
-            Some(options) => {
+        let elsewhere = match (&written.feed, &written.files) {
+            (Some(options), _) => {
                 let asked =
                     hookpoints.iter().map(asked).chain(fed.iter().filter_map(latents)).collect::<Result<_>>()?;
-                Some(Arc::new(Feed::new(&name, options.clone(), asked)))
+                Some(Elsewhere::Feed(Arc::new(Feed::new(&name, options.clone(), asked))))
             }
-            None => None,
+            (None, Some(files)) => {
+                let places = stored_places(&shape, files, &hookpoints);
+                let places = places.map_err(|e| e.within(format!("models.{name}.files")))?;
+                Some(Elsewhere::Files(Arc::new(Stored::new(&name, places))))
+            }
+            (None, None) => None,
         };
         let random_weights = written.random_weights;
         // until tokenizers are read
         let fed = fed.into_iter().cloned().collect();
-        out.push(PlannedModel { name, path, feed, view: 0, random_weights, shape, hookpoints, fed });
+        out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, shape, hookpoints, fed });
     }
     Ok(out)
+}
+
+/// Where the rows of each of `hookpoints` lie, ascending; `files` as the dataflow file has them.
+///
+/// # Errors
+/// `Request` for a name that means no place, two that mean one, a place without files, and files that no pair reads.
+fn stored_places(
+    shape: &ModelShape,
+    files: &BTreeMap<HookName, RowFiles>,
+    hookpoints: &[Hookpoint],
+) -> Result<Vec<StoredPlace>> {
+    let mut written: BTreeMap<Hookpoint, (&HookName, &RowFiles)> = BTreeMap::new();
+    for (name, files) in files {
+        let hookpoint = shape.place(name)?;
+        if let Some((before, _)) = written.insert(hookpoint, (name, files)) {
+            return Err(Error::request(format!("{before} and {name} are both {hookpoint}; name it once")));
+        }
+    }
+    if let Some((_, (name, _))) = written.iter().find(|(hookpoint, _)| !hookpoints.contains(hookpoint)) {
+        return Err(Error::request(format!("{name} is read by no pair; take it out, or compare it")));
+    }
+    let place = |&hookpoint: &Hookpoint| {
+        let Some((_, files)) = written.get(&hookpoint) else {
+            let known: Vec<String> = written.keys().map(Hookpoint::to_string).collect();
+            return Err(Error::request(format!(
+                "no files are named for {hookpoint}, which is compared (there are some for {}); write \"{hookpoint}\" = \"FILES\"",
+                known.join(", ")
+            )));
+        };
+        Ok(StoredPlace { hookpoint, width: shape.width(hookpoint)?, files: (*files).clone() })
+    };
+    hookpoints.iter().map(place).collect()
 }

@@ -37,8 +37,8 @@ impl Steps {
         let [ours, theirs] = [pair.source, pair.target].map(|s| &self.spaces[s]);
         let model = |space: &Space| {
             let model = &self.models[space.model()];
-            // a feed's weights are its own, whosever tokenizer it has
-            (model.feed.as_ref().map(|_| &model.name), model.path.clone(), model.random_weights)
+            // weights that are not here are its own, whosever tokenizer it has
+            (model.elsewhere.as_ref().map(|_| &model.name), model.path.clone(), model.random_weights)
         };
         ours.sae().is_some() && theirs.sae().is_some() && model(ours) == model(theirs)
     }

@@ -184,13 +184,24 @@ impl Outline {
         self.steps.tokenizers.iter().flat_map(|tokenizer| tokenizer.checked()).collect()
     }
 
-    /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of.
+    /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of; and which models' rows
+    /// cannot be held against the corpus.
     pub fn warnings_in_words(&self) -> Vec<String> {
         let named = |(what, sites): (&String, &Vec<Site>)| {
             let names: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
             format!("sae{} {}: {what}", if sites.len() == 1 { "" } else { "s" }, names.join(", "))
         };
-        self.steps.notes.warnings.iter().map(named).collect()
+        let unknown = self.models().iter().filter_map(|model| {
+            let stored = model.elsewhere.as_ref()?.files()?;
+            (!stored.has_ids().ok()?).then(|| {
+                format!(
+                    "model {:?}: its files do not all hold ids, so nothing shows that their rows are of this corpus' tokens; put a tensor \"ids\" of \
+                     the rows' token ids beside them",
+                    model.name
+                )
+            })
+        });
+        self.steps.notes.warnings.iter().map(named).chain(unknown).collect()
     }
 
     /// Opens the corpus with the models' tokenizer, with other options than the dataflow file's perhaps.

@@ -1,5 +1,5 @@
 //! At which hookpoints of a model is something read? Where its SAEs and raw activations are, and where the doctor tries an SAE
-//! besides: a block before and after, the normed twin. From there follows how many blocks are loaded. Of a model that a feed runs nothing is
+//! besides: a block before and after, the normed twin. From there follows how many blocks are loaded. Of a model that does not run here nothing is
 //! read but what is compared.
 
 use crate::ids::Hookpoint;
@@ -16,8 +16,8 @@ impl Steps {
         let Some(sae) = space.sae() else { return Vec::new() };
         let model = &self.models[space.model()];
         let mut all = places(&model.shape, space.site.hookpoint, sae);
-        if model.feed.is_some() {
-            // a feed is asked for what the run reads, and for nothing to try
+        if model.elsewhere.is_some() {
+            // it is asked for what the run reads, and for nothing to try
             all.truncate(1);
             all.retain(|(input, target)| input == target);
         }
@@ -43,7 +43,7 @@ impl Steps {
 
     /// Number of blocks of model `k` that a run loads: those up to the last of [`Steps::read_at`].
     pub fn blocks_loaded(&self, k: usize) -> usize {
-        match self.models[k].feed {
+        match self.models[k].elsewhere {
             Some(_) => 0,
             None => blocks_needed(&self.models[k].shape, &self.read_at(k)),
         }

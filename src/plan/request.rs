@@ -57,14 +57,14 @@ impl Request {
         let steps = match self.purpose {
             Purpose::Outline => {
                 check_declared(&steps)?;
-                steps.with_what_is_here()?
+                steps.with_row_files(true)?.with_what_is_here()?
             }
             Purpose::Run => {
-                let steps = steps.with_corpus()?;
+                let steps = steps.with_row_files(false)?.with_corpus()?;
                 check_declared(&steps)?;
                 steps
             }
-            Purpose::Doctor => steps.with_corpus()?,
+            Purpose::Doctor => steps.with_row_files(false)?.with_corpus()?,
             Purpose::SavedSums(_) => Steps { streams: false, ..steps },
         };
         Ok(Outline::of(steps, self.memory_limit, self.known_cross))

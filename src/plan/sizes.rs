@@ -25,8 +25,8 @@ pub(super) struct Sized<S> {
 /// As [`crate::model::header`]; `Request` when its sizes are not those of the dataflow file.
 pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Sized<ModelShape>> {
     let told = |e: Error| e.within(format!("model {name:?}"));
-    if spec.feed.is_some() {
-        return of_fed(name, spec).map_err(told);
+    if spec.is_elsewhere() {
+        return of_elsewhere(name, spec).map_err(told);
     }
     let place = PathBuf::from(format!("[models.{name}] sizes"));
     let expected =
@@ -55,8 +55,8 @@ pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Si
     }
 }
 
-/// Sizes of a model that a feed runs: as the dataflow file gives them, or the configuration beside its tokenizer.
-fn of_fed(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
+/// Sizes of a model that does not run here: as the dataflow file gives them, or the configuration beside its tokenizer.
+fn of_elsewhere(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
     let path = PathBuf::from(spec.tokenizer_path());
     let place = PathBuf::from(format!("[models.{name}] sizes"));
     let shape = match (spec.d_model, &spec.sizes) {
@@ -65,7 +65,7 @@ fn of_fed(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
         (None, None) if path.join("config.json").is_file() => crate::model::described(&path)?,
         (None, None) => {
             return Err(Error::request(format!(
-                "a feed runs it, and its width is not known: {} holds no config.json; write d_model = N, the width of its residual stream, or \
+                "it does not run here, and its width is not known: {} holds no config.json; write d_model = N, the width of its residual stream, or \
                  sizes = {{…}} with the keys of its config.json",
                 path.display()
             )));

@@ -4,6 +4,7 @@
 use crate::corpus::{Corpus, CorpusOptions, Tokenizer};
 use crate::error::{Error, Result};
 use crate::ids::Site;
+use crate::model::Elsewhere;
 use crate::moments::{Null, ProfileShape, ReadoutShape, TopOptions};
 use crate::plan::models::{plan_models, size_models};
 use crate::plan::sites::{Notes, check_fed, plan_space, raw_sites, readouts, stitches};
@@ -156,6 +157,29 @@ impl Steps {
         }
         self.corpus.files = here.into_iter().map(|f| (f.path, f.size_bytes)).collect();
         self.corpus.missing = missing;
+        Ok(self)
+    }
+
+    /// Looks for the files of activations, whose headers are read; `outline`: they need not be here, which is noted.
+    ///
+    /// # Errors
+    /// `Request` for files that are not here or do not fit, `Input` for damaged ones.
+    pub fn with_row_files(mut self, outline: bool) -> Result<Steps> {
+        for model in &self.models {
+            let Some(stored) = model.elsewhere.as_ref().and_then(Elsewhere::files) else { continue };
+            let missing = if outline { stored.missing() } else { Vec::new() };
+            match missing.is_empty() {
+                true => stored.check().map_err(|e| e.within(format!("model {:?}", model.name)))?,
+                false => {
+                    let what = format!(
+                        "model {:?}: files of its activations are not here: {}",
+                        model.name,
+                        missing.join(", ")
+                    );
+                    self.notes.assumptions.push(what);
+                }
+            }
+        }
         Ok(self)
     }
 

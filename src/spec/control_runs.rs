@@ -61,11 +61,11 @@ impl DataflowSpec {
                     "[controls.{name}] changes nothing here; write random_weights, random_saes or shuffle, or take it out"
                 ));
             }
-            let fed = self.models.iter().find(|(_, model)| model.feed.is_some());
-            if let (Some(_), Some((model, _))) = (control.random_weights, fed) {
+            let elsewhere = self.models.iter().find(|(_, model)| model.is_elsewhere());
+            if let (Some(_), Some((model, _))) = (control.random_weights, elsewhere) {
                 return Err(format!(
-                    "controls.{name}.random_weights: models.{model} is fed by another process, whose weights cannot be drawn here; take it out, \
-                     or make a dataflow file of its own with a feed of a random model"
+                    "controls.{name}.random_weights: models.{model} does not run here, and its weights cannot be drawn; take it out, \
+                     or make a dataflow file of its own with the activations of a random model"
                 ));
             }
             let stored = self.saes.iter().find(|(_, sae)| sae.fed.is_some());

@@ -1,14 +1,31 @@
-//! What does a dataflow file say of models that another process runs?
+//! What does a dataflow file say of models that do not run here: another process runs them, or their activations lie in files?
 
 use super::{DataflowSpec, ModelSpec, SaeSpec};
+use crate::ids::HookName;
+use crate::model::RowFiles;
 use crate::sae::Encode;
 use std::path::Path;
 
 impl ModelSpec {
-    /// Every path in it: of the model, of its tokenizer, and what of a feed may be one.
+    /// Whether it does not run here.
+    pub fn is_elsewhere(&self) -> bool {
+        self.feed.is_some() || self.files.is_some()
+    }
+
+    /// Paths and patterns of its activations, with their keys.
+    pub(super) fn row_files(&self, name: &str) -> impl Iterator<Item = (String, &str)> {
+        let files = self.files.iter().flatten();
+        files.flat_map(move |(place, files)| {
+            let key = format!("models.{name}.files.\"{place}\"");
+            files.paths.iter().map(move |path| (key.clone(), path.as_str()))
+        })
+    }
+
+    /// Every path in it: of the model, of its tokenizer, of its activations, and what of a feed may be one.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
         let of_feed = self.feed.iter_mut().flat_map(|feed| feed.command.iter_mut().chain(&mut feed.socket));
-        std::iter::once(&mut self.path).chain(&mut self.tokenizer).chain(of_feed)
+        let of_rows = self.files.iter_mut().flat_map(|files| files.values_mut()).flat_map(|files| &mut files.paths);
+        std::iter::once(&mut self.path).chain(&mut self.tokenizer).chain(of_feed).chain(of_rows)
     }
 
     /// Makes what in its feed's command is relative to a folder absolute; a program without a folder is looked for on the `PATH`.
@@ -29,7 +46,14 @@ impl ModelSpec {
 
     /// Where it is, for people.
     pub fn in_words(&self) -> String {
-        self.feed.as_ref().map_or_else(|| self.path.clone(), |feed| feed.in_words())
+        match (&self.feed, &self.files) {
+            (Some(feed), _) => feed.in_words(),
+            (None, Some(files)) => {
+                let of = |(place, files): (&HookName, &RowFiles)| format!("{place} in {}", files.paths.join(", "));
+                files.iter().map(of).collect::<Vec<_>>().join("; ")
+            }
+            (None, None) => self.path.clone(),
+        }
     }
 }
 
@@ -43,36 +67,79 @@ impl DataflowSpec {
             let is_fed = self.models.get(&site.model).is_some_and(|model| model.feed.is_some());
             check_sae(sae, is_fed).map_err(|what| format!("saes.\"{site}\": {what}"))?;
         }
-        self.models.iter().try_for_each(|(name, model)| check(model).map_err(|what| format!("models.{name}: {what}")))
+        for (name, model) in &self.models {
+            check(model).and_then(|()| self.check_files(model)).map_err(|what| format!("models.{name}: {what}"))?;
+        }
+        Ok(())
+    }
+
+    /// What a model whose activations lie in files takes of the rest of the file.
+    fn check_files(&self, model: &ModelSpec) -> Result<(), String> {
+        let Some(files) = &model.files else { return Ok(()) };
+        if files.is_empty() {
+            return Err("files is empty; write \"HOOKPOINT\" = \"FILES\" for each place that is compared".into());
+        }
+        for (place, files) in files {
+            files.check().map_err(|what| format!("files.\"{place}\": {what}"))?;
+        }
+        let of_text = self.compare.is_of_text();
+        let shuffles = self.controls.iter().find(|(_, control)| control.shuffle.is_some());
+        match (of_text, self.corpus.shuffle, shuffles) {
+            (true, ..) => Err("files hold a row for each counted token, and with compare.align = \"span\" or a compare.unit rows are \
+                               pieces of text; write align = \"token\", or give it a path or a feed"
+                .into()),
+            (_, Some(_), _) => Err("files hold what the model held on texts as they are, and corpus.shuffle puts their tokens in another \
+                                    order; take shuffle out"
+                .into()),
+            (.., Some((name, _))) => Err(format!(
+                "files hold what the model held on texts as they are, and controls.{name}.shuffle puts their tokens in another order; take \
+                 that control out"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
 fn check(model: &ModelSpec) -> Result<(), String> {
-    let of_feeds = [
+    let of_elsewhere = [
         ("tokenizer", model.tokenizer.is_some()),
         ("d_model", model.d_model.is_some()),
         ("layers", model.layers.is_some()),
     ];
-    let Some(feed) = &model.feed else {
-        if model.path.is_empty() {
+    let kind = match (&model.feed, &model.files) {
+        (Some(_), Some(_)) => {
             return Err(
-                "path is missing; write path = \"FOLDER\", or feed = {…} for a model that another process runs".into(),
+                "it has both feed and files; its activations come from a process or from files: take one of them out"
+                    .into(),
             );
         }
-        return match of_feeds.iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(format!(
-                "{key} changes nothing here: it is about a model with a feed, and this one has none; take it out"
-            )),
-            None => Ok(()),
-        };
+        (Some(feed), None) => {
+            feed.check()?;
+            "feed"
+        }
+        (None, Some(_)) => "files",
+        (None, None) if model.path.is_empty() => {
+            return Err("path is missing; write path = \"FOLDER\", feed = {…} for a model that another process runs, or files = {…} for \
+                        activations that lie in files"
+                .into());
+        }
+        (None, None) => {
+            return match of_elsewhere.iter().find(|(_, is_set)| *is_set) {
+                Some((key, _)) => Err(format!(
+                    "{key} changes nothing here: it is about a model with a feed or files, and this one has neither; take it out"
+                )),
+                None => Ok(()),
+            };
+        }
     };
-    feed.check()?;
     if !model.path.is_empty() {
-        return Err("it has both path and feed; a model is run here or by another process: take one of them out".into());
+        return Err(format!(
+            "it has both path and {kind}; a model is run here, or its activations come from elsewhere: take one of them out"
+        ));
     }
     if model.tokenizer.as_ref().is_none_or(String::is_empty) {
         return Err(
-            "tokenizer is missing; write tokenizer = \"FOLDER\", the folder of the fed model's tokenizer.json".into()
+            "tokenizer is missing; write tokenizer = \"FOLDER\", the folder of the model's tokenizer.json".into()
         );
     }
     if model.tokenizer.as_ref().is_some_and(|path| path.starts_with("hf:")) {
@@ -81,7 +148,7 @@ fn check(model: &ModelSpec) -> Result<(), String> {
         );
     }
     if model.random_weights.is_some() {
-        return Err("random_weights: the weights of a fed model cannot be drawn here; take it out".into());
+        return Err(format!("random_weights: the weights of a model with {kind} cannot be drawn here; take it out"));
     }
     if model.d_model.is_some() && model.sizes.is_some() {
         return Err("it has both d_model and sizes; sizes says the width too: take d_model out".into());

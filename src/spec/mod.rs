@@ -17,9 +17,9 @@ mod set;
 
 use crate::corpus::{CorpusOptions, deserialize_count};
 use crate::error::{Error, Result};
-use crate::ids::{Site, SiteName};
+use crate::ids::{HookName, Site, SiteName};
 use crate::matching::{Categories, Rules};
-use crate::model::{FeedOptions, RandomWeights};
+use crate::model::{FeedOptions, RandomWeights, RowFiles};
 use crate::sae::{Encode, Format, RandomSae};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -74,16 +74,19 @@ pub struct DataflowSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// A folder in Hugging Face layout, or a .gguf file; empty for a model that a feed runs.
+    /// A folder in Hugging Face layout, or a .gguf file; empty for a model that does not run here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The process that runs it, where this one does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed: Option<FeedOptions>,
-    /// The folder of a fed model's tokenizer.
+    /// The files of its activations, by hookpoint, where they lie in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<BTreeMap<HookName, RowFiles>>,
+    /// The folder of its tokenizer, of a model that does not run here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// Width of a fed model's residual stream, where no configuration says it.
+    /// Width of its residual stream, of a model that does not run here, where no configuration says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub d_model: Option<usize>,
     /// Number of its blocks, where that is to be checked.
@@ -264,8 +267,9 @@ impl DataflowSpec {
     fn paths(&self) -> Vec<(String, &str)> {
         let files = self.corpus.files.iter().map(|file| ("corpus.files".to_string(), file.as_str()));
         let models = self.models.iter().map(|(name, model)| (format!("models.{name}.path"), model.path.as_str()));
+        let rows = self.models.iter().flat_map(|(name, model)| model.row_files(name));
         let saes = self.saes.iter().map(|(site, sae)| (format!("saes.\"{site}\".path"), sae.path.as_str()));
-        files.chain(models).chain(saes).collect()
+        files.chain(models).chain(rows).chain(saes).collect()
     }
 
     /// Reads the text of a dataflow file; `path` names it in errors and anchors paths that begin with `./`.

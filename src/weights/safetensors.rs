@@ -14,11 +14,21 @@ use std::path::Path;
 /// ten times its length.
 const HEADER_LIMIT: u64 = 256 << 10;
 
-/// The tensors of a safetensors file.
+/// What the header of a safetensors file says, checked against the length of the file.
+pub(super) struct Header {
+    /// Its tensors by name; offsets count from `start`.
+    pub tensors: BTreeMap<String, TensorInfo>,
+    /// Where the first byte of a tensor lies in the file.
+    pub start: u64,
+    /// Length of the file.
+    pub file_bytes: u64,
+}
+
+/// Reads the header of a safetensors file.
 ///
 /// # Errors
 /// `Request` when there is no such file, `Input` when its header is damaged or the file is cut short or too long.
-pub fn tensors(path: &Path) -> Result<Tensors> {
+pub(super) fn header(path: &Path) -> Result<Header> {
     let bytes = map("read the weights", path)?;
     let damaged = |what: &str| {
         Error::input(format!(
@@ -35,15 +45,24 @@ pub fn tensors(path: &Path) -> Result<Tensors> {
         }
     }
     let (header_bytes, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&sentence(&e)))?;
-    let start = 8 + header_bytes as u64;
-    let mut entries = Plain::default();
     // in order: the same file gives the same error
-    for (name, info) in metadata.tensors().into_iter().collect::<BTreeMap<_, _>>() {
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+    Ok(Header { tensors, start: 8 + header_bytes as u64, file_bytes })
+}
+
+/// The tensors of a safetensors file.
+///
+/// # Errors
+/// `Request` when there is no such file, `Input` when its header is damaged or the file is cut short or too long.
+pub fn tensors(path: &Path) -> Result<Tensors> {
+    let Header { tensors, start, file_bytes } = header(path)?;
+    let mut entries = Plain::default();
+    for (name, info) in tensors {
         let entry = Entry {
-            dtype: dtype(info),
-            shape: info.shape.clone(),
-            column_major: false,
+            dtype: dtype(&info),
             place: Extent::Plain { offset: start + info.data_offsets.0 as u64 },
+            shape: info.shape,
+            column_major: false,
         };
         entries.add(path, name, entry)?;
     }

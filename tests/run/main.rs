@@ -32,6 +32,7 @@ mod sources;
 mod standard_input;
 mod state_files;
 mod stitching;
+mod stored;
 mod tables;
 mod units;
 mod weights;

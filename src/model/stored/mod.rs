@@ -1,0 +1,181 @@
+//! What did a model hold that ran before and elsewhere, and whose activations lie in files? Safetensors files with a row for each counted token of
+//! the corpus, in its order; batch by batch their rows become the same activations that a forward gives.
+//!
+//! A batch says how many rows came before it, and rows are read by their position. So nothing is read twice, a run resumes anywhere, and the
+//! workers need no order. The files may hold the ids of their tokens too, which are held against the corpus'; without ids nothing shows
+//! that a row is of the token that it is taken for.
+
+mod options;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use options::RowFiles;
+
+use crate::corpus::{TokenBatch, TokenView};
+use crate::error::{Error, Result};
+use crate::ids::Hookpoint;
+use crate::linalg::Matrix;
+use crate::model::activations::ActivationBatch;
+use crate::model::layers::pool::buffer;
+use crate::weights::RowFile;
+use rayon::prelude::*;
+use rows::{Rows, is_here, whose};
+use std::sync::OnceLock;
+
+/// A model whose activations lie in files. They are looked for at the first question.
+#[derive(Debug)]
+pub struct Stored {
+    model: String,
+    /// By hookpoint, ascending.
+    places: Vec<StoredPlace>,
+    open: OnceLock<Result<Vec<Rows>>>,
+}
+
+/// A hookpoint whose rows lie in files.
+#[derive(Clone, Debug)]
+pub struct StoredPlace {
+    /// Which.
+    pub hookpoint: Hookpoint,
+    /// Values of a row.
+    pub width: usize,
+    /// Where they are.
+    pub files: RowFiles,
+}
+
+impl Stored {
+    /// The files of `model`.
+    pub fn new(model: &str, places: Vec<StoredPlace>) -> Stored {
+        Stored { model: model.to_string(), places, open: OnceLock::new() }
+    }
+
+    /// Where they are, for people.
+    pub fn in_words(&self) -> String {
+        let of = |place: &StoredPlace| format!("{} in {}", place.hookpoint, place.files.paths.join(", "));
+        self.places.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Paths and patterns for which there is no file here.
+    pub fn missing(&self) -> Vec<&str> {
+        let all = self.places.iter().flat_map(|place| &place.files.paths).map(String::as_str);
+        all.filter(|path| !is_here(path)).collect()
+    }
+
+    /// Looks for the files and reads their headers, where that was not done.
+    ///
+    /// # Errors
+    /// `Request` for files that are not here or do not fit the model, `Input` for damaged ones; each is named.
+    pub fn check(&self) -> Result<()> {
+        self.opened().map(|_| ())
+    }
+
+    /// Number of files and of rows in them, the same at every place.
+    ///
+    /// # Errors
+    /// As [`Stored::check`].
+    pub fn sizes(&self) -> Result<(usize, u64)> {
+        let rows = self.opened()?;
+        Ok((rows.iter().map(|rows| rows.files().count()).sum(), rows.first().map_or(0, |rows| rows.n_rows)))
+    }
+
+    /// Whether every file says which tokens its rows are of.
+    ///
+    /// # Errors
+    /// As [`Stored::check`].
+    pub fn has_ids(&self) -> Result<bool> {
+        Ok(self.opened()?.iter().flat_map(Rows::files).all(|file| file.ids_tensor().is_some()))
+    }
+
+    /// Each place with its files, and the tensor that is read of each.
+    ///
+    /// # Errors
+    /// As [`Stored::check`].
+    pub fn files(&self) -> Result<Vec<(Hookpoint, Vec<&RowFile>)>> {
+        let rows = self.opened()?;
+        Ok(self.places.iter().zip(rows).map(|(place, rows)| (place.hookpoint, rows.files().collect())).collect())
+    }
+
+    /// Bytes that reading a batch of `n_tokens` takes at most, beside the activations.
+    pub fn memory_bytes(&self, n_tokens: u64) -> u64 {
+        /// Of a file's header that are kept, with room.
+        const FILE_BYTES: u64 = 1 << 10;
+        /// Of a row's id, as it is stored and as it is compared.
+        const ID_BYTES: u64 = 8 + 16;
+        let threads = rayon::current_num_threads() as u64;
+        let widest = self.places.iter().map(|place| place.width).max().unwrap_or(0);
+        let n_files = self.sizes().map_or(self.places.len(), |(n_files, _)| n_files) as u64;
+        let ids = n_tokens.saturating_mul(ID_BYTES);
+        RowFile::reading_bytes(widest, threads).saturating_add(ids).saturating_add(n_files * FILE_BYTES)
+    }
+
+    /// What the files hold at `hookpoints`, each of which is among theirs, as [`forward`](crate::model::forward) gives it. Ids are held
+    /// against those of the batch first.
+    ///
+    /// # Errors
+    /// As [`Stored::check`]; `Request` where rows are no tokens; `Input` naming file and row where the files end, an id differs or a value
+    /// is not finite; those of reading.
+    pub fn read(&self, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Vec<ActivationBatch>> {
+        if !view.tokens().map(|(row, _, _)| row).eq(0..batch.n_rows())
+            || batch.rows.iter().any(|row| row.text.is_some())
+        {
+            return Err(Error::request(
+                "its files have a row for each counted token, and here rows are pieces of text; write compare.align = \"token\" and no \
+                 compare.unit",
+            ));
+        }
+        let opened = self.opened()?;
+        let read = |&hookpoint: &Hookpoint| {
+            let at = self.places.iter().position(|place| place.hookpoint == hookpoint);
+            let at = at.ok_or_else(|| Error::request(format!("no files are named for {hookpoint}")))?;
+            let (rows, width, name) = (&opened[at], self.places[at].width, hookpoint.to_string());
+            rows.check_reach(&name, batch)?;
+            rows.check_ids(batch, view)?;
+            let mut out = buffer(batch.n_rows() * width);
+            rows.read(batch, width, &mut out)?;
+            check_finite(rows, &out, width, (batch, view))?;
+            Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(batch.n_rows(), width, out) })
+        };
+        hookpoints.iter().map(read).collect()
+    }
+
+    fn opened(&self) -> Result<&[Rows]> {
+        self.open.get_or_init(|| self.open_all()).as_deref().map_err(Clone::clone)
+    }
+
+    fn open_all(&self) -> Result<Vec<Rows>> {
+        let open = |place: &StoredPlace| {
+            let name = place.hookpoint.to_string();
+            Rows::open(&format!("models.{}.files.{name:?}", self.model), &name, place.width, &place.files)
+        };
+        let all = self.places.iter().map(open).collect::<Result<Vec<Rows>>>()?;
+        for (place, rows) in self.places.iter().zip(&all).skip(1) {
+            if rows.n_rows != all[0].n_rows {
+                return Err(Error::request(format!(
+                    "its files hold {} rows of {} and {} of {}; rows are the counted tokens of one corpus, as many at every place: check \
+                     that no file is missing",
+                    all[0].n_rows, self.places[0].hookpoint, rows.n_rows, place.hookpoint
+                )));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Refuses a value that is not finite.
+///
+/// # Errors
+/// `Input` naming file, row, feature and token.
+fn check_finite(rows: &Rows, x: &[f32], width: usize, (batch, view): (&TokenBatch, &TokenView)) -> Result<()> {
+    let finite = |x: &[f32]| x.iter().all(|v| v.is_finite());
+    let Some(row) = x.par_chunks_exact(width).position_first(|x| !finite(x)) else { return Ok(()) };
+    let x = &x[row * width..(row + 1) * width];
+    let feature = x.iter().position(|v| !v.is_finite()).expect("the row was found to hold one");
+    let (file, own) = rows.place_of(batch.first_row + row as u64);
+    let (_, context, position) = view.tokens().nth(row).expect("each row is a token");
+    Err(Error::input(format!(
+        "{}: activation {} of feature {feature} in row {own} is not finite ({})",
+        file.display(),
+        x[feature],
+        whose(batch, row, context, position)
+    )))
+}
