@@ -194,7 +194,7 @@ fn stored_parts(model: &str, stored: &Stored) -> Result<BTreeMap<String, String>
             if !digests.contains_key(file.path()) {
                 digests.insert(file.path(), digest_of(file.path())?.blake3);
             }
-            for text in [&digests[file.path()], file.tensor()] {
+            for text in [digests[file.path()].as_str(), file.tensor()] {
                 hasher.update(&(text.len() as u64).to_le_bytes());
                 hasher.update(text.as_bytes());
             }
