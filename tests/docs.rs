@@ -82,8 +82,10 @@ files = { "resid_post.0" = { paths = "x.safetensors", tensor = "x" } }
 tokenizer = "a"
 [models.b]
 path = "b"
+[saes."a/resid_post.1"]
+stored = { path = "cache", d_sae = 8, most = 2 }
 [compare]
-pairs = [["a/resid_post.0", "b/resid_post.0"]]
+pairs = [["a/resid_post.0", "b/resid_post.0"], ["a/resid_post.1", "b/resid_post.0"]]
 "#;
 
 #[test]
@@ -294,7 +296,9 @@ fn gather(value: &Value, keys: &mut BTreeSet<String>) {
     for (key, inner) in map {
         keys.insert(key.clone());
         match (key.as_str(), inner) {
-            ("models" | "saes" | "controls" | "files", Value::Object(named)) => named.values().for_each(|v| gather(v, keys)),
+            ("models" | "saes" | "controls" | "files", Value::Object(named)) => {
+                named.values().for_each(|v| gather(v, keys))
+            }
             _ => gather(inner, keys),
         }
     }

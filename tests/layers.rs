@@ -56,7 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("unicode_segmentation", &["corpus"]),
     // columns: of the corpus, of tables, and of what a feed is asked and answers
     ("arrow", &["corpus", "model", "table"]),
-    ("parquet", &["corpus", "table"]),
+    ("parquet", &["corpus", "model", "table"]),
     ("tempfile", &["store"]),
     ("rustix", &["store"]),
     ("bytemuck", &["linalg", "store", "corpus"]),

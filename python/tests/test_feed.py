@@ -270,15 +270,15 @@ def test_the_example_with_a_latent_cache_gives_the_latents_that_were_exported(
     run = cognate.run(flow, out=tmp_path / "run", progress=False)
     subprocess.run([cognate.program(), "export", run.path, "--delphi", "cache", "--contexts", "100000"], check=True)
     subprocess.run([sys.executable, "-c", example("delphi_corpus")], check=True)
-    (tmp_path / "feed.py").write_text(example("delphi"))
     flow["corpus"] = {"files": ["cache.parquet"], "ids": "ids", "context_length": 64}
     for key in ("measures", "pairings", "null"):
         del flow["estimate"][key]
-    flow["models"]["small-a"] = {"feed": {"command": [sys.executable, "feed.py"]}, "tokenizer": "data/demo/models/small-a"}
-    flow["saes"]["small-a/resid_post.2"] = {"fed": {"d_sae": 1024}}
-    fed = cognate.run(flow, out=tmp_path / "fed", progress=False)
+    flow["models"]["small-a"] = {"files": {}, "tokenizer": "data/demo/models/small-a"}
+    cache = {"path": "cache/small-a/latents/resid_post.2", "d_sae": 1024, "most": 128}
+    flow["saes"]["small-a/resid_post.2"] = {"stored": cache}
+    stored = cognate.run(flow, out=tmp_path / "stored", progress=False)
     kept = {row["source_latent"] for row in run.matches(kept_only=True).to_pylist()}
-    ours, theirs = ({row["latent"]: row for row in r.latents("small-a/resid_post.2").to_pylist()} for r in (run, fed))
+    ours, theirs = ({row["latent"]: row for row in r.latents("small-a/resid_post.2").to_pylist()} for r in (run, stored))
     assert len(kept) > 50
     for latent in kept:
         assert theirs[latent]["n_active"] == ours[latent]["n_active"], latent

@@ -31,7 +31,7 @@ pub fn fetch_all(spec: &mut DataflowSpec, voice: Console) -> Result<()> {
         a == b || a.model == b.model && a.tag == b.tag && !(a.hookpoint.is_plain() && b.hookpoint.is_plain())
     };
     for (site, sae) in
-        spec.saes.iter().filter(|(site, sae)| sae.fed.is_none() && used.iter().any(|used| may_be(used, site)))
+        spec.saes.iter().filter(|(site, sae)| sae.taken().is_none() && used.iter().any(|used| may_be(used, site)))
     {
         fetch(&sae.path, Want::Sae, voice).map_err(|e| e.within(format!("sae \"{site}\"")))?;
     }

@@ -112,7 +112,11 @@ pub fn as_text(plan: &Outline) -> String {
         let what = match &s.origin {
             Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
             Origin::Fed { most, .. } => {
-                ("take", "SAEs", format!("{} latents as the feed gives them, {most} on a token at most", s.width))
+                let giver = match plan.models()[s.model()].elsewhere.as_ref().and_then(Elsewhere::files) {
+                    Some(_) => "files hold",
+                    None => "feed gives",
+                };
+                ("take", "SAEs", format!("{} latents as the {giver} them, {most} on a token at most", s.width))
             }
             Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
         };

@@ -108,8 +108,8 @@ fn decoder_rows(
     site: &Site,
     latents: &[usize],
 ) -> Result<Option<Matrix<f32>>> {
-    // decoder rows of latents that are fed are elsewhere
-    let Some(planned) = spec.sae(site).filter(|sae| sae.fed.is_none()) else { return Ok(None) };
+    // decoder rows of latents that are not computed here are elsewhere
+    let Some(planned) = spec.sae(site).filter(|sae| sae.taken().is_none()) else { return Ok(None) };
     let path = hub::local(&planned.path, Want::Sae)?;
     check_sae(saved, site, &path, planned.format)?;
     let reading = sae::Reading { trust_weights: true, ..sae::Reading::of(planned.format) };
@@ -135,7 +135,11 @@ fn model_line((name, model): (&String, &ModelSpec)) -> String {
 
 fn sae_line((site, sae): (&SiteName, &SaeSpec)) -> String {
     let drawn = sae.random.map_or(String::new(), |random| format!(", drawn at random ({random})"));
-    let path = if sae.fed.is_some() { "latents of its model's feed" } else { &sae.path };
+    let path = match &sae.stored {
+        Some(stored) => format!("latents in {}", stored.path),
+        None if sae.fed.is_some() => "latents of its model's feed".to_string(),
+        None => sae.path.clone(),
+    };
     format!("{site}: {path}{drawn}")
 }
 

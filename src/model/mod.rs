@@ -22,6 +22,7 @@ mod open;
 mod random;
 mod rope;
 mod shape;
+mod sparse;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod unembedding;
 pub use activations::{ActivationBatch, Model};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
-pub use feed::{Asked, Feed, FeedOptions, Holds, SparseRows};
+pub use feed::{Asked, Feed, FeedOptions, Holds};
 pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
 pub use network::{Elsewhere, Held, Network};
@@ -40,5 +41,6 @@ pub use open::{
 };
 pub use random::RandomWeights;
 pub use shape::ModelShape;
-pub use stored::{RowFiles, Stored, StoredPlace};
+pub use sparse::SparseRows;
+pub use stored::{RowFiles, Stored, StoredLatents, StoredPlace};
 pub use unembedding::Unembedding;

@@ -1,8 +1,9 @@
 //! Who says what a model held: a forward in this process, a feed, or files?
 
 use super::activations::{ActivationBatch, Model};
-use super::feed::{Feed, SparseRows};
+use super::feed::Feed;
 use super::forward::forward;
+use super::sparse::SparseRows;
 use super::stored::Stored;
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::Result;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub struct Held {
     /// At the hookpoints that were asked for, in that order.
     pub activations: Vec<ActivationBatch>,
-    /// Latents that a feed gives, in the order of the plan.
+    /// Latents that a feed or files give, in the order of the plan.
     pub latents: Vec<SparseRows>,
 }
 
@@ -41,15 +42,19 @@ impl Network {
     /// # Errors
     /// As [`forward`], [`Feed::read`] and [`Stored::read`].
     pub fn read(&self, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Held> {
-        let activations = match self {
-            Network::Forward(model) => forward(model.as_ref(), batch, view, hookpoints)?,
-            Network::Elsewhere(Elsewhere::Files(stored)) => stored.read(batch, view, hookpoints)?,
+        match self {
+            Network::Forward(model) => {
+                Ok(Held { activations: forward(model.as_ref(), batch, view, hookpoints)?, latents: Vec::new() })
+            }
             Network::Elsewhere(Elsewhere::Feed(feed)) => {
                 let (activations, latents) = feed.read(batch, view, hookpoints)?;
-                return Ok(Held { activations, latents });
+                Ok(Held { activations, latents })
             }
-        };
-        Ok(Held { activations, latents: Vec::new() })
+            Network::Elsewhere(Elsewhere::Files(stored)) => {
+                let (activations, latents) = stored.read(batch, view, hookpoints)?;
+                Ok(Held { activations, latents })
+            }
+        }
     }
 }
 

@@ -102,6 +102,7 @@ fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
         sae.insist.clear();
         // a limit on what is taken, not on what counts
         sae.fed.iter_mut().for_each(|fed| fed.most = None);
+        sae.stored.iter_mut().for_each(|stored| stored.most = None);
     }
     let value = serde_json::to_value(&spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
@@ -188,18 +189,18 @@ fn stored_parts(model: &str, stored: &Stored) -> Result<BTreeMap<String, String>
     let places = stored.files()?;
     let mut digests: BTreeMap<&Path, String> = BTreeMap::new();
     let mut parts = BTreeMap::new();
-    for (hookpoint, files) in places {
+    for (what, files) in places {
         let mut hasher = blake3::Hasher::new();
-        for file in &files {
-            if !digests.contains_key(file.path()) {
-                digests.insert(file.path(), digest_of(file.path())?.blake3);
+        for (path, tensor) in files {
+            if !digests.contains_key(path) {
+                digests.insert(path, digest_of(path)?.blake3);
             }
-            for text in [digests[file.path()].as_str(), file.tensor()] {
+            for text in [digests[path].as_str(), tensor] {
                 hasher.update(&(text.len() as u64).to_le_bytes());
                 hasher.update(text.as_bytes());
             }
         }
-        parts.insert(format!("models.{model} files of {hookpoint}"), hasher.finalize().to_hex().to_string());
+        parts.insert(format!("models.{model} files of {what}"), hasher.finalize().to_hex().to_string());
     }
     Ok(parts)
 }

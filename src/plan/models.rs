@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint, Site};
-use crate::model::{Asked, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredPlace};
+use crate::model::{
+    Asked, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredLatents, StoredPlace,
+};
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +29,7 @@ pub struct PlannedModel {
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.
     pub hookpoints: Vec<Hookpoint>,
-    /// Places whose latents its feed gives.
+    /// Places whose latents are not computed here.
     pub fed: Vec<Site>,
 }
 
@@ -99,7 +101,7 @@ pub(super) fn plan_models(
 ) -> Result<Vec<PlannedModel>> {
     let mut out = Vec::new();
     for (name, Sized { path, shape, .. }) in sized {
-        let is_fed = |site: &&Site| spec.sae(site).is_some_and(|sae| sae.fed.is_some());
+        let is_fed = |site: &&Site| spec.sae(site).is_some_and(|sae| sae.taken().is_some());
         let (fed, read): (Vec<&Site>, Vec<&Site>) = sites.iter().filter(|s| s.model == name).partition(is_fed);
         let hookpoints: BTreeSet<_> = read.into_iter().map(|s| s.hookpoint).collect();
         if let Some(max) = shape.max_context
@@ -132,7 +134,11 @@ pub(super) fn plan_models(
             (None, Some(files)) => {
                 let places = stored_places(&shape, files, &hookpoints);
                 let places = places.map_err(|e| e.within(format!("models.{name}.files")))?;
-                Some(Elsewhere::Files(Arc::new(Stored::new(&name, places))))
+                Some(Elsewhere::Files(Arc::new(Stored::new(
+                    &name,
+                    places,
+                    fed.iter().filter_map(stored_latents(spec)).collect(),
+                ))))
             }
             (None, None) => None,
         };
@@ -142,6 +148,16 @@ pub(super) fn plan_models(
         out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, shape, hookpoints, fed });
     }
     Ok(out)
+}
+
+/// Where the latents of a place lie, of those that lie in files.
+fn stored_latents(spec: &DataflowSpec) -> impl Fn(&&Site) -> Option<StoredLatents> {
+    |site| {
+        let sae = spec.sae(site)?;
+        let (stored, sizes) = (sae.stored.as_ref()?, sae.taken()?);
+        let (name, path) = (site.place(), stored.path.clone());
+        Some(StoredLatents { name, path, d_sae: sizes.d_sae, most: sizes.most() })
+    }
 }
 
 /// Where the rows of each of `hookpoints` lie, ascending; `files` as the dataflow file has them.

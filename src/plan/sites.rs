@@ -36,7 +36,7 @@ pub(super) fn plan_space(
     notes: &mut Notes,
 ) -> Result<Space> {
     let model = models.iter().position(|m| m.name == site.model).expect("the spec knows every site's model");
-    if let Some(fed) = spec.sae(site).and_then(|sae| sae.fed) {
+    if let Some(fed) = spec.sae(site).and_then(SaeSpec::taken) {
         let nth = models[model].fed.iter().position(|place| place == site).expect("gathered from all sites");
         check_batch(spec, site, fed.most())?;
         return Ok(Space {
@@ -60,7 +60,7 @@ pub(super) fn plan_space(
     Ok(Space { site: site.clone(), width, origin })
 }
 
-/// Refuses what needs activations at places whose latents are fed.
+/// Refuses what needs activations at places whose latents are not computed here.
 ///
 /// # Errors
 /// `Request` naming key and place.
@@ -73,8 +73,8 @@ pub(super) fn check_fed(spec: &DataflowSpec, spaces: &[Space]) -> Result<()> {
     let fed = spaces.iter().find(|space| space.tap().is_none());
     match (keys.iter().find(|(_, is_set)| *is_set), fed) {
         (Some((key, _)), Some(space)) => Err(Error::request(format!(
-            "{key} needs the activations at every place, and at {} the feed gives latents alone; take the key out, or give that SAE a path, so \
-             that the feed is asked for activations",
+            "{key} needs the activations at every place, and at {} there are latents alone; take the key out, or give that SAE a path and \
+             its model activations",
             space.site
         ))),
         _ => Ok(()),

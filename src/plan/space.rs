@@ -1,4 +1,4 @@
-//! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, from that hookpoint itself, or from a feed.
+//! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, from that hookpoint itself, or from a feed or files that give them.
 
 use crate::error::Result;
 use crate::ids::{Hookpoint, Site};
@@ -27,11 +27,11 @@ pub enum Origin {
         /// The SAE.
         sae: Box<PlannedSae>,
     },
-    /// Latents that the feed of a model gives.
+    /// Latents that are not computed here: a feed or files give them.
     Fed {
         /// Index of the model.
         model: usize,
-        /// Index among the places that its feed gives latents of.
+        /// Index among the places that latents are given of.
         nth: usize,
         /// Latents that fire on a token at most.
         most: usize,
@@ -69,7 +69,7 @@ impl Space {
         }
     }
 
-    /// Where its input is read; `None` where a feed gives latents, and what they were made of is not here.
+    /// Where its input is read; `None` where latents are given, and what they were made of is not here.
     pub fn tap(&self) -> Option<Tap> {
         match self.origin {
             Origin::Sae { tap, .. } | Origin::Raw { tap } => Some(tap),

@@ -31,7 +31,7 @@ pub(super) fn check_used(spec: &DataflowSpec, pairs: &[(SiteName, SiteName)]) ->
     let has_sae = |site: &SiteName| spec.saes.contains_key(site);
     let (estimate, null, check) = (&spec.estimate, &spec.estimate.null, &spec.check);
     let usual = EstimateSpec::of_rules(estimate.rules);
-    let has_rows = |site: &SiteName| spec.saes.get(site).is_some_and(|sae| sae.fed.is_none());
+    let has_rows = |site: &SiteName| spec.saes.get(site).is_some_and(|sae| sae.taken().is_none());
     let no_rows = !pairs.iter().any(|(a, b)| has_rows(a) && has_rows(b));
     let one_hookpoint = pairs.iter().all(|(a, b)| (&a.model, &a.hookpoint) == (&b.model, &b.hookpoint));
     let no_sae = !sites.iter().any(|site| has_sae(site));

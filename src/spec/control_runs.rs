@@ -34,7 +34,7 @@ impl DataflowSpec {
         run.models.values_mut().for_each(|model| model.settle_command());
         // the file is kept elsewhere, and its paths are no longer relative to where it was
         let paths = (run.models.values_mut().flat_map(|m| m.paths()))
-            .chain(run.saes.values_mut().map(|s| &mut s.path))
+            .chain(run.saes.values_mut().flat_map(|s| s.paths()))
             .chain(&mut run.corpus.files)
             .chain(&mut run.estimate.categories);
         paths.for_each(|path| *path = settled(path));
@@ -68,10 +68,10 @@ impl DataflowSpec {
                      or make a dataflow file of its own with the activations of a random model"
                 ));
             }
-            let stored = self.saes.iter().find(|(_, sae)| sae.fed.is_some());
+            let stored = self.saes.iter().find(|(_, sae)| sae.taken().is_some());
             if let (Some(_), Some((site, _))) = (control.random_saes, stored) {
                 return Err(format!(
-                    "controls.{name}.random_saes: the latents of saes.\"{site}\" are fed, and cannot be drawn here; take it out"
+                    "controls.{name}.random_saes: the latents of saes.\"{site}\" are not computed here, and cannot be drawn here; take it out"
                 ));
             }
             if control.shuffle.is_some() && self.compare.unit == Some(RowUnit::Document) {

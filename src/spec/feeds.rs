@@ -1,6 +1,6 @@
 //! What does a dataflow file say of models that do not run here: another process runs them, or their activations lie in files?
 
-use super::{DataflowSpec, ModelSpec, SaeSpec};
+use super::{DataflowSpec, FedLatents, ModelSpec, SaeSpec};
 use crate::ids::HookName;
 use crate::model::RowFiles;
 use crate::sae::Encode;
@@ -57,6 +57,19 @@ impl ModelSpec {
     }
 }
 
+impl SaeSpec {
+    /// Sizes of its latents, where they are not computed here.
+    pub fn taken(&self) -> Option<FedLatents> {
+        let stored = self.stored.as_ref().map(|stored| FedLatents { d_sae: stored.d_sae, most: stored.most });
+        self.fed.or(stored)
+    }
+
+    /// Every path in it.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.path).chain(self.stored.iter_mut().map(|stored| &mut stored.path))
+    }
+}
+
 impl DataflowSpec {
     /// What models and their feeds can have wrong.
     ///
@@ -64,20 +77,22 @@ impl DataflowSpec {
     /// The message.
     pub(super) fn check_feeds(&self) -> Result<(), String> {
         for (site, sae) in &self.saes {
-            let is_fed = self.models.get(&site.model).is_some_and(|model| model.feed.is_some());
-            check_sae(sae, is_fed).map_err(|what| format!("saes.\"{site}\": {what}"))?;
+            check_sae(sae, self.models.get(&site.model)).map_err(|what| format!("saes.\"{site}\": {what}"))?;
         }
         for (name, model) in &self.models {
-            check(model).and_then(|()| self.check_files(model)).map_err(|what| format!("models.{name}: {what}"))?;
+            check(model)
+                .and_then(|()| self.check_files(name, model))
+                .map_err(|what| format!("models.{name}: {what}"))?;
         }
         Ok(())
     }
 
     /// What a model whose activations lie in files takes of the rest of the file.
-    fn check_files(&self, model: &ModelSpec) -> Result<(), String> {
+    fn check_files(&self, name: &str, model: &ModelSpec) -> Result<(), String> {
         let Some(files) = &model.files else { return Ok(()) };
-        if files.is_empty() {
-            return Err("files is empty; write \"HOOKPOINT\" = \"FILES\" for each place that is compared".into());
+        let has_latents = self.saes.iter().any(|(site, sae)| site.model == name && sae.stored.is_some());
+        if files.is_empty() && !has_latents {
+            return Err("files is empty; write \"HOOKPOINT\" = \"FILES\" for each place that is compared, or stored = {…} for its SAEs".into());
         }
         for (place, files) in files {
             files.check().map_err(|what| format!("files.\"{place}\": {what}"))?;
@@ -168,26 +183,39 @@ fn check(model: &ModelSpec) -> Result<(), String> {
 /// Latents of an SAE at most.
 const MOST_LATENTS: usize = 1 << 24;
 
-/// What an SAE's entry can have wrong; `is_fed`: its model is.
-fn check_sae(sae: &SaeSpec, is_fed: bool) -> Result<(), String> {
-    let Some(fed) = sae.fed else {
+/// What an SAE's entry can have wrong; `model` is its model's.
+fn check_sae(sae: &SaeSpec, model: Option<&ModelSpec>) -> Result<(), String> {
+    let Some(taken) = sae.taken() else {
         return match sae.path.is_empty() {
             true => {
-                Err("path is missing; write path = \"FOLDER\", or fed = {…} where the model's feed gives its latents"
+                Err("path is missing; write path = \"FOLDER\", fed = {…} where the model's feed gives its latents, or stored = {…} where they \
+                     lie in files"
                     .into())
             }
             false => Ok(()),
         };
     };
-    if !sae.path.is_empty() {
+    let kind = if sae.fed.is_some() { "fed" } else { "stored" };
+    if sae.fed.is_some() && sae.stored.is_some() {
         return Err(
-            "it has both path and fed; its latents are computed here or given by the feed: take one of them out".into(),
+            "it has both fed and stored; its latents come from the feed or from files: take one of them out".into()
         );
     }
-    if !is_fed {
+    if !sae.path.is_empty() {
+        return Err(format!(
+            "it has both path and {kind}; its latents are computed here, or come from elsewhere: take one of them out"
+        ));
+    }
+    if sae.fed.is_some() && model.is_none_or(|model| model.feed.is_none()) {
         return Err(
             "fed: its model has no feed, and a feed would give them; give the model a feed, or the SAE a path".into()
         );
+    }
+    if sae.stored.is_some() && model.is_none_or(|model| model.files.is_none()) {
+        return Err("stored: its model has no files; write files = {} for a model that does not run here".into());
+    }
+    if sae.stored.as_ref().is_some_and(|stored| stored.path.is_empty()) {
+        return Err("stored.path is empty; write the folder of a latent cache, or Parquet files".into());
     }
     let keys = [
         ("format", sae.format.is_some()),
@@ -200,13 +228,13 @@ fn check_sae(sae: &SaeSpec, is_fed: bool) -> Result<(), String> {
         ("sizes", sae.sizes.is_some()),
     ];
     if let Some((key, _)) = keys.iter().find(|(_, is_set)| *is_set) {
-        return Err(format!("{key} changes nothing here: the feed gives its latents as they are; take it out"));
+        return Err(format!("{key} changes nothing here: its latents are taken as they are given; take it out"));
     }
-    if !(1..=MOST_LATENTS).contains(&fed.d_sae) || !(1..=fed.d_sae).contains(&fed.most()) {
+    if !(1..=MOST_LATENTS).contains(&taken.d_sae) || !(1..=taken.d_sae).contains(&taken.most()) {
         return Err(format!(
-            "fed has d_sae = {} and most = {}; expected 1 to {MOST_LATENTS} latents, and 1 to d_sae of them on a token",
-            fed.d_sae,
-            fed.most()
+            "{kind} has d_sae = {} and most = {}; expected 1 to {MOST_LATENTS} latents, and 1 to d_sae of them on a token",
+            taken.d_sae,
+            taken.most()
         ));
     }
     Ok(())

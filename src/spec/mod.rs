@@ -121,12 +121,15 @@ pub enum Dtype {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaeSpec {
-    /// Folder or file of the SAE; empty where its latents are fed.
+    /// Folder or file of the SAE; empty where its latents are not computed here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
     /// The model's feed gives its latents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fed: Option<FedLatents>,
+    /// Its latents were computed before, and lie in files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<FiledLatents>,
     /// Insist on a format; sniffed when absent.
     #[serde(default)]
     pub format: Option<Format>,
@@ -173,6 +176,19 @@ pub enum Insist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FedLatents {
+    /// Number of latents.
+    pub d_sae: usize,
+    /// Latents that fire on a token at most; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<usize>,
+}
+
+/// `[saes."model/hookpoint"] stored = {…}`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FiledLatents {
+    /// Folder of a latent cache, or Parquet files of (row, latent, value).
+    pub path: String,
     /// Number of latents.
     pub d_sae: usize,
     /// Latents that fire on a token at most; all of them when absent.
@@ -269,7 +285,9 @@ impl DataflowSpec {
         let models = self.models.iter().map(|(name, model)| (format!("models.{name}.path"), model.path.as_str()));
         let rows = self.models.iter().flat_map(|(name, model)| model.row_files(name));
         let saes = self.saes.iter().map(|(site, sae)| (format!("saes.\"{site}\".path"), sae.path.as_str()));
-        files.chain(models).chain(rows).chain(saes).collect()
+        let stored = self.saes.iter().filter_map(|(site, sae)| Some((site, sae.stored.as_ref()?)));
+        let stored = stored.map(|(site, stored)| (format!("saes.\"{site}\".stored.path"), stored.path.as_str()));
+        files.chain(models).chain(rows).chain(saes).chain(stored).collect()
     }
 
     /// Reads the text of a dataflow file; `path` names it in errors and anchors paths that begin with `./`.
@@ -302,7 +320,7 @@ impl DataflowSpec {
             model.paths().for_each(|path| *path = resolve(path, home));
         }
         for sae in spec.saes.values_mut() {
-            sae.path = resolve(&sae.path, home);
+            sae.paths().for_each(|path| *path = resolve(path, home));
         }
         if let Some(file) = &mut spec.estimate.categories {
             *file = resolve(file, home);

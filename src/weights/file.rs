@@ -37,6 +37,22 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Opens a file again that had so many bytes.
+///
+/// # Errors
+/// `Input` where it has another number of them by now; those of [`open`].
+pub fn reopen(path: &Path, file_bytes: u64) -> Result<File> {
+    let file = open(path)?;
+    let now = length(&file, path)?;
+    if now != file_bytes {
+        return Err(Error::input(format!(
+            "{} has {now} bytes, and had {file_bytes} when it was opened; do not write to it while a run reads it",
+            path.display()
+        )));
+    }
+    Ok(file)
+}
+
 /// Bytes in an open file.
 ///
 /// # Errors

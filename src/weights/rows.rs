@@ -2,7 +2,8 @@
 //! file may be of any size; the ids of the tokens may stand beside them.
 
 use super::convert::{StoredDtype, widen};
-use super::file::{length, open};
+use super::file::reopen;
+use super::integers::{bytes_of, whole_numbers};
 use super::safetensors::{Header, header};
 use super::tensors::count;
 use crate::error::{Error, Result};
@@ -89,7 +90,7 @@ impl RowFile {
             None => None,
             Some(tensor) => {
                 let info = &tensors[tensor];
-                if id_bytes(info.dtype).is_none() {
+                if bytes_of(info.dtype) == 0 {
                     return Err(wrong(
                         tensor,
                         format!("is of {:?}, expected ids as whole numbers (I64, I32, U64, U32 or U16)", info.dtype),
@@ -182,7 +183,7 @@ impl RowFile {
     pub fn ids(&self, first: u64, n: usize) -> Result<Option<Vec<i128>>> {
         let Some(ids) = &self.ids else { return Ok(None) };
         assert!(first + n as u64 <= self.n_rows, "rows of the file");
-        let size = id_bytes(ids.dtype).expect("checked when the header was read");
+        let size = bytes_of(ids.dtype);
         let mut bytes = vec![0u8; n * size];
         let at = ids.offset + first * size as u64;
         self.opened()?.read_exact_at(&mut bytes, at).map_err(|e| Error::io("read ids of", &self.path, &e))?;
@@ -191,41 +192,7 @@ impl RowFile {
 
     /// The file, as long as it was.
     fn opened(&self) -> Result<File> {
-        let file = open(&self.path)?;
-        let now = length(&file, &self.path)?;
-        if now != self.file_bytes {
-            return Err(Error::input(format!(
-                "{} has {now} bytes, and had {} when it was opened; do not write to it while a run reads it",
-                self.path.display(),
-                self.file_bytes
-            )));
-        }
-        Ok(file)
-    }
-}
-
-/// Bytes of an id; `None` for what is no type of ids.
-fn id_bytes(dtype: Dtype) -> Option<usize> {
-    match dtype {
-        Dtype::I64 | Dtype::U64 => Some(8),
-        Dtype::I32 | Dtype::U32 => Some(4),
-        Dtype::U16 => Some(2),
-        _ => None,
-    }
-}
-
-/// Little-endian whole numbers.
-fn whole_numbers(dtype: Dtype, bytes: &[u8]) -> Vec<i128> {
-    fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> i128) -> Vec<i128> {
-        bytes.as_chunks::<N>().0.iter().map(|b| number(*b)).collect()
-    }
-    match dtype {
-        Dtype::I64 => each(bytes, |b| i64::from_le_bytes(b).into()),
-        Dtype::U64 => each(bytes, |b| u64::from_le_bytes(b).into()),
-        Dtype::I32 => each(bytes, |b| i32::from_le_bytes(b).into()),
-        Dtype::U32 => each(bytes, |b| u32::from_le_bytes(b).into()),
-        Dtype::U16 => each(bytes, |b| u16::from_le_bytes(b).into()),
-        _ => Vec::new(),
+        reopen(&self.path, self.file_bytes)
     }
 }
 
@@ -234,7 +201,7 @@ mod tests {
     use super::*;
     use ::safetensors::tensor::TensorView;
 
-    fn bytes_of<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
+    fn stored<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
         values.flatten().collect()
     }
 
@@ -253,13 +220,13 @@ mod tests {
         // rows of more than one piece together
         let (n, width) = (700, 300);
         let values: Vec<f32> = (0..n * width).map(|i| (i % 509) as f32 * 0.25 - 60.0).collect();
-        let stored = [
-            (Dtype::F32, bytes_of(values.iter().map(|v| v.to_le_bytes()))),
-            (Dtype::F16, bytes_of(values.iter().map(|v| half::f16::from_f32(*v).to_le_bytes()))),
-            (Dtype::BF16, bytes_of(values.iter().map(|v| half::bf16::from_f32(*v).to_le_bytes()))),
+        let types = [
+            (Dtype::F32, stored(values.iter().map(|v| v.to_le_bytes()))),
+            (Dtype::F16, stored(values.iter().map(|v| half::f16::from_f32(*v).to_le_bytes()))),
+            (Dtype::BF16, stored(values.iter().map(|v| half::bf16::from_f32(*v).to_le_bytes()))),
         ];
-        for (dtype, bytes) in stored {
-            let ids = bytes_of((0..n as u16).map(|i| (i + 9).to_le_bytes()));
+        for (dtype, bytes) in types {
+            let ids = stored((0..n as u16).map(|i| (i + 9).to_le_bytes()));
             let path =
                 file(folder.path(), &[("acts", dtype, &[7, 100, width], bytes), ("tokens", Dtype::U16, &[n], ids)]);
             let rows = RowFile::open(&path, "resid_post.0", None).unwrap();

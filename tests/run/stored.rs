@@ -1,14 +1,19 @@
 //! Models whose activations lie in files: they give the tables of the model that runs here, whoever is killed; and files that are not of this corpus end
 //! the run.
 
-use crate::bench_rig::{cognate, latents, matches, run, same_tables, small_demo, tables};
-use crate::kill::killed_and_taken_up;
+use crate::bench_rig::{cognate, latents, matches, project, run, same_tables, small_demo, tables};
+use crate::kill::{kill_after, killed_and_taken_up};
+use arrow::array::{ArrayRef, Float32Array, ListBuilder, RecordBatch, UInt32Array, UInt32Builder, UInt64Array};
 use cognate::ids::Hookpoint;
 use cognate::model::{Network, forward};
 use cognate::plan::{Purpose, Request};
+use cognate::sae::Encode;
 use cognate::spec::DataflowSpec;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Enough of the demo to compare numbers.
 const SHORT: [(&str, &str); 2] =
@@ -214,4 +219,197 @@ fn files_that_are_not_of_this_corpus_end_the_run() {
     refused(&elsewhere, &out, 2, &["models.small-a.files: resid_post.1 is read by no pair"]);
     let twice = [("resid_post.2", "x.safetensors"), ("gpt_neox.layers.2", "x.safetensors")];
     refused(&in_files(folder.path(), &twice, &replace), &out, 2, &["are both resid_post.2"]);
+}
+
+/// A latent cache of an SAE over every context of a corpus.
+struct Cache {
+    /// All of one length.
+    sequences: Vec<Vec<u32>>,
+    /// By sequence, position and latent.
+    firings: Vec<(u32, u32, u32, f32)>,
+    /// Of each firing.
+    rows: Vec<u64>,
+}
+
+impl Cache {
+    /// Of the SAE behind block `layer` of small-a, over the corpus of `flow`, whose contexts are all full.
+    fn of(flow: &Path, layer: usize) -> Cache {
+        let (spec, _) = DataflowSpec::read(flow).unwrap();
+        let request = Request { spec, purpose: Purpose::Run, memory_limit: 8 << 30, known_cross: None };
+        let plan = request.plan(|_| {}).unwrap();
+        let hookpoints = [Hookpoint::ResidPost(layer)];
+        let at = plan.models().iter().position(|m| m.name == "small-a").unwrap();
+        let Network::Forward(model) = plan.models()[at].open(&hookpoints).unwrap() else { panic!("it runs here") };
+        let sae = cognate::sae::open(&project().join(format!("data/demo/saes/small-a/layers.{layer}")), None).unwrap();
+        let mut corpus = plan.open_corpus(plan.spec().corpus.clone()).unwrap();
+        let mut cache = Cache { sequences: Vec::new(), firings: Vec::new(), rows: Vec::new() };
+        while let Some(batch) = corpus.next_batch().unwrap() {
+            let view = &batch.views[0];
+            let read = forward(model.as_ref(), &batch, view, &hookpoints).unwrap();
+            let latents = sae.encode(&read[0].x, Encode::Sparse).unwrap();
+            for (token, (_, context, position)) in view.tokens().enumerate() {
+                let sequence = (cache.sequences.len() + context) as u32;
+                let (fired, values) = latents.row(token);
+                let of_token =
+                    fired.iter().zip(values).map(|(latent, value)| (sequence, position as u32, *latent, *value));
+                cache.firings.extend(of_token);
+                cache.rows.resize(cache.firings.len(), batch.first_row + token as u64);
+            }
+            cache.sequences.extend(view.contexts.iter().map(|context| context.ids.clone()));
+        }
+        cache
+    }
+
+    /// Writes it as five splits of 1024 latents, with activations in f32.
+    fn write(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        for k in 0..5u32 {
+            let (first, last) = (1024 * k / 5, 1024 * (k + 1) / 5 - 1);
+            let own: Vec<_> = self.firings.iter().filter(|f| (first..=last).contains(&f.2)).collect();
+            let places = own.iter().flat_map(|f| [f.0, f.1, f.2 - first]).flat_map(|n| (n as u16).to_le_bytes());
+            let tokens = self.sequences.iter().flatten().flat_map(|id| i64::from(*id).to_le_bytes());
+            let tensors = [
+                ("locations", Dtype::U16, vec![own.len(), 3], places.collect()),
+                ("activations", Dtype::F32, vec![own.len()], own.iter().flat_map(|f| f.3.to_le_bytes()).collect()),
+                ("tokens", Dtype::I64, vec![self.sequences.len(), self.sequences[0].len()], tokens.collect()),
+            ];
+            save(&folder.join(format!("{first}_{last}.safetensors")), &tensors);
+        }
+        // what else lies there
+        std::fs::write(folder.join("config.json"), "{}").unwrap();
+    }
+}
+
+/// Writes entries (row, latent, value) as Parquet.
+fn write_entries(path: &Path, cache: &Cache, entries: std::ops::Range<usize>) {
+    let (firings, rows) = (&cache.firings[entries.clone()], &cache.rows[entries]);
+    let columns: [(&str, ArrayRef); 3] = [
+        ("row", Arc::new(UInt64Array::from(rows.to_vec()))),
+        ("latent", Arc::new(UInt32Array::from_iter_values(firings.iter().map(|f| f.2)))),
+        ("value", Arc::new(Float32Array::from_iter_values(firings.iter().map(|f| f.3)))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(4_000)).build();
+    let mut writer =
+        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// Writes ids, a document for each sequence.
+fn write_ids(path: &Path, sequences: &[Vec<u32>]) {
+    let mut ids = ListBuilder::new(UInt32Builder::new());
+    sequences.iter().for_each(|sequence| ids.append_value(sequence.iter().copied().map(Some)));
+    let batch = RecordBatch::try_from_iter([("ids", Arc::new(ids.finish()) as ArrayRef)]).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+/// Without what decoder rows and activations give, which is not there for latents in files.
+const OF_LATENTS: [(&str, &str); 3] = [
+    SHORT[1],
+    ("measures = [\"svcca_k10\", \"cka\"]\npairings = [\"forward\", \"backward\", \"mutual\"]\nactivation_", ""),
+    ("measures = [\"svcca_k10\", \"cka\"]\nnull = { permutations = 20, activation_permutations = 2 }\n", ""),
+];
+
+#[test]
+fn latents_in_parquet_give_the_tables_of_the_sae_that_is_encoded_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let plain = [&OF_LATENTS[..], &[SHORT[0]]].concat();
+    let here = small_demo(folder.path(), &plain);
+    run(&here, &path("here"), &["--quiet"]);
+    let (cache, other) = (Cache::of(&here, 1), Cache::of(&here, 2));
+    // one that is cut inside a row
+    let (n, half) = (cache.firings.len(), cache.firings.len() / 2 + 1);
+    write_entries(&path("a.parquet"), &cache, 0..half);
+    write_entries(&path("b.parquet"), &cache, half..n);
+    write_entries(&path("other.parquet"), &other, 0..other.firings.len());
+    let stored = |path: PathBuf| format!("stored = {{ path = {path:?}, d_sae = 1024, most = 64 }}\n");
+    let (one, two) = (stored(path("?.parquet")), stored(path("other.parquet")));
+    let saes = [
+        ("path = \"data/demo/saes/small-a/layers.1\"\n", one.as_str()),
+        ("path = \"data/demo/saes/small-a/layers.2\"\n", two.as_str()),
+    ];
+    let flow = in_files(folder.path(), &[], &[&plain[..], &saes].concat());
+    let output = run(&flow, &path("files"), &["--quiet"]);
+    assert!(found(&path("here")) == found(&path("files")), "the encoder's numbers differ from the files'");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("do not all hold ids"));
+    let expected = tables(&path("files"));
+    run(&flow, &path("three"), &["--quiet", "--workers", "3"]);
+    same_tables(&expected, &path("three"), "three workers");
+    kill_after(&flow, &path("killed"), 500);
+    run(&flow, &path("killed"), &["--quiet"]);
+    same_tables(&expected, &path("killed"), "killed");
+    let mut turned = Cache { sequences: Vec::new(), firings: cache.firings.clone(), rows: cache.rows.clone() };
+    turned.rows.swap(3_000, 3_900);
+    write_entries(&path("a.parquet"), &turned, 0..half);
+    refused(&flow, &path("never"), 3, &["a.parquet: entry 3", "entries must be in order of their rows"]);
+    refused(&flow, &path("files"), 4, &["models.small-a files of latents of resid_post.1"]);
+}
+
+#[test]
+fn a_latent_cache_gives_the_tables_of_the_sae_that_is_encoded_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let of_text =
+        [&OF_LATENTS[..], &[SHORT[0], ("max_tokens = 1_500", "max_tokens = 1_500\nremainder = \"drop\"")]].concat();
+    let sequences = Cache::of(&small_demo(folder.path(), &of_text), 1).sequences;
+    write_ids(&path("ids.parquet"), &sequences);
+    // the same contexts as documents of their own
+    let ids = format!("files = [{:?}]\nids = \"ids\"\n", path("ids.parquet"));
+    let of_ids = [
+        &OF_LATENTS[..],
+        &[("files = [\"data/demo/corpus.jsonl\"]\nlabels = [\"lang\"]\n", ids.as_str()), ("max_tokens = 12_000\n", "")],
+    ]
+    .concat();
+    let here = small_demo(folder.path(), &of_ids);
+    run(&here, &path("here"), &["--quiet"]);
+    let (dump, cache) = (Dump::of(&here, &["resid_post.2"]), Cache::of(&here, 1));
+    assert_eq!(cache.sequences, sequences);
+    let rows = dump.write(folder.path(), 0, &[300, 300], true);
+    cache.write(&path("cache"));
+    // the latents of one SAE, and activations for the other
+    let stored = |most: usize| {
+        let stored = format!("stored = {{ path = {:?}, d_sae = 1024, most = {most} }}\n", path("cache"));
+        let saes = [("path = \"data/demo/saes/small-a/layers.1\"\n", stored.as_str())];
+        in_files(folder.path(), &[("resid_post.2", &rows)], &[&of_ids[..], &saes].concat())
+    };
+    let flow = stored(64);
+    run(&flow, &path("cached"), &["--quiet"]);
+    assert!(found(&path("here")) == found(&path("cached")), "the encoder's numbers differ from the cache's");
+    let expected = tables(&path("cached"));
+    run(&flow, &path("three"), &["--quiet", "--workers", "3"]);
+    same_tables(&expected, &path("three"), "three workers");
+    assert!(said(&["plan"], &flow).contains("1024 latents as the files hold them, 64 on a token at most"));
+    said(&["show", path("cached").to_str().unwrap()], Path::new("small-a/resid_post.1/3"));
+    let own = tempfile::tempdir().unwrap();
+    std::fs::copy(&flow, own.path().join("flow.toml")).unwrap();
+    killed_and_taken_up(own.path(), &own.path().join("flow.toml"), 2);
+    refused(&stored(2), &path("few"), 3, &["more than 2 latents fire; raise `most`, document"]);
+
+    let told = |cache: &Cache, code: i32, words: &[&str]| {
+        std::fs::remove_dir_all(path("cache")).unwrap();
+        cache.write(&path("cache"));
+        refused(&stored(64), &path("never"), code, words);
+    };
+    let copy = || Cache { sequences: sequences.clone(), firings: cache.firings.clone(), rows: Vec::new() };
+    let mut other = copy();
+    other.sequences[9][5] = 3;
+    told(&other, 3, &["sequence 9 of", "has token 3 at position 5, and the corpus has", "batch 1, context 1"]);
+    let mut short = copy();
+    short.sequences.truncate(12);
+    short.firings.retain(|f| f.0 < 12);
+    told(&short, 3, &["it has 12 sequences, and the corpus has a document 12"]);
+    let mut broken = copy();
+    broken.firings[40].3 = f32::NAN;
+    told(&broken, 3, &["activation NaN of latent", "is not finite, document"]);
+    let mut twice = copy();
+    twice.firings.insert(7, twice.firings[7]);
+    told(&twice, 3, &["twice, expected each once, document"]);
+    let mut turned = copy();
+    turned.firings.reverse();
+    told(&turned, 3, &["must be in order of their sequences"]);
+    refused(&flow, &path("cached"), 4, &["models.small-a files of latents of resid_post.1"]);
 }

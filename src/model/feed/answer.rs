@@ -5,11 +5,12 @@
 //! are f32, f16, or bf16 as u16 with the metadata `dtype = "bf16"` of the column. Latents have two columns, `NAME.index` (list of u32) and
 //! `NAME.value` (list of f32).
 
-use super::asked::{Asked, INDEX, SparseRows, VALUE};
+use super::asked::{Asked, INDEX, VALUE};
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
 use crate::model::layers::pool::buffer;
+use crate::model::sparse::SparseRows;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float16Type, Float32Type, UInt16Type, UInt32Type, UInt64Type};
 use rayon::prelude::*;
@@ -188,7 +189,7 @@ pub(super) fn latents(
         indices.values().as_primitive::<UInt32Type>().values(),
         values.values().as_primitive::<Float32Type>().values(),
     );
-    let mut out = SparseRows { row_starts: vec![0], ..SparseRows::default() };
+    let mut out = SparseRows::default();
     let mut entries: Vec<(u32, f32)> = Vec::new();
     for (token, row) in counted(view).into_iter().enumerate() {
         let span = |starts: &[i32]| starts[row] as usize..starts[row + 1] as usize;
@@ -202,25 +203,10 @@ pub(super) fn latents(
             return wrong(format!("{} latents and {} values, expected as many", latents.len(), held.len()));
         }
         entries.clear();
-        entries.extend(latents.iter().copied().zip(held.iter().copied()).filter(|(_, value)| *value != 0.0));
-        entries.sort_by_key(|(latent, _)| *latent);
-        if let Some((latent, value)) = entries.iter().find(|(_, value)| !value.is_finite()) {
-            return wrong(format!("activation {value} of latent {latent} is not finite"));
+        entries.extend(latents.iter().copied().zip(held.iter().copied()));
+        if let Err(what) = out.push(&mut entries, (d_sae, most)) {
+            return wrong(what);
         }
-        if let Some((latent, _)) = entries.last().filter(|(latent, _)| *latent as usize >= d_sae) {
-            return wrong(format!("latent {latent}, expected 0 to {}", d_sae - 1));
-        }
-        if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return wrong(format!("latent {} twice, expected each once", pair[0].0));
-        }
-        if entries.len() > most {
-            return wrong(format!("{} latents fire, expected {most} at most; raise `most`", entries.len()));
-        }
-        out.latents.extend(entries.iter().map(|(latent, _)| latent));
-        out.values.extend(entries.iter().map(|(_, value)| value));
-        out.row_starts.push(u32::try_from(out.latents.len()).map_err(|_| {
-            Error::request(format!("{of}: more than {} entries in a batch; lower corpus.batch_contexts", u32::MAX))
-        })?);
     }
     Ok(out)
 }

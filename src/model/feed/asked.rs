@@ -31,17 +31,6 @@ pub enum Holds {
     },
 }
 
-/// Sparse rows, one for each token that belongs to a row of the batch.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SparseRows {
-    /// Row r holds entries `row_starts[r]..row_starts[r + 1]`: `[n_tokens + 1]`.
-    pub row_starts: Vec<u32>,
-    /// Latent of each entry, ascending inside a row.
-    pub latents: Vec<u32>,
-    /// Activation of each entry; never 0.
-    pub values: Vec<f32>,
-}
-
 impl Asked {
     /// What its columns are called.
     pub(super) fn columns(&self) -> Vec<String> {

@@ -12,7 +12,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-pub use asked::{Asked, Holds, SparseRows};
+pub use asked::{Asked, Holds};
 pub use options::FeedOptions;
 
 use crate::corpus::{TokenBatch, TokenView};
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::model::activations::ActivationBatch;
+use crate::model::sparse::SparseRows;
 use std::sync::{Mutex, PoisonError};
 use talk::Talk;
 
@@ -96,8 +97,7 @@ impl Feed {
         let n_tokens: usize = view.contexts.iter().map(|context| context.ids.len()).sum();
         if n_tokens == 0 {
             let empty = |&(_, hookpoint, width): &_| ActivationBatch { hookpoint, x: Matrix::zeros(0, width) };
-            let no_rows = SparseRows { row_starts: vec![0], ..SparseRows::default() };
-            return Ok((wanted.iter().map(empty).collect(), latents.map(|_| no_rows.clone()).collect()));
+            return Ok((wanted.iter().map(empty).collect(), latents.map(|_| SparseRows::default()).collect()));
         }
         let request = request::request(batch, view)?;
         let limit = answer::most_bytes(&self.asked, n_tokens as u64);

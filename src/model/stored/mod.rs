@@ -5,11 +5,14 @@
 //! workers need no order. The files may hold the ids of their tokens too, which are held against the corpus'; without ids nothing shows
 //! that a row is of the token that it is taken for.
 
+mod latents;
 mod options;
 mod rows;
+mod table;
 #[cfg(test)]
 mod tests;
 
+pub use latents::StoredLatents;
 pub use options::RowFiles;
 
 use crate::corpus::{TokenBatch, TokenView};
@@ -18,9 +21,12 @@ use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::model::activations::ActivationBatch;
 use crate::model::layers::pool::buffer;
+use crate::model::sparse::SparseRows;
 use crate::weights::RowFile;
+use latents::Latents;
 use rayon::prelude::*;
 use rows::{Rows, is_here, whose};
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// A model whose activations lie in files. They are looked for at the first question.
@@ -29,7 +35,17 @@ pub struct Stored {
     model: String,
     /// By hookpoint, ascending.
     places: Vec<StoredPlace>,
-    open: OnceLock<Result<Vec<Rows>>>,
+    latents: Vec<StoredLatents>,
+    open: OnceLock<Result<Opened>>,
+}
+
+/// What was found.
+#[derive(Debug)]
+struct Opened {
+    /// By place.
+    rows: Vec<Rows>,
+    /// By place of latents.
+    latents: Vec<Latents>,
 }
 
 /// A hookpoint whose rows lie in files.
@@ -45,20 +61,23 @@ pub struct StoredPlace {
 
 impl Stored {
     /// The files of `model`.
-    pub fn new(model: &str, places: Vec<StoredPlace>) -> Stored {
-        Stored { model: model.to_string(), places, open: OnceLock::new() }
+    pub fn new(model: &str, places: Vec<StoredPlace>, latents: Vec<StoredLatents>) -> Stored {
+        Stored { model: model.to_string(), places, latents, open: OnceLock::new() }
     }
 
     /// Where they are, for people.
     pub fn in_words(&self) -> String {
         let of = |place: &StoredPlace| format!("{} in {}", place.hookpoint, place.files.paths.join(", "));
-        self.places.iter().map(of).collect::<Vec<_>>().join("; ")
+        let latents = self.latents.iter().map(|l| format!("latents of {} in {}", l.name, l.path));
+        self.places.iter().map(of).chain(latents).collect::<Vec<_>>().join("; ")
     }
 
     /// Paths and patterns for which there is no file here.
     pub fn missing(&self) -> Vec<&str> {
         let all = self.places.iter().flat_map(|place| &place.files.paths).map(String::as_str);
-        all.filter(|path| !is_here(path)).collect()
+        let is_there = |l: &&StoredLatents| if l.is_table() { is_here(&l.path) } else { Path::new(&l.path).is_dir() };
+        let latents = self.latents.iter().filter(|l| !is_there(l)).map(|l| l.path.as_str());
+        all.filter(|path| !is_here(path)).chain(latents).collect()
     }
 
     /// Looks for the files and reads their headers, where that was not done.
@@ -69,12 +88,12 @@ impl Stored {
         self.opened().map(|_| ())
     }
 
-    /// Number of files and of rows in them, the same at every place.
+    /// Number of files of activations and of rows in them, the same at every place.
     ///
     /// # Errors
     /// As [`Stored::check`].
     pub fn sizes(&self) -> Result<(usize, u64)> {
-        let rows = self.opened()?;
+        let rows = &self.opened()?.rows;
         Ok((rows.iter().map(|rows| rows.files().count()).sum(), rows.first().map_or(0, |rows| rows.n_rows)))
     }
 
@@ -83,16 +102,23 @@ impl Stored {
     /// # Errors
     /// As [`Stored::check`].
     pub fn has_ids(&self) -> Result<bool> {
-        Ok(self.opened()?.iter().flat_map(Rows::files).all(|file| file.ids_tensor().is_some()))
+        Ok(!self.latents.iter().any(StoredLatents::is_table)
+            && self.opened()?.rows.iter().flat_map(Rows::files).all(|file| file.ids_tensor().is_some()))
     }
 
-    /// Each place with its files, and the tensor that is read of each.
+    /// What lies in which files, in words; each file with the tensor that is read of it, where one is chosen.
     ///
     /// # Errors
     /// As [`Stored::check`].
-    pub fn files(&self) -> Result<Vec<(Hookpoint, Vec<&RowFile>)>> {
-        let rows = self.opened()?;
-        Ok(self.places.iter().zip(rows).map(|(place, rows)| (place.hookpoint, rows.files().collect())).collect())
+    pub fn files(&self) -> Result<Vec<(String, Vec<(&Path, &str)>)>> {
+        let opened = self.opened()?;
+        let rows = self.places.iter().zip(&opened.rows).map(|(place, rows)| {
+            (place.hookpoint.to_string(), rows.files().map(|file| (file.path(), file.tensor())).collect())
+        });
+        let caches = self.latents.iter().zip(&opened.latents).map(|(of, latents)| {
+            (format!("latents of {}", of.name), latents.paths().into_iter().map(|path| (path, "")).collect())
+        });
+        Ok(rows.chain(caches).collect())
     }
 
     /// Bytes that reading a batch of `n_tokens` takes at most, beside the activations.
@@ -105,16 +131,28 @@ impl Stored {
         let widest = self.places.iter().map(|place| place.width).max().unwrap_or(0);
         let n_files = self.sizes().map_or(self.places.len(), |(n_files, _)| n_files) as u64;
         let ids = n_tokens.saturating_mul(ID_BYTES);
-        RowFile::reading_bytes(widest, threads).saturating_add(ids).saturating_add(n_files * FILE_BYTES)
+        let opened = self.opened().ok();
+        let latents = self.latents.iter().enumerate();
+        let latents =
+            latents.map(|(k, l)| l.memory_bytes(opened.map(|opened| &opened.latents[k]), n_tokens)).sum::<u64>();
+        RowFile::reading_bytes(widest, threads)
+            .saturating_add(latents)
+            .saturating_add(ids)
+            .saturating_add(n_files * FILE_BYTES)
     }
 
-    /// What the files hold at `hookpoints`, each of which is among theirs, as [`forward`](crate::model::forward) gives it. Ids are held
-    /// against those of the batch first.
+    /// What the files hold at `hookpoints`, each of which is among theirs, as [`forward`](crate::model::forward) gives it, and all latents
+    /// that lie in some. Ids are held against those of the batch first.
     ///
     /// # Errors
     /// As [`Stored::check`]; `Request` where rows are no tokens; `Input` naming file and row where the files end, an id differs or a value
     /// is not finite; those of reading.
-    pub fn read(&self, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Vec<ActivationBatch>> {
+    pub fn read(
+        &self,
+        batch: &TokenBatch,
+        view: &TokenView,
+        hookpoints: &[Hookpoint],
+    ) -> Result<(Vec<ActivationBatch>, Vec<SparseRows>)> {
         if !view.tokens().map(|(row, _, _)| row).eq(0..batch.n_rows())
             || batch.rows.iter().any(|row| row.text.is_some())
         {
@@ -127,7 +165,7 @@ impl Stored {
         let read = |&hookpoint: &Hookpoint| {
             let at = self.places.iter().position(|place| place.hookpoint == hookpoint);
             let at = at.ok_or_else(|| Error::request(format!("no files are named for {hookpoint}")))?;
-            let (rows, width, name) = (&opened[at], self.places[at].width, hookpoint.to_string());
+            let (rows, width, name) = (&opened.rows[at], self.places[at].width, hookpoint.to_string());
             rows.check_reach(&name, batch)?;
             rows.check_ids(batch, view)?;
             let mut out = buffer(batch.n_rows() * width);
@@ -135,14 +173,16 @@ impl Stored {
             check_finite(rows, &out, width, (batch, view))?;
             Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(batch.n_rows(), width, out) })
         };
-        hookpoints.iter().map(read).collect()
+        let activations = hookpoints.iter().map(read).collect::<Result<_>>()?;
+        let latents = self.latents.iter().zip(&opened.latents).map(|(of, latents)| of.read(latents, batch, view));
+        Ok((activations, latents.collect::<Result<_>>()?))
     }
 
-    fn opened(&self) -> Result<&[Rows]> {
-        self.open.get_or_init(|| self.open_all()).as_deref().map_err(Clone::clone)
+    fn opened(&self) -> Result<&Opened> {
+        self.open.get_or_init(|| self.open_all()).as_ref().map_err(Clone::clone)
     }
 
-    fn open_all(&self) -> Result<Vec<Rows>> {
+    fn open_all(&self) -> Result<Opened> {
         let open = |place: &StoredPlace| {
             let name = place.hookpoint.to_string();
             Rows::open(&format!("models.{}.files.{name:?}", self.model), &name, place.width, &place.files)
@@ -157,7 +197,8 @@ impl Stored {
                 )));
             }
         }
-        Ok(all)
+        let open = |l: &StoredLatents| l.open(&format!("saes.\"{}/{}\".stored.path", self.model, l.name));
+        Ok(Opened { rows: all, latents: self.latents.iter().map(open).collect::<Result<_>>()? })
     }
 }
 

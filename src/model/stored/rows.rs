@@ -158,7 +158,7 @@ pub(super) fn whose(batch: &TokenBatch, row: usize, context: usize, position: us
 }
 
 /// Refuses names that count without leading zeros: their byte order is not the order that is meant.
-fn check_order(key: &str, pattern: &str, paths: &[PathBuf]) -> Result<()> {
+pub(super) fn check_order(key: &str, pattern: &str, paths: &[PathBuf]) -> Result<()> {
     let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
     match names.windows(2).find(|pair| as_counted(&pair[0], &pair[1]) == Ordering::Greater) {
         None => Ok(()),

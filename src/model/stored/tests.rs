@@ -25,7 +25,7 @@ fn shards(folder: &Path, lengths: &[u64]) -> String {
 
 fn stored(paths: &[String]) -> Stored {
     let files = RowFiles { paths: paths.to_vec(), tensor: None };
-    Stored::new("a", vec![StoredPlace { hookpoint: Hookpoint::ResidPost(1), width: WIDTH, files }])
+    Stored::new("a", vec![StoredPlace { hookpoint: Hookpoint::ResidPost(1), width: WIDTH, files }], Vec::new())
 }
 
 /// A batch of contexts of two counted tokens behind a BOS.
@@ -39,7 +39,7 @@ fn batch(first_row: u64, n_contexts: u32) -> TokenBatch {
 }
 
 fn read(stored: &Stored, batch: &TokenBatch) -> Result<Vec<f32>> {
-    let read = stored.read(batch, &batch.views[0], &[Hookpoint::ResidPost(1)])?;
+    let (read, _) = stored.read(batch, &batch.views[0], &[Hookpoint::ResidPost(1)])?;
     Ok(read[0].x.as_slice().to_vec())
 }
 
@@ -70,7 +70,7 @@ fn rows_that_are_not_there_and_values_that_are_none_are_told_with_file_and_row()
         assert_eq!(error.kind(), ErrorKind::Input);
         error.to_string()
     };
-    let said = told(&stored(&[pattern.clone()]), &batch(6, 2));
+    let said = told(&stored(std::slice::from_ref(&pattern)), &batch(6, 2));
     let words =
         ["2 files of resid_post.1 end with row 3 of", "01.safetensors", "hold 8 rows", "batch 4 goes to row 10"];
     words.iter().for_each(|word| assert!(said.contains(word), "no {word:?} in {said}"));
@@ -102,7 +102,7 @@ fn files_that_make_no_sense_together_are_refused() {
         files: RowFiles { paths: paths.iter().map(|p| p.to_string()).collect(), tensor: None },
     };
     let [one, two] = [Hookpoint::ResidPost(1), Hookpoint::ResidPost(2)];
-    told(Stored::new("a", vec![place(one, 4, &[&pattern])]), &["is 3 wide, resid_post.1 is 4 wide"]);
+    told(Stored::new("a", vec![place(one, 4, &[&pattern])], Vec::new()), &["is 3 wide, resid_post.1 is 4 wide"]);
     let unlike = vec![place(one, WIDTH, &[&pattern]), place(two, WIDTH, &[&first])];
-    told(Stored::new("a", unlike), &["8 rows of resid_post.1 and 5 of resid_post.2"]);
+    told(Stored::new("a", unlike, Vec::new()), &["8 rows of resid_post.1 and 5 of resid_post.2"]);
 }
