@@ -123,6 +123,56 @@ fn tables() {
     });
 }
 
+/// A safetensors file of these tensors.
+fn tensors(of: &[(&str, safetensors::Dtype, &[usize], Vec<u8>)]) -> Vec<u8> {
+    let views = of.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, safetensors::tensor::TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn rows_in_files() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (0..160).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let ids = (0..20i64).flat_map(i64::to_le_bytes).collect();
+    let bytes =
+        tensors(&[("acts", safetensors::Dtype::F32, &[20, 8], rows), ("ids", safetensors::Dtype::I64, &[20], ids)]);
+    let places = safetensors_structure(&bytes);
+    let whole = vec![(bytes, places)];
+    let format = Format { name: "rows", file: "rows.safetensors", whole, text: false, factor: 64 };
+    hammer(format, folder.path(), |folder| {
+        let rows = cognate::weights::RowFile::open(&folder.join("rows.safetensors"), "resid_post.0", None)?;
+        rows.read(0, &mut vec![0f32; rows.n_rows() as usize * rows.width()])?;
+        rows.ids(0, rows.n_rows() as usize).map(drop)
+    });
+}
+
+#[test]
+fn latent_caches() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let places = (0..40u16).flat_map(|i| [i / 4, i % 4, i % 7]).flat_map(u16::to_le_bytes).collect();
+    let tokens = (0..40i64).flat_map(i64::to_le_bytes).collect();
+    let bytes = tensors(&[
+        ("locations", safetensors::Dtype::U16, &[40, 3], places),
+        ("activations", safetensors::Dtype::F16, &[40], [0u8, 60].repeat(40)),
+        ("tokens", safetensors::Dtype::I64, &[10, 4], tokens),
+    ]);
+    let structure = safetensors_structure(&bytes);
+    let whole = vec![(bytes, structure)];
+    let format = Format { name: "latent cache", file: "0_9.safetensors", whole, text: false, factor: 200 };
+    hammer(format, folder.path(), |folder| {
+        let cache = cognate::weights::LatentCache::open(folder)?;
+        cache.entries(0..cache.n_sequences(), |_| Ok(()))?;
+        if cache.n_sequences() > 0 {
+            cache.first_difference(0, &vec![0; cache.length()])?;
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn configurations_of_saes() {
     let _turn = turn();
