@@ -2,6 +2,7 @@
 
 use crate::cli::machine;
 use crate::engine::{Event, RunStatus};
+use crate::plan::Plan;
 use crate::report::Summary;
 use crate::units::{duration, human_bytes, thousands};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -84,6 +85,8 @@ impl Console {
 /// Watches a run and prints its progress.
 pub struct RunProgress {
     voice: Console,
+    /// What a row is called: of tokens, or of pieces of text.
+    rows_are: &'static str,
     bar: ProgressBar,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -93,6 +96,7 @@ pub struct RunProgress {
 /// Prints events; runs on a worker's thread.
 pub struct EventPrinter {
     voice: Console,
+    rows_are: &'static str,
     bar: ProgressBar,
     unchanged: Arc<AtomicU64>,
     last: Mutex<Instant>,
@@ -105,8 +109,10 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_secs(1);
 
 impl RunProgress {
-    /// Starts to watch; `leads` is false in processes that print nothing.
-    pub fn start(voice: Console, status: Arc<RunStatus>, max_tokens: u64, first_rows: u64, leads: bool) -> RunProgress {
+    /// Starts to watch a run of `plan` behind its first rows; `leads` is false in processes that print nothing.
+    pub fn start(voice: Console, status: Arc<RunStatus>, plan: &Plan, first_rows: u64, leads: bool) -> RunProgress {
+        let max_tokens = plan.spec().corpus.max_tokens;
+        let rows_are = if plan.spec().compare.is_of_text() { "rows" } else { "tokens" };
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
         if voice == Console::Terminal && leads {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
@@ -118,9 +124,11 @@ impl RunProgress {
         let unchanged = Arc::new(AtomicU64::new(u64::MAX));
         let thread = leads.then(|| {
             let (bar, done, unchanged) = (bar.clone(), done.clone(), unchanged.clone());
-            std::thread::spawn(move || watch(voice, &status, max_tokens, first_rows, &bar, &done, &unchanged))
+            std::thread::spawn(move || {
+                watch(voice, &status, [max_tokens, first_rows], rows_are, &bar, &done, &unchanged)
+            })
         });
-        RunProgress { voice, bar, done, thread, unchanged }
+        RunProgress { voice, rows_are, bar, done, thread, unchanged }
     }
 
     /// The printer of events.
@@ -128,6 +136,7 @@ impl RunProgress {
     pub fn teller(&self) -> EventPrinter {
         EventPrinter {
             voice: self.voice,
+            rows_are: self.rows_are,
             bar: self.bar.clone(),
             unchanged: self.unchanged.clone(),
             last: Mutex::new(Instant::now()),
@@ -148,8 +157,8 @@ impl RunProgress {
 fn watch(
     voice: Console,
     status: &RunStatus,
-    max_tokens: u64,
-    first_rows: u64,
+    [max_tokens, first_rows]: [u64; 2],
+    rows_are: &str,
     bar: &ProgressBar,
     done: &AtomicBool,
     unchanged: &AtomicU64,
@@ -179,14 +188,14 @@ fn watch(
             u64::MAX => String::new(),
             bits => format!(", {:.1} % of matches unchanged", 100.0 * f64::from_bits(bits)),
         };
-        let speed = format!("{} tokens/s", thousands(rate as u64));
+        let speed = format!("{} {rows_are}/s", thousands(rate as u64));
         let doing = match left {
             _ if status.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
             _ if share >= 1.0 => format!("{speed}, all read: the last batches, then scores, tables and page"),
             None => "starting".into(),
             Some(s) => format!("{speed}, {} left", duration(s)),
         };
-        let message = format!("{} tokens, {doing}{unchanged}", thousands(rows));
+        let message = format!("{} {rows_are}, {doing}{unchanged}", thousands(rows));
         bar.set_position((share * 1000.0) as u64);
         bar.set_message(message.clone());
         if voice == Console::Plain && spoke.elapsed() >= LINE_EVERY {
@@ -221,9 +230,10 @@ impl EventPrinter {
                 let by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_mutual_null).sum();
                 match self.voice {
                     Console::Plain => eprintln!(
-                        "snapshot {:>3} at {} tokens: {} matches kept (chance {}), {} mutual (chance {}){}",
+                        "snapshot {:>3} at {} {}: {} matches kept (chance {}), {} mutual (chance {}){}",
                         facts.snapshot,
                         thousands(facts.tokens),
+                        self.rows_are,
                         thousands(kept),
                         chance(kept_by_chance),
                         thousands(mutual),
@@ -248,7 +258,7 @@ impl EventPrinter {
                         *last = Instant::now();
                         let peak = machine::peak_bytes()
                             .map_or(String::new(), |b| format!(", peak memory {}", human_bytes(b)));
-                        eprintln!("state saved at {} tokens{peak}", thousands(*tokens));
+                        eprintln!("state saved at {} {}{peak}", thousands(*tokens), self.rows_are);
                     }
                 }
                 _ => self.bar.tick(),

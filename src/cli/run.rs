@@ -207,7 +207,8 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
             Some(why) => why,
             None => "the whole corpus".to_string(),
         };
-        voice.say(&format!("{} is complete: {} tokens, {why}", directory.display(), thousands(manifest.rows)));
+        let rows_are = if process.plan.spec().compare.is_of_text() { "rows" } else { "tokens" };
+        voice.say(&format!("{} is complete: {} {}, {why}", directory.display(), thousands(manifest.rows), rows_are));
         write_report(&process.run, voice);
         if !is_control || voice == Console::Json {
             voice.summary(&summary(&process.run, None)?);
@@ -297,7 +298,7 @@ impl Process<'_> {
             }
         };
         let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-        let watch = RunProgress::start(voice, status.clone(), plan.spec().corpus.max_tokens, first_rows, leads);
+        let watch = RunProgress::start(voice, status.clone(), plan, first_rows, leads);
         let teller = watch.teller();
         let job = Job {
             plan: plan.clone(),

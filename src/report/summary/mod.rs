@@ -176,12 +176,17 @@ impl Summary {
         out
     }
 
+    /// What one row is called: without an alignment, rows are tokens.
+    fn row(&self) -> &'static str {
+        if self.alignment.is_empty() { "token" } else { "row" }
+    }
+
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let said = self.sample.iter().chain(&self.ending);
         let ending = said.map(|what| format!("; {what}")).collect::<String>();
         let head = format!(
             "{} of {}, {}{ending}",
-            counted(self.tokens, if self.alignment.is_empty() { "token" } else { "row" }),
+            counted(self.tokens, self.row()),
             counted(self.documents, "document"),
             counted(u64::from(self.snapshots), "snapshot")
         );
@@ -211,7 +216,7 @@ impl Summary {
             pair.write_caveat(self.control.is_some(), out)?;
         }
         if let Some(speed) = &self.speed {
-            speed.write(out)?;
+            speed.write(out, self.row())?;
         }
         writeln!(out, "\ntables    {}", self.tables.display())?;
         let Some(page) = &self.report else { return Ok(()) };

@@ -24,10 +24,11 @@ pub struct Speed {
 }
 
 impl Speed {
-    pub(super) fn write(&self, out: &mut String) -> std::fmt::Result {
+    /// `rows_are`: what its rows are called.
+    pub(super) fn write(&self, out: &mut String, rows_are: &str) -> std::fmt::Result {
         let tokens = self.tokens.max(1) as f64;
         let speed = format!(
-            "speed     {} tokens/s; {} by the clock, {:.1} CPU seconds ({:.1} a million tokens){}",
+            "speed     {} {rows_are}s/s; {} by the clock, {:.1} CPU seconds ({:.1} a million {rows_are}s){}",
             thousands((tokens / self.wall_seconds.max(1e-9)) as u64),
             duration(self.wall_seconds),
             self.cpu_seconds,
