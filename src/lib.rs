@@ -8,6 +8,7 @@
 // Only of what is shipped: tests and benches may look at the clock.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::iter_over_hash_type))]
 
+pub mod disk;
 pub mod error;
 pub mod ids;
 pub mod units;

@@ -5,6 +5,7 @@
 //! holds `<hookpoint>` or `NAME.<hookpoint>`, `[len, width]` or `[n_seq, len, width]` f32, special tokens included; the
 //! hookpoint in its plain form, however it was asked for.
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint};
 use crate::linalg::Matrix;
@@ -58,7 +59,7 @@ pub fn activations(model: &Path, tokens: &Path, hookpoints: &[HookName], out: &P
 }
 
 fn read_tokens(path: &Path) -> Result<Vec<Tokens>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read the tokens", path, &e))?;
+    let bytes = disk::read(path).map_err(|e| Error::io("read the tokens", path, &e))?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| Error::input(format!("tokens {}: {e}; expected a safetensors file", path.display())))?;
     let mut sets = Vec::new();

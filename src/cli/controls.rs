@@ -1,6 +1,7 @@
 //! How do the real run and its controls compare? Their tables read back, set beside each other, written as one table and printed.
 
 use crate::cli::progress::Console;
+use crate::disk;
 use crate::error::Result;
 use crate::report::wrapped;
 use crate::store::{RunDir, read_tables};
@@ -225,14 +226,12 @@ fn as_json(rows: &[ControlRow]) -> serde_json::Value {
 
 /// Names of the controls that lie in the run directory, by name, with whether each is finished.
 pub fn found(directory: &Path) -> Vec<(String, bool)> {
-    let Ok(entries) = std::fs::read_dir(folder(directory)) else { return Vec::new() };
-    let mut names: Vec<String> = (entries.filter_map(std::result::Result::ok))
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort_unstable();
+    let folder = folder(directory);
+    let names = disk::names_in(&folder).unwrap_or_default().into_iter();
+    let names: Vec<String> =
+        names.filter(|name| disk::is_dir(&folder.join(name))).filter_map(|name| name.into_string().ok()).collect();
     let finished = |name: &String| {
-        RunDir::at(&folder(directory).join(name))
+        RunDir::at(&folder.join(name))
             .and_then(|run| crate::store::Manifest::read(&run.manifest()))
             .is_ok_and(|m| m.is_finished())
     };

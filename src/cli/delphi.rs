@@ -6,6 +6,7 @@ use crate::cli::kept::Kept;
 use crate::cli::machine::limit;
 use crate::cli::merge;
 use crate::cli::recorded::cross_of;
+use crate::disk;
 use crate::engine::{Cached, Part, cache_latents};
 use crate::error::{Error, Result};
 use crate::ids::Site;
@@ -57,7 +58,7 @@ pub fn export(path: &Path, out: &Path, n_contexts: u64, memory_limit: Option<&st
     }
     for model in plan.models() {
         let folder = folder(out, &model.name);
-        if folder.exists() {
+        if disk::exists(&folder) {
             return Err(Error::request(format!(
                 "{} is there already; remove it, or choose another --delphi",
                 folder.display()

@@ -1,5 +1,6 @@
 //! `cognate diff`: do two runs hold the same numbers? Table by table, what differs and where the most.
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::{FoundTables, Manifest, RunDir, TableSet, check_in_set, read_tables};
 use crate::table::{ColumnDiff, TableDiff, compare};
@@ -18,21 +19,21 @@ const MAX_PARTS: usize = 8;
 /// read, `Machine` when `out` cannot be written.
 pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
     for path in [a, b] {
-        if !path.exists() {
+        if !disk::exists(path) {
             return Err(Error::request(format!(
                 "{} does not exist; give two run directories or two Parquet files",
                 path.display()
             )));
         }
     }
-    if a.is_file() && b.is_file() {
+    if disk::is_file(a) && disk::is_file(b) {
         check_in_set(a)?;
         check_in_set(b)?;
         let found = compare(a, b)?;
         say_table(out, "tables", &found)?;
         return Ok(found.same_numbers());
     }
-    if a.is_file() || b.is_file() {
+    if disk::is_file(a) || disk::is_file(b) {
         return Err(Error::request(format!(
             "{} and {}: give two run directories, or two Parquet files",
             a.display(),
@@ -54,7 +55,7 @@ pub fn diff(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool> {
         same &= found.as_ref().is_ok_and(TableDiff::same_numbers);
     }
     let [x, y] = [a, b].map(crate::cli::controls::table);
-    if x.is_file() && y.is_file() {
+    if disk::is_file(&x) && disk::is_file(&y) {
         let found = compare(&x, &y)?;
         say_table(out, "controls/controls.parquet", &found)?;
         same &= found.same_numbers();

@@ -6,6 +6,7 @@ use crate::cli::progress::Console;
 use crate::cli::recorded::ending;
 use crate::cli::report;
 use crate::corpus::Sample;
+use crate::disk;
 use crate::engine::{RunStatus, Stage};
 use crate::error::Result;
 use crate::report::{Speed, Summary};
@@ -85,10 +86,10 @@ pub fn warn_of_labels(status: &RunStatus, labels: &[String], voice: Console) {
 
 pub fn summary(run: &RunDir, speed: Option<Speed>) -> Result<Summary> {
     let summary = read_tables(run, |set| Summary::read(set.dir(), &set.path("history"), speed.clone()))?;
-    let manifest = Manifest::read(&run.manifest()).ok();
+    let manifest = Manifest::whole_at(&run.manifest())?;
     let summary = summary.with_sample(manifest.as_ref().and_then(sample));
     let summary = summary.with_ending(manifest.and_then(|m| ending(&m)));
-    Ok(if run.report().exists() { summary.with_report(run.report()) } else { summary })
+    Ok(if disk::exists(&run.report()) { summary.with_report(run.report()) } else { summary })
 }
 
 /// The page is for people; a run whose page cannot be written is whole nevertheless.
@@ -99,8 +100,12 @@ pub fn write_report(run: &RunDir, voice: Console) {
     }
 }
 
-pub fn reached_end(run: &RunDir) -> bool {
-    Manifest::read(&run.manifest()).is_ok_and(|m| m.is_finished())
+/// Whether the run in the directory has come to its end.
+///
+/// # Errors
+/// `Machine` when its manifest cannot be read just now.
+pub fn reached_end(run: &RunDir) -> Result<bool> {
+    Ok(Manifest::whole_at(&run.manifest())?.is_some_and(|m| m.is_finished()))
 }
 
 /// Which share of the documents a run reads, in words, where it does not read all.

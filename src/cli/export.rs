@@ -7,6 +7,7 @@ use crate::cli::machine::limit;
 use crate::cli::merge;
 use crate::cli::recorded::cross_of;
 use crate::cli::transport;
+use crate::disk;
 use crate::engine::{Part, Transferred, stitched, transferred};
 use crate::error::{Error, Result};
 use crate::ids::{Hookpoint, Site};
@@ -62,10 +63,10 @@ pub fn export(path: &Path, wanted: &Wanted<'_>, memory_limit: Option<&str>) -> R
         return Ok(ExitCode::SUCCESS);
     }
     for out in [wanted.directions.flatten(), wanted.control_vector, wanted.maps.flatten()].into_iter().flatten() {
-        if out.exists() {
+        if disk::exists(&out) {
             return Err(Error::request(format!("{} is there already; name a file that is not", out.display())));
         }
-        if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir()) {
+        if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty() && !disk::is_dir(f)) {
             return Err(Error::request(format!("there is no folder {} for {}", folder.display(), out.display())));
         }
     }

@@ -2,6 +2,7 @@
 //! what was changed since is named and not used.
 
 use crate::corpus::Tokenizer;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::{self, Want};
 use crate::model;
@@ -34,7 +35,7 @@ impl Kept {
     /// # Errors
     /// The errors of [`Kept::of_run`] and of [`resolved`].
     pub fn of_tables(run: &RunDir, tables: &SetRecord) -> Result<Kept> {
-        let manifest = Manifest::read(&run.manifest()).ok();
+        let manifest = Manifest::whole_at(&run.manifest())?;
         let known = [tables.dataflow.clone(), manifest.as_ref().map(|m| m.asked.dataflow.clone())];
         let kept = Kept::read(run, &known, manifest.as_ref())?;
         Ok(Kept { spec: resolved(&kept.spec)?, ..kept })
@@ -42,7 +43,7 @@ impl Kept {
 
     fn read(run: &RunDir, known: &[Option<String>], manifest: Option<&Manifest>) -> Result<Kept> {
         let path = run.dataflow();
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read the run's dataflow file", &path, &e))?;
+        let text = disk::read_to_string(&path).map_err(|e| Error::io("read the run's dataflow file", &path, &e))?;
         let digest = Some(digest_of_text(&text));
         if !known.contains(&digest) {
             let found = match known.iter().any(Option::is_some) {

@@ -44,7 +44,7 @@ pub fn cpu_seconds() -> f64 {
 }
 
 fn kilobytes(file: &str, key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = crate::disk::of_system(file).ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix(key))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -2,19 +2,25 @@
 //! again, and tables that are lost, damaged or of another snapshot are made again from the sums. Both are reported.
 
 use crate::cli::progress::Console;
+use crate::disk;
 use crate::engine::{Loaded, remake};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::store::{FoundTables, Manifest, RunDir, SetRecord, TableSet, digest_of_text, write_atomic};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// Writes the dataflow file again where it is not the one that `manifest` names; `text` is the file that the run was given now,
 /// which asks for the same.
 ///
 /// # Errors
-/// `Machine` when the directory cannot be written.
+/// `Machine` when the directory cannot be read or written.
 pub fn mend_dataflow(run: &RunDir, manifest: &mut Manifest, text: &str, voice: Console) -> Result<()> {
-    let kept = std::fs::read_to_string(run.dataflow()).ok().map(|kept| digest_of_text(&kept));
+    let kept = match disk::read_to_string(&run.dataflow()) {
+        Ok(kept) => Some(digest_of_text(&kept)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::IsADirectory) => None,
+        Err(e) => return Err(Error::io("read the run's dataflow file", &run.dataflow(), &e)),
+    };
     if kept.is_some_and(|kept| kept == manifest.asked.dataflow) {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use crate::cli::kept::Kept;
 use crate::cli::machine::limit;
 use crate::cli::progress::Console;
 use crate::cli::recorded::cross_of;
+use crate::disk;
 use crate::engine::{Loaded, Part, bound_arenas};
 use crate::error::{Error, Result};
 use crate::plan::{Purpose, Request, SavedSums};
@@ -44,7 +45,7 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let plan = Arc::new(request.plan(|_| {})?);
 
     let run = RunDir::open_or_create(out)?;
-    if run.manifest().exists() || run.previous_manifest().exists() {
+    if disk::exists(&run.manifest()) || disk::exists(&run.previous_manifest()) {
         return Err(Error::request(format!("{} holds a run already; choose another --out", out.display())));
     }
     run.carry_out(&Decision::Fresh)?;
@@ -90,7 +91,10 @@ pub fn open(path: &Path) -> Result<Part> {
         )));
     }
     let found = inspect(&run)?;
-    let known = [run.manifest(), run.previous_manifest()].into_iter().find_map(|m| Manifest::read(&m).ok());
+    let known = match Manifest::whole_at(&run.manifest())? {
+        None => Manifest::whole_at(&run.previous_manifest())?,
+        newest => newest,
+    };
     let known = known
         .ok_or_else(|| Error::request(format!("{} holds no checkpoint; give the --out of a run", path.display())))?;
     let wanted =

@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Those of reading and planning; `Machine` when it is over `memory_limit`.
 pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
-    let known = recorded_cross(&spec.default_directory());
+    let known = recorded_cross(&spec.default_directory())?;
     // what is measured must be here whole
     let purpose = if measure { Purpose::Run } else { Purpose::Outline };
     let request = Request { spec, purpose, memory_limit: limit(memory_limit)?, known_cross: known };

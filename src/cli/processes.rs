@@ -1,6 +1,7 @@
 //! Which workers and processes does a run have, and how are they asked to stop?
 
 use crate::cli::args::RunArgs;
+use crate::disk;
 use crate::engine::{Cluster, RunStatus, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::RunDir;
@@ -15,7 +16,7 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
     let (Some(n), Some(process), Some(file)) = (args.processes, args.process, &args.hosts) else {
         return Ok(Cluster::local(args.workers));
     };
-    let text = std::fs::read_to_string(file).map_err(|e| Error::io("cannot read the file of hosts", file, &e))?;
+    let text = disk::read_to_string(file).map_err(|e| Error::io("cannot read the file of hosts", file, &e))?;
     let hosts: Vec<String> =
         text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(String::from).collect();
     if hosts.len() != n {
@@ -34,7 +35,7 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
     let secret = match &args.secret_file {
         None => None,
         Some(file) => {
-            let bytes = std::fs::read(file).map_err(|e| Error::io("cannot read the secret", file, &e))?;
+            let bytes = disk::read(file).map_err(|e| Error::io("cannot read the secret", file, &e))?;
             Some(Secret::of(&bytes).map_err(|e| e.within(file.display().to_string()))?)
         }
     };
@@ -71,7 +72,7 @@ pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result
 
 /// Whether this process was started with the signal ignored; true where that is not known.
 fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = disk::of_system("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_none_or(|mask| mask >> (signal - 1) & 1 == 1)

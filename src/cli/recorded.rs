@@ -1,13 +1,18 @@
 //! What a run's checkpoint records for the commands that come after it.
 
+use crate::error::Result;
 use crate::spec::Cross;
 use crate::store::{Ended, Manifest, RunDir};
 use crate::units::thousands;
 use std::path::Path;
 
-/// How the run in the directory keeps Σxy: what `cross = "auto"` was resolved to.
-pub fn recorded_cross(directory: &Path) -> Option<Cross> {
-    cross_of(&Manifest::read(&RunDir::at(directory).ok()?.manifest()).ok()?)
+/// How the run in the directory keeps Σxy: what `cross = "auto"` was resolved to; `None` where there is no run.
+///
+/// # Errors
+/// `Machine` when its manifest cannot be read just now: decided anew, the run might be another.
+pub fn recorded_cross(directory: &Path) -> Result<Option<Cross>> {
+    let Ok(run) = RunDir::at(directory) else { return Ok(None) };
+    Ok(Manifest::whole_at(&run.manifest())?.as_ref().and_then(cross_of))
 }
 
 /// How the run of a manifest keeps Σxy.

@@ -3,6 +3,7 @@
 use super::controls;
 use super::kept::{Kept, marker_of, no_marker};
 use super::recorded::ending;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::{self, Want};
 use crate::ids::{Site, SiteName};
@@ -37,7 +38,7 @@ pub fn report(directory: &Path, out: Option<&Path>, beside: Option<&Path>) -> Re
 fn with_history(directory: &Path) -> Result<RunDir> {
     let run = RunDir::at(directory)?;
     let set = TableSet::open(&run)?;
-    if !set.path("history").exists() {
+    if !disk::exists(&set.path("history")) {
         return Err(Error::request(format!(
             "{} holds scores without the table history, as an earlier version wrote them; make them again with `cognate score`",
             run.root().display()
@@ -68,7 +69,7 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     let (marker, fault) = kept.as_ref().map_or_else(|| (no_marker(), None), |kept| marker_of(&kept.spec, saved));
     faults.extend(fault.map(|e| format!("{e}; the page may not mark tokens in their contexts")));
     // before the first checkpoint there is none; one that cannot be read tells nothing of how the run ended
-    let manifest = run.manifest().exists().then(|| Manifest::read(&run.manifest())).transpose();
+    let manifest = disk::exists(&run.manifest()).then(|| Manifest::read(&run.manifest())).transpose();
     let finished = manifest.as_ref().map(|m| m.as_ref().is_some_and(Manifest::is_finished)).ok();
     let manifest = manifest.unwrap_or_else(|e| {
         faults.push(format!("{e}; the page does not show whether the run has finished"));
@@ -86,7 +87,7 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     let decoders: Decoders<'_> = &decoders;
     let history = set.path("history");
     let controls = controls::table(run.root());
-    let controls = controls.is_file().then_some(controls.as_path());
+    let controls = disk::is_file(&controls).then_some(controls.as_path());
     let page = match beside {
         None => page(set.dir(), &history, &facts, &marker, decoders, None, controls)?,
         Some((other, theirs)) => {

@@ -13,6 +13,7 @@ use crate::cli::processes::{cluster, listen};
 use crate::cli::progress::{Console, RunProgress};
 use crate::cli::recorded::{ending, recorded_cross};
 use crate::corpus::Corpus;
+use crate::disk;
 use crate::engine::{Cluster, Event, Job, Loaded, Meeting, RunOutcome, RunStatus, abort_on_panic, bound_arenas};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Outline, Plan, Purpose, Request, corpus_mark};
@@ -144,9 +145,9 @@ fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Resu
     let first_rows = resume.as_ref().map_or(0, |m| m.rows);
     let Streamed { outcome, status, loaded } = process.stream(&text, cluster, resume, corpus)?;
     // a stop is for all processes, wherever it was asked for
-    if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run) {
+    if matches!(outcome, RunOutcome::Stopped | RunOutcome::Finished) && !reached_end(&process.run)? {
         if leads {
-            let state = if process.run.manifest().exists() {
+            let state = if disk::exists(&process.run.manifest()) {
                 "; the state is saved, run the same command to resume"
             } else {
                 " before the first batch, so nothing is saved; the same command starts it"
@@ -187,7 +188,7 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
         spec,
         purpose: Purpose::Run,
         memory_limit: limit(args.memory_limit.as_deref())?,
-        known_cross: if args.fresh { None } else { recorded_cross(&directory) },
+        known_cross: if args.fresh { None } else { recorded_cross(&directory)? },
     };
     let plan = Arc::new(request.plan(|outline| show(outline, leads, is_control, voice))?);
     if leads {

@@ -4,6 +4,7 @@
 
 use crate::cli::recorded::ending;
 use crate::corpus::Cursor;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::report::Summary;
 use crate::spec::DataflowSpec;
@@ -98,7 +99,7 @@ pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
 
 fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     let holder = run.holder();
-    let manifest = if run.manifest().exists() { Some(Manifest::read(&run.manifest())?) } else { None };
+    let manifest = if disk::exists(&run.manifest()) { Some(Manifest::read(&run.manifest())?) } else { None };
     if holder.is_none() && manifest.is_none() && !run.is_of_scores() {
         return Err(Error::request(format!(
             "{} holds no run (neither lock nor manifest.json); give the --out of a run",
@@ -284,7 +285,7 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
 }
 
 fn written(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+    disk::metadata(path).and_then(|m| m.modified()).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is made of the maps between two places for other tools? The maps themselves as a safetensors file, and the dictionary of one place as a
 //! SAELens folder of the other.
 
+use crate::disk;
 use crate::engine::Stitched;
 use crate::error::{Error, Result};
 use crate::hub::registry;
@@ -75,7 +76,7 @@ pub fn dictionary(plan: &Plan, found: &[Stitched], from: &str, into: &str, dir: 
             map.weight.n_cols()
         )));
     }
-    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+    if disk::names_in(&dir).is_ok_and(|names| !names.is_empty()) {
         return Err(Error::request(format!(
             "--dictionary {}: the folder holds something; name a new one",
             dir.display()

@@ -7,9 +7,9 @@
 
 use super::files::Wrapping;
 use super::frame::allowed;
+use crate::disk::File;
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
-use std::fs::File;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::Path;
 

@@ -9,6 +9,7 @@
 //! A token that the vocabulary has keeps its id; a new one takes the next free id, whatever id the file gives, as in
 //! transformers.
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -113,7 +114,7 @@ impl Companion {
     fn read(folder: &Path, name: &str) -> Result<Self> {
         let path = folder.join(name);
         let place = path.display().to_string();
-        let bytes = match std::fs::read(&path) {
+        let bytes = match disk::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Companion { place, entries: Vec::new() }),
             Err(e) => return Err(Error::io("read the tokenizer's companion", &path, &e)),

@@ -5,6 +5,7 @@
 //! `.parquet`, `.bin`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
 
 use super::options::CorpusFormat;
+use crate::disk;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,13 +28,13 @@ impl CorpusFile {
     /// # Errors
     /// Those of looking at it.
     pub(super) fn look(path: PathBuf) -> Result<CorpusFile> {
-        let found = std::fs::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?;
+        let found = disk::metadata(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?;
         Ok(CorpusFile { path, size_bytes: found.len(), stamp: stamp(&found) })
     }
 }
 
 #[cfg(unix)]
-fn stamp(found: &std::fs::Metadata) -> u64 {
+fn stamp(found: &disk::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let facts = [found.ino() as i64, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
     digest(&facts)
@@ -41,7 +42,7 @@ fn stamp(found: &std::fs::Metadata) -> u64 {
 
 #[cfg(not(unix))]
 #[allow(clippy::disallowed_methods, reason = "a stamp is compared and digested into no result")]
-fn stamp(found: &std::fs::Metadata) -> u64 {
+fn stamp(found: &disk::Metadata) -> u64 {
     let modified = found.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
     // without a time every look is another: it is then read again
     let nanos = modified.map_or_else(|| std::time::SystemTime::now().elapsed().unwrap_or_default(), |t| t).as_nanos();
@@ -121,7 +122,7 @@ pub(super) fn list(patterns: &[String], said: Option<CorpusFormat>) -> Result<Ve
     for pattern in patterns {
         for path in matching_files("[corpus] files", "data/*.jsonl", pattern)? {
             kind_of(&path, said)?;
-            let real = path.canonicalize().map_err(|e| Error::io("look at the corpus file", &path, &e))?;
+            let real = disk::canonicalize(&path).map_err(|e| Error::io("look at the corpus file", &path, &e))?;
             if let Some(before) = named.insert(real, pattern) {
                 return Err(Error::request(format!(
                     "[corpus] files names {} twice, by {before:?} and by {pattern:?}; its tokens would count twice: name it once",
@@ -139,7 +140,8 @@ pub(super) fn list(patterns: &[String], said: Option<CorpusFormat>) -> Result<Ve
 /// # Errors
 /// As [`list`], but for patterns that match nothing.
 pub(super) fn list_here(patterns: &[String], said: Option<CorpusFormat>) -> Result<(Vec<CorpusFile>, Vec<String>)> {
-    let nothing = |p: &&String| !Path::new(p).exists() && glob::glob(p).is_ok_and(|mut found| found.next().is_none());
+    let nothing =
+        |p: &&String| !disk::exists(Path::new(p)) && glob::glob(p).is_ok_and(|mut found| found.next().is_none());
     let missing: Vec<String> = patterns.iter().filter(nothing).cloned().collect();
     for pattern in &missing {
         kind_of(Path::new(pattern), said)?;
@@ -154,7 +156,7 @@ pub(super) fn list_here(patterns: &[String], said: Option<CorpusFormat>) -> Resu
 /// # Errors
 /// `Request` for a pattern that is malformed or matches no file; those of looking for them.
 pub fn matching_files(key: &str, example: &str, pattern: &str) -> Result<Vec<PathBuf>> {
-    if Path::new(pattern).is_file() {
+    if disk::is_file(Path::new(pattern)) {
         return Ok(vec![PathBuf::from(pattern)]);
     }
     let walk = glob::glob(pattern).map_err(|e| {
@@ -163,12 +165,12 @@ pub fn matching_files(key: &str, example: &str, pattern: &str) -> Result<Vec<Pat
     let mut paths = Vec::new();
     for found in walk {
         let path = found.map_err(|e| Error::io("look for files in", e.path(), e.error()))?;
-        if path.is_file() {
+        if disk::is_file(&path) {
             paths.push(path);
         }
     }
     if paths.is_empty() {
-        let found = if Path::new(pattern).is_dir() { "is a folder" } else { "matches no file" };
+        let found = if disk::is_dir(Path::new(pattern)) { "is a folder" } else { "matches no file" };
         return Err(Error::request(format!(
             "{key}: {pattern:?} {found}; expected a file or a pattern such as {example} (relative to the working \
              directory, or to the dataflow file with a leading ./)"

@@ -2,8 +2,8 @@
 //! windows of up to 2 GiB, which the reader must hold.
 
 use super::files::Wrapping;
+use crate::disk::File;
 use crate::error::{Error, Result};
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 

@@ -7,6 +7,7 @@
 use super::columns::{DecodedRows, FieldColumns, ids_at, text_at};
 use super::options::CorpusOptions;
 use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
+use crate::disk::Ranges;
 use crate::error::{Error, Result, caught};
 use arrow::array::{Array, StringArray};
 use parquet::arrow::ProjectionMask;
@@ -14,7 +15,6 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::Compression;
-use std::fs::File;
 use std::path::Path;
 
 /// Rows decoded at once; few, because a text may be long. In each row group, reading begins at a multiple of this number.
@@ -73,12 +73,15 @@ impl ParquetReader {
         place: FilePosition,
         limits: Limits,
     ) -> Result<ParquetReader> {
-        let file = File::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
+        let file = Ranges::open(path).map_err(|e| Error::io("open the corpus file", path, &e))?;
         let mut columns = FieldColumns::new(options);
         let name = path.display().to_string();
         let (meta, bad) = match ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) {
             Ok(meta) => (Some(meta), None),
-            Err(e) => (None, Some(format!("{name}: not a readable Parquet file ({e}); the file is lost"))),
+            Err(e) => match Fault::of(e.to_string()) {
+                Fault::Machine(what) => return Err(Error::machine(format!("read the corpus file {name}: {what}"))),
+                _ => (None, Some(format!("{name}: not a readable Parquet file ({e}); the file is lost"))),
+            },
         };
         if let Some(meta) = &meta {
             columns.check(&name, meta.schema())?;
@@ -173,7 +176,7 @@ impl ParquetReader {
         let mut reader = match group {
             Some(reader) => reader,
             None => {
-                let file = File::open(&self.path).map_err(|e| Fault::of(e.to_string()))?;
+                let file = Ranges::open(&self.path).map_err(|e| Fault::of(e.to_string()))?;
                 let wanted = self.columns.roots(meta.schema(), named);
                 ParquetRecordBatchReaderBuilder::new_with_metadata(file, meta.clone())
                     .with_projection(ProjectionMask::roots(meta.parquet_schema(), wanted))

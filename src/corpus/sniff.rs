@@ -4,9 +4,9 @@
 use super::bytes::{BytePlace, ByteStream};
 use super::files::{CorpusFile, Wrapping};
 use super::options::CorpusFormat;
+use crate::disk::File;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
-use std::fs::File;
 use std::io::Read;
 
 /// Bytes of the file looked at; of a wrapped one a chunk is unwrapped.

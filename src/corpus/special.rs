@@ -4,6 +4,7 @@
 //! `config.json` and `generation_config.json` give ids (a list's first, as Llama 3 gives several EOS). Where none
 //! names it, the names that families use are looked up.
 
+use crate::disk;
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
@@ -89,7 +90,7 @@ fn said_by_id(value: Option<&Value>) -> Special {
 
 /// A JSON file; `None` when it is not there.
 fn read(path: &Path) -> Result<Option<Value>> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match disk::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("read", path, &e)),

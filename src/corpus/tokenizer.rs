@@ -8,6 +8,7 @@ use super::companions::Companions;
 use super::special::{Special, SpecialIds};
 use super::token_bytes::{ByteTokens, TokenBytes, byte_piece};
 use super::vocab_files;
+use crate::disk;
 use crate::error::{Error, Result, caught};
 use crate::hub::refuse_pointer;
 use serde_json::Value;
@@ -72,7 +73,7 @@ impl Tokenizer {
     /// # Errors
     /// `Request` when there is no such file, `Input` when it is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Tokenizer> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read the tokenizer", path, &e))?;
+        let bytes = disk::read(path).map_err(|e| Error::io("read the tokenizer", path, &e))?;
         refuse_pointer(path, &bytes)?;
         Self::from_bytes(&path.display().to_string(), &bytes)
     }
@@ -100,8 +101,8 @@ impl Tokenizer {
     pub fn from_folder(folder: &Path) -> Result<Tokenizer> {
         let path = folder.join("tokenizer.json");
         let name = path.display().to_string();
-        let (mut inner, companions) = if path.is_file() {
-            let bytes = std::fs::read(&path).map_err(|e| Error::io("read the tokenizer", &path, &e))?;
+        let (mut inner, companions) = if disk::is_file(&path) {
+            let bytes = disk::read(&path).map_err(|e| Error::io("read the tokenizer", &path, &e))?;
             refuse_pointer(&path, &bytes)?;
             let mut inner = read(&name, &bytes)?;
             let present: Vec<AddedToken> = inner.get_added_tokens_decoder().into_values().collect();
@@ -148,11 +149,11 @@ impl Tokenizer {
     pub fn files(folder: &Path) -> Vec<PathBuf> {
         let older = vocab_files::stand_in(folder);
         let (whole, pair, beside) = (&Self::FILES[..1], &Self::FILES[1..3], &Self::FILES[3..]);
-        if !older && !folder.join(whole[0]).is_file() {
+        if !older && !disk::is_file(&folder.join(whole[0])) {
             return Vec::new();
         }
         let names = if older { pair } else { whole }.iter().chain(beside);
-        names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
+        names.map(|name| folder.join(name)).filter(|path| disk::is_file(path)).collect()
     }
 
     fn new(inner: Inner, special: SpecialIds) -> Tokenizer {

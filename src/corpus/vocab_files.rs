@@ -1,6 +1,7 @@
 //! Which tokenizer do `vocab.json` and `merges.txt` describe? The `tokenizer.json` that transformers would make of them,
 //! for the three families of byte-level BPE that were published so.
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use serde_json::{Map, Value, json};
@@ -50,9 +51,9 @@ const CLASSES: &[Class] = &[
 
 /// Whether `folder` holds the two files and no `tokenizer.json`.
 pub(super) fn stand_in(folder: &Path) -> bool {
-    !folder.join("tokenizer.json").is_file()
-        && folder.join("vocab.json").is_file()
-        && folder.join("merges.txt").is_file()
+    !disk::is_file(&folder.join("tokenizer.json"))
+        && disk::is_file(&folder.join("vocab.json"))
+        && disk::is_file(&folder.join("merges.txt"))
 }
 
 /// Whether a class is one of those that cut words as bytes by rules of their own.
@@ -65,8 +66,14 @@ pub(super) fn is_byte_level(name: &str) -> bool {
 /// # Errors
 /// `Request`, naming what is read, for another one.
 pub(super) fn class_of(folder: &Path, named: Option<&str>) -> Result<&'static Class> {
-    let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(folder.join(name)).ok()?).ok() };
-    let family = read("config.json").and_then(|config| config.get("model_type")?.as_str().map(str::to_string));
+    let config = folder.join("config.json");
+    let read = match disk::read(&config) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("read the model's configuration", &config, &e));
+        }
+        read => read.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()),
+    };
+    let family = read.and_then(|config| config.get("model_type")?.as_str().map(str::to_string));
     let found = match named {
         Some(name) => CLASSES.iter().find(|class| class.name == name),
         None => CLASSES.iter().find(|class| family.as_deref().is_some_and(|family| class.families.contains(&family))),
@@ -89,7 +96,7 @@ pub(super) fn class_of(folder: &Path, named: Option<&str>) -> Result<&'static Cl
 /// `Input`, naming the file and the line, when one is malformed.
 pub(super) fn tokenizer_json(folder: &Path, class: &Class, add_prefix_space: bool) -> Result<Value> {
     let path = folder.join("vocab.json");
-    let bytes = std::fs::read(&path).map_err(|e| Error::io("read the vocabulary", &path, &e))?;
+    let bytes = disk::read(&path).map_err(|e| Error::io("read the vocabulary", &path, &e))?;
     refuse_pointer(&path, &bytes)?;
     let vocab: Map<String, Value> = serde_json::from_slice(&bytes)
         .map_err(|e| Error::input(format!("read the vocabulary {}: {e}; expected tokens and ids", path.display())))?;
@@ -117,7 +124,7 @@ pub(super) fn tokenizer_json(folder: &Path, class: &Class, add_prefix_space: boo
 
 /// The two parts of each merge; the first line may name a version.
 fn merges(path: &Path) -> Result<Vec<(String, String)>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the merges", path, &e))?;
+    let text = disk::read_to_string(path).map_err(|e| Error::io("read the merges", path, &e))?;
     refuse_pointer(path, text.as_bytes())?;
     let mut merges = Vec::new();
     for (number, line) in text.lines().enumerate() {

@@ -2,6 +2,7 @@
 //! files, each a link into `blobs/`.
 
 use super::{Reference, Tell, Want, split_names};
+use crate::disk;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ impl Hub {
         };
         let token_file = set("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
         let token = set("HF_TOKEN").or_else(|| set("HUGGING_FACE_HUB_TOKEN"));
-        let token = token.or_else(|| std::fs::read_to_string(token_file).ok());
+        let token = token.or_else(|| disk::read_to_string(&token_file).ok());
         Hub {
             cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
             offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE"),
@@ -78,18 +79,18 @@ impl Hub {
         let snapshot = self.snapshot(reference)?;
         let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file) };
         let path = if reference.inside.is_empty() { snapshot.clone() } else { snapshot.join(&reference.inside) };
-        if path.is_file() {
+        if disk::is_file(&path) {
             // of a split file every part
             let parts = split_names(&reference.inside).unwrap_or_default();
-            return match parts.into_iter().find(|part| !snapshot.join(part).is_file()) {
+            return match parts.into_iter().find(|part| !disk::is_file(&snapshot.join(part))) {
                 Some(part) => Err(lacks(part)),
                 None => Ok(path),
             };
         }
-        let there = |name: &str| path.join(name).is_file();
+        let there = |name: &str| disk::is_file(&path.join(name));
         let missing = match want {
             // a folder may be called like a file
-            _ if names_a_file(&reference.inside) && !path.is_dir() => Some(reference.inside.clone()),
+            _ if names_a_file(&reference.inside) && !disk::is_dir(&path) => Some(reference.inside.clone()),
             Want::Config => (!there(CONFIG)).then(|| reference.within(CONFIG)),
             Want::Weights | Want::Model => {
                 let mut needed = vec![CONFIG.to_string()];
@@ -104,8 +105,8 @@ impl Hub {
                 needed.into_iter().find(|name| !there(name)).map(|name| reference.within(&name))
             }
             Want::Sae => {
-                let listed = std::fs::read_dir(&path).into_iter().flatten().flatten();
-                let mut names: Vec<String> = listed.filter_map(|e| e.file_name().into_string().ok()).collect();
+                let listed = disk::names_in(&path).unwrap_or_default().into_iter();
+                let mut names: Vec<String> = listed.filter_map(|name| name.into_string().ok()).collect();
                 names.push(CHECKPOINT.into());
                 (!names.iter().any(|n| is_sae_weights(n) && there(n)))
                     .then(|| reference.within("(the file of weights)"))
@@ -126,7 +127,7 @@ impl Hub {
             reference.revision.clone()
         } else {
             let named = repository.join("refs").join(&reference.revision);
-            match std::fs::read_to_string(&named) {
+            match disk::read_to_string(&named) {
                 Ok(commit) => commit.trim().to_string(),
                 Err(_) => return Err(Missing { place: named, file: None }),
             }
@@ -134,7 +135,7 @@ impl Hub {
         let folder = repository.join("snapshots").join(&commit);
         // what a reference file holds is one name, never a way out of the cache
         let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
-        if plain && folder.is_dir() { Ok(folder) } else { Err(Missing { place: folder, file: None }) }
+        if plain && disk::is_dir(&folder) { Ok(folder) } else { Err(Missing { place: folder, file: None }) }
     }
 
     /// The error about what is missing: where it was looked for and how to get it.
@@ -208,7 +209,7 @@ pub(super) fn is_sae_weights(name: &str) -> bool {
 
 /// Files that an index names; none when it cannot be read, which opening it reports.
 pub(super) fn shards(index: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(index).unwrap_or_default();
+    let text = disk::read_to_string(index).unwrap_or_default();
     let Ok(index) = serde_json::from_str::<Index>(&text) else { return Vec::new() };
     let mut files: Vec<String> = index.weight_map.into_values().collect();
     files.sort();

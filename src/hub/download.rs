@@ -5,6 +5,7 @@
 
 use super::cache::{CHECKPOINT, CHECKPOINTS, OLDER, command, is_sae_weights, names_a_file, shards};
 use super::{DownloadStep, Hub, Reference, Tell, Want, split_names};
+use crate::disk;
 use crate::error::{Error, Result};
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
@@ -31,7 +32,7 @@ impl Hub {
         let told = |e: ApiError| self.failed(reference, want, e);
         // links inside the cache are made from absolute paths
         let cache = std::path::absolute(&self.cache).unwrap_or_else(|_| self.cache.clone());
-        std::fs::create_dir_all(&cache).map_err(|e| Error::io("make the cache of weights", &cache, &e))?;
+        disk::create_dir_all(&cache).map_err(|e| Error::io("make the cache of weights", &cache, &e))?;
         let mut api = ApiBuilder::new().with_cache_dir(cache).with_token(self.token.clone()).with_progress(false);
         if let Some(endpoint) = &self.endpoint {
             api = api.with_endpoint(endpoint.clone());
@@ -42,7 +43,7 @@ impl Hub {
         let names: BTreeSet<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
         let snapshot = self.folder(&reference.repository).join("snapshots").join(info.sha);
         let get = |name: &str| match snapshot.join(name) {
-            here if here.is_file() => Ok(here),
+            here if disk::is_file(&here) => Ok(here),
             _ => get(&repo, name, tell).map_err(told),
         };
         if let Some(parts) = split_names(&reference.inside) {

@@ -5,6 +5,7 @@
 //! none, the family's own rule, or an error.
 
 use super::layers::ActivationFunction;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;
 use serde_json::{Map, Value};
@@ -51,8 +52,7 @@ impl Config {
     /// `Request` when there is none; `Input` when it is not a JSON object.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let text =
-            std::fs::read_to_string(&path).map_err(|e| Error::io("read the model's configuration", &path, &e))?;
+        let text = disk::read_to_string(&path).map_err(|e| Error::io("read the model's configuration", &path, &e))?;
         refuse_pointer(&path, text.as_bytes())?;
         match serde_json::from_str(&text) {
             Ok(Value::Object(values)) => Ok(Config::from_values(path, values)),

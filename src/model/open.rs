@@ -10,7 +10,8 @@ use super::random::RandomWeights;
 use super::shape::ModelShape;
 use super::unembedding::Unembedding;
 use crate::corpus::Tokenizer;
-use crate::error::{Error, Result};
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Hookpoint;
 use crate::weights::{Checkpoint, Source, weight_files};
 use serde_json::{Map, Value};
@@ -46,10 +47,17 @@ pub fn described_by(keys: &Map<String, Value>, place: &Path) -> Result<ModelShap
 }
 
 /// The name that the configuration of the model at `path` holds (`_name_or_path`); `None` where there is none.
-pub fn name_of(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path.join("config.json")).ok()?;
-    let keys: Map<String, Value> = serde_json::from_str(&text).ok()?;
-    keys.get("_name_or_path")?.as_str().filter(|name| !name.is_empty()).map(String::from)
+///
+/// # Errors
+/// `Machine` when the configuration cannot be read just now.
+pub fn name_of(path: &Path) -> Result<Option<String>> {
+    let path = path.join("config.json");
+    let text = match disk::read_to_string(&path).map_err(|e| Error::io("read the model's configuration", &path, &e)) {
+        Err(e) if e.kind() == ErrorKind::Machine => return Err(e),
+        text => text.unwrap_or_default(),
+    };
+    let keys: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+    Ok(keys.get("_name_or_path").and_then(Value::as_str).filter(|name| !name.is_empty()).map(String::from))
 }
 
 /// The model at `path`, all blocks loaded and widened to f32. The token table stays mapped; the output head is not read.
@@ -120,7 +128,7 @@ pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
 
 /// The files that hold the tokenizer of the model at `path` alone, as far as they are there; a GGUF file holds its own.
 pub fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
-    if path.is_dir() { Tokenizer::files(path) } else { Vec::new() }
+    if disk::is_dir(path) { Tokenizer::files(path) } else { Vec::new() }
 }
 
 /// Bytes that a model holds when `n_blocks` blocks are loaded: the blocks, the final norm and a projection after the token
@@ -156,19 +164,20 @@ enum Layout<'a> {
 }
 
 fn layout(path: &Path) -> Result<Layout<'_>> {
-    if path.is_dir() {
+    if disk::is_dir(path) {
         return Ok(Layout::Folder(path));
     }
-    if path.extension().is_some_and(|ending| ending == "gguf") && path.is_file() {
+    if path.extension().is_some_and(|ending| ending == "gguf") && disk::is_file(path) {
         return Ok(Layout::Gguf(path));
     }
-    let what = if path.exists() {
+    let what = if disk::exists(path) {
         "is a file; expected a folder in Hugging Face layout or a .gguf file"
     } else {
         "does not exist; check the path (one without ./ or ../ before it is relative to the working directory)"
     };
-    let repository =
-        path.to_str().filter(|text| !path.exists() && text.split('/').filter(|part| !part.is_empty()).count() == 2);
+    let repository = path
+        .to_str()
+        .filter(|text| !disk::exists(path) && text.split('/').filter(|part| !part.is_empty()).count() == 2);
     let tip = repository.filter(|text| !text.starts_with(['.', '/', '~']));
     let tip = tip.map_or(String::new(), |text| format!("; a repository of the Hugging Face hub is written hf:{text}"));
     Err(Error::request(format!("model {} {what}{tip}", path.display())))

@@ -1,5 +1,6 @@
 //! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
 
+use crate::disk::File;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::model::{Elsewhere, Stored};
@@ -10,7 +11,6 @@ use crate::spec::{Cross, DataflowSpec};
 use crate::store::digest_of;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -155,7 +155,7 @@ const MARK_BYTES: u64 = 64 << 10;
 pub fn corpus_mark(path: &Path) -> Result<String> {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
-        let size = file.metadata()?.len();
+        let size = file.length()?;
         let mut hasher = blake3::Hasher::new();
         for start in [0, size.saturating_sub(MARK_BYTES)] {
             file.seek(SeekFrom::Start(start))?;

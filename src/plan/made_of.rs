@@ -2,6 +2,7 @@
 //! holds what lies there now against the parts of the fingerprint that were written down with the sums.
 
 use crate::corpus::Tokenizer;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::plan::fingerprint::{file_parts, sae_name, sae_parts, settled_parts};
@@ -53,7 +54,7 @@ fn not_there_now(part: &str) -> Error {
 /// # Errors
 /// `State` naming a file that is not what it was, those of reading.
 pub fn check_tokenizer(saved: &BTreeMap<String, String>, name: &str, path: &Path) -> Result<()> {
-    let files = if path.is_dir() { crate::model::tokenizer_files(path) } else { crate::model::files(path)? };
+    let files = if disk::is_dir(path) { crate::model::tokenizer_files(path) } else { crate::model::files(path)? };
     let mut now = BTreeMap::new();
     file_parts(&format!("models.{name}"), &files, &mut now)?;
     let gone = Tokenizer::FILES.iter().map(|file| format!("models.{name} {file}"));

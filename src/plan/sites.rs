@@ -126,7 +126,7 @@ fn plan_sae(
             sae: &shape,
             facts: facts.as_ref(),
             model: &model.shape,
-            model_names: &model_names(model, &spec.models[&site.model].path),
+            model_names: &model_names(model, &spec.models[&site.model].path)?,
             corpus: &spec.corpus,
         },
         base,
@@ -163,12 +163,15 @@ fn plan_sae(
 
 /// What a model is called: by the repository that the dataflow file or the cache names, else by its folder; and by the name that
 /// its configuration holds.
-fn model_names(model: &PlannedModel, written: &str) -> Vec<String> {
+///
+/// # Errors
+/// `Machine` when its configuration cannot be read just now.
+fn model_names(model: &PlannedModel, written: &str) -> Result<Vec<String>> {
     let last = || model.path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut names: Vec<String> =
         registry::place(written).map(|(repository, _)| repository).or_else(last).into_iter().collect();
-    names.extend(crate::model::name_of(&model.path));
-    names
+    names.extend(crate::model::name_of(&model.path)?);
+    Ok(names)
 }
 
 /// The sites of the `wanted` pairs, whose raw activations are compared, in order of their first pair; and these pairs.

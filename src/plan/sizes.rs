@@ -1,6 +1,7 @@
 //! Which sizes does an artifact have, and does it exist here? The sizes of an existing artifact are read from its headers and
 //! checked against `sizes` of the dataflow file. Otherwise they come from its configuration in the cache, or from `sizes` alone.
 
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hub::{self, Want};
 use crate::ids::Site;
@@ -44,7 +45,7 @@ pub(super) fn of_model(name: &str, spec: &ModelSpec, outline: bool) -> Result<Si
     };
     let path = PathBuf::from(&spec.path);
     let folder = hub::local(&spec.path, Want::Config).unwrap_or_else(|_| path.clone());
-    if folder.join("config.json").is_file() {
+    if disk::is_file(&folder.join("config.json")) {
         let shape = crate::model::described(&folder).map_err(told)?;
         expected.map_or(Ok(()), |expected| same_model(&expected, &shape)).map_err(told)?;
         return Ok(Sized { path, shape, unverified: Some("its config.json alone".into()) });
@@ -62,7 +63,7 @@ fn of_elsewhere(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
     let shape = match (spec.d_model, &spec.sizes) {
         (Some(d_model), _) => ModelShape::fed(d_model, spec.layers),
         (None, Some(keys)) => crate::model::described_by(keys, &place)?,
-        (None, None) if path.join("config.json").is_file() => crate::model::described(&path)?,
+        (None, None) if disk::is_file(&path.join("config.json")) => crate::model::described(&path)?,
         (None, None) => {
             return Err(Error::request(format!(
                 "it does not run here, and its width is not known: {} holds no config.json; write d_model = N, the width of its residual stream, or \
@@ -86,7 +87,9 @@ pub(super) fn of_sae(site: &Site, spec: &SaeSpec, reading: &Reading, outline: bo
             spec.sizes.as_ref().map_or(Ok(()), |expected| same_sae(expected, &shape)).map_err(told)?;
             return Ok(Sized { path, shape, unverified: None });
         }
-        Err(e) if !outline || e.kind() != ErrorKind::Request || Path::new(&spec.path).exists() => return Err(told(e)),
+        Err(e) if !outline || e.kind() != ErrorKind::Request || disk::exists(Path::new(&spec.path)) => {
+            return Err(told(e));
+        }
         Err(e) => e,
     };
     let Some(sizes) = &spec.sizes else {

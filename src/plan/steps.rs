@@ -2,6 +2,7 @@
 //! opened and every shape checked here; nothing is decided that the request leaves open.
 
 use crate::corpus::{Corpus, CorpusOptions, Tokenizer};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::model::Elsewhere;
@@ -128,7 +129,7 @@ impl Steps {
         corpus.check_keys()?;
         self.corpus.files = corpus.files().iter().map(|f| (f.path.clone(), f.size_bytes)).collect();
         let files = &self.corpus.files;
-        if files.iter().all(|(path, bytes)| *bytes == 0 && path.is_file()) {
+        if files.iter().all(|(path, bytes)| *bytes == 0 && disk::is_file(path)) {
             let names: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
             return Err(Error::request(format!(
                 "the corpus is empty: {} 0 bytes; check [corpus] files",

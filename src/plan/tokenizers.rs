@@ -1,6 +1,7 @@
 //! Do all models cut texts alike, and which tokenizer is each model's?
 
 use crate::corpus::{BosRule, CorpusOptions, Tokenizer};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::plan::PlannedModel;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(super) fn tokenizers(
     for k in 0..models.len() {
         let (before, model) = models.split_at_mut(k);
         let model = &mut model[0];
-        if outline && !model.path.is_file() && crate::model::tokenizer_files(&model.path).is_empty() {
+        if outline && !disk::is_file(&model.path) && crate::model::tokenizer_files(&model.path).is_empty() {
             assumptions.push(format!(
                 "the tokenizer of model {:?} is not here; it is taken to be that of the others",
                 model.name

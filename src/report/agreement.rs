@@ -1,6 +1,7 @@
 //! Are matched directions the same direction? How well the activations of a pair's places map into each other, and how decoder rows of its kept matches
 //! agree under the map and on the logits, each beside chance. Tables `maps` and `pairs` in; lines of the summary, JSON and figures of the page out.
 
+use crate::disk;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::grid::Grid;
@@ -51,7 +52,7 @@ impl AgreementSummary {
     /// Those of reading a table.
     pub fn read(tables: &Path) -> Result<Option<AgreementSummary>> {
         let path = tables.join("maps.parquet");
-        let maps: Vec<MapRow> = if path.exists() { TableReader::open(&path)?.read_all()? } else { Vec::new() };
+        let maps: Vec<MapRow> = if disk::exists(&path) { TableReader::open(&path)?.read_all()? } else { Vec::new() };
         let rows: Vec<PairRow> = TableReader::open(&tables.join("pairs.parquet"))?.read_all()?;
         let of = |row: PairRow| PairAgreement {
             maps: maps.iter().filter(|m| m.pair == row.pair).cloned().collect(),

@@ -1,6 +1,7 @@
 //! What is a row, where it is no token, and how do tokens share the rows? In a sentence, from the table `alignment`.
 
 use crate::corpus::RowUnit;
+use crate::disk;
 use crate::error::Result;
 use crate::table::{AlignmentRow, TableReader};
 use crate::units::thousands;
@@ -13,7 +14,7 @@ use std::path::Path;
 /// Those of reading a table.
 pub fn read_alignment(tables: &Path) -> Result<Vec<AlignmentRow>> {
     let path = tables.join("alignment.parquet");
-    if path.is_file() { TableReader::open(&path)?.read_all() } else { Ok(Vec::new()) }
+    if disk::is_file(&path) { TableReader::open(&path)?.read_all() } else { Ok(Vec::new()) }
 }
 
 /// How tokens share the rows; `None` where a row is a token.

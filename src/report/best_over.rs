@@ -1,6 +1,7 @@
 //! The best over layers: how many latents have a best partner above chance among all places of the other model, which two places are closest by
 //! each score, each beside the best by chance of as many. Tables in; lines of the summary, JSON and figures of the page out.
 
+use crate::disk;
 use crate::error::Result;
 use crate::report::{WIDTH, wrapped};
 use crate::table::{BestOverCounts, BestOverScore, RowPairing, TableReader};
@@ -24,7 +25,7 @@ impl BestOverSummary {
     pub fn read(tables: &Path) -> Result<Option<BestOverSummary>> {
         let [counts, scores] =
             ["best_over_counts", "best_over_scores"].map(|name| tables.join(format!("{name}.parquet")));
-        if !counts.exists() {
+        if !disk::exists(&counts) {
             return Ok(None);
         }
         let counts: Vec<BestOverCounts> = TableReader::open(&counts)?.read_all()?;

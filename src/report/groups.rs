@@ -1,6 +1,7 @@
 //! Groups of latents over several places as a whole: how many over how many models, how many latents return over three places, each
 //! beside chance. Tables in; two lines of the summary, JSON and figures of the page out.
 
+use crate::disk;
 use crate::error::Result;
 use crate::report::{WIDTH, wrapped};
 use crate::table::{CycleRow, GroupSizeRow, TableReader};
@@ -26,7 +27,7 @@ impl GroupSummary {
     /// Those of reading a table.
     pub fn read(tables: &Path) -> Result<Option<GroupSummary>> {
         let [sizes, cycles] = ["group_sizes", "cycles"].map(|name| tables.join(format!("{name}.parquet")));
-        if !sizes.exists() {
+        if !disk::exists(&sizes) {
             return Ok(None);
         }
         let (sizes, cycles) = (TableReader::open(&sizes)?.read_all()?, TableReader::open(&cycles)?.read_all()?);

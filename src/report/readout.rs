@@ -1,6 +1,7 @@
 //! What can be read of latents out of the other model's activations, counted: how many are matched, readable, faint or absent, each beside what
 //! chance gives. The table `readout` in; lines of the summary, JSON and figures of the page out.
 
+use crate::disk;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::grid::Grid;
@@ -58,7 +59,7 @@ impl ReadoutSummary {
     /// Those of reading a table.
     pub fn read(tables: &Path) -> Result<Option<ReadoutSummary>> {
         let path = tables.join("readout.parquet");
-        if !path.exists() {
+        if !disk::exists(&path) {
             return Ok(None);
         }
         let mut counts: BTreeMap<(Arc<SitePair>, Direction), VerdictCounts> = BTreeMap::new();

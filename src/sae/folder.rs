@@ -1,6 +1,7 @@
 //! Which files are at the path of an SAE? Names, small configuration files, sizes; no format is known here.
 
-use crate::error::{Error, Result};
+use crate::disk;
+use crate::error::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -26,14 +27,14 @@ impl Folder {
     /// # Errors
     /// `Request` when there is nothing, `Machine` when it may not be read.
     pub fn at(path: &Path) -> Result<Self> {
-        let is_file = std::fs::metadata(path).map_err(|e| Error::io("open the SAE", path, &e))?.is_file();
+        let is_file = disk::metadata(path).map_err(|e| Error::io("open the SAE", path, &e))?.is_file();
         let folder = match path.parent() {
             Some(parent) if is_file && parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) if is_file => parent,
             _ => path,
         };
-        let listed = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, &e))?;
-        let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let listed = disk::names_in(folder).map_err(|e| Error::io("list", folder, &e))?;
+        let names = listed.into_iter().filter_map(|name| name.into_string().ok()).collect();
         Ok(Folder { path: folder.to_path_buf(), file: is_file.then(|| path.to_path_buf()), names })
     }
 
@@ -67,9 +68,16 @@ impl Folder {
     }
 
     /// A JSON file of the folder above, where there is one that reads.
-    pub fn beside<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    ///
+    /// # Errors
+    /// `Machine` when it cannot be read just now.
+    pub fn beside<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let above = Folder { path: self.path.join(".."), file: None, names: BTreeSet::new() };
-        above.json(name).ok()
+        match above.json(name) {
+            Ok(read) => Ok(Some(read)),
+            Err(e) if e.kind() == ErrorKind::Machine => Err(e),
+            Err(_) => Ok(None),
+        }
     }
 }
 
@@ -78,5 +86,5 @@ impl Folder {
 /// # Errors
 /// As [`Error::io`] when one cannot be looked at.
 pub(super) fn total_bytes(files: &[PathBuf]) -> Result<u64> {
-    files.iter().map(|path| Ok(std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.len())).sum()
+    files.iter().map(|path| Ok(disk::metadata(path).map_err(|e| Error::io("read", path, &e))?.len())).sum()
 }

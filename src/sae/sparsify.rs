@@ -83,7 +83,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     let site = folder.path.file_name().and_then(|n| n.to_str()).map(String::from);
     // a folder that is not called after a module says nothing
     let site = site.filter(|site| site.parse::<HookName>().is_ok());
-    let training = folder.beside::<Training>("config.json").unwrap_or_default();
+    let training = folder.beside::<Training>("config.json")?.unwrap_or_default();
     let files = vec![config_path, weights];
     Ok(Recipe {
         shape: SaeShape {

@@ -444,7 +444,7 @@ fn with_nearest(what: String) -> String {
 /// # Errors
 /// `Request` naming file and key.
 fn read_categories(path: &Path) -> Result<Categories> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("cannot read estimate.categories", path, &e))?;
+    let text = crate::disk::read_to_string(path).map_err(|e| Error::io("cannot read estimate.categories", path, &e))?;
     from_toml(&text).map_err(|(line, what)| {
         let place = line.map_or(String::new(), |line| format!(" line {line}"));
         Error::request(format!(

@@ -1,5 +1,6 @@
 //! Where is a dataflow file, and where does a path in it point?
 
+use crate::disk;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -13,7 +14,7 @@ const STANDARD_INPUT: &str = "-";
 pub(super) fn text_of(path: &Path) -> Result<String> {
     let text = match path == Path::new(STANDARD_INPUT) {
         true => std::io::read_to_string(std::io::stdin()),
-        false => std::fs::read_to_string(path),
+        false => disk::read_to_string(path),
     };
     text.map_err(|e| match path == Path::new(STANDARD_INPUT) {
         true => Error::input(format!("cannot read the dataflow file on standard input: {e}")),
@@ -37,7 +38,7 @@ pub(super) fn titled(path: &Path) -> String {
 pub(super) fn check_beside(paths: &[(String, &str)], file: &Path) -> Result<()> {
     let home = file.parent().unwrap_or(Path::new(""));
     // a fed model has no path
-    let is_beside = |path: &str| !path.is_empty() && !Path::new(path).exists() && home.join(path).exists();
+    let is_beside = |path: &str| !path.is_empty() && !disk::exists(Path::new(path)) && disk::exists(&home.join(path));
     match paths.iter().find(|(_, path)| Path::new(path).is_relative() && is_beside(path)) {
         Some((key, path)) => Err(Error::request(format!(
             "{}: {key} is {path:?}, which is not in the working directory but beside the dataflow file; write \"./{path}\", which is \

@@ -5,11 +5,11 @@
 
 use super::fs::{is_temporary, names_in, sync_dir, temporary_name, write_error};
 use super::layout::{MANIFEST, PREVIOUS, RunDir, STATE, generation_of};
-use super::manifest::{Manifest, Parsed, is_damage, not_now, read_bounded};
+use super::manifest::{Manifest, is_damage, not_now};
 use super::recover::Decision;
+use crate::disk::{self, File};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -47,11 +47,16 @@ impl RunDir {
     /// Committing the same batch again (for example to mark a run finished) replaces the newest manifest and keeps the previous.
     ///
     /// # Errors
-    /// `State` when a named file is missing or of another size; `Machine` when the disk is full. Then the run is still
+    /// `State` when a named file is missing or of another size; `Machine` when the disk is full or does not answer. Then the run is still
     /// at the checkpoint before.
     pub fn commit(&self, manifest: &Manifest) -> Result<()> {
         for (path, record) in &manifest.files {
-            let found = std::fs::metadata(self.root().join(path)).map(|m| m.len());
+            let found = disk::metadata(&self.root().join(path)).map(|m| m.len());
+            if let Err(e) = &found
+                && !is_damage(e)
+            {
+                return Err(not_now(&self.root().join(path), e));
+            }
             if !found.as_ref().is_ok_and(|n| *n == record.size) {
                 let found = found.map_or_else(|e| e.to_string(), |n| format!("{n} bytes"));
                 return Err(Error::state(format!(
@@ -92,7 +97,7 @@ impl RunDir {
     /// # Errors
     /// `Machine` when something cannot be removed.
     pub fn start_afresh(&self) -> Result<()> {
-        let remove = |path: &Path| match std::fs::remove_file(path) {
+        let remove = |path: &Path| match disk::remove_file(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(write_error(path, None, &e)),
             _ => Ok(()),
         };
@@ -103,8 +108,8 @@ impl RunDir {
         // what was made of the run
         for name in MADE_OF_A_RUN {
             let path = self.root().join(name);
-            if path.is_dir() {
-                std::fs::remove_dir_all(&path).map_err(|e| write_error(&path, None, &e))?
+            if disk::metadata(&path).is_ok_and(|m| m.is_dir()) {
+                disk::remove_dir_all(&path).map_err(|e| write_error(&path, None, &e))?
             } else {
                 remove(&path)?
             }
@@ -118,24 +123,17 @@ impl RunDir {
     /// # Errors
     /// `Machine` where it cannot be told.
     fn whole(&self, name: &str) -> Result<Option<Manifest>> {
-        let path = self.root().join(name);
-        match read_bounded(&path) {
-            Ok(bytes) => match Manifest::parse(&bytes) {
-                Parsed::Whole(m) => Ok(Some(*m)),
-                _ => Ok(None),
-            },
-            Err(e) if is_damage(&e) => Ok(None),
-            Err(e) => Err(not_now(&path, &e)),
-        }
+        Manifest::whole_at(&self.root().join(name))
     }
 
     /// Every file and directory under the generations' directories, files before the directory that holds them.
     fn state_listing(&self) -> Vec<String> {
         let mut listing = Vec::new();
-        for generation in names_in(&self.root().join(STATE)) {
+        let names_in = |dir: &str| names_in(&self.root().join(dir)).unwrap_or_default();
+        for generation in names_in(STATE) {
             if generation_of(&generation).is_some() {
                 let dir = format!("{STATE}/{generation}");
-                listing.extend(names_in(&self.root().join(&dir)).into_iter().map(|file| format!("{dir}/{file}")));
+                listing.extend(names_in(&dir).into_iter().map(|file| format!("{dir}/{file}")));
                 listing.push(dir);
             }
         }
@@ -145,7 +143,8 @@ impl RunDir {
     /// Files under temporary names outside the generations.
     fn unfinished(&self) -> Vec<String> {
         let dirs = ["", "state/"];
-        let in_dir = |dir: &str| names_in(&self.root().join(dir)).into_iter().filter(|n| is_temporary(n));
+        let names_in = |dir: &str| names_in(&self.root().join(dir)).unwrap_or_default().into_iter();
+        let in_dir = |dir: &str| names_in(dir).filter(|n| is_temporary(n));
         dirs.iter().flat_map(|dir| in_dir(dir).map(move |name| format!("{dir}{name}"))).collect()
     }
 }
@@ -215,7 +214,6 @@ fn sweep<'a>(listing: impl Iterator<Item = &'a String>, live: [Option<&Manifest>
 }
 
 /// Carries the steps out, in order; stops at the first that fails, other than a removal.
-#[allow(clippy::disallowed_methods, reason = "this is where renames belong")]
 pub(super) fn perform(root: &Path, steps: &[Step]) -> Result<()> {
     for step in steps {
         match step {
@@ -224,22 +222,22 @@ pub(super) fn perform(root: &Path, steps: &[Step]) -> Result<()> {
                 let written = File::create(&path).and_then(|mut f| f.write_all(bytes));
                 written.map_err(|e| {
                     // Half a file under a temporary name would only take up the room that is missing.
-                    let _ = std::fs::remove_file(&path);
+                    let _ = disk::remove_file(&path);
                     write_error(&path, Some(bytes.len() as u64), &e)
                 })?;
             }
             Step::SyncFile { path } => {
                 let path = root.join(path);
-                File::open(&path).and_then(|f| f.sync_all()).map_err(|e| write_error(&path, None, &e))?;
+                File::open(&path).and_then(|f| f.sync()).map_err(|e| write_error(&path, None, &e))?;
             }
             Step::Rename { from, to } => {
                 let to = root.join(to);
-                std::fs::rename(root.join(from), &to).map_err(|e| write_error(&to, None, &e))?;
+                disk::rename(&root.join(from), &to).map_err(|e| write_error(&to, None, &e))?;
             }
             Step::SyncDir { path } => sync_dir(&root.join(path))?,
             Step::Remove { path } => {
                 let path = root.join(path);
-                let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+                let _ = disk::remove_file(&path).or_else(|_| disk::remove_dir(&path));
             }
         }
     }

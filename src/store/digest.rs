@@ -1,8 +1,8 @@
 //! How is a damaged file recognised? By its size and its blake3 digest.
 
+use crate::disk::File;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::path::Path;
 
 /// Size and digest of a whole file, as the manifest names it.

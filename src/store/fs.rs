@@ -4,11 +4,11 @@
 //! behind carries a recognisable name ([`is_temporary`]) and is swept at the next start.
 
 use super::digest::FileRecord;
+use super::manifest::not_now;
+use crate::disk::{self, File, Temp};
 use crate::error::{Error, Result};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 const TEMP_PREFIX: &str = ".cognate-";
 const TEMP_SUFFIX: &str = ".tmp";
@@ -29,7 +29,7 @@ pub fn temporary_name(file_name: &str) -> String {
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
-    temp: BufWriter<NamedTempFile>,
+    temp: BufWriter<Temp>,
     hasher: blake3::Hasher,
     expected_bytes: Option<u64>,
 }
@@ -40,15 +40,8 @@ impl AtomicFile {
     /// # Errors
     /// `Machine` when the directory cannot be written to.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(TEMP_PREFIX).suffix(TEMP_SUFFIX);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The umask decides, as for any other file: results are there to be shared.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let temp = builder.tempfile_in(parent_of(path)).map_err(|e| write_error(path, None, &e))?;
+        let temp = Temp::create(parent_of(path), TEMP_PREFIX, TEMP_SUFFIX, path);
+        let temp = temp.map_err(|e| write_error(path, None, &e))?;
         Ok(AtomicFile {
             path: path.to_path_buf(),
             temp: BufWriter::with_capacity(BUFFER_BYTES, temp),
@@ -82,8 +75,7 @@ impl AtomicFile {
         let AtomicFile { path, temp, hasher, expected_bytes } = self;
         let fail = |e: &io::Error| write_error(&path, expected_bytes, e);
         let temp = temp.into_inner().map_err(|e| fail(e.error()))?;
-        temp.as_file().sync_all().map_err(|e| fail(&e))?;
-        temp.persist(&path).map_err(|e| fail(&e.error))?;
+        temp.sync().and_then(|()| temp.persist()).map_err(|e| fail(&e))?;
         sync_dir(parent_of(&path))?;
         Ok(FileRecord { size: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
     }
@@ -116,17 +108,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
 /// # Errors
 /// `Machine` when it cannot be made.
 pub fn create_dir_all(dir: &Path) -> Result<()> {
-    if dir.is_dir() {
+    // one that cannot be looked at is made, which says why it cannot
+    let is_there = || disk::metadata(dir).is_ok_and(|m| m.is_dir());
+    if is_there() {
         return Ok(());
     }
     let parent = parent_of(dir);
     if parent != dir {
         create_dir_all(parent)?;
     }
-    match std::fs::create_dir(dir) {
+    match disk::create_dir(dir) {
         Ok(()) => sync_dir(parent),
         // Another process of the same run may have been first.
-        Err(_) if dir.is_dir() => Ok(()),
+        Err(_) if is_there() => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::machine(format!(
             "{} is a file, and a directory is needed there; choose another place",
             dir.display()
@@ -139,34 +133,39 @@ pub fn create_dir_all(dir: &Path) -> Result<()> {
 
 /// What the disk of `path` has free for this user; of the nearest directory that is there, if `path` is not. `None` where it cannot be told.
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
-    let disk = rustix::fs::statvfs(there).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    let there = path.ancestors().find(|p| disk::is_dir(p)).unwrap_or(Path::new("."));
+    let found = rustix::fs::statvfs(there).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Bytes of all files below; what vanishes meanwhile is not counted.
 pub fn bytes_under(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let names = disk::names_in(path).unwrap_or_default().into_iter();
+    let entries = names.map(|name| path.join(name));
     entries
-        .map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => bytes_under(&entry.path()),
-            Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |m| m.len()),
+        .map(|entry| match disk::link_metadata(&entry) {
+            Ok(found) if found.is_dir() => bytes_under(&entry),
+            Ok(found) if found.is_file() => found.len(),
             _ => 0,
         })
         .sum()
 }
 
-/// Names in a directory, sorted; none when it is not there.
-pub(super) fn names_in(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
-    names.sort();
-    names
+/// Names in a directory that are UTF-8, sorted; none when it is not there.
+///
+/// # Errors
+/// `Machine` when it cannot be listed: what is not seen would be taken for gone.
+pub(super) fn names_in(dir: &Path) -> Result<Vec<String>> {
+    match disk::names_in(dir) {
+        Ok(names) => Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) => Err(not_now(dir, &e)),
+    }
 }
 
 /// Makes the names in `dir` durable (a rename is not, before this).
 pub fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| write_error(dir, None, &e))
+    File::open(dir).and_then(|d| d.sync()).map_err(|e| write_error(dir, None, &e))
 }
 
 /// Every failed write is a `Machine` error; for a full disk it gives the size wanted, and that nothing is lost.

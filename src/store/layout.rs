@@ -12,6 +12,7 @@ use super::lock::{Holder, Lock};
 use super::manifest::Manifest;
 use super::reader::StateReader;
 use super::writer::{StateLayout, StateWriter};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl RunDir {
     pub fn open_or_create(root: &Path) -> Result<RunDir> {
         let mut run = RunDir::join(root)?;
         run._lock = Some(Lock::take(&root.join("lock"))?);
-        match std::fs::remove_file(run.stop()) {
+        match disk::remove_file(&run.stop()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(super::fs::write_error(&run.stop(), None, &e)),
             _ => Ok(run),
         }
@@ -64,7 +65,7 @@ impl RunDir {
     /// # Errors
     /// `Request` when `root` is no directory.
     pub fn at(root: &Path) -> Result<RunDir> {
-        if !root.is_dir() {
+        if !disk::is_dir(root) {
             return Err(Error::request(format!("{} is not a run directory; give the --out of a run", root.display())));
         }
         Ok(RunDir { root: root.to_path_buf(), _lock: None })
@@ -81,8 +82,8 @@ impl RunDir {
         let folder = RunDir { root: root.to_path_buf(), _lock: Some(Lock::take(&sets.join("lock"))?) };
         if folder.is_of_scores() {
             // what a killed writer left; in a run's directory its own processes may be writing
-            let names = names_in(root).into_iter().filter(|name| is_temporary(name));
-            names.for_each(|name| drop(std::fs::remove_file(root.join(name))));
+            let names = names_in(root).unwrap_or_default().into_iter().filter(|name| is_temporary(name));
+            names.for_each(|name| drop(disk::remove_file(&root.join(name))));
         }
         Ok(folder)
     }
@@ -95,7 +96,7 @@ impl RunDir {
     /// Whether it holds tables that were made from the sums of another directory, and no run of its own: nobody ever locked it, and it has
     /// no checkpoint.
     pub fn is_of_scores(&self) -> bool {
-        self.holder().is_none() && !self.manifest().exists() && self.root.join(SETS).join("lock").exists()
+        self.holder().is_none() && !disk::exists(&self.manifest()) && disk::exists(&self.root.join(SETS).join("lock"))
     }
 
     /// The process that locked the directory last, and whether it still holds the lock. For commands that only read.
@@ -153,7 +154,8 @@ impl RunDir {
 
     /// Whether somebody asked the run to stop. Costs one look at the file system.
     pub fn stop_requested(&self) -> bool {
-        self.stop().exists()
+        // one look that fails is no wish: it is looked at again
+        disk::metadata(&self.stop()).is_ok()
     }
 
     /// Starts the state file `name` (a tile's, whichever worker holds it) of the checkpoint before `next_batch`. It is durable when

@@ -3,9 +3,9 @@
 //! The operating system releases the lock when the holder ends for any reason: a killed run need not be unlocked by hand. On a
 //! network file system without locks, the lock protects only against runs on the same host.
 
+use crate::disk::{File, TryLockError, of_system};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -39,8 +39,7 @@ impl Lock {
     pub fn take(path: &Path) -> Result<Lock> {
         let fail = |e: std::io::Error| super::fs::write_error(path, None, &e);
         // Never truncated before the lock is ours: it names the holder.
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+        let mut file = File::open_or_create(path).map_err(fail)?;
         let mut left = TRIES;
         loop {
             match file.try_lock() {
@@ -52,7 +51,7 @@ impl Lock {
             left -= 1;
         }
         let text = serde_json::to_string(&Holder::this_process()).expect("a plain struct is JSON");
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(fail)?;
+        file.set_length(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(fail)?;
         Ok(Lock { _file: file })
     }
 }
@@ -67,7 +66,7 @@ pub(super) fn look(path: &Path) -> Option<(Holder, bool)> {
 
 impl Holder {
     fn this_process() -> Holder {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        let host = of_system("/proc/sys/kernel/hostname")
             .ok()
             .or_else(|| std::env::var("HOSTNAME").ok())
             .map(|h| h.trim().to_string())

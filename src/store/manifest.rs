@@ -5,6 +5,7 @@
 use super::digest::FileRecord;
 use super::record::{Ended, MergedRun, RequestRecord, SecondPass, SumsOrigin};
 use super::seal::{format_of, looks_sealed, sealed, unsealed};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
@@ -189,14 +190,31 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// The manifest at `path`; `None` where there is none, or it is damaged or of another format.
+    ///
+    /// # Errors
+    /// `Machine` where that cannot be told just now.
+    pub fn whole_at(path: &Path) -> Result<Option<Manifest>> {
+        match read_bounded(path) {
+            Ok(bytes) => match Manifest::parse(&bytes) {
+                Parsed::Whole(m) => Ok(Some(*m)),
+                _ => Ok(None),
+            },
+            Err(e) if is_damage(&e) => Ok(None),
+            Err(e) => Err(not_now(path, &e)),
+        }
+    }
+}
+
 /// The bytes of a manifest file, refusing one too long to be a manifest.
 pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let size = std::fs::metadata(path)?.len();
+    let size = disk::metadata(path)?.len();
     if size > MAX_BYTES {
         let what = format!("{size} bytes is too long for a manifest (at most {MAX_BYTES})");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, what));
     }
-    std::fs::read(path)
+    disk::read(path)
 }
 
 /// Whether a failed look at a file says that it is not what it should be. Any other failure (too many open files, a disk or a server that

@@ -2,12 +2,13 @@
 //!
 //! A header is believed only as far as the file's length goes, so a damaged or hostile one allocates nothing large.
 
-use super::digest::{FileRecord, digest_of};
+use super::digest::{FileRecord, look_through};
+use super::manifest::{is_damage, not_now};
 use super::writer::{Element, METADATA_KEY};
+use crate::disk::File;
 use crate::error::{Error, Result};
 use safetensors::tensor::{Metadata, TensorInfo};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Longest header read, in bytes (the limit of the format's own reader).
@@ -27,24 +28,27 @@ impl StateReader {
     /// Opens the file at `path`; with `expected`, only if its size and digest are those (which reads it once through).
     ///
     /// # Errors
-    /// `State` naming the file and what is wrong with it.
+    /// `State` naming the file and what is wrong with it; `Machine` when it cannot be read just now.
     pub fn open(path: &Path, expected: Option<&FileRecord>) -> Result<Self> {
         if let Some(expected) = expected {
-            let found = digest_of(path).map_err(|e| damaged(path, &e.to_string()))?;
+            let found = look_through(path).map_err(|e| unread(path, "", &e))?;
             if &found != expected {
                 return Err(damaged(path, &difference(&found, expected)));
             }
         }
-        let mut file = File::open(path).map_err(|e| damaged(path, &e.to_string()))?;
-        let length = file.metadata().map_err(|e| damaged(path, &e.to_string()))?.len();
+        let mut file = File::open(path).map_err(|e| unread(path, "", &e))?;
+        let length = file.length().map_err(|e| unread(path, "", &e))?;
         let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(|_| damaged(path, "it is shorter than 8 bytes"))?;
+        if length < 8 {
+            return Err(damaged(path, "it is shorter than 8 bytes"));
+        }
+        file.read_exact(&mut prefix).map_err(|e| unread(path, "", &e))?;
         let n_header = u64::from_le_bytes(prefix);
         if n_header > MAX_HEADER_BYTES.min(length - 8) {
             return Err(damaged(path, &format!("its header claims {n_header} bytes, the file has {length}")));
         }
         let mut text = vec![0; n_header as usize];
-        file.read_exact(&mut text).map_err(|e| damaged(path, &format!("header: {e}")))?;
+        file.read_exact(&mut text).map_err(|e| unread(path, "header: ", &e))?;
         let header: Metadata = serde_json::from_slice(&text).map_err(|e| damaged(path, &format!("header: {e}")))?;
         let data_start = 8 + n_header;
         if data_start + header.data_len() as u64 != length {
@@ -134,7 +138,7 @@ impl StateReader {
         let offset = self.data_start + (from + start * size_of::<T>()) as u64;
         let read =
             self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(into)));
-        read.map_err(|e| damaged(&self.path, &format!("tensor {name:?}: {e}")))
+        read.map_err(|e| unread(&self.path, &format!("tensor {name:?}: "), &e))
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
@@ -160,6 +164,14 @@ pub(super) fn difference(found: &FileRecord, expected: &FileRecord) -> String {
     }
     let short = |d: &str| d.chars().take(12).collect::<String>();
     format!("its digest is {}…, the manifest names {}…", short(&found.blake3), short(&expected.blake3))
+}
+
+/// The error for a failed read: what may pass is no damage.
+fn unread(path: &Path, what: &str, e: &io::Error) -> Error {
+    match is_damage(e) || e.kind() == io::ErrorKind::UnexpectedEof {
+        true => damaged(path, &format!("{what}{e}")),
+        false => not_now(path, e),
+    }
 }
 
 fn damaged(path: &Path, why: &str) -> Error {

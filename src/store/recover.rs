@@ -7,6 +7,7 @@ use super::digest::look_through;
 use super::layout::RunDir;
 use super::manifest::{Environment, Manifest, Parsed, is_damage, not_now, other_format, read_bounded};
 use super::reader::difference;
+use crate::disk;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -85,7 +86,7 @@ pub enum Decision {
 /// None for damage (a file is missing, or of another length or digest), which is a fact; `Machine` when the directory or a file cannot be
 /// read at all: that may pass, and must cost no checkpoint.
 pub fn inspect(run: &RunDir) -> Result<Found> {
-    std::fs::read_dir(run.root()).map_err(|e| Error::machine(format!("read {}: {e}", run.root().display())))?;
+    disk::names_in(run.root()).map_err(|e| Error::machine(format!("read {}: {e}", run.root().display())))?;
     let current = look_at(run.root(), &run.manifest())?;
     let resumable = matches!(&current, FoundManifest::Read { damage, .. } if damage.is_empty());
     let previous = if resumable { FoundManifest::Missing } else { look_at(run.root(), &run.previous_manifest())? };
@@ -125,7 +126,7 @@ fn look_at(root: &Path, path: &Path) -> Result<FoundManifest> {
             for (path, expected) in &manifest.files {
                 let file = root.join(path);
                 // The length is looked at first: it is free, and most damage shows in it.
-                let why = match std::fs::metadata(&file) {
+                let why = match disk::metadata(&file) {
                     Err(e) if is_damage(&e) => Some("it is missing".to_string()),
                     Err(e) => return Err(not_now(&file, &e)),
                     Ok(m) if !m.is_file() => Some("it is no file".to_string()),

@@ -16,8 +16,9 @@ use super::commit::{Step, perform};
 use super::digest::{FileRecord, digest_of};
 use super::fs::{create_dir_all, names_in, sync_dir, temporary_name, write_error};
 use super::layout::{RunDir, SETS, TABLES};
-use super::manifest::read_bounded;
+use super::manifest::{is_damage, not_now, read_bounded};
 use super::seal::{format_of, sealed, unsealed};
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,14 +62,14 @@ impl RunDir {
     /// Begins a set. Removes older sets, except the newest.
     ///
     /// # Errors
-    /// `Machine` when the directory cannot be written.
+    /// `Machine` when the directory cannot be read or written.
     pub fn new_set(&self) -> Result<NewSet> {
         let root = self.root().to_path_buf();
         create_dir_all(&root.join(SETS))?;
-        keep_sets(&root, newest_number(&root).as_slice());
-        let highest = numbers(&root).last().copied().unwrap_or(0);
+        keep_sets(&root, newest_number(&root)?.as_slice());
+        let highest = numbers(&root)?.last().copied().unwrap_or(0);
         // a folder in the place of the link is moved to the previous number
-        let number = highest + 1 + u64::from(is_folder(&root));
+        let number = highest + 1 + u64::from(is_folder(&root)?);
         let set = NewSet { root, number, tables: BTreeMap::new(), published: false };
         create_dir_all(&set.dir())?;
         Ok(set)
@@ -93,9 +94,9 @@ impl NewSet {
     /// `Machine` when the disk refuses; then the set before is still the newest.
     pub fn publish(mut self, about: SetRecord, last: bool) -> Result<SetRecord> {
         let record = SetRecord { format: SET_FORMAT, tables: std::mem::take(&mut self.tables), ..about };
-        let before = newest_number(&self.root);
-        let linked = link(&self.root, self.number);
-        perform(&self.root, &publish_steps(self.number, &record, linked, is_folder(&self.root)))?;
+        let (before, folder) = (newest_number(&self.root)?, is_folder(&self.root)?);
+        let linked = link(&self.root, self.number)?;
+        perform(&self.root, &publish_steps(self.number, &record, linked, folder))?;
         self.published = true;
         let moved_aside = self.number.checked_sub(1);
         let kept: Vec<u64> =
@@ -112,7 +113,7 @@ impl NewSet {
 impl Drop for NewSet {
     fn drop(&mut self) {
         if !self.published {
-            let _ = std::fs::remove_dir_all(self.dir());
+            let _ = disk::remove_dir_all(&self.dir());
         }
     }
 }
@@ -148,14 +149,19 @@ fn swap_steps(number: u64, linked: bool, folder: bool) -> Vec<Step> {
 }
 
 /// Makes the link to a set under a temporary name; `false` where the file system has no links.
-fn link(root: &Path, number: u64) -> bool {
+///
+/// # Errors
+/// `Machine` when it has, and the disk refuses.
+fn link(root: &Path, number: u64) -> Result<bool> {
+    use std::io::ErrorKind as Io;
     let path = root.join(temporary_name(TABLES));
-    let _ = std::fs::remove_file(&path);
-    #[cfg(unix)]
-    let made = std::os::unix::fs::symlink(set_path(number), &path);
-    #[cfg(not(unix))]
-    let made: std::io::Result<()> = Err(std::io::ErrorKind::Unsupported.into());
-    made.is_ok()
+    let _ = disk::remove_file(&path);
+    match disk::symlink(Path::new(&set_path(number)), &path) {
+        Ok(()) => Ok(true),
+        // FAT and some network file systems say that it is not permitted
+        Err(e) if matches!(e.kind(), Io::Unsupported | Io::PermissionDenied | Io::InvalidInput) => Ok(false),
+        Err(e) => Err(write_error(&path, None, &e)),
+    }
 }
 
 /// The newest set of tables, whole: every file was checked against its digest when it was opened.
@@ -226,8 +232,8 @@ impl TableSet {
     }
 
     /// Whether the same tables are still where they were read.
-    fn stands(&self) -> bool {
-        read_record(&self.dir).is_ok_and(|record| record == self.record)
+    fn stands(&self) -> Result<bool> {
+        Ok(read_record(&self.dir)?.is_ok_and(|record| record == self.record))
     }
 }
 
@@ -239,7 +245,7 @@ pub fn read_tables<T>(run: &RunDir, read: impl Fn(&TableSet) -> Result<T>) -> Re
     for _ in 0..2 {
         let set = TableSet::open(run)?;
         let result = read(&set);
-        if set.stands() {
+        if set.stands()? {
             return result;
         }
     }
@@ -255,7 +261,7 @@ pub fn read_tables<T>(run: &RunDir, read: impl Fn(&TableSet) -> Result<T>) -> Re
 /// `State` when the file is not as it was published; the errors of reading.
 pub fn check_in_set(file: &Path) -> Result<()> {
     let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(|n| n.to_str())) else { return Ok(()) };
-    let Ok(record) = read_record(dir) else { return Ok(()) };
+    let Ok(record) = read_record(dir)? else { return Ok(()) };
     match record.tables.get(name).map(|expected| fault(file, name, expected)).transpose()?.flatten() {
         Some(fault) => Err(Error::state(format!(
             "{}: {fault}; give the same `cognate run` (or `cognate score`) again, which makes it again from the saved sums",
@@ -267,7 +273,7 @@ pub fn check_in_set(file: &Path) -> Result<()> {
 
 /// The sentence for tables that are not as they were published.
 fn hurt(run: &RunDir, faults: &[String]) -> Error {
-    let again = match run.manifest().exists() {
+    let again = match disk::exists(&run.manifest()) {
         true => "give the same `cognate run` again, which makes them again from the saved sums",
         false => "give the same `cognate score` again",
     };
@@ -279,11 +285,13 @@ fn hurt(run: &RunDir, faults: &[String]) -> Error {
 }
 
 fn look_once(root: &Path) -> Result<FoundTables> {
-    let Some(dir) = newest_dir(root) else { return Ok(FoundTables::None) };
-    let record = match read_record(&dir) {
+    let Some(dir) = newest_dir(root)? else { return Ok(FoundTables::None) };
+    let record = match read_record(&dir)? {
         Ok(record) => record,
         // a folder in which nothing was published yet
-        Err(_) if dir.is_dir() && !names_in(&dir).iter().any(|name| is_ours(name)) => return Ok(FoundTables::None),
+        Err(_) if disk::is_dir(&dir) && !names_in(&dir)?.iter().any(|name| is_ours(name)) => {
+            return Ok(FoundTables::None);
+        }
         Err(why) => return Ok(FoundTables::Hurt { faults: vec![why], record: None }),
     };
     let mut faults = Vec::new();
@@ -298,7 +306,7 @@ fn look_once(root: &Path) -> Result<FoundTables> {
 
 /// What is wrong with a table; `None` where it is as it was published.
 fn fault(path: &Path, name: &str, expected: &FileRecord) -> Result<Option<String>> {
-    let found = match std::fs::metadata(path) {
+    let found = match disk::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Some(format!("{name} is missing"))),
         Err(e) => return Err(Error::io("read the table", path, &e)),
         // the length is looked at first: it is free
@@ -318,12 +326,23 @@ fn fault(path: &Path, name: &str, expected: &FileRecord) -> Result<Option<String
 }
 
 /// Reads a folder's set file; the reason, where it cannot be trusted.
-fn read_record(dir: &Path) -> Result<SetRecord, String> {
-    let bytes = read_bounded(&dir.join(SET_FILE)).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => format!("{SET_FILE}, which names the tables that belong together, is missing"),
-        _ => format!("{SET_FILE} cannot be read: {e}"),
-    })?;
-    let json = unsealed(&bytes).ok_or_else(|| format!("{SET_FILE} is damaged: its seal does not fit its text"))?;
+///
+/// # Errors
+/// `Machine` when it cannot be read just now.
+fn read_record(dir: &Path) -> Result<Result<SetRecord, String>> {
+    let path = dir.join(SET_FILE);
+    match read_bounded(&path) {
+        Ok(bytes) => Ok(record_in(&bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Err(format!("{SET_FILE}, which names the tables that belong together, is missing")))
+        }
+        Err(e) if is_damage(&e) => Ok(Err(format!("{SET_FILE} cannot be read: {e}"))),
+        Err(e) => Err(not_now(&path, &e)),
+    }
+}
+
+fn record_in(bytes: &[u8]) -> Result<SetRecord, String> {
+    let json = unsealed(bytes).ok_or_else(|| format!("{SET_FILE} is damaged: its seal does not fit its text"))?;
     match format_of(&json) {
         Some(n) if n != u64::from(SET_FORMAT) => {
             Err(format!("{SET_FILE} is of format {n}, this version reads {SET_FORMAT}"))
@@ -334,37 +353,70 @@ fn read_record(dir: &Path) -> Result<SetRecord, String> {
 
 /// The folder of the newest set: where `tables` leads, or, when a kill between two renames left nothing there, the named set
 /// of the highest number.
-fn newest_dir(root: &Path) -> Option<PathBuf> {
+///
+/// # Errors
+/// `Machine` when that cannot be looked at: what is not seen is not the newest, and would be removed.
+fn newest_dir(root: &Path) -> Result<Option<PathBuf>> {
     let tables = root.join(TABLES);
-    if std::fs::symlink_metadata(&tables).is_ok() {
-        return Some(std::fs::read_link(&tables).map_or(tables, |to| root.join(to)));
+    match place_of(root)? {
+        Some(Place::Link) => {
+            let to = disk::read_link(&tables).map_err(|e| not_now(&tables, &e))?;
+            return Ok(Some(root.join(to)));
+        }
+        Some(Place::Folder) => return Ok(Some(tables)),
+        None => {}
     }
-    let dirs = numbers(root).into_iter().rev().map(|n| root.join(set_path(n)));
-    dirs.into_iter().find(|dir| read_record(dir).is_ok())
+    for number in numbers(root)?.into_iter().rev() {
+        let dir = root.join(set_path(number));
+        if read_record(&dir)?.is_ok() {
+            return Ok(Some(dir));
+        }
+    }
+    Ok(None)
+}
+
+/// What is in the place of the newest tables.
+enum Place {
+    Link,
+    /// A folder, or anything else that is no link.
+    Folder,
+}
+
+fn place_of(root: &Path) -> Result<Option<Place>> {
+    let tables = root.join(TABLES);
+    match disk::link_metadata(&tables) {
+        Ok(found) if found.is_symlink() => Ok(Some(Place::Link)),
+        Ok(_) => Ok(Some(Place::Folder)),
+        Err(e) if is_damage(&e) => Ok(None),
+        Err(e) => Err(not_now(&tables, &e)),
+    }
 }
 
 /// The number of the newest set; `None` where there is none, or it is no numbered folder.
-fn newest_number(root: &Path) -> Option<u64> {
-    let dir = newest_dir(root)?;
-    numbers(root).into_iter().find(|n| root.join(set_path(*n)) == dir)
+///
+/// # Errors
+/// As [`newest_dir`].
+fn newest_number(root: &Path) -> Result<Option<u64>> {
+    let Some(dir) = newest_dir(root)? else { return Ok(None) };
+    Ok(numbers(root)?.into_iter().find(|n| root.join(set_path(*n)) == dir))
 }
 
 /// Whether there is a folder in the link's place.
-fn is_folder(root: &Path) -> bool {
-    std::fs::symlink_metadata(root.join(TABLES)).is_ok_and(|m| m.is_dir())
+fn is_folder(root: &Path) -> Result<bool> {
+    Ok(matches!(place_of(root)?, Some(Place::Folder)))
 }
 
 /// Numbers of the folders of sets, ascending.
-fn numbers(root: &Path) -> Vec<u64> {
-    let mut numbers: Vec<u64> = names_in(&root.join(SETS)).iter().filter_map(|name| name.parse().ok()).collect();
+fn numbers(root: &Path) -> Result<Vec<u64>> {
+    let mut numbers: Vec<u64> = names_in(&root.join(SETS))?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
-    numbers
+    Ok(numbers)
 }
 
 /// Removes every set but those named. May fail: what stays is removed another time.
 fn keep_sets(root: &Path, kept: &[u64]) {
-    for number in numbers(root).into_iter().filter(|n| !kept.contains(n)) {
-        let _ = std::fs::remove_dir_all(root.join(set_path(number)));
+    for number in numbers(root).unwrap_or_default().into_iter().filter(|n| !kept.contains(n)) {
+        let _ = disk::remove_dir_all(&root.join(set_path(number)));
     }
 }
 
@@ -385,11 +437,9 @@ impl RunDir {
     /// Puts a set in its place that a kill left unlinked, and removes what is neither the newest nor the one before it.
     pub(super) fn tidy_sets(&self) -> Result<()> {
         let root = self.root();
-        let newest = newest_number(root);
-        if std::fs::symlink_metadata(root.join(TABLES)).is_err()
-            && let Some(number) = newest
-        {
-            perform(root, &swap_steps(number, link(root, number), false))?;
+        let newest = newest_number(root)?;
+        if let (None, Some(number)) = (place_of(root)?, newest) {
+            perform(root, &swap_steps(number, link(root, number)?, false))?;
         }
         keep_sets(root, newest.as_slice());
         Ok(())
@@ -402,17 +452,17 @@ impl RunDir {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(write_error(path, None, &e)),
             _ => Ok(()),
         };
-        if is_folder(root) {
-            for name in names_in(&tables).iter().filter(|name| is_ours(name)) {
+        if is_folder(root)? {
+            for name in names_in(&tables)?.iter().filter(|name| is_ours(name)) {
                 let path = tables.join(name);
-                gone(std::fs::remove_file(&path), &path)?;
+                gone(disk::remove_file(&path), &path)?;
             }
             // it stays where something else lies in it
-            let _ = std::fs::remove_dir(&tables);
+            let _ = disk::remove_dir(&tables);
         } else {
-            gone(std::fs::remove_file(&tables), &tables)?;
+            gone(disk::remove_file(&tables), &tables)?;
         }
-        gone(std::fs::remove_dir_all(root.join(SETS)), &root.join(SETS))?;
+        gone(disk::remove_dir_all(&root.join(SETS)), &root.join(SETS))?;
         sync_dir(root)
     }
 }

@@ -4,11 +4,11 @@
 //! only rows whose partner has not come yet are held: two tables with the same keys are compared in little memory.
 
 use super::reader::{Opened, next_batch, open};
+use crate::disk::File;
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, UInt32Type, UInt64Type};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -280,7 +280,7 @@ fn text(array: &ArrayRef, i: usize) -> String {
 /// Whether two files are the same byte for byte.
 fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
     let open = |path: &Path| File::open(path).map_err(|e| Error::io("read", path, &e));
-    let length = |file: &File, path: &Path| file.metadata().map(|m| m.len()).map_err(|e| Error::io("read", path, &e));
+    let length = |file: &File, path: &Path| file.length().map_err(|e| Error::io("read", path, &e));
     let (x, y) = (open(a)?, open(b)?);
     if length(&x, a)? != length(&y, b)? {
         return Ok(false);

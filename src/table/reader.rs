@@ -2,13 +2,13 @@
 
 use super::column::Columns;
 use super::row::{TABLE_FORMAT, TableRow};
+use crate::disk::Ranges;
 use crate::error::{Error, Result, caught};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::ColumnChunkMetaData;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Rows read at once.
@@ -96,7 +96,7 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(path: &Path) -> Result<Opened> {
-    let file = File::open(path).map_err(|e| Error::io("read the table", path, &e))?;
+    let file = Ranges::open(path).map_err(|e| Error::io("read the table", path, &e))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(path, &e.to_string()))?;
     // the library asserts this where it reads a column, and a flipped bit must not end the program
     let mut columns = builder.metadata().row_groups().iter().flat_map(|group| group.columns());
@@ -120,6 +120,10 @@ pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) ->
     }
 }
 
+/// The error of the Parquet crate, which tells a failed read from damage by words alone.
 pub(super) fn damaged(path: &Path, why: &str) -> Error {
+    if why.contains("(os error ") {
+        return Error::machine(format!("read the table {}: {why}; give the same command again", path.display()));
+    }
     Error::input(format!("table {} cannot be read: {why}; write it again", path.display()))
 }

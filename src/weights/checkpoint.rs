@@ -11,6 +11,7 @@ use super::names::plain;
 use super::source::Source;
 use super::tensors::{Entry, Extent};
 use super::{safetensors, torch};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::{CHECKPOINTS, refuse_pointer};
 use memmap2::Mmap;
@@ -65,15 +66,15 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn files_of(folder: &Path) -> Result<Files> {
     for (single, index) in CHECKPOINTS {
         let (single, index) = (folder.join(single), folder.join(index));
-        if single.is_file() {
+        if disk::is_file(&single) {
             return Ok(Files::Single(single));
         }
-        if index.is_file() {
+        if disk::is_file(&index) {
             let read = read_index(&index)?;
             return Ok(Files::Sharded(index, read));
         }
     }
-    let holds = |name: &str| folder.join(name).exists();
+    let holds = |name: &str| disk::exists(&folder.join(name));
     let hint = match () {
         () if holds("adapter_config.json") => {
             "; it holds an adapter alone: merge it into its model (merge_and_unload), and save that"
@@ -91,7 +92,7 @@ fn files_of(folder: &Path) -> Result<Files> {
 }
 
 fn read_index(path: &Path) -> Result<Index> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io("read the checkpoint's index", path, &e))?;
+    let text = disk::read_to_string(path).map_err(|e| Error::io("read the checkpoint's index", path, &e))?;
     refuse_pointer(path, text.as_bytes())?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| Error::input(format!("index {}: {e}; download it again", path.display())))?;

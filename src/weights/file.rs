@@ -1,9 +1,9 @@
 //! How is a weight file opened? For reading, or mapped read-only; a Git LFS pointer is refused.
 
+use crate::disk::File;
 use crate::error::{Error, Result};
 use crate::hub::{POINTER_BYTES, refuse_pointer};
 use memmap2::Mmap;
-use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
@@ -17,9 +17,10 @@ use std::path::Path;
 #[allow(unsafe_code)]
 pub fn map(what: &str, path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|e| Error::io(what, path, &e))?;
+    let mapped = file.to_map().map_err(|e| Error::io(what, path, &e))?;
     // SAFETY: the map is read-only and private to this process. Its bytes are read as plain numbers only, for which every
     // pattern is valid. The documented condition above demands that the file is not shortened meanwhile.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(what, path, &e))?;
+    let bytes = unsafe { Mmap::map(mapped) }.map_err(|e| Error::io(what, path, &e))?;
     refuse_pointer(path, &bytes[..bytes.len().min(POINTER_BYTES)])?;
     Ok(bytes)
 }
@@ -58,5 +59,5 @@ pub fn reopen(path: &Path, file_bytes: u64) -> Result<File> {
 /// # Errors
 /// As [`Error::io`].
 pub fn length(file: &File, path: &Path) -> Result<u64> {
-    Ok(file.metadata().map_err(|e| Error::io("read", path, &e))?.len())
+    file.length().map_err(|e| Error::io("read", path, &e))
 }

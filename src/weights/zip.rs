@@ -5,9 +5,9 @@
 //! PKWARE's APPNOTE, sections 4.3.7 to 4.3.16.
 
 use super::file::{length, open};
+use crate::disk::File;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! What is known of one latent: the tables read for it. How that is shown is left to `text.rs` and `json.rs`.
 
 use super::group::GroupCard;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::Site;
 use crate::matching::{Direction, Relation};
@@ -128,7 +129,7 @@ impl LatentCard {
 fn readout(tables: &Path, site: &Site, latent: u32) -> Result<Vec<(Site, ReadoutRow)>> {
     let path = tables.join("readout.parquet");
     let mut out = Vec::new();
-    if !path.exists() {
+    if !disk::exists(&path) {
         return Ok(out);
     }
     let mut reader: TableReader<ReadoutRow> = TableReader::open(&path)?;

@@ -1,6 +1,7 @@
 //! The group that a latent is in, for its card: every member with its neighbours, the r of each beside its chance point; what lacks it.
 
 use super::lines::{few_tokens, write_wrapped};
+use crate::disk;
 use crate::error::Result;
 use crate::ids::Site;
 use crate::matching::Direction;
@@ -165,7 +166,7 @@ fn join(members: &mut [Member], row: &MatchRow) {
 /// The members of a latent's group, in the table's order; none where it is in none or the run makes no groups.
 fn rows(tables: &Path, site: &Site, latent: u32) -> Result<Vec<GroupRow>> {
     let path = tables.join("groups.parquet");
-    if !path.exists() {
+    if !disk::exists(&path) {
         return Ok(Vec::new());
     }
     // rows of a group stand together, so one is held at a time

@@ -70,7 +70,7 @@ fn about_to_publish(root: &Path, links: (bool, bool)) -> (NewSet, Vec<Step>) {
     let mut set = begun(&run, 2);
     let tables = std::mem::take(&mut set.tables);
     let record = SetRecord { format: SET_FORMAT, tables, ..about(2) };
-    assert!(!links.1 || link(root, set.number));
+    assert!(!links.1 || link(root, set.number).unwrap());
     let steps = publish_steps(set.number, &record, links.1, is_folder(root));
     (set, steps)
 }

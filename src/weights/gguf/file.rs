@@ -8,6 +8,7 @@
 use super::array::Array;
 use super::cursor::HeaderCursor;
 use super::quant::{Kind, MAX_BLOCK};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::split_names;
 use crate::weights::file::map;
@@ -78,7 +79,7 @@ impl GgufFile {
         let n_tensors = count(&header.0, "split.tensors.count");
         drop((part, header));
         for path in paths(path, n_parts)? {
-            if !path.exists() {
+            if !disk::exists(&path) {
                 let what = format!(
                     "this part of {n_parts} is missing; fetch it, or join the parts with llama-gguf-split --merge"
                 );

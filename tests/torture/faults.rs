@@ -1,0 +1,197 @@
+//! Every call of the system that a piece of work makes, failed: a named error or no harm, what stood before stands, and the same command
+//! again ends with the same bytes.
+//!
+//! The hook is `src/disk/fault.rs`. A slice here; every call with every error with `COGNATE_TORTURE=all`.
+
+use crate::scene::{Scene, can_fail};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Faults of a scene in the slice.
+const SLICE: usize = 14;
+
+/// A call of the work, and how it is to fail.
+#[derive(Clone, Debug)]
+struct Point {
+    /// Kind of call, and its number among those of the kind.
+    call: String,
+    n: usize,
+    error: &'static str,
+    /// What it was about when the calls were counted.
+    path: String,
+}
+
+impl Point {
+    fn wish(&self) -> String {
+        format!("{}:{}:{}", self.call, self.n, self.error)
+    }
+}
+
+/// The errors that a kind of call can have.
+fn errors_of(call: &str) -> &'static [&'static str] {
+    match call {
+        "read" => &["EIO", "SHORT", "EINTR"],
+        "write" => &["ENOSPC", "EIO", "SHORT", "EINTR"],
+        "open" => &["EMFILE", "EIO", "EACCES", "EINTR"],
+        "create" | "sync" | "rename" | "make" | "link" => &["EIO", "ENOSPC", "EINTR"],
+        _ => &["EIO", "EINTR"],
+    }
+}
+
+/// Calls of process `victim`, in their order: kind and path.
+fn calls(scene: &Scene, victim: usize) -> Vec<(String, String)> {
+    let log = scene.path("calls");
+    let _ = std::fs::remove_file(&log);
+    scene.set();
+    let more = [("COGNATE_FAULT_LOG", log.to_str().unwrap())];
+    for output in scene.outputs(1, Some((victim, &more))).unwrap() {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = std::fs::read_to_string(&log).expect("the work has files to open");
+    text.lines().map(|line| line.split_once(' ').map(|(call, path)| (call.into(), path.into())).unwrap()).collect()
+}
+
+/// Every point of the work; in the slice, of calls that do the same to the same kind of file, one.
+fn points(calls: &[(String, String)], slice: Option<usize>) -> Vec<Point> {
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut all: Vec<Point> = Vec::new();
+    for (call, path) in calls {
+        let n = numbers.entry(call).or_default();
+        *n += 1;
+        all.extend(errors_of(call).iter().map(|error| Point { call: call.clone(), n: *n, error, path: path.clone() }));
+    }
+    let Some(slice) = slice else { return all };
+    // the last of its kind: more stands by then
+    let kinds: BTreeMap<(String, String, &str), Point> = (all.into_iter())
+        .map(|point| {
+            let name = Path::new(&point.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name: String = name.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+            ((point.call.clone(), name, point.error), point)
+        })
+        .collect();
+    let step = kinds.len().div_ceil(slice).max(1);
+    // another phase for each, or the same errors would be met again and again
+    kinds.into_values().enumerate().filter(|(k, _)| k % step == (k / step) % step).map(|(_, point)| point).collect()
+}
+
+/// What became of a fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The work was done all the same.
+    Harmless,
+    /// It ended with a named error, and was done by the same command again.
+    Named,
+    /// The call was not made this time.
+    NotMet,
+}
+
+/// Fails one call and looks at what is left.
+fn survives(scene: &Scene, victim: usize, point: &Point) -> Result<End, String> {
+    let log = scene.path("met");
+    let _ = std::fs::remove_file(&log);
+    scene.set();
+    let before = (scene.saved(), scene.has_tables()?);
+    let wish = point.wish();
+    let more = [("COGNATE_FAULT", wish.as_str()), ("COGNATE_FAULT_LOG", log.to_str().unwrap())];
+    let outputs = scene.outputs(1, Some((victim, &more)))?;
+    let met = std::fs::read_to_string(&log).unwrap_or_default();
+    let said: Vec<String> = outputs.iter().map(|o| String::from_utf8_lossy(&o.stderr).into_owned()).collect();
+    let codes: Vec<Option<i32>> = outputs.iter().map(|o| o.status.code()).collect();
+    let told = || format!("met {:?}, exit codes {codes:?}, said {said:?}", met.trim_end());
+    let end = if codes.iter().all(|code| *code == Some(0)) {
+        scene.is_as_expected().map_err(|e| format!("{e}; {}", told()))?;
+        if met.is_empty() { End::NotMet } else { End::Harmless }
+    } else {
+        if matches!(point.error, "EINTR" | "SHORT") {
+            return Err(format!("an interrupted or a short call is no failure: {}", told()));
+        }
+        if codes.iter().any(|code| *code != Some(5)) {
+            return Err(format!("expected exit code 5: {}", told()));
+        }
+        let path = met.lines().next().and_then(|line| line.split_once(' ')).map_or("", |(_, path)| path);
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !said.iter().all(|said| said.contains(&name))
+            || said.iter().any(|s| s.contains("bug") || s.contains("panic"))
+        {
+            return Err(format!("expected the name {name:?}, and no bug: {}", told()));
+        }
+        End::Named
+    };
+    // what stood before stands
+    let after = (scene.saved(), scene.has_tables().map_err(|e| format!("{e}; {}", told()))?);
+    if after.0 < before.0 || before.1 && !after.1 {
+        return Err(format!("before: {before:?}, after: {after:?}; {}", told()));
+    }
+    scene.try_again().and_then(|()| scene.is_as_expected()).map_err(|e| format!("{e}; before that: {}", told()))?;
+    Ok(end)
+}
+
+fn every_call_fails(scene: fn() -> Scene) {
+    if !can_fail() {
+        return;
+    }
+    let scene = &scene();
+    let slice = (std::env::var("COGNATE_TORTURE").ok().as_deref() != Some("all")).then_some(SLICE);
+    for victim in 0..scene.n_processes {
+        let calls = calls(scene, victim);
+        let points = points(&calls, slice);
+        let (mut ends, mut wrong) = (Vec::new(), Vec::new());
+        for point in &points {
+            match survives(scene, victim, point) {
+                Ok(end) => ends.push(end),
+                Err(e) => {
+                    let e = format!("{} of process {victim}, {} ({}): {e}", scene.name, point.wish(), point.path);
+                    eprintln!("{e}");
+                    wrong.push(e);
+                }
+            }
+        }
+        let count = |of: End| ends.iter().filter(|end| **end == of).count();
+        println!(
+            "faults, {} of process {victim}: {} calls, {} faults: {} named, {} harmless, {} not met, {} wrong",
+            scene.name,
+            calls.len(),
+            points.len(),
+            count(End::Named),
+            count(End::Harmless),
+            count(End::NotMet),
+            wrong.len()
+        );
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), points.len(), wrong.join("\n"));
+    }
+}
+
+#[test]
+fn every_call_of_an_exact_run_fails() {
+    every_call_fails(Scene::exact);
+}
+
+#[test]
+fn every_call_of_a_resumed_run_fails() {
+    every_call_fails(Scene::resumed);
+}
+
+#[test]
+fn every_call_of_a_sketched_run_fails() {
+    every_call_fails(Scene::sketched);
+}
+
+#[test]
+fn every_call_of_a_second_pass_fails() {
+    every_call_fails(Scene::second_pass);
+}
+
+#[test]
+fn every_call_of_two_processes_fails() {
+    every_call_fails(Scene::two_processes);
+}
+
+#[test]
+fn every_call_of_a_merge_fails() {
+    every_call_fails(Scene::merge);
+}
+
+#[test]
+fn every_call_of_a_score_fails() {
+    every_call_fails(Scene::score);
+}
