@@ -7,6 +7,7 @@
 //! | `CALL:N:ERROR` | the N-th call (from 1) of the kind CALL fails: `rename:2:EIO` |
 //! | `CALL:N+:ERROR` | it and all behind it |
 //! | `full:BYTES` | once so many bytes were written, in all files together, the disk is full |
+//! | `slow:MICROSECONDS` | every call takes so much longer |
 //!
 //! CALL is `open`, `create`, `read`, `write`, `sync`, `length`, `map`, `lock`, `look`, `list`, `follow`, `link`, `rename`, `remove`,
 //! `make` or `any`; ERROR is EIO, ENOSPC, EACCES, EMFILE, EINTR, or SHORT: half of the bytes that were asked for, one at least.
@@ -19,6 +20,7 @@ use std::io::{Error, Result, Write as _};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const FAULT: &str = "COGNATE_FAULT";
 const LOG: &str = "COGNATE_FAULT_LOG";
@@ -64,6 +66,7 @@ enum Fault {
     Full {
         bytes: u64,
     },
+    Slow(Duration),
 }
 
 /// The fault of this process, and how far it is from it: calls of the kind, or bytes written.
@@ -92,7 +95,7 @@ impl Armed {
     fn by_environment() -> Armed {
         let fault = std::env::var(FAULT).ok().map(|text| {
             parse(&text).unwrap_or_else(|| {
-                panic!("{FAULT}={text:?}, expected CALL:N:ERROR, CALL:N+:ERROR or full:BYTES, as src/disk/fault.rs lists them")
+                panic!("{FAULT}={text:?}, expected CALL:N:ERROR, CALL:N+:ERROR, full:BYTES or slow:MICROSECONDS, as src/disk/fault.rs lists them")
             })
         });
         let log = std::env::var_os(LOG).map(|path| {
@@ -117,6 +120,10 @@ impl Armed {
                     return Ok(wanted);
                 }
                 outcome
+            }
+            Fault::Slow(by) => {
+                std::thread::sleep(by);
+                return Ok(wanted);
             }
             Fault::Full { bytes } => {
                 if call != Call::Write || wanted == 0 {
@@ -150,6 +157,9 @@ impl Armed {
 fn parse(text: &str) -> Option<Fault> {
     if let Some(bytes) = text.strip_prefix("full:") {
         return Some(Fault::Full { bytes: bytes.parse().ok()? });
+    }
+    if let Some(by) = text.strip_prefix("slow:") {
+        return Some(Fault::Slow(Duration::from_micros(by.parse().ok()?)));
     }
     let mut parts = text.splitn(3, ':');
     let (call, n, error) = (parts.next()?, parts.next()?, parts.next()?);
@@ -204,9 +214,17 @@ mod tests {
 
     #[test]
     fn what_is_no_fault_is_refused() {
-        for text in
-            ["", "write", "write:0:EIO", "write:x:EIO", "wrote:1:EIO", "write:1:EOOPS", "full:much", "any:1+:EINTR"]
-        {
+        for text in [
+            "",
+            "write",
+            "write:0:EIO",
+            "write:x:EIO",
+            "wrote:1:EIO",
+            "write:1:EOOPS",
+            "full:much",
+            "slow:",
+            "any:1+:EINTR",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
     }

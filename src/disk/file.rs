@@ -3,7 +3,7 @@
 use super::fault::{at_most, before};
 use super::{Call, uninterrupted};
 use std::fs::{OpenOptions, TryLockError};
-use std::io::{Read, Result, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// An open file that knows its path.
@@ -86,8 +86,7 @@ impl File {
     /// # Errors
     /// `WouldBlock` while another process holds it; the system's.
     pub fn try_lock(&self) -> std::result::Result<(), TryLockError> {
-        before(Call::Lock, &self.path).map_err(TryLockError::Error)?;
-        self.file.try_lock()
+        self.locked(std::fs::File::try_lock)
     }
 
     /// Locks it beside others who do the same.
@@ -95,8 +94,19 @@ impl File {
     /// # Errors
     /// As [`File::try_lock`].
     pub fn try_lock_shared(&self) -> std::result::Result<(), TryLockError> {
-        before(Call::Lock, &self.path).map_err(TryLockError::Error)?;
-        self.file.try_lock_shared()
+        self.locked(std::fs::File::try_lock_shared)
+    }
+
+    fn locked(
+        &self,
+        lock: impl Fn(&std::fs::File) -> std::result::Result<(), TryLockError>,
+    ) -> std::result::Result<(), TryLockError> {
+        loop {
+            match before(Call::Lock, &self.path).map_err(TryLockError::Error).and_then(|()| lock(&self.file)) {
+                Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
     }
 
     /// The system's file, to be mapped.

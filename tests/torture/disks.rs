@@ -72,3 +72,18 @@ fn a_score_fills_disks() {
 fn a_merge_fills_disks() {
     disks_of_every_size(Scene::merge);
 }
+
+/// A folder on a slow file system: every call takes two milliseconds.
+#[test]
+fn a_slow_disk_changes_nothing() {
+    if !can_fail() {
+        return;
+    }
+    for scene in [Scene::exact(), Scene::two_processes(), Scene::score()] {
+        scene.set();
+        let outputs = scene.outputs(1, Some((0, &[("COGNATE_FAULT", "slow:2000")]))).unwrap();
+        assert!(outputs.iter().all(|output| output.status.success()), "{}: {outputs:?}", scene.name);
+        scene.is_as_expected().unwrap_or_else(|e| panic!("{}: {e}", scene.name));
+        println!("disks, {} on a slow one: the same bytes", scene.name);
+    }
+}

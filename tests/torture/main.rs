@@ -11,4 +11,5 @@ mod common;
 mod disks;
 mod faults;
 mod kills;
+mod peers;
 mod scene;
