@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Faults of a scene in the slice.
-const SLICE: usize = 14;
+const SLICE: usize = 12;
 
 /// A call of the work, and how it is to fail.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 //! A slice of it here. All of it: `tests/torture/run.sh`, which ends with the table of `benches/README.md`. Damaged inputs are in
 //! `tests/hostile`, power cuts between two steps of a commit in `src/store`.
 
-#[allow(dead_code, reason = "shared with tests/run")]
+#[allow(dead_code, unused_imports, reason = "shared with tests/run")]
 #[path = "../run/bench_rig.rs"]
 mod bench_rig;
 #[path = "../common/mod.rs"]

@@ -1,6 +1,6 @@
 //! A small piece of work: what stands in its folder before, the processes that do it, the tables that it leaves.
 
-use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, run, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, fixture, run, tables};
 use cognate::store::{FoundTables, Manifest, RunDir, TableSet};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -32,15 +32,44 @@ pub struct Scene {
     pub took: Duration,
 }
 
+/// A dataflow over the smallest models with SAEs that there are: four batches, two snapshots, two checkpoints, a few hundred rows.
 fn flow(folder: &Path, more: &[(&str, &str)]) -> PathBuf {
-    // four batches, two snapshots, a checkpoint behind each batch
-    let short = [
-        ("max_tokens = 12_000", "max_tokens = 2_000"),
-        ("snapshot_every = 3_000", "snapshot_every = 1_000"),
-        ("every = 1_000", "every = 500"),
-        ("permutations = 20", "permutations = 5"),
-    ];
-    small_demo(folder, &[&short[..], more].concat())
+    let set = fixture("e2e").display().to_string();
+    let mut text = r#"format = 1
+name = "tiny"
+seed = 7
+[corpus]
+files = ["SET/corpus.jsonl"]
+context_length = 32
+batch_contexts = 4
+max_tokens = 400
+[models.A]
+path = "SET/model_A"
+[models.B]
+path = "SET/model_B"
+[saes."A/layers.0"]
+path = "SET/sae_model_A/layers.0"
+[saes."B/layers.1"]
+path = "SET/sae_model_B/layers.1"
+[compare]
+pairs = "all"
+[estimate]
+snapshot_every = 200
+filters = { min_correlation = 0.1, min_active = 3, one_to_one = true }
+measures = ["cka"]
+activation_measures = ["cka"]
+null = { permutations = 5, activation_permutations = 2 }
+[checkpoint]
+every = 200
+"#
+    .to_string();
+    for (from, to) in more.iter().chain(&[("SET", set.as_str())]) {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let path = folder.join("flow.toml");
+    std::fs::write(&path, text).unwrap();
+    path
 }
 
 fn run_command(scene: &Scene, i: usize, workers: usize, hosts: &Path) -> Command {
@@ -95,14 +124,14 @@ impl Scene {
     /// The same, resumed from the middle.
     pub fn resumed() -> Scene {
         Scene::new("resumed", 1, run_command, |folder, template| {
-            run(&flow(folder, &[]), &template.join("out"), &["--quiet", "--max-tokens", "1_000"]);
+            run(&flow(folder, &[]), &template.join("out"), &["--quiet", "--max-tokens", "200"]);
         })
     }
 
     /// Sketches, resumed from the middle.
     pub fn sketched() -> Scene {
         Scene::new("sketched", 1, run_command, |folder, template| {
-            run(&flow(folder, &[SKETCHED]), &template.join("out"), &["--quiet", "--max-tokens", "1_000"]);
+            run(&flow(folder, &[SKETCHED]), &template.join("out"), &["--quiet", "--max-tokens", "200"]);
         })
     }
 
@@ -114,24 +143,24 @@ impl Scene {
     /// Two processes, resumed from the middle.
     pub fn two_processes() -> Scene {
         Scene::new("two-processes", 2, run_command, |folder, template| {
-            run(&flow(folder, &[]), &template.join("out"), &["--quiet", "--max-tokens", "1_000"]);
+            run(&flow(folder, &[]), &template.join("out"), &["--quiet", "--max-tokens", "200"]);
         })
     }
 
     /// Two runs added up.
     pub fn merge() -> Scene {
         Scene::new("merge", 1, merge_command, |folder, template| {
-            let text = std::fs::read_to_string(crate::bench_rig::project().join("data/demo/corpus.jsonl")).unwrap();
+            let text = std::fs::read_to_string(fixture("e2e/corpus.jsonl")).unwrap();
             let lines: Vec<&str> = text.lines().collect();
             for (k, name) in ["a", "b"].into_iter().enumerate() {
                 let (home, shard) = (folder.join(name), folder.join(format!("{name}.jsonl")));
                 std::fs::create_dir(&home).unwrap();
-                std::fs::write(&shard, lines[8 * k..8 * (k + 1)].join("\n")).unwrap();
+                std::fs::write(&shard, lines[4 * k..4 * (k + 1)].join("\n")).unwrap();
                 let files = format!("files = [{:?}]", shard.to_str().unwrap());
                 let of_shard = [
-                    ("files = [\"data/demo/corpus.jsonl\"]", files.as_str()),
-                    ("max_tokens = 2_000", "max_tokens = 0"),
-                    ("snapshot_every = 1_000", "snapshot_every = 1_000_000"),
+                    ("files = [\"SET/corpus.jsonl\"]", files.as_str()),
+                    ("max_tokens = 400", "max_tokens = 0"),
+                    ("snapshot_every = 200", "snapshot_every = 1_000_000"),
                     ("activation_permutations = 2", "activation_permutations = 0"),
                 ];
                 run(&flow(&home, &of_shard), &template.join(name), &["--quiet"]);

@@ -71,7 +71,7 @@ fn about_to_publish(root: &Path, links: (bool, bool)) -> (NewSet, Vec<Step>) {
     let tables = std::mem::take(&mut set.tables);
     let record = SetRecord { format: SET_FORMAT, tables, ..about(2) };
     assert!(!links.1 || link(root, set.number).unwrap());
-    let steps = publish_steps(set.number, &record, links.1, is_folder(root));
+    let steps = publish_steps(set.number, &record, links.1, is_folder(root).unwrap());
     (set, steps)
 }
 
@@ -97,7 +97,7 @@ fn a_kill_between_any_two_steps_leaves_one_whole_set() {
             killed.tidy_sets().unwrap();
             assert_eq!(read(&killed), found, "{place}");
             let linked = copy.join(TABLES).is_symlink();
-            assert_eq!(numbers(&copy).len(), usize::from(linked), "{place}: what is not the newest is swept");
+            assert_eq!(numbers(&copy).unwrap().len(), usize::from(linked), "{place}: what is not the newest is swept");
             let tables = std::fs::read_to_string(copy.join("tables/latents.parquet")).unwrap();
             assert_eq!(tables, format!("latents of {found}"), "{place}");
             publish(&killed, 3, true);
