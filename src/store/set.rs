@@ -91,13 +91,15 @@ impl NewSet {
     /// set to come, and the one before is not kept.
     ///
     /// # Errors
-    /// `Machine` when the disk refuses; then the set before is still the newest.
+    /// `Machine` when the disk refuses; then the set before is still the newest, or this one is, whole.
     pub fn publish(mut self, about: SetRecord, last: bool) -> Result<SetRecord> {
         let record = SetRecord { format: SET_FORMAT, tables: std::mem::take(&mut self.tables), ..about };
         let (before, folder) = (newest_number(&self.root)?, is_folder(&self.root)?);
         let linked = link(&self.root, self.number)?;
-        perform(&self.root, &publish_steps(self.number, &record, linked, folder))?;
-        self.published = true;
+        let done = perform(&self.root, &publish_steps(self.number, &record, linked, folder));
+        // what fails behind the rename, such as a sync, leaves this set the newest: it stays
+        self.published = done.is_ok() || newest_number(&self.root).map_or(true, |newest| newest == Some(self.number));
+        done?;
         let moved_aside = self.number.checked_sub(1);
         let kept: Vec<u64> =
             [Some(self.number), before.or(moved_aside).filter(|_| !last)].into_iter().flatten().collect();

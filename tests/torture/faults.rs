@@ -161,6 +161,21 @@ fn every_call_fails(scene: fn() -> Scene) {
     }
 }
 
+/// A sync behind the rename that makes a set the newest failed, and the set was removed as one that was given up: the link led nowhere.
+#[test]
+fn a_set_whose_sync_failed_behind_its_rename_stays() {
+    if !can_fail() {
+        return;
+    }
+    let scene = Scene::resumed();
+    let of_sets = |point: &Point| point.call == "sync" && point.path.ends_with("/sets") && point.error == "EIO";
+    let points: Vec<Point> = points(&calls(&scene, 0), None).into_iter().filter(of_sets).collect();
+    assert!(!points.is_empty());
+    for point in &points {
+        assert!(survives(&scene, 0, point).unwrap_or_else(|e| panic!("{}: {e}", point.wish())) == End::Named);
+    }
+}
+
 #[test]
 fn every_call_of_an_exact_run_fails() {
     every_call_fails(Scene::exact);

@@ -137,20 +137,26 @@ fn listen(cluster: &Cluster) -> Result<TcpListener> {
 struct Found {
     data: Option<TcpStream>,
     line: Option<Line>,
+    /// Whether it has said on the line that it is there to stay: one that only came to say why it ends has not.
+    stays: bool,
     /// Why the last call did not go through.
     trouble: Option<io::Error>,
 }
 
 impl Found {
     fn is_whole(&self) -> bool {
-        self.data.is_some() && self.line.is_some()
+        self.data.is_some() && self.line.is_some() && self.stays
     }
 
-    /// One that calls again was started again, before it was seen to be gone.
-    fn put(&mut self, kind: Kind, stream: TcpStream) {
+    /// One that calls again was started again, before it was seen to be gone. It is told that this process stays, where it does.
+    fn put(&mut self, kind: Kind, stream: TcpStream, stay: bool) {
         match kind {
             Kind::Data => self.data = Some(stream),
-            Kind::Line => self.line = Line::new(stream).ok(),
+            Kind::Line => {
+                self.stays = false;
+                self.line = Line::new(stream).ok();
+                self.line.iter_mut().filter(|_| stay).for_each(|line| drop(line.say(&Word::Alive)));
+            }
         }
     }
 
@@ -160,7 +166,7 @@ impl Found {
         while let Some(line) = &mut self.line {
             match line.hear() {
                 Ok(None) => break,
-                Ok(Some(Word::Alive)) => {}
+                Ok(Some(Word::Alive)) => self.stays = true,
                 Ok(Some(word)) => return Some(word),
                 Err(_) => self.line = None,
             }
@@ -186,6 +192,8 @@ fn meet(
         if stopped() {
             return Ok(None);
         }
+        let last = ended();
+        let stay = last.is_none();
         for (j, found) in found.iter_mut().enumerate().take(me) {
             for kind in Kind::ALL {
                 let is_there = if kind == Kind::Data { found.data.is_some() } else { found.line.is_some() };
@@ -194,7 +202,7 @@ fn meet(
                 }
                 match connect(&hosts[j]) {
                     Ok(stream) => {
-                        call(cluster, stream, j, kind)?.into_iter().for_each(|stream| found.put(kind, stream))
+                        call(cluster, stream, j, kind)?.into_iter().for_each(|stream| found.put(kind, stream, stay))
                     }
                     Err(e) => {
                         found.trouble = Some(e);
@@ -215,7 +223,9 @@ fn meet(
                 Heard::Nothing => waiting.push(caller),
                 Heard::Stranger => {}
                 Heard::Refused(error) => tell(&format!("refused a process that called: {error}")),
-                Heard::Met(j, kind) => caller.into_stream().into_iter().for_each(|stream| found[j].put(kind, stream)),
+                Heard::Met(j, kind) => {
+                    caller.into_stream().into_iter().for_each(|stream| found[j].put(kind, stream, stay))
+                }
             }
         }
         callers = waiting;
@@ -228,7 +238,7 @@ fn meet(
             };
         }
         let are_lined = (0..hosts.len()).all(|j| j == me || found[j].line.is_some());
-        if let Some(word) = ended() {
+        if let Some(word) = last {
             if are_lined || ending.get_or_insert_with(Instant::now).elapsed() > TOLD_WITHIN {
                 say_to_all(found, &word);
                 return Ok(None);
@@ -236,7 +246,7 @@ fn meet(
         } else if (0..hosts.len()).all(|j| j == me || found[j].is_whole()) {
             return Ok(Some(found));
         }
-        if said.elapsed() >= SAY_EVERY {
+        if stay && said.elapsed() >= SAY_EVERY {
             said = Instant::now();
             found.iter_mut().filter_map(|f| f.line.as_mut()).for_each(|line| drop(line.say(&Word::Alive)));
         }

@@ -84,6 +84,17 @@ fn one_that_was_started_again_while_others_were_waited_for_takes_its_place() {
     assert_eq!(&words, b"here");
 }
 
+/// It was: where its last word came a moment after both connections stood, the other one began to stream, and lost it.
+#[test]
+fn a_process_with_nothing_left_to_do_is_not_taken_for_one_that_stays() {
+    for leaving in (0..40).map(|k| k % 2) {
+        let hosts = hosts(2);
+        let other = begin(&cluster(&hosts, 1 - leaving, 1));
+        Meeting::instead(&cluster(&hosts, leaving, 1), None);
+        assert!(other.wait().unwrap().is_none(), "process {leaving} left");
+    }
+}
+
 #[test]
 fn processes_of_runs_that_are_divided_otherwise_say_so_on_both_sides() {
     let hosts = hosts(2);
