@@ -2,12 +2,15 @@
 
 use crate::scene::{Random, Scene, ended};
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Kills of each scene; more with `COGNATE_KILLS`.
 fn kills() -> u64 {
     std::env::var("COGNATE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
+
+/// After so long the others are taken to wait for the one that was killed.
+const ALONE: Duration = Duration::from_secs(10);
 
 fn signal(child: &Child, name: &str) {
     // it may have ended
@@ -36,15 +39,30 @@ fn killed_and_taken_up(scene: &Scene, seed: u64) {
             killed += 1;
         }
         let what = format!("{}, seed {seed}, kill {killed}", scene.name);
+        let gone = dies.then(|| children.remove(victim).wait_with_output().unwrap());
+        let waited = Instant::now();
+        let is_there = |child: &mut Child| child.try_wait().unwrap().is_none();
+        while dies && waited.elapsed() < ALONE && children.iter_mut().any(is_there) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // before they have met, the others wait for it
+        let is_awaited = dies && children.iter_mut().any(is_there);
+        if is_awaited {
+            children.push(scene.start_one(victim, workers, None));
+        }
         let outputs = ended(children).unwrap_or_else(|e| panic!("{what}: {e}"));
-        for (i, output) in outputs.iter().enumerate() {
+        let mut is_done = gone.is_none() || is_awaited;
+        for output in &outputs {
             let said = String::from_utf8_lossy(&output.stderr);
             let is_right = match output.status.code() {
                 Some(0) => true,
                 // another one of them was killed
-                Some(5) => dies && i != victim && said.contains("process"),
-                _ => dies && i == victim,
+                Some(5) => dies && !is_awaited && said.contains("process"),
+                // killed behind its last step, it has nothing left to do
+                Some(2) => said.contains("holds a run already"),
+                _ => false,
             };
+            is_done &= output.status.code() != Some(5);
             assert!(
                 is_right && !said.contains("damage") && !said.contains("panic"),
                 "{what}: {:?} {said}",
@@ -52,7 +70,7 @@ fn killed_and_taken_up(scene: &Scene, seed: u64) {
             );
         }
         scene.has_tables().unwrap_or_else(|e| panic!("{what}: {e}"));
-        if outputs.iter().all(|output| output.status.success()) {
+        if is_done {
             scene.is_as_expected().unwrap_or_else(|e| panic!("{what}: {e}"));
             scene.set();
             done += 1;

@@ -213,14 +213,16 @@ impl Scene {
         if self.n_processes > 1 {
             std::fs::write(&hosts, addresses(self.n_processes).join("\n")).unwrap();
         }
-        let one = |i: usize| {
-            let mut command = (self.command)(self, i, workers, &hosts);
-            for (key, value) in victim.filter(|(of, _)| *of == i).into_iter().flat_map(|(_, more)| more) {
-                command.env(key, value);
-            }
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        };
-        (0..self.n_processes).map(one).collect()
+        (0..self.n_processes).map(|i| self.start_one(i, workers, victim)).collect()
+    }
+
+    /// Starts process `i`, among those that were started last.
+    pub fn start_one(&self, i: usize, workers: usize, victim: Victim) -> Child {
+        let mut command = (self.command)(self, i, workers, &self.path("hosts"));
+        for (key, value) in victim.filter(|(of, _)| *of == i).into_iter().flat_map(|(_, more)| more) {
+            command.env(key, value);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Does the work; what each process gave back. `Err` for the first that hangs.
