@@ -109,6 +109,26 @@ impl File {
         }
     }
 
+    /// Fills `bytes` with what lies from the place `at` on, wherever the file is read else.
+    ///
+    /// # Errors
+    /// The system's; `UnexpectedEof` where the file ends before.
+    pub fn read_exact_at(&self, mut bytes: &mut [u8], mut at: u64) -> Result<()> {
+        use std::os::unix::fs::FileExt;
+        while !bytes.is_empty() {
+            let n = uninterrupted(|| {
+                let most = at_most(Call::Read, &self.path, bytes.len())?;
+                self.file.read_at(&mut bytes[..most], at)
+            })?;
+            if n == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            bytes = &mut bytes[n..];
+            at += n as u64;
+        }
+        Ok(())
+    }
+
     /// The system's file, to be mapped.
     ///
     /// # Errors

@@ -7,11 +7,10 @@ use super::file::reopen;
 use super::integers::{bytes_of, whole_numbers};
 use super::latent_cache::Firing;
 use super::safetensors::{Header, header};
+use crate::disk::{self, File};
 use crate::error::{Error, Result};
 use ::safetensors::tensor::Dtype;
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Entries that are looked at together.
@@ -50,10 +49,10 @@ impl LatentCache {
     /// `Request` where there is no split, `Input` for one that is damaged, of other tensors, names or sequences than the others, or whose entries
     /// are not in order.
     pub fn open(folder: &Path) -> Result<LatentCache> {
-        let listed = std::fs::read_dir(folder).map_err(|e| Error::io("look for a latent cache in", folder, &e))?;
+        let listed = disk::names_in(folder).map_err(|e| Error::io("look for a latent cache in", folder, &e))?;
         let mut splits = Vec::new();
-        for entry in listed {
-            let path = entry.map_err(|e| Error::io("look for a latent cache in", folder, &e))?.path();
+        for name in listed {
+            let path = folder.join(name);
             if path.extension().is_some_and(|ending| ending == "safetensors") {
                 splits.push(Split::open(path)?);
             }
@@ -288,6 +287,7 @@ impl Split {
 mod tests {
     use super::super::latent_cache::split_file;
     use super::*;
+    use crate::disk::{self, File};
     use crate::error::ErrorKind;
 
     fn firing(sequence: u32, position: u32, latent: u32) -> Firing {

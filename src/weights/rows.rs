@@ -6,11 +6,10 @@ use super::file::reopen;
 use super::integers::{bytes_of, whole_numbers};
 use super::safetensors::{Header, header};
 use super::tensors::count;
+use crate::disk::File;
 use crate::error::{Error, Result};
 use ::safetensors::tensor::{Dtype, TensorInfo};
 use rayon::prelude::*;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Tensors that say which token each row is of; the first that is there.

@@ -16,6 +16,7 @@ pub use latents::StoredLatents;
 pub use options::RowFiles;
 
 use crate::corpus::{TokenBatch, TokenView};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
@@ -75,7 +76,8 @@ impl Stored {
     /// Paths and patterns for which there is no file here.
     pub fn missing(&self) -> Vec<&str> {
         let all = self.places.iter().flat_map(|place| &place.files.paths).map(String::as_str);
-        let is_there = |l: &&StoredLatents| if l.is_table() { is_here(&l.path) } else { Path::new(&l.path).is_dir() };
+        let is_there =
+            |l: &&StoredLatents| if l.is_table() { is_here(&l.path) } else { disk::is_dir(Path::new(&l.path)) };
         let latents = self.latents.iter().filter(|l| !is_there(l)).map(|l| l.path.as_str());
         all.filter(|path| !is_here(path)).chain(latents).collect()
     }

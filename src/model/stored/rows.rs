@@ -2,6 +2,7 @@
 
 use super::options::RowFiles;
 use crate::corpus::{TokenBatch, TokenView, matching_files};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::weights::RowFile;
 use std::cmp::Ordering;
@@ -31,7 +32,7 @@ impl Rows {
             let paths = matching_files(key, "acts/*.safetensors", pattern)?;
             check_order(key, pattern, &paths)?;
             for path in paths {
-                let real = path.canonicalize().map_err(|e| Error::io("look at", &path, &e))?;
+                let real = disk::canonicalize(&path).map_err(|e| Error::io("look at", &path, &e))?;
                 if let Some(before) = named.insert(real, pattern) {
                     return Err(Error::request(format!(
                         "{key} names {} twice, by {before:?} and by {pattern:?}; its rows would be taken twice: name it once",

@@ -1,6 +1,7 @@
 //! Which latents fired on some rows, as Parquet files of (row, latent, value) have it? Files in order of their rows, read by row groups: their
 //! statistics say which rows a group holds, so one begins anywhere, and holds a group at a time.
 
+use crate::disk::Ranges;
 use crate::error::{Error, Result, caught};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Int32Type, Int64Type, UInt16Type, UInt32Type, UInt64Type};
@@ -8,7 +9,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -112,7 +112,7 @@ impl LatentTable {
 
 impl TableFile {
     fn open(path: PathBuf) -> Result<TableFile> {
-        let file = File::open(&path).map_err(|e| Error::io("open", &path, &e))?;
+        let file = Ranges::open(&path).map_err(|e| Error::io("open", &path, &e))?;
         let loaded = caught(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()));
         let meta = loaded.ok_or_else(|| damaged(&path, "its footer makes no sense"))?;
         let meta = meta.map_err(|e| damaged(&path, &e.to_string()))?;
@@ -155,7 +155,7 @@ impl TableFile {
 
     fn decoded(&self, of: (usize, usize)) -> Result<Group> {
         let told = |e: &dyn std::fmt::Display| damaged(&self.path, &e.to_string());
-        let file = File::open(&self.path).map_err(|e| Error::io("open", &self.path, &e))?;
+        let file = Ranges::open(&self.path).map_err(|e| Error::io("open", &self.path, &e))?;
         let mask = ProjectionMask::columns(self.meta.parquet_schema(), COLUMNS);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone())
             .with_projection(mask)
@@ -231,7 +231,11 @@ fn rows_of(group: &RowGroupMetaData) -> Option<(u64, u64)> {
     }
 }
 
+/// The error of the Parquet crate, which tells a failed read from damage by words alone.
 fn damaged(path: &Path, why: &str) -> Error {
+    if why.contains("(os error ") {
+        return Error::machine(format!("read {}: {why}; give the same command again", path.display()));
+    }
     Error::input(format!("{} cannot be read: {why}; write it again", path.display()))
 }
 
@@ -252,7 +256,8 @@ mod tests {
         let kept = if statistics { EnabledStatistics::Chunk } else { EnabledStatistics::None };
         let properties =
             WriterProperties::builder().set_max_row_group_row_count(Some(group)).set_statistics_enabled(kept).build();
-        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         path.to_path_buf()
