@@ -63,7 +63,7 @@ pub fn export(path: &Path, wanted: &Wanted<'_>, memory_limit: Option<&str>) -> R
         return Ok(ExitCode::SUCCESS);
     }
     for out in [wanted.directions.flatten(), wanted.control_vector, wanted.maps.flatten()].into_iter().flatten() {
-        if disk::exists(&out) {
+        if disk::exists(out) {
             return Err(Error::request(format!("{} is there already; name a file that is not", out.display())));
         }
         if let Some(folder) = out.parent().filter(|f| !f.as_os_str().is_empty() && !disk::is_dir(f)) {

@@ -76,7 +76,7 @@ pub fn dictionary(plan: &Plan, found: &[Stitched], from: &str, into: &str, dir: 
             map.weight.n_cols()
         )));
     }
-    if disk::names_in(&dir).is_ok_and(|names| !names.is_empty()) {
+    if disk::names_in(dir).is_ok_and(|names| !names.is_empty()) {
         return Err(Error::request(format!(
             "--dictionary {}: the folder holds something; name a new one",
             dir.display()

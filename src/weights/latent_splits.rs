@@ -287,7 +287,6 @@ impl Split {
 mod tests {
     use super::super::latent_cache::split_file;
     use super::*;
-    use crate::disk::{self, File};
     use crate::error::ErrorKind;
 
     fn firing(sequence: u32, position: u32, latent: u32) -> Firing {
