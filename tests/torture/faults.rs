@@ -1,7 +1,8 @@
 //! Every call of the system that a piece of work makes, failed: a named error or no harm, what stood before stands, and the same command
 //! again ends with the same bytes.
 //!
-//! The hook is `src/disk/fault.rs`. A slice here; every call with every error with `COGNATE_TORTURE=all`.
+//! The hook is `src/disk/fault.rs`. A slice here; every call with every error with `COGNATE_TORTURE=all`, about so many faults for each
+//! process with a number.
 
 use crate::scene::{Scene, can_fail};
 use std::collections::BTreeMap;
@@ -133,7 +134,10 @@ fn every_call_fails(scene: fn() -> Scene) {
         return;
     }
     let scene = &scene();
-    let slice = (std::env::var("COGNATE_TORTURE").ok().as_deref() != Some("all")).then_some(SLICE);
+    let slice = match std::env::var("COGNATE_TORTURE").ok().as_deref() {
+        Some("all") => None,
+        n => Some(n.map_or(SLICE, |n| n.parse().expect("COGNATE_TORTURE is \"all\" or a number of faults"))),
+    };
     for victim in 0..scene.n_processes {
         let calls = calls(scene, victim);
         let points = points(&calls, slice);
