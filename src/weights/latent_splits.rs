@@ -290,7 +290,13 @@ mod tests {
     use crate::error::ErrorKind;
 
     fn firing(sequence: u32, position: u32, latent: u32) -> Firing {
-        Firing { sequence, position, latent, activation: (sequence * 100 + position * 10 + latent) as f32 * 0.25 + 0.5 }
+        // what F16 holds exactly
+        Firing {
+            sequence,
+            position,
+            latent,
+            activation: ((sequence * 100 + position * 10 + latent) % 1000) as f32 + 1.0,
+        }
     }
 
     fn sequences(n: u32) -> Vec<Vec<u32>> {
