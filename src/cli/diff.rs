@@ -95,13 +95,18 @@ fn say_runs(out: &mut dyn Write, a: &Path, b: &Path) -> Result<()> {
     let manifest = |root: &Path| RunDir::at(root).and_then(|run| Manifest::read(&run.manifest())).ok();
     let (Some(x), Some(y)) = (manifest(a), manifest(b)) else { return Ok(()) };
     if x.rows != y.rows {
-        say(out, format!("rows: {} in {}, {} in {}", x.rows, a.display(), y.rows, b.display()))?;
+        say(out, format!("saved sums: of {} rows in {}, of {} in {}", x.rows, a.display(), y.rows, b.display()))?;
     }
     let names: BTreeSet<&String> = x.parts.keys().chain(y.parts.keys()).collect();
     let differing: Vec<&String> = names.into_iter().filter(|n| x.parts.get(*n) != y.parts.get(*n)).collect();
-    let side = |m: &Manifest, name: &str| m.parts.get(name).cloned().unwrap_or_else(|| "nothing".to_string());
+    // of a digest its beginning is enough to see that it is another
+    let short = |part: &String| match part.len() {
+        64 if part.bytes().all(|b| b.is_ascii_hexdigit()) => format!("{}…", &part[..12]),
+        _ => part.clone(),
+    };
+    let side = |m: &Manifest, name: &str| m.parts.get(name).map_or_else(|| "nothing".to_string(), short);
     for name in differing.iter().take(MAX_PARTS) {
-        say(out, format!("asked: {name} is {} against {}", side(&x, name), side(&y, name)))?;
+        say(out, format!("asked: {name} is {} in the first, {} in the second", side(&x, name), side(&y, name)))?;
     }
     if differing.len() > MAX_PARTS {
         say(out, format!("asked: {} more differ", differing.len() - MAX_PARTS))?;
@@ -200,7 +205,7 @@ mod tests {
         let (same, text) = said(&a, &c);
         assert!(!same);
         for line in [
-            "asked: seed is 3 against 4",
+            "asked: seed is 3 in the first, 4 in the second",
             "tables/matches.parquet: 3 rows differ (3 and 4 rows)",
             "1 rows only in the second, for example a embed b embed forward 3 3",
             "correlation: 3 differ, most by 2.500e-1 at a embed b embed forward 0 0: 0.5 against 0.75",

@@ -230,10 +230,15 @@ impl EventPrinter {
                 let by_chance: Option<u64> = facts.pairs.iter().map(|p| p.counts.n_mutual_null).sum();
                 match self.voice {
                     Console::Plain => eprintln!(
-                        "snapshot {:>3} at {} {}: {} matches kept (chance {}), {} mutual (chance {}){}",
+                        "snapshot {:>3} at {} {}{}: {} matches kept (chance {}), {} mutual (chance {}){}",
                         facts.snapshot,
                         thousands(facts.tokens),
                         self.rows_are,
+                        if facts.pairs.len() > 1 {
+                            format!(", {} pairs together", facts.pairs.len())
+                        } else {
+                            String::new()
+                        },
                         thousands(kept),
                         chance(kept_by_chance),
                         thousands(mutual),

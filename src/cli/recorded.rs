@@ -29,7 +29,8 @@ pub fn ending(manifest: &Manifest) -> Option<String> {
             Some(format!("converged: churn below {churn_below} in {n} snapshot{s} in a row"))
         }
         Ended::Corpus if most > 0 && manifest.rows >= most => {
-            Some(format!("ended at max_tokens = {}; a larger --max-tokens reads on", thousands(most)))
+            let rows = thousands(manifest.rows);
+            Some(format!("ended at max_tokens = {}; a --max-tokens above {rows} reads on", thousands(most)))
         }
         Ended::Corpus | Ended::No => None,
     }

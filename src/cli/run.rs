@@ -43,17 +43,24 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let controls = asked.controls();
     let directory = asked.directory.clone();
     let stopped = ExitCode::from(ErrorKind::Interrupted.exit_code());
-    if !run_one(args, asked, cluster, voice)? {
-        return Ok(stopped);
-    }
+    let mut left = run_one(args, asked, cluster, voice)?;
     let mut names = Vec::new();
     for (name, control) in controls {
+        match left {
+            Left::Finished => {}
+            Left::Stopped => return Ok(stopped),
+            Left::FinishedBeforeStop => {
+                voice.say(&format!("stopped before control {name}; the same command resumes"));
+                return Ok(stopped);
+            }
+        }
         voice.say(&format!("\ncontrol {name} ({})", control.directory.display()));
         let within = |e: Error| e.within(format!("control {name:?}"));
-        if !run_one(args, control, Cluster::local(args.workers), voice).map_err(within)? {
-            return Ok(stopped);
-        }
+        left = run_one(args, control, Cluster::local(args.workers), voice).map_err(within)?;
         names.push(name);
+    }
+    if left == Left::Stopped {
+        return Ok(stopped);
     }
     if !names.is_empty() {
         controls::compare(&directory, &names, voice)?;
@@ -120,12 +127,21 @@ impl Wish {
     }
 }
 
-/// Runs one of them; `false` where it was asked to stop before its end.
+/// How a run was left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Finished,
+    /// It was asked to stop, and had finished before it could.
+    FinishedBeforeStop,
+    Stopped,
+}
+
+/// Runs one of them.
 ///
 /// # Errors
 /// Whatever stops a run; its directory then holds the last checkpoint.
 #[allow(clippy::disallowed_methods, reason = "the duration is printed")]
-fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Result<bool> {
+fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Result<Left> {
     let started = Instant::now();
     let is_control = wish.is_control;
     // the others wait for this process, and hear of its end
@@ -133,7 +149,7 @@ fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Resu
         Ok(Some(begun)) => begun,
         Ok(None) => {
             Meeting::instead(&cluster, None);
-            return Ok(true);
+            return Ok(Left::Finished);
         }
         Err(e) => {
             Meeting::instead(&cluster, Some(&e));
@@ -154,7 +170,7 @@ fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Resu
             };
             voice.say(&format!("stopped{state} ({})", directory.display()));
         }
-        return Ok(false);
+        return Ok(Left::Stopped);
     }
     if leads {
         write_report(&process.run, voice);
@@ -163,7 +179,7 @@ fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Resu
             voice.summary(&summary(&process.run, Some(speed))?);
         }
     }
-    Ok(true)
+    Ok(if status.stop_requested() { Left::FinishedBeforeStop } else { Left::Finished })
 }
 
 /// Where a process begins to stream.
@@ -202,8 +218,8 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &process.plan)) {
         let asked = process.plan.spec().corpus.max_tokens;
         let why = match ending(manifest) {
-            _ if asked > 0 && !(1..=asked).contains(&manifest.asked.max_tokens) => {
-                format!("more than the {} asked for now", thousands(asked))
+            _ if asked > 0 && asked <= manifest.rows && asked != manifest.asked.max_tokens => {
+                format!("as many as the {} asked for now, or more", thousands(asked))
             }
             Some(why) => why,
             None => "the whole corpus".to_string(),

@@ -391,6 +391,9 @@ fn in_plain_words(what: String) -> String {
         })
     };
     let Some((told, expected)) = what.rsplit_once("expected ") else { return what };
+    if let Some(most) = largest(told, expected) {
+        return format!("{told}expected a whole number of at most {most}");
+    }
     if let Some(list) = list_in_words(told, expected) {
         return format!("{told}expected {list}");
     }
@@ -398,6 +401,18 @@ fn in_plain_words(what: String) -> String {
         Some(expected) => format!("{told}expected {expected}"),
         None => what,
     }
+}
+
+/// The largest number of a type, where the value that was found is above it.
+fn largest(told: &str, expected: &str) -> Option<u64> {
+    let found: i128 = told.strip_prefix("invalid value: integer `")?.split('`').next()?.parse().ok()?;
+    let most = match expected {
+        "u8" => u8::MAX.into(),
+        "u16" => u16::MAX.into(),
+        "u32" => u32::MAX.into(),
+        _ => return None,
+    };
+    (found > i128::from(most)).then_some(most)
 }
 
 /// What is said of an expected list: with an example, made of the value that stands in its place.

@@ -67,6 +67,12 @@ fn a_wrong_key_is_named_with_its_line() {
     let kind = GOOD.replace("context_length = 64", "context_length = \"64\"");
     let kind = DataflowSpec::parse(&kind, Path::new("t.toml")).unwrap_err().to_string();
     assert!(kind.contains("line 6: corpus.context_length: invalid type"), "{kind}");
+    let most = GOOD.replace("measures =", "null = { permutations = 1_000_000_000_000 }\nmeasures =");
+    let most = DataflowSpec::parse(&most, Path::new("t.toml")).unwrap_err().to_string();
+    assert!(
+        most.contains("permutations: invalid value: integer `1000000000000`, expected a whole number of at most"),
+        "{most}"
+    );
     let above = GOOD.replace("context_length = 64", "context_length = 9223372036854775808");
     let above = DataflowSpec::parse(&above, Path::new("t.toml")).unwrap_err().to_string();
     assert!(above.contains("line 6: corpus.context_length: the number is above 9223372036854775807, the"), "{above}");

@@ -32,10 +32,7 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
                 "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
             )?;
         } else {
-            writeln!(
-                out,
-                "given-{key}: not counted yet; partners are listed from the first snapshot, or 16 384 tokens, on"
-            )?;
+            writeln!(out, "given-{key}: not counted yet; counting begins at the first snapshot or at 16 384 tokens")?;
         }
     }
     for group in &groups {

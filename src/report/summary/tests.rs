@@ -116,14 +116,14 @@ fn summary(rows: Vec<PairRow>) -> Summary {
 fn the_first_line_fits_a_terminal_with_everything_that_it_may_say() {
     let with_all = summary(vec![pair_row("a/resid_post.10", "b/resid_post.1", counts())])
         .with_sample(Some("a sample of 0.25 of the documents, seed 7".into()))
-        .with_ending(Some("ended at max_tokens = 101 600; a larger --max-tokens reads on".into()));
+        .with_ending(Some("ended at max_tokens = 101 600; a --max-tokens above 101 600 reads on".into()));
     let text = with_all.as_text();
     let lines: Vec<&str> = text.lines().skip(1).take(2).collect();
     assert!(lines.iter().all(|l| l.chars().count() <= 100), "{lines:?}");
     assert_eq!(
         lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" "),
         "101 600 tokens of 681 documents, 1 snapshot; a sample of 0.25 of the documents, seed 7; \
-         ended at max_tokens = 101 600; a larger --max-tokens reads on"
+         ended at max_tokens = 101 600; a --max-tokens above 101 600 reads on"
     );
 }
 
