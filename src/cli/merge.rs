@@ -82,7 +82,7 @@ fn say(merged: &[MergedRun], out: &Path) {
 /// The newest whole checkpoint of a run that no process is writing.
 pub fn open(path: &Path) -> Result<Part> {
     let run = RunDir::at(path)?;
-    if let Some((holder, true)) = run.holder() {
+    if let Some((holder, true)) = run.holder()? {
         return Err(Error::request(format!(
             "{} is running (process {} on {}); stop it with Ctrl-C first",
             path.display(),

@@ -98,7 +98,7 @@ pub fn status(directory: &Path, json: bool) -> Result<ExitCode> {
 }
 
 fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
-    let holder = run.holder();
+    let holder = run.holder()?;
     let manifest = if disk::exists(&run.manifest()) { Some(Manifest::read(&run.manifest())?) } else { None };
     if holder.is_none() && manifest.is_none() && !run.is_of_scores() {
         return Err(Error::request(format!(

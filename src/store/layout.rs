@@ -96,11 +96,16 @@ impl RunDir {
     /// Whether it holds tables that were made from the sums of another directory, and no run of its own: nobody ever locked it, and it has
     /// no checkpoint.
     pub fn is_of_scores(&self) -> bool {
-        self.holder().is_none() && !disk::exists(&self.manifest()) && disk::exists(&self.root.join(SETS).join("lock"))
+        matches!(self.holder(), Ok(None))
+            && !disk::exists(&self.manifest())
+            && disk::exists(&self.root.join(SETS).join("lock"))
     }
 
     /// The process that locked the directory last, and whether it still holds the lock. For commands that only read.
-    pub fn holder(&self) -> Option<(Holder, bool)> {
+    ///
+    /// # Errors
+    /// `Machine` where the lock is there and cannot be read just now.
+    pub fn holder(&self) -> Result<Option<(Holder, bool)>> {
         super::lock::look(&self.root.join("lock"))
     }
 

@@ -6,7 +6,7 @@
 use crate::disk::{File, TryLockError, of_system};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,10 +58,18 @@ impl Lock {
 
 /// The last holder of the lock at `path`, and whether it is held now; `None` where there is no lock or no holder in it. Nothing is
 /// written; the lock is shared for an instant to see whether it is free.
-pub(super) fn look(path: &Path) -> Option<(Holder, bool)> {
-    let mut file = File::open(path).ok()?;
+///
+/// # Errors
+/// `Machine` where it is there and cannot be read just now.
+pub(super) fn look(path: &Path) -> Result<Option<(Holder, bool)>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) => return Err(Error::io("cannot look at the lock", path, &e)),
+    };
     let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
-    Some((holder_in(&mut file)?, held))
+    let holder = holder_in(&mut file).map_err(|e| Error::io("cannot look at the lock", path, &e))?;
+    Ok(holder.map(|holder| (holder, held)))
 }
 
 impl Holder {
@@ -83,8 +91,8 @@ fn now_unix() -> u64 {
 
 fn held_by_another(path: &Path, file: &mut File) -> Error {
     let who = match holder_in(file) {
-        Some(h) => format!("process {} on {} (for {} s)", h.pid, h.host, now_unix().saturating_sub(h.started_unix)),
-        None => "another process".to_string(),
+        Ok(Some(h)) => format!("process {} on {} (for {} s)", h.pid, h.host, now_unix().saturating_sub(h.started_unix)),
+        _ => "another process".to_string(),
     };
     let dir = path.parent().unwrap_or(path);
     Error::machine(format!(
@@ -93,10 +101,10 @@ fn held_by_another(path: &Path, file: &mut File) -> Error {
     ))
 }
 
-fn holder_in(file: &mut File) -> Option<Holder> {
-    let mut text = String::new();
-    file.take(4096).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+fn holder_in(file: &mut File) -> std::io::Result<Option<Holder>> {
+    let mut text = Vec::new();
+    file.take(4096).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
 }
 
 #[cfg(test)]
@@ -110,10 +118,10 @@ mod tests {
         let held = Lock::take(&path).unwrap();
         let refused = Lock::take(&path).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
-        assert!(look(&path).is_some_and(|(who, held)| held && who.pid == std::process::id()));
+        assert!(look(&path).unwrap().is_some_and(|(who, held)| held && who.pid == std::process::id()));
         drop(held);
-        assert!(look(&path).is_some_and(|(who, held)| !held && who.pid == std::process::id()));
-        assert!(look(&dir.path().join("none")).is_none());
+        assert!(look(&path).unwrap().is_some_and(|(who, held)| !held && who.pid == std::process::id()));
+        assert!(look(&dir.path().join("none")).unwrap().is_none());
         Lock::take(&path).unwrap();
     }
 }

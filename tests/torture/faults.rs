@@ -140,7 +140,9 @@ fn every_call_fails(scene: fn() -> Scene) {
     };
     for victim in 0..scene.n_processes {
         let calls = calls(scene, victim);
-        let points = points(&calls, slice);
+        let mut points = points(&calls, slice);
+        // who cannot read where the others are can tell nobody, and is waited for like one that starts late
+        points.retain(|point| !(point.path.ends_with("/hosts") && matches!(point.call.as_str(), "open" | "read")));
         let (mut ends, mut wrong) = (Vec::new(), Vec::new());
         for point in &points {
             match survives(scene, victim, point) {

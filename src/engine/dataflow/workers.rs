@@ -175,8 +175,8 @@ fn workers_of(
 type Agreed = (BTreeMap<String, String>, Option<BatchIndex>, Option<(u32, String, u64)>);
 
 /// Who holds the run directory, as this process sees it.
-fn holder(job: &Job) -> Option<(u32, String, u64)> {
-    job.run.holder().map(|(holder, _)| (holder.pid, holder.host, holder.started_unix))
+fn holder(job: &Job) -> Result<Option<(u32, String, u64)>> {
+    Ok(job.run.holder()?.map(|(holder, _)| (holder.pid, holder.host, holder.started_unix)))
 }
 
 /// Where the run begins. Process 0 alone examines and repairs the run directory, then sends the result to the other processes.
@@ -189,7 +189,10 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
         return Ok(job.resume.clone().map(Arc::new));
     }
     let mine = job.plan.fingerprint_parts();
-    let word = (worker.index() == 0).then(|| (mine.clone(), job.resume.as_ref().map(|m| m.next_batch), holder(job)));
+    let word = match worker.index() {
+        0 => Some((mine.clone(), job.resume.as_ref().map(|m| m.next_batch), holder(job)?)),
+        _ => None,
+    };
     let heard: Rc<RefCell<Option<Agreed>>> = Rc::default();
     let (sink, probe) = (heard.clone(), ProbeHandle::new());
     worker.dataflow::<BatchIndex, _, _>(|scope| {
@@ -217,7 +220,7 @@ fn agree(worker: &mut Worker, job: &Job) -> Result<Option<Arc<Manifest>>> {
         return Ok(job.resume.clone().map(Arc::new));
     }
     // the lock of the run directory names process 0, where both see one folder
-    if self::holder(job) != holder {
+    if self::holder(job)? != holder {
         return Err(Error::state(format!(
             "process {} does not see the run directory of process 0 at {}; --out must be one folder that all processes share",
             job.cluster.process,
