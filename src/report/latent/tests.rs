@@ -65,6 +65,7 @@ fn tables(dir: &Path) {
         MatchRow {
             cosines: RowCosines { mapped: Some(0.5), logits: Some(0.375), ..RowCosines::default() },
             listed: ListedCells {
+                given_rows: Some(53),
                 within_correlation: Some(0.625),
                 null_within_correlation: Some(0.0),
                 ..ListedCells::default()
@@ -181,7 +182,7 @@ fn a_card_has_both_directions_and_nothing_that_drives_a_terminal() {
         "fired on   4 tokens",
         "lang       en 75.0 %  de 25.0 %",
         "left\\u{1b}[31m[ wa0]\\u{202e}right",
-        "b/embed/1  r 0.7500  chance unknown  95 % point 0.0625\n             given the token 0.6250  by chance 0.0000  mapped cosine 0.5000\n             by chance 0.1250  95 % point 0.1875  logit cosine 0.3750\n             chance unknown  rank 1  mutual  kept  \" wb1\"",
+        "b/embed/1  r 0.7500  chance unknown  95 % point 0.0625\n             given the token 0.6250 on 53 rows  by chance 0.0000\n             mapped cosine 0.5000  by chance 0.1250  95 % point 0.1875\n             logit cosine 0.3750  chance unknown  rank 1  mutual  kept  \" wb1\"",
         "b/embed/0  r 0.2500  rank 2  \" wb0\"",
         "is the best partner of\n  b/embed/0  r 0.2500  chance unknown  dropped by min_correlation",
         "is in group 2\n  clique of 2 latents of 2 models  one of 1 000 groups over 2 models (chance 3)\n  edges 1 of 1 compared  lowest r 0.7500",

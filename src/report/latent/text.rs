@@ -71,10 +71,7 @@ impl LatentCard {
                 items.extend(p.row.significance.q_value.map(|q| format!("q {q:.1e}")));
                 items.extend(p.row.significance.margin.map(|m| format!("ahead by {m:.4}")));
                 items.extend(p.row.listed.sampling_error.map(|e| format!("error {e:.4}")));
-                if let Some(within) = p.row.listed.within_correlation {
-                    items.push(format!("given the {} {within:.4}", self.given));
-                    items.push(by_chance(p.row.listed.null_within_correlation));
-                }
+                items.extend(self.within(p));
                 items.extend(p.relation());
                 items.extend(self.directions(p));
                 items.extend(picks.then(|| format!("rank {}", p.row.rank)));
@@ -86,6 +83,19 @@ impl LatentCard {
         }
         self.write_readout(width, out)?;
         self.group.as_ref().map_or(Ok(()), |group| group.write(&self.row, width, out))
+    }
+
+    /// r given the token and the rows that it rests on, or that these are too few; nothing where the two are not listed.
+    fn within(&self, p: &Partner) -> Vec<String> {
+        let listed = &p.row.listed;
+        match (listed.within_correlation, listed.given_rows) {
+            (Some(within), rows) => {
+                let rows = rows.map_or(String::new(), |n| format!(" on {} rows", thousands(n)));
+                vec![format!("given the {} {within:.4}{rows}", self.given), by_chance(listed.null_within_correlation)]
+            }
+            (None, Some(rows)) => vec![format!("given the {}: too few rows ({})", self.given, thousands(rows))],
+            (None, None) => Vec::new(),
+        }
     }
 
     fn write_readout(&self, width: usize, out: &mut String) -> std::fmt::Result {
