@@ -142,7 +142,7 @@ fn every_call_fails(scene: fn() -> Scene) {
         let calls = calls(scene, victim);
         let mut points = points(&calls, slice);
         // who cannot read where the others are can tell nobody, and is waited for like one that starts late
-        points.retain(|point| !(point.path.ends_with("/hosts") && matches!(point.call.as_str(), "open" | "read")));
+        points.retain(|point| !point.path.ends_with("/hosts") || matches!(point.error, "EINTR" | "SHORT"));
         let (mut ends, mut wrong) = (Vec::new(), Vec::new());
         for point in &points {
             match survives(scene, victim, point) {
