@@ -299,7 +299,7 @@ fn in_short(sites: &[Site]) -> String {
 fn files_in_words(stored: &Stored, places: &str) -> String {
     let Ok((n_files, n_rows)) = stored.sizes() else { return format!("activations at {places}, not here") };
     let ids = match stored.has_ids() {
-        Ok(true) => "with ids, which are held against the corpus'",
+        Ok(true) => "with ids, which are compared with the corpus'",
         _ => "without ids: nothing shows that they are of this corpus",
     };
     let files = if n_files == 1 { "file" } else { "files" };

@@ -112,7 +112,7 @@ impl RunProgress {
     /// Starts to watch a run of `plan` behind its first rows; `leads` is false in processes that print nothing.
     pub fn start(voice: Console, status: Arc<RunStatus>, plan: &Plan, first_rows: u64, leads: bool) -> RunProgress {
         let max_tokens = plan.spec().corpus.max_tokens;
-        let rows_are = if plan.spec().compare.is_of_text() { "rows" } else { "tokens" };
+        let rows_are = plan.spec().compare.rows_are();
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
         if voice == Console::Terminal && leads {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));

@@ -224,7 +224,7 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
             Some(why) => why,
             None => "the whole corpus".to_string(),
         };
-        let rows_are = if process.plan.spec().compare.is_of_text() { "rows" } else { "tokens" };
+        let rows_are = process.plan.spec().compare.rows_are();
         voice.say(&format!("{} is complete: {} {}, {why}", directory.display(), thousands(manifest.rows), rows_are));
         write_report(&process.run, voice);
         if !is_control || voice == Console::Json {

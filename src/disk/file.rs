@@ -1,6 +1,7 @@
 //! An open file.
 
-use super::fault::{at_most, before};
+use super::fault::before;
+use super::moved::moved;
 use super::{Call, uninterrupted};
 use std::fs::{OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Result, Seek, SeekFrom, Write};
@@ -116,10 +117,7 @@ impl File {
     pub fn read_exact_at(&self, mut bytes: &mut [u8], mut at: u64) -> Result<()> {
         use std::os::unix::fs::FileExt;
         while !bytes.is_empty() {
-            let n = uninterrupted(|| {
-                let most = at_most(Call::Read, &self.path, bytes.len())?;
-                self.file.read_at(&mut bytes[..most], at)
-            })?;
+            let n = moved(Call::Read, &self.path, bytes.len(), |most| self.file.read_at(&mut bytes[..most], at))?;
             if n == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -141,10 +139,7 @@ impl File {
 
 impl Read for &File {
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize> {
-        uninterrupted(|| {
-            let most = at_most(Call::Read, &self.path, bytes.len())?;
-            (&self.file).read(&mut bytes[..most])
-        })
+        moved(Call::Read, &self.path, bytes.len(), |most| (&self.file).read(&mut bytes[..most]))
     }
 }
 
@@ -168,10 +163,7 @@ impl Seek for File {
 
 impl Write for File {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        uninterrupted(|| {
-            let most = at_most(Call::Write, &self.path, bytes.len())?;
-            self.file.write(&bytes[..most])
-        })
+        moved(Call::Write, &self.path, bytes.len(), |most| self.file.write(&bytes[..most]))
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -16,6 +16,7 @@ mod fault;
 #[path = "no_fault.rs"]
 mod fault;
 mod file;
+mod moved;
 mod paths;
 mod ranges;
 mod temp;

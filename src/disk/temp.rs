@@ -1,6 +1,7 @@
 //! A file that has its name still to come.
 
-use super::fault::{at_most, before};
+use super::fault::before;
+use super::moved::moved;
 use super::{Call, uninterrupted};
 use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
@@ -58,10 +59,7 @@ impl Temp {
 
 impl Write for Temp {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        uninterrupted(|| {
-            let most = at_most(Call::Write, &self.path, bytes.len())?;
-            self.file.write(&bytes[..most])
-        })
+        moved(Call::Write, &self.path, bytes.len(), |most| self.file.write(&bytes[..most]))
     }
 
     fn flush(&mut self) -> Result<()> {

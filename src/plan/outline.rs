@@ -185,7 +185,7 @@ impl Outline {
     }
 
     /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of; and which models' rows
-    /// cannot be held against the corpus.
+    /// cannot be compared with the corpus.
     pub fn warnings_in_words(&self) -> Vec<String> {
         let named = |(what, sites): (&String, &Vec<Site>)| {
             let names: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();

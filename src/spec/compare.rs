@@ -58,6 +58,11 @@ impl CompareSpec {
         }
     }
 
+    /// What rows are called where they are counted.
+    pub fn rows_are(&self) -> &'static str {
+        if self.is_of_text() { "rows" } else { "tokens" }
+    }
+
     /// Whether rows are pieces of text, which models of several tokenizers share.
     pub fn is_of_text(&self) -> bool {
         self.rows() != RowRule::Tokens

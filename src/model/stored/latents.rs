@@ -1,7 +1,7 @@
 //! The latents of one place that lie in files: which fired on the tokens of a batch?
 //!
 //! In Parquet an entry names its row. Of a latent cache the sequences are the documents of the corpus, each one context, in order: the document's number is that of its sequence. Their token
-//! ids are held against the context's, so a corpus of other texts, or the same cut otherwise, ends the run.
+//! ids are compared with the context's, so a corpus of other texts, or of texts cut otherwise, ends the run.
 
 use super::rows::check_order;
 use super::table::LatentTable;

@@ -2,7 +2,7 @@
 //! the corpus, in its order; batch by batch their rows become the same activations that a forward gives.
 //!
 //! A batch says how many rows came before it, and rows are read by their position. So nothing is read twice, a run resumes anywhere, and the
-//! workers need no order. The files may hold the ids of their tokens too, which are held against the corpus'; without ids nothing shows
+//! workers need no order. The files may hold the ids of their tokens too, which are compared with the corpus'; without ids nothing shows
 //! that a row is of the token that it is taken for.
 
 mod latents;
@@ -144,7 +144,7 @@ impl Stored {
     }
 
     /// What the files hold at `hookpoints`, each of which is among theirs, as [`forward`](crate::model::forward) gives it, and all latents
-    /// that lie in some. Ids are held against those of the batch first.
+    /// that lie in some. Ids are compared with those of the batch first.
     ///
     /// # Errors
     /// As [`Stored::check`]; `Request` where rows are no tokens; `Input` naming file and row where the files end, an id differs or a value
