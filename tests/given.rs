@@ -1,5 +1,5 @@
 //! Latents whose correlation is known by construction: of the token alone, of the context alone, of both. Documents have topics, tokens follow
-//! Zipf's law and repeat inside a document. What is told of listed pairs is held against the truth, and so are two estimators that are
+//! Zipf's law and repeat inside a document. What is told of listed pairs is compared with the truth, and so are two estimators that are
 //! wrong, to see that the test can fail.
 
 use cognate::corpus::{Document, TokenBatch};

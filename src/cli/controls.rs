@@ -3,6 +3,7 @@
 use crate::cli::progress::Console;
 use crate::disk;
 use crate::error::Result;
+use crate::matching::HOLDS_WITHIN;
 use crate::report::wrapped;
 use crate::store::{RunDir, read_tables};
 use crate::table::{
@@ -29,7 +30,8 @@ pub fn table(directory: &Path) -> PathBuf {
 pub fn compare(directory: &Path, names: &[String], voice: Console) -> Result<()> {
     let chosen = read_tables(&RunDir::at(directory)?, |set| {
         let scores: Vec<SimilarityRow> = TableReader::open(&set.path("similarities"))?.read_all()?;
-        Ok(Chosen::of(&scores))
+        let given = TableReader::<PairRow>::open(&set.path("pairs"))?.origin().get("given").cloned();
+        Ok(Chosen { given, ..Chosen::of(&scores) })
     })?;
     let mut rows = of_run(directory, REAL, &chosen)?;
     for name in names {
@@ -42,11 +44,13 @@ pub fn compare(directory: &Path, names: &[String], voice: Console) -> Result<()>
     Ok(())
 }
 
-/// Which score stands for the runs: one of decoder rows, one of activations; the same for all pairs, so that a mean over pairs is one of like things.
+/// What stands for the runs: a score of decoder rows and one of activations, the same for all pairs, so that a mean over pairs is one of like things.
 #[derive(Debug, PartialEq)]
 struct Chosen {
     rows: Option<(RowPairing, String)>,
     activations: Option<(RowPairing, String)>,
+    /// What rows have in common with those that they are compared with, where that is counted.
+    given: Option<String>,
 }
 
 impl Chosen {
@@ -67,7 +71,7 @@ impl Chosen {
             best.map(|(measure, _)| (pairing, measure.to_string()))
         };
         let rows = [RowPairing::Mutual, RowPairing::Forward, RowPairing::Backward];
-        Chosen { rows: rows.into_iter().find_map(best), activations: best(RowPairing::Activations) }
+        Chosen { rows: rows.into_iter().find_map(best), activations: best(RowPairing::Activations), given: None }
     }
 }
 
@@ -111,8 +115,8 @@ fn above(score: &SimilarityRow) -> Option<f64> {
 struct Means<'a> {
     run: &'a str,
     control: Option<&'a str>,
-    /// Alive source latents, mean best r, mutual, above chance, kept, decoder rows, activations: each with its chance.
-    cells: [[Option<f64>; 2]; 7],
+    /// Alive source latents, mean best r, mutual, above chance, holding given the token, kept, decoder rows, activations: each with its chance.
+    cells: [[Option<f64>; 2]; 8],
 }
 
 fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
@@ -138,6 +142,13 @@ fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
                     mean(&|r| r.counts.n_mutual_above_chance.and_then(count)),
                     mean(&|r| r.counts.n_mutual_above_chance_null.and_then(count)),
                 ],
+                // of a pair whose matches have no r given the token nothing is counted
+                [0, 1].map(|k: usize| {
+                    mean(&|r| {
+                        let counted = [r.counts.n_mutual_within, r.counts.n_mutual_within_null];
+                        (r.counts.n_mutual_given > 0).then(|| counted[k] as f64)
+                    })
+                }),
                 [mean(&|r| count(r.counts.n_kept)), mean(&|r| r.counts.n_kept_null.and_then(count))],
                 [mean(&|r| r.rows.as_ref()?.value), mean(&|r| r.rows.as_ref()?.null_mean)],
                 [mean(&|r| r.activations.as_ref()?.value), mean(&|r| r.activations.as_ref()?.null_mean)],
@@ -147,24 +158,32 @@ fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
         .collect()
 }
 
-const HEADS: [&str; 5] = ["alive", "mean best r", "mutual", "above", "kept"];
+/// Columns of counts; the fifth is given the key.
+const HEADS: [&str; 6] = ["alive", "mean best r", "mutual", "above", "given", "kept"];
 
 /// One line a run, means over its pairs, then what each control is.
 fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
     let all = means(rows);
     let n_pairs = rows.iter().filter(|r| r.control.is_none()).count();
     let number =
-        |k: usize, v: f64| if [1, 5, 6].contains(&k) { format!("{v:.3}") } else { thousands(v.round() as u64) };
+        |k: usize, v: f64| if [1, 6, 7].contains(&k) { format!("{v:.3}") } else { thousands(v.round() as u64) };
     let cell = |k: usize, [value, chance]: [Option<f64>; 2]| match (value, chance) {
         (None, _) => "-".to_string(),
         (Some(v), None) => number(k, v),
         (Some(v), Some(c)) => format!("{} ({})", number(k, v), number(k, c)),
     };
     let mut grid = vec![vec![format!("mean of {n_pairs} pair{}", if n_pairs == 1 { "" } else { "s" })]];
-    grid[0].extend(HEADS.map(String::from));
+    let given = chosen.given.as_deref();
+    let title = |k: usize| if k == 4 { given.map(|key| format!("given-{key}")) } else { Some(HEADS[k].to_string()) };
+    grid[0].extend((0..HEADS.len()).filter_map(title));
     grid[0].extend(chosen.rows.iter().map(|(_, measure)| measure.clone()));
     grid[0].extend(chosen.activations.iter().map(|(_, measure)| format!("{measure}*")));
-    let is_shown = |k: usize| k < 5 || (k == 5 && chosen.rows.is_some()) || (k == 6 && chosen.activations.is_some());
+    let is_shown = |k: usize| match k {
+        4 => given.is_some(),
+        6 => chosen.rows.is_some(),
+        7 => chosen.activations.is_some(),
+        _ => true,
+    };
     for run in &all {
         let mut line = vec![run.run.to_string()];
         line.extend(run.cells.iter().enumerate().filter(|(k, _)| is_shown(*k)).map(|(k, &c)| cell(k, c)));
@@ -181,6 +200,11 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
         out.push('\n');
     }
     let mut said = "in brackets: chance".to_string();
+    if let Some(key) = given {
+        said += &format!(
+            "; given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
+        );
+    }
     if let Some((pairing, measure)) = &chosen.rows {
         said += &format!("; {measure}: of decoder rows of {} matches", pairing.as_str());
     }
@@ -188,7 +212,7 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
         said += &format!("; {measure}*: of the raw activations");
     }
     if chosen.rows.is_some() || chosen.activations.is_some() {
-        said += "; the measures are those farthest above their null in the real run";
+        said += "; the measures are those farthest above their null in the real run; shuffled rows reach the bracket, so only the distance to it counts";
     }
     out += &wrapped(&said, 2, crate::report::WIDTH);
     out.push('\n');
@@ -286,31 +310,41 @@ mod tests {
             score("b/embed", Forward, "svcca", 0.99, 0.0),
         ];
         let chosen = Chosen::of(&scores);
-        assert_eq!(chosen, Chosen { rows: Some((Mutual, "cka".into())), activations: None });
+        assert_eq!(chosen, Chosen { rows: Some((Mutual, "cka".into())), activations: None, given: None });
         let others = [
             score("b/embed", Backward, "cka", 0.5, 0.25),
             score("b/embed", Activations, "svcca", 0.5, 0.25),
             SimilarityRow { null_mean: None, ..score("b/embed", Forward, "cka", 0.5, 0.25) },
         ];
         let found = Chosen::of(&others);
-        assert_eq!(found.rows, Some((Backward, "cka".into())), "what has no null is not held against one");
+        assert_eq!(found.rows, Some((Backward, "cka".into())), "what has no null is not compared with one");
         assert_eq!(found.activations, Some((Activations, "svcca".into())));
-        assert_eq!(Chosen::of(&[]), Chosen { rows: None, activations: None });
+        assert_eq!(Chosen::of(&[]), Chosen { rows: None, activations: None, given: None });
 
         let row = |run: &str, control: Option<&str>, value: Option<f64>| ControlRow {
             pair: pair("b/embed"),
             run: run.into(),
             control: control.map(String::from),
             tokens: 9,
-            counts: PairCounts::default(),
+            counts: PairCounts {
+                n_mutual_given: if value.is_some() { 9 } else { 0 },
+                n_mutual_within: 7,
+                n_mutual_within_null: 1,
+                ..PairCounts::default()
+            },
             rows: Some(ScoreCell { pairing: Backward, measure: "cka".into(), value, null_mean: Some(0.25) }),
             activations: None,
         };
         let rows = [row("real", None, Some(0.5)), row("drawn", Some("weights"), None)];
-        let text = in_words(&rows, &Chosen { activations: None, ..found });
-        for part in
-            ["kept            cka\n", "0.500 (0.250)\n", "cka: of decoder rows of backward matches", "drawn: weights"]
-        {
+        let text = in_words(&rows, &Chosen { activations: None, given: Some("bigram".into()), ..found });
+        for part in [
+            "above  given-bigram",
+            "7 (1)",
+            "kept            cka\n",
+            "0.500 (0.250)\n",
+            "cka: of decoder rows of backward matches",
+            "drawn: weights",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains('*') && text.lines().all(|l| l.chars().count() <= 100), "{text}");

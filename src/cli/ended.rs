@@ -100,7 +100,7 @@ pub fn write_report(run: &RunDir, voice: Console) {
     }
 }
 
-/// Whether the run in the directory has come to its end.
+/// Whether the run in the directory has finished.
 ///
 /// # Errors
 /// `Machine` when its manifest cannot be read just now.

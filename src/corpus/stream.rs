@@ -185,7 +185,7 @@ impl Corpus {
             self.cut_next()?;
             if (self.waiting.len() as u64) < cursor.handed_out || self.after.trail.here != cursor.with_record {
                 return Err(Error::state(format!(
-                    "the corpus file {} is not what it was in record {}, where the run stands; restore it, or start afresh: only \
+                    "the corpus file {} is not what it was in record {}, where the run is; restore it, or restart with --fresh: only \
                      what lies behind may be mended",
                     self.files[cursor.standing.file.min(self.files.len() - 1)].path.display(),
                     self.after.place.record

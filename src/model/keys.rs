@@ -128,7 +128,7 @@ pub const ROTARY: &[Key] = &[
     read_or_null("rope_scaling"),
     read_or_null("original_max_position_embeddings"),
     read_or_null("partial_rotary_factor"),
-    // Names of other families, held against the family's own.
+    // Names of other families, compared with the family's own.
     read_or_null("rotary_pct"),
     read_or_null("rotary_emb_base"),
 ];

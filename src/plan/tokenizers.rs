@@ -84,7 +84,7 @@ fn refuse_unlike(corpus: &CorpusOptions, [(a, mine), (b, theirs)]: [(&str, &Toke
     }
 }
 
-/// The tokenizer of a model, held against its embedding.
+/// The tokenizer of a model, checked against its embedding.
 fn read(model: &PlannedModel) -> Result<Tokenizer> {
     let tokenizer = crate::model::tokenizer(&model.path).map_err(|e| e.within(format!("model {:?}", model.name)))?;
     if tokenizer.vocab_size() > model.shape.n_vocab && !model.shape.is_width_alone() {

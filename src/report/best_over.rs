@@ -74,12 +74,11 @@ impl BestOverSummary {
             );
             writeln!(out, "  {}", wrapped(&line, 4, WIDTH - 2))?;
             let closest = |s: &BestOverScore| {
-                // shuffled decoder rows have nothing in common between pairs: no null of the best
-                let null = s.numbers.null_mean.map_or(String::new(), |v| format!(" ({v:.3})"));
+                let null = s.numbers.null_mean.map_or("?".into(), |v| format!("{v:.3}"));
                 let value = unknown(s.numbers.value.map(|v| format!("{v:.3}")));
                 let star = if s.pairing == RowPairing::Activations { "*" } else { "" };
                 let (source, target) = (s.pair.source.place(), s.pair.target.place());
-                format!("{}{star} {source} x {target} {value}{null}", s.measure)
+                format!("{}{star} {source} x {target} {value} ({null})", s.measure)
             };
             let closest: Vec<String> = self.scores_of(models).map(closest).collect();
             if !closest.is_empty() {
@@ -158,7 +157,7 @@ mod tests {
         for part in [
             "small-a x small-b, 2 x 3 places: latents above chance 1 500 (70) and 2 211 (95); mutual 700 (655), above both chance points 690 (3); mean \
              best r 0.512 (0.062)",
-            "closest places: svcca_k20 resid_post.1 x resid_post.3 0.750; cka* resid_post.1 x resid_post.3 0.750 (0.125)",
+            "closest places: svcca_k20 resid_post.1 x resid_post.3 0.750 (?); cka* resid_post.1 x resid_post.3 0.750 (0.125)",
         ] {
             assert!(flat.contains(part), "{part}\n{flat}");
         }

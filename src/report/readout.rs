@@ -5,6 +5,7 @@ use crate::disk;
 use crate::error::Result;
 use crate::matching::Direction;
 use crate::report::grid::Grid;
+use crate::report::{WIDTH, wrapped};
 use crate::table::{ReadoutRow, SitePair, TableReader, Verdict};
 use crate::units::thousands;
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ pub struct VerdictCounts {
     pub here: [u64; 4],
     /// Without a verdict: R² or its chance is undefined.
     pub unknown: u64,
+    /// How many chance would match; `None` where it is unknown.
+    pub matched_by_chance: Option<u64>,
     /// The verdicts that the unmatched ones get by their chance level in the place of R²: readable, faint, absent.
     pub by_chance: [u64; 3],
 }
@@ -28,6 +31,9 @@ impl VerdictCounts {
     /// Counts one latent.
     pub fn add(&mut self, row: &ReadoutRow) {
         let place = |verdict: Verdict| Verdict::ALL.iter().position(|v| *v == verdict).expect("one of all");
+        if let Some(matched) = row.matched_by_chance {
+            *self.matched_by_chance.get_or_insert(0) += u64::from(matched);
+        }
         let Some(verdict) = row.verdict else {
             self.unknown += 1;
             return;
@@ -87,16 +93,20 @@ impl ReadoutSummary {
                 Direction::Forward => (&pair.source, &pair.target),
                 Direction::Backward => (&pair.target, &pair.source),
             };
-            let mut row = vec![format!("{own} out of {other}"), thousands(c.here[0])];
+            let matched = c.matched_by_chance.map_or("?".into(), thousands);
+            let mut row = vec![format!("{own} out of {other}"), format!("{} ({matched})", thousands(c.here[0]))];
             row.extend((1..4).map(|k: usize| format!("{} ({})", thousands(c.here[k]), thousands(c.by_chance[k - 1]))));
             row.push(thousands(c.unknown));
             grid.rows.push(row);
         }
         grid.write(out)?;
-        writeln!(
-            out,
-            "in brackets: the same by chance, of latents without a match; undecided: R² or its chance is undefined"
-        )
+        let unknown = self.counts.values().any(|c| c.matched_by_chance.is_none());
+        let unknown = if unknown { "; ?: chance unknown" } else { "" };
+        let said = format!(
+            "in brackets: by chance, from rows of another document (readable, faint, absent: of latents without a match){unknown}; \
+             undecided: R² or its chance is undefined"
+        );
+        writeln!(out, "{}", wrapped(&said, 2, WIDTH))
     }
 
     /// For programs.
@@ -105,6 +115,7 @@ impl ReadoutSummary {
             json!({
                 "source": pair.source.to_string(), "target": pair.target.to_string(), "direction": direction.as_str(),
                 "matched": c.here[0], "readable": c.here[1], "faint": c.here[2], "absent": c.here[3], "undecided": c.unknown,
+                "matched_null": c.matched_by_chance,
                 "readable_null": c.by_chance[0], "faint_null": c.by_chance[1], "absent_null": c.by_chance[2],
             })
         };
@@ -128,6 +139,7 @@ mod tests {
             partner: None,
             found: ReadoutNumbers { r_squared, null, chance_point: Some(0.05), ..ReadoutNumbers::default() },
             verdict,
+            matched_by_chance: (direction == Direction::Forward).then_some(latent == 3),
         };
         let forward = Direction::Forward;
         let rows = [
@@ -149,9 +161,10 @@ mod tests {
         assert_eq!(
             text,
             "\nread out of activations               matched  readable  faint  absent  undecided\n\
-             a/resid_post.1 out of b/resid_post.3        1     1 (0)  1 (1)   1 (2)          1\n\
-             b/resid_post.3 out of a/resid_post.1        0     1 (1)  0 (0)   0 (0)          0\n\
-             in brackets: the same by chance, of latents without a match; undecided: R² or its chance is undefined\n"
+             a/resid_post.1 out of b/resid_post.3    1 (1)     1 (0)  1 (1)   1 (2)          1\n\
+             b/resid_post.3 out of a/resid_post.1    0 (?)     1 (1)  0 (0)   0 (0)          0\n\
+             in brackets: by chance, from rows of another document (readable, faint, absent: of latents without a\n\
+             \x20 match); ?: chance unknown; undecided: R² or its chance is undefined\n"
         );
         assert_eq!(summary.as_json()[0]["faint_null"], 1);
     }

@@ -131,10 +131,10 @@ fn score_all(
         (0..runs).into_par_iter().map(|r| evaluate(&nulls.order(r, n))).collect::<Result<_>>()?;
     let score = |(at, &(place, measure)): (usize, &(usize, Measure))| {
         let value = observed[at];
-        let of_measure: Vec<f64> = draws.iter().filter_map(|draw| draw[at]).collect();
-        let null = value.and_then(|value| NullScores::of(value, &of_measure, measure.smaller_is_closer()));
+        let draws: Vec<f64> = draws.iter().filter_map(|draw| draw[at]).collect();
+        let null = value.and_then(|value| NullScores::of(value, &draws, measure.smaller_is_closer()));
         let (components, no_power) = prepared[at].as_ref().map_or((None, false), |x| (x.components, x.no_power));
-        (place, Score { value, null, no_power, components, ..Score::undefined(measure, n) })
+        (place, Score { value, null, no_power, components, draws, ..Score::undefined(measure, n) })
     };
     Ok(measures.iter().enumerate().map(score).collect())
 }

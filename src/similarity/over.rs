@@ -8,12 +8,14 @@ use super::score::{NullScores, Score};
 pub struct Candidate<'a> {
     /// The value.
     pub value: f64,
-    /// The measure under each random pairing; pairing r is the same for all candidates. Empty where there is none such.
+    /// The measure under each random pairing. Pairing r is the same for all candidates where they have rows in common, else drawn for each
+    /// alone.
     pub draws: &'a [f64],
 }
 
 /// The closest of `candidates` (the first of equal ones) and its score, whose null is the closest of all under each random pairing; no null
-/// where the candidates have no pairings in common. `None` of none.
+/// where they have not as many pairings each. `None` of none. Pairings that are drawn for each alone make the candidates independent: the closest of
+/// so many is no less close than that of candidates which lean the same way, so its p-value is no less than theirs.
 pub fn closest_of(measure: Measure, candidates: &[Candidate<'_>]) -> Option<(usize, Score)> {
     let closer = |a: f64, b: f64| if measure.smaller_is_closer() { a < b } else { a > b };
     let closest =
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn without_pairings_in_common_there_is_no_null() {
+    fn without_as_many_pairings_each_there_is_no_null() {
         let of = |value, draws| Candidate { value, draws };
         let (at, score) = closest_of(Measure::Cka, &[of(0.25, &[0.5, 0.25][..]), of(0.75, &[])]).unwrap();
         assert_eq!((at, score.value, score.null), (1, Some(0.75), None));

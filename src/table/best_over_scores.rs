@@ -23,7 +23,7 @@ pub struct BestOverScore {
     pub measure: String,
     /// How many pairs of places compete.
     pub place_pairs: u32,
-    /// Permutations of the rows, the same in every pair; 0 where pairs share no rows.
+    /// Permutations of the rows, of activations the same in every pair; 0 where none are drawn.
     pub null_runs: u32,
     /// The value and what chance gives.
     pub numbers: OverScore,
@@ -51,7 +51,7 @@ impl Numbers for OverScore {
         ("value", "the measure of the two closest places: the highest, of a distance the lowest", |r| &mut r.value),
         (
             "null_mean",
-            "mean over permutations of the value of the closest places under each; null where pairs share no rows",
+            "mean over permutations of the value of the closest places under each; null where none are drawn",
             |r| &mut r.null_mean,
         ),
         ("null_point", "95 % point of the same; null with fewer than 19 permutations", |r| &mut r.null_point),
@@ -94,7 +94,7 @@ impl TableRow for BestOverScore {
                 "null_runs",
                 DataType::UInt32,
                 false,
-                "permutations, the same in every pair; 0 where pairs share no rows",
+                "permutations: of activations the same in every pair, of decoder rows each pair's own; 0 where none are drawn",
             ),
         ]);
         fields.extend(OverScore::fields());

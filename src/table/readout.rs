@@ -5,7 +5,7 @@ use super::row::{SitePair, TableRow, pair_arrays, pair_fields, pairs};
 use super::weights::{Column, Numbers};
 use crate::error::Result;
 use crate::matching::Direction;
-use arrow::array::{Array, ArrayRef, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct ReadoutRow {
     pub found: ReadoutNumbers,
     /// In a word; `None` where R² or its chance is undefined.
     pub verdict: Option<Verdict>,
+    /// Whether the best match that chance gives it would be called matched; `None` where chance is unknown.
+    pub matched_by_chance: Option<bool>,
 }
 
 /// What is found of one latent; `None` where undefined.
@@ -161,6 +163,12 @@ impl TableRow for ReadoutRow {
             true,
             "matched, readable (the model has it, its SAE does not), faint, absent; null where R² or its chance is undefined",
         ));
+        fields.push(field(
+            "matched_by_chance",
+            DataType::Boolean,
+            true,
+            "whether the best match in the null (the target's rows are another document's) would be called matched; null where chance is unknown",
+        ));
         fields
     }
 
@@ -173,6 +181,7 @@ impl TableRow for ReadoutRow {
         ]);
         arrays.extend(ReadoutNumbers::arrays(rows.iter().map(|r| r.found)));
         arrays.push(Arc::new(rows.iter().map(|r| r.verdict.map(Verdict::as_str)).collect::<StringArray>()));
+        arrays.push(Arc::new(rows.iter().map(|r| r.matched_by_chance).collect::<BooleanArray>()));
         arrays
     }
 
@@ -182,6 +191,7 @@ impl TableRow for ReadoutRow {
         let pairs = pairs(columns)?;
         let (latent, partner) = (columns.numbers::<UInt32Type>("latent")?, columns.numbers::<UInt32Type>("partner")?);
         let (direction, verdict) = (columns.texts("direction")?, columns.texts("verdict")?);
+        let by_chance = columns.flags("matched_by_chance")?;
         let found = ReadoutNumbers::from_columns(columns)?;
         let row = |(i, pair)| {
             let named = Verdict::ALL.into_iter().find(|v| verdict.is_valid(i) && v.as_str() == verdict.value(i));
@@ -202,6 +212,7 @@ impl TableRow for ReadoutRow {
                 partner: at(partner, i),
                 found: found[i],
                 verdict: named,
+                matched_by_chance: by_chance.is_valid(i).then(|| by_chance.value(i)),
             })
         };
         pairs.into_iter().enumerate().map(row).collect()

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Number of the tables' format, written to each file as `cognate.format`; raised when a column changes its meaning.
-pub const TABLE_FORMAT: u32 = 4;
+pub const TABLE_FORMAT: u32 = 5;
 
 /// A row of one kind of table. Implemented by the kinds here; others only use it.
 pub trait TableRow: Sized {

@@ -1,4 +1,4 @@
-//! Killed at random moments and taken up again: the tables of an undisturbed run, byte for byte.
+//! Killed at random moments and resumed: the tables of an undisturbed run, byte for byte.
 
 use crate::bench_rig::{COUNTED_TWICE, cognate, run, same_tables, small_demo, tables, wait_for};
 use cognate::units::thousands;
@@ -70,7 +70,7 @@ pub fn killed_and_taken_up(folder: &Path, flow: &Path, kills: u64) {
     println!("{killed} kills, {} runs brought to their end", finished + 1);
 }
 
-/// Starts `flow` and kills it once a checkpoint at so many tokens is there (it may come to its end before).
+/// Starts `flow` and kills it once a checkpoint at so many tokens is there (it may finish before).
 pub fn kill_after(flow: &Path, out: &Path, tokens: u64) {
     let mut child = cognate().args(["run", "--quiet", "--out"]).arg(out).arg(flow).spawn().unwrap();
     let saved = || {

@@ -129,6 +129,19 @@ fn latents_are_read_out_as_least_squares_over_rows_says() {
         }
     }
     assert!(compared > 6, "{compared}");
+    // chance matches few of them, and every one passes the filters of the real ones
+    let by_chance = rows.iter().filter(|r| r.matched_by_chance == Some(true)).count();
+    let matched = rows.iter().filter(|r| r.verdict == Some(Verdict::Matched)).count();
+    assert!(rows.iter().all(|r| r.matched_by_chance.is_some()) && by_chance * 10 < matched, "{by_chance} of {matched}");
+    let level: std::collections::BTreeMap<(Direction, u32), f64> = (matches(&out).iter())
+        .filter_map(|m| {
+            let latent = if m.direction == Direction::Forward { m.source_latent } else { m.target_latent };
+            Some(((m.direction, latent?), m.significance.null_correlation?))
+        })
+        .collect();
+    for row in rows.iter().filter(|r| r.matched_by_chance == Some(true)) {
+        assert!(level[&(row.direction, row.latent)] >= 0.5, "{row:?}");
+    }
     for row in &rows {
         match (row.verdict, row.found.r_squared, row.found.chance_point) {
             (Some(Verdict::Matched), ..) => assert!(row.found.r_best.unwrap() >= 0.5),

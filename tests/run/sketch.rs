@@ -1,4 +1,4 @@
-//! Sketches in place of tiles: held against the exact run, added up, chosen by the memory there is.
+//! Sketches in place of tiles: compared with the exact run, added up, chosen by the memory there is.
 
 use crate::bench_rig::{
     COUNTED_TWICE, SKETCHED, by_rank, cognate, matches, run, same_tables, small_demo, tables, wait_for,

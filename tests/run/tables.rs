@@ -90,7 +90,7 @@ fn killed_or_read_at_random_moments_tables_are_of_one_snapshot() {
         let said = String::from_utf8(cognate().arg("status").arg(&out).output().unwrap().stdout).unwrap();
         assert!(!said.contains("not as they were published"), "{said}");
         if done {
-            same_tables(&expected, &out, "come to its end");
+            same_tables(&expected, &out, "finished");
             std::fs::remove_dir_all(&out).unwrap();
         }
     }

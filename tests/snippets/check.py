@@ -1,5 +1,5 @@
 """Runs every SQL and Python snippet of a document that reads tables of `runs/demo`, each by itself, in a folder that holds
-such a run: it must come to its end and print rows.
+such a run: it must finish and print rows.
 
 Usage: check.py DOCUMENT FOLDER
 """

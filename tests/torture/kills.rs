@@ -1,4 +1,4 @@
-//! Any process killed or stopped at any moment, taken up again with other numbers of workers: the same bytes.
+//! Any process killed or stopped at any moment, resumed with other numbers of workers: the same bytes.
 
 use crate::scene::{Random, Scene, ended};
 use std::process::{Child, Command};

@@ -6,6 +6,7 @@
 #[allow(dead_code, unused_imports, reason = "shared with tests/run")]
 #[path = "../run/bench_rig.rs"]
 mod bench_rig;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod disks;

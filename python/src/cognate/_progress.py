@@ -162,7 +162,7 @@ class Narrator:
         self._shown.close(f"ended with an error after {_thousands(self._tokens)} tokens")
 
     def done(self) -> None:
-        """It has come to its end."""
+        """It has finished."""
         took = _duration(time.monotonic() - self._started)
         self._shown.close(f"done in {took}{': ' + _thousands(self._tokens) + ' tokens' if self._tokens else ''}{self._counts}")
 

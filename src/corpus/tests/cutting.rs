@@ -250,7 +250,7 @@ fn a_sample_holds_the_same_documents_whatever_lies_before_their_file() {
         let (batches, progress) = read(CorpusOptions { sample, ..options(files, 32) }, Limits::default()).unwrap();
         assert_eq!(progress.documents + progress.left_out_documents, 200 * files.len() as u64);
         let numbers: Vec<u64> = batches.iter().flat_map(|b| b.documents.iter().map(|d| d.number)).collect();
-        assert_eq!(numbers, (0..progress.documents).collect::<Vec<_>>(), "kept documents are numbered on end");
+        assert_eq!(numbers, (0..progress.documents).collect::<Vec<_>>(), "kept documents are numbered without gaps");
         batches
             .iter()
             .flat_map(|b| b.views[0].contexts.iter().map(|c| tokenizer().decode(&c.ids[1..]).unwrap()))

@@ -23,7 +23,7 @@ fn check(options: CorpusOptions, limits: Limits, parts: &[&str], documents: u64,
     assert_eq!(progress.bytes_done, progress.bytes_total);
     let first = &progress.first_skips[0];
     assert!(parts.iter().all(|part| first.contains(part)), "{first:?} says not all of {parts:?}");
-    // Counters are counted once, wherever reading is taken up again.
+    // Counters are counted once, wherever reading resumes.
     let mut corpus =
         Corpus::open_within(CorpusOptions { batch_contexts: 1, ..skip.clone() }, vec![tokenizer()], limits).unwrap();
     let mut again =

@@ -78,7 +78,7 @@ impl Results {
     }
 
     /// Rows of `best_over_scores`, sorted. The rows of activations are tokens, which are permuted alike in every pair; matched rows are
-    /// other matches in every pair, so that their permutations say nothing of each other.
+    /// other matches in every pair, each permuted by itself.
     pub fn best_over_scores(&self, scored: &[Scored]) -> Vec<BestOverScore> {
         type Key<'a> = (&'a str, &'a str, &'a str, RowPairing, &'a str);
         let mut grids: BTreeMap<Key<'_>, Vec<(&Scored, f64)>> = BTreeMap::new();

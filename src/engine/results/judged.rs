@@ -29,6 +29,20 @@ pub struct View {
     /// The best correlation that the key alone gives each latent, and the p-value of its best against those: `[n_latents]`, or nothing
     /// where it was not counted.
     pub(super) by_key: Vec<[Option<f64>; 2]>,
+    /// Whether the best match that chance gives each latent counts as a match, `[n_latents]`; `None` where that is not known, or not asked.
+    pub(super) matched_by_chance: Option<Vec<bool>>,
+}
+
+/// The best correlation from which a kept match above its chance point says that the other SAE has the latent.
+const MATCHED: f64 = 0.5;
+
+/// Whether a latent's best match is kept, above chance and strong.
+pub(super) fn is_matched(outcomes: &[Outcome], best: Option<Partner>, point: Option<f64>) -> bool {
+    outcomes.first().is_some_and(|outcome| outcome.is_kept())
+        && best.is_some_and(|p| {
+            let r = p.correlation.value();
+            r >= MATCHED && point.is_none_or(|point| r > point)
+        })
 }
 
 /// What the views are judged by.
@@ -191,7 +205,7 @@ impl Results {
             self.members = members_of(spaces, lists, &self.plan);
         }
         let (pairs, keep) = (self.plan.pairs().to_vec(), self.plan.null_partners());
-        let has_groups = self.graph.is_some();
+        let (has_groups, has_readouts) = (self.graph.is_some(), !self.plan.readouts().is_empty());
         self.counts = (self.views.par_iter_mut().zip(&pairs).enumerate())
             .map(|(p, (views, pair))| {
                 let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
@@ -245,13 +259,19 @@ impl Results {
                         }
                     }
                 }
-                let points = best_null.is_some().then_some([&points[0][..], &points[1][..]]);
-                let count = |best: &[Vec<Option<Partner>>; 2]| count_matches([&best[0], &best[1]], points);
+                let known = best_null.is_some().then_some([&points[0][..], &points[1][..]]);
+                let count = |best: &[Vec<Option<Partner>>; 2]| count_matches([&best[0], &best[1]], known);
                 // of pairs that chance puts together it is not known what is left given the token
                 let null_is_known = filters.min_within.is_none();
                 let of_null = null.as_ref().filter(|_| null_is_known);
                 let outcomes_null = of_null.map(|null| judged(null, None)).transpose()?;
                 let n_kept_null = outcomes_null.as_ref().map(|of| of.each_ref().map(|v| n_kept(v)));
+                for d in [0, 1] {
+                    let of = outcomes_null.as_ref().zip(best_null.as_ref()).filter(|_| has_readouts);
+                    let of = of.map(|(outcomes, best)| outcomes[d].iter().zip(&best[d]).zip(&points[d]));
+                    views[d].matched_by_chance =
+                        of.map(|of| of.map(|((outcomes, best), point)| is_matched(outcomes, *best, *point)).collect());
+                }
                 let by_chance = null.as_ref().zip(outcomes_null).filter(|_| has_groups);
                 Ok(BesideChance {
                     matches: count(&best),

@@ -26,7 +26,7 @@ impl Listed {
     }
 
     /// Lists the best partners that `results` hold. A pair that was listed stays for as long as room is left, so that two partners that
-    /// change places are not begun anew each time; what is listed does not depend on how many partners tables show.
+    /// change places are not restarted each time; what is listed does not depend on how many partners tables show.
     pub fn choose(&mut self, results: &Results, plan: &Plan) -> Arc<Listing> {
         let chosen = (plan.pairs().iter().enumerate()).map(|(p, pair)| {
             let most = plan.most_listed(*pair) as usize;

@@ -3,7 +3,7 @@
 
 use crate::engine::message::Spaces;
 use crate::engine::results::agreement::others_partners;
-use crate::engine::results::judged::{Results, View};
+use crate::engine::results::judged::{Results, View, is_matched};
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
 use crate::matching::{Direction, significance};
@@ -14,9 +14,6 @@ use crate::similarity::{LatentHalf, RIDGE, Readout, direction, latent_scaling};
 use crate::table::{ReadoutNumbers, ReadoutRow, Verdict};
 use rayon::prelude::*;
 use std::sync::Arc;
-
-/// A latent whose best partner's r is at least this, above chance and kept, is matched.
-const MATCHED: f64 = 0.5;
 
 /// Latents that are solved for together.
 const AT_ONCE: usize = 64;
@@ -127,6 +124,7 @@ impl Results {
                 };
                 let pair = Arc::new(self.table_pair(p));
                 let rows = side.rows(&read).into_iter().zip(0u32..);
+                let by_chance = self.views[p][k].matched_by_chance.as_deref();
                 out.extend(rows.map(|((partner, found, verdict), latent)| ReadoutRow {
                     pair: pair.clone(),
                     direction: towards,
@@ -134,6 +132,7 @@ impl Results {
                     partner,
                     found,
                     verdict,
+                    matched_by_chance: by_chance.map(|of| of[latent as usize]),
                 }));
             }
         }
@@ -180,13 +179,8 @@ impl Side<'_> {
 
     /// Whether a latent's best match is kept, above chance and strong.
     fn is_matched(&self, i: usize) -> bool {
-        let (kept, best) = (self.view.outcomes[i].first(), self.view.best[i].first().copied().flatten());
-        let point = self.view.significance[i].point;
-        kept.is_some_and(|outcome| outcome.is_kept())
-            && best.is_some_and(|p| {
-                let r = p.correlation.value();
-                r >= MATCHED && point.is_none_or(|point| r > point)
-            })
+        let best = self.view.best[i].first().copied().flatten();
+        is_matched(&self.view.outcomes[i], best, self.view.significance[i].point)
     }
 }
 

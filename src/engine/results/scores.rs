@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct Scored {
     pub row: SimilarityRow,
     pub measure: Measure,
-    /// Of activations, whose pairings are the same in every pair; empty for matched rows.
+    /// Pairing r is the same in every pair for activations, and drawn for each pair alone for matched rows.
     pub draws: Vec<f64>,
 }
 

@@ -76,6 +76,7 @@ impl GroupCard {
         let g = &self.members[0].row;
         let models = if g.models == 1 { "1 model".to_string() } else { format!("{} models", g.models) };
         writeln!(out, "\nis in group {}", g.group)?;
+        let what = if g.models == 1 { "places" } else { "models" };
         let mut figures = vec![format!("{} of {} latents of {models}", g.kind.as_str(), g.size)];
         figures.extend(self.of_this_size.map(|[(n, null), _]| {
             let size = if self.what == "places" { g.size } else { g.models };
@@ -83,7 +84,7 @@ impl GroupCard {
             format!("one of {} groups over {size} {} ({null})", thousands(n), self.what)
         }));
         figures.extend([
-            format!("edges {} of {} compared", g.edges, g.edges_possible),
+            format!("{} of {} compared pairs of {what} match", g.edges, g.edges_possible),
             format!("lowest r {:.4}", g.min_correlation),
             format!("mean r {:.4}", g.mean_correlation),
         ]);
@@ -96,7 +97,7 @@ impl GroupCard {
             if neighbours.len() > NEIGHBOURS_SHOWN {
                 items.push(format!("and {} more", neighbours.len() - NEIGHBOURS_SHOWN));
             }
-            items.extend((!m.best).then(|| "another place stands for its model".to_string()));
+            items.extend((!m.best).then(|| "not its model's best member".to_string()));
             items.extend(few_tokens(m.top.iter().filter(|_| !is_it)));
             write_wrapped(out, &format!("  {}/{}  ", m.site, m.latent), &items, width)?;
         }

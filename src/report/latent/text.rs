@@ -68,6 +68,7 @@ impl LatentCard {
                 let unknown = unknown.then(|| "chance unknown".to_string());
                 items.extend(p.row.significance.null_correlation.map(|r| format!("by chance {r:.4}")).or(unknown));
                 items.extend(p.row.significance.point.map(|r| format!("95 % point {r:.4}")));
+                items.extend(self.point_of_best(p));
                 items.extend(p.row.significance.q_value.map(|q| format!("q {q:.1e}")));
                 items.extend(p.row.significance.margin.map(|m| format!("ahead by {m:.4}")));
                 items.extend(p.row.listed.sampling_error.map(|e| format!("error {e:.4}")));
@@ -94,8 +95,21 @@ impl LatentCard {
                 vec![format!("given the {} {within:.4}{rows}", self.given), by_chance(listed.null_within_correlation)]
             }
             (None, Some(rows)) => vec![format!("given the {}: too few rows ({})", self.given, thousands(rows))],
+            // counted of listed partners alone
+            (None, None) if self.row.given_rows.is_some_and(|n| n > 0) && p.row.correlation.is_some() => {
+                vec![format!("given the {}: not counted", self.given)]
+            }
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The chance point of the latent's best partner, for one behind it in rank: as the best by chance is the highest of all, it is one for any of them.
+    fn point_of_best(&self, p: &Partner) -> Option<String> {
+        if p.row.rank == 1 || !p.picks {
+            return None;
+        }
+        let best = self.partners.iter().find(|best| best.picks && best.row.rank == 1 && best.site == p.site)?;
+        best.row.significance.point.map(|r| format!("95 % point of the best {r:.4}"))
     }
 
     fn write_readout(&self, width: usize, out: &mut String) -> std::fmt::Result {

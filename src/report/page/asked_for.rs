@@ -23,7 +23,9 @@ pub(super) fn read_readout(tables: &Path, pairs: &[Arc<SitePair>], data: &mut Pa
         }));
         for (matches, direction) in sides.iter_mut().zip([Direction::Forward, Direction::Backward]) {
             let Some(counts) = summary.of(pair, direction) else { continue };
-            let (here, unknown, by_chance) = (counts.here, counts.unknown, counts.by_chance);
+            let (here, unknown) = (counts.here, counts.unknown);
+            let [readable, faint, absent] = counts.by_chance.map(Some);
+            let by_chance = [counts.matched_by_chance, readable, faint, absent];
             matches.readout_counts = Some(VerdictsData { here, unknown, by_chance });
             let n = matches.source.len();
             (matches.readout, matches.readout_point, matches.readable) = (vec![None; n], vec![None; n], vec![-1; n]);
@@ -113,6 +115,7 @@ pub(super) fn read_controls(path: &Path, data: &mut PageData) -> Result<()> {
             mean: [short(c.mean_best_correlation_forward), short(c.null_mean_best_correlation_forward)],
             mutual: [Some(c.n_mutual), c.n_mutual_null],
             above: [c.n_mutual_above_chance, c.n_mutual_above_chance_null],
+            given: (c.n_mutual_given > 0).then_some([c.n_mutual_within, c.n_mutual_within_null]),
             kept: [Some(c.n_kept), c.n_kept_null],
             scores: [cell(row.rows), cell(row.activations)],
         });

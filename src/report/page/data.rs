@@ -87,6 +87,8 @@ pub(super) struct ControlData {
     pub mean: [Option<f64>; 2],
     pub mutual: [Option<u64>; 2],
     pub above: [Option<u64>; 2],
+    /// Mutual matches that hold given the token; nothing where that is known of none.
+    pub given: Option<[u64; 2]>,
     pub kept: [Option<u64>; 2],
     /// Of decoder rows and of activations, by the measure that is farthest above its null in the run itself: measure, pairing, value, mean of the null.
     pub scores: [Option<(String, &'static str, Option<f64>, Option<f64>)>; 2],
@@ -122,12 +124,12 @@ pub(super) struct AgreementData {
     pub logits: Option<[Option<f64>; 4]>,
 }
 
-/// Verdicts of one side's latents: counts of each, how many have none, and what chance gives the unmatched ones.
+/// Verdicts of one side's latents: counts of each, how many have none, and what chance gives: of the last three verdicts, to the unmatched ones.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct VerdictsData {
     pub here: [u64; 4],
     pub unknown: u64,
-    pub by_chance: [u64; 3],
+    pub by_chance: [Option<u64>; 4],
 }
 
 /// Groups of latents over several places.

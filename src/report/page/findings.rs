@@ -178,7 +178,7 @@ fn read_out(data: &PageData) -> Option<Finding> {
     let [source, target] =
         data.pairs[data.first_pair].map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
     let n: u64 = c.here[1..].iter().sum();
-    let with = |k: usize| with_chance(count(c.here[k]), Some(count(c.by_chance[k - 1])));
+    let with = |k: usize| with_chance(count(c.here[k]), c.by_chance[k].map(count));
     let text = format!(
         "Of {} latents of {source} without a match in {target}, {} can be read out of its activations by a linear map, {} a little, {} no more than \
          chance gives. Those that can be read, the model has and its SAE lacks or splits; a linear map need not find every latent that is there.",

@@ -32,7 +32,11 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
                 "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
             )?;
         } else {
-            writeln!(out, "given-{key}: not counted yet; counting begins at the first snapshot or at 16 384 tokens")?;
+            let said = format!(
+                "given-{key}: not counted, so r may be nothing but the same {key}; counting begins at the first snapshot or at \
+                 16 384 tokens"
+            );
+            writeln!(out, "{}", wrapped(&said, 2, WIDTH))?;
         }
     }
     for group in &groups {

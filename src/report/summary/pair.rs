@@ -118,7 +118,7 @@ impl PairSummary {
         }
         writeln!(
             out,
-            "  partners      {} targets and {} sources are a best partner",
+            "  partners      {} targets and {} sources are some latent's best partner",
             count(c.n_distinct_partners_forward, c.n_distinct_partners_forward_null),
             count(c.n_distinct_partners_backward, c.n_distinct_partners_backward_null)
         )?;

@@ -138,7 +138,7 @@ fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
         "resid_post.10 x resid_post.31",
         "mean best r   0.535 (chance 0.021) forward, 0.500 (chance 0.020) backward",
         "mutual        478 (chance 312); above both chance points 470 (chance 1)",
-        "partners      700 (chance 600) targets and 710 (chance 610) sources are a best partner",
+        "partners      700 (chance 600) targets and 710 (chance 610) sources are some latent's best partner",
         "kept          520 (chance 4) forward, 510 (chance 5) backward",
         "0.9818 (0.061)",
         "r given (chance)",

@@ -127,7 +127,7 @@ fn a_file_that_is_no_such_table_is_refused_and_damage_never_panics() {
     let path = dir.path().join("x.parquet");
     write_table(&path, (), &origin(), matches(400)).unwrap();
     let refused = TableReader::<SimilarityRow>::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("is matches of format 4, expected similarities"), "{refused}");
+    assert!(refused.contains("is matches of format 5, expected similarities"), "{refused}");
     let bytes = std::fs::read(&path).unwrap();
     for i in (0..bytes.len()).step_by(37) {
         for hurt in [bytes[..i].to_vec(), [&bytes[..i], &[bytes[i] ^ 0x55], &bytes[i + 1..]].concat()] {
@@ -154,5 +154,5 @@ fn a_table_of_an_earlier_format_is_refused_with_both_numbers() {
     batches.iter().for_each(|b| writer.write(b).unwrap());
     writer.close().unwrap();
     let refused = TableReader::<MatchRow>::open(&path).err().unwrap().to_string();
-    assert!(refused.contains("is matches of format 1, expected matches of format 4"), "{refused}");
+    assert!(refused.contains("is matches of format 1, expected matches of format 5"), "{refused}");
 }

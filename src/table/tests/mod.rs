@@ -316,6 +316,7 @@ fn read_out(n: u32) -> Vec<ReadoutRow> {
             ..ReadoutNumbers::default()
         },
         verdict: verdicts[latent as usize % verdicts.len()],
+        matched_by_chance: [None, Some(true), Some(false)][latent as usize % 3],
     };
     let both = [Direction::Forward, Direction::Backward].into_iter();
     both.flat_map(|direction| (0..n).map(move |latent| row(direction, latent))).collect()

@@ -17,12 +17,12 @@ function drawReadout() {
   document.querySelector('nav a[href="#readout"]').hidden = !sides.length;
   if (!sides.length) return;
   put("readout-explained", "Every latent is predicted linearly from the other side’s raw activations, fitted on one half of the documents and judged on the other (R²). " +
-    "A latent without a match that can be read is missing in the SAE, not in the model. In brackets: the verdicts that unmatched latents get when the activations are another document’s. " +
+    "A latent without a match that can be read is missing in the SAE, not in the model. In brackets: what chance gives, from rows of another document; of readable, faint and absent, the verdicts that unmatched latents get then. " +
     "A sparse latent is hard to read for any linear map, so “absent” is weaker than “readable”.");
   const unknown = sides.some(([counts]) => counts.unknown);
   const head = ["latents of", ...data.readouts, ...(unknown ? ["undecided"] : [])];
   put("readout-counts", el("thead", null, el("tr", null, head.map((t) => (READOUT_WORDS[t] ? el("th", { scope: "col", title: READOUT_WORDS[t] }, t) : el("th", { scope: "col" }, t))))),
     el("tbody", null, sides.map(([counts, d]) => el("tr", null, el("th", { scope: "row" }, siteName(data.pairs[state.pair][d])),
-      counts.here.map((n, k) => el("td", null, k ? `${thousands(n)} (${thousands(counts.by_chance[k - 1])})` : thousands(n))),
+      counts.here.map((n, k) => el("td", null, `${thousands(n)} (${known(counts.by_chance[k]) ? thousands(counts.by_chance[k]) : "chance unknown"})`)),
       unknown ? el("td", null, thousands(counts.unknown)) : null))));
 }
