@@ -1,6 +1,6 @@
 //! Latents read out of the other model's activations: the whole line against least squares over the rows themselves, and what may not change it.
 
-use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, matches, project, run, same_tables, small_demo, tables};
 use crate::kill::killed_and_taken_up;
 use crate::merge::{flow, merge, shards};
 use cognate::corpus::Corpus;
