@@ -1,6 +1,6 @@
 """A long run killed again and again: how much is computed again?
 
-    python tests/torture/hour.py BINARY FLOW OUT [--kills 20] [--between 60 300] [--seed 1] [-- more arguments of `run`]
+    python tests/torture/hour.py BINARY FLOW OUT [--kills 20] [--between 60 300] [--seed 1] [more arguments of `run`]
 
 Starts the run, ends it by SIGKILL after 60 s and then after random times (seconds, `--between`), and resumes it each time; the last start runs to its
 end. At each kill it says how old the newest checkpoint was: that, and no more, is computed again. Prints a line a kill and a summary; exit code 1
@@ -23,8 +23,7 @@ parser.add_argument("out")
 parser.add_argument("--kills", type=int, default=20)
 parser.add_argument("--between", type=float, nargs=2, default=[60, 300])
 parser.add_argument("--seed", type=int, default=1)
-parser.add_argument("more", nargs="*")
-args = parser.parse_args()
+args, more = parser.parse_known_args()
 
 manifest = os.path.join(args.out, "manifest.json")
 random.seed(args.seed)
@@ -40,7 +39,7 @@ def saved():
 
 
 def start():
-    return subprocess.Popen([args.binary, "run", args.flow, "--out", args.out, *args.more], stderr=subprocess.DEVNULL)
+    return subprocess.Popen([args.binary, "run", args.flow, "--out", args.out, *more], stderr=subprocess.DEVNULL)
 
 
 ages, began = [], time.time()
