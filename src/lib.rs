@@ -10,6 +10,7 @@
 
 pub mod disk;
 pub mod error;
+pub mod halt;
 pub mod ids;
 pub mod units;
 

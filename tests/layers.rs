@@ -14,7 +14,7 @@ mod circles;
 /// other.
 const LAYERS: [&[&str]; 18] = [
     &["error"],
-    &["disk", "ids", "units"],
+    &["disk", "halt", "ids", "units"],
     &["linalg", "hub", "store"],
     &["weights"],
     &["corpus"],

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cognate::halt::Halt;
 use cognate::linalg::{Matrix, transposed_product};
 use cognate::moments::{Accumulator, CoMoment, CrossCoMoment, FoldCross, FoldMoments, FoldRows, SiteMoments};
 use cognate::similarity::{
@@ -186,7 +187,7 @@ fn from_blocks<'a>(p: &Matrix<f64>, q: &Matrix<f64>, expected: impl Fn(Option<f6
         if share == Some(0.9) && components != &Value::from("90") {
             continue;
         }
-        let score = &moments_scores(&moments, &[measure], &[]).unwrap()[0];
+        let score = &moments_scores(&Halt::NEVER, &moments, &[measure], &[]).unwrap()[0];
         near(score.value.unwrap(), value, TIGHT);
         if let Value::Array(_) = components {
             let (k_a, k_b) = score.components.unwrap();
@@ -275,7 +276,8 @@ fn maps_are_those_of_regression_over_rows() {
         let cross = FoldCross::of_batch(&x, &y, &folds, false);
         for units in [Units::Raw, Units::Std] {
             let (right, what) = (&target[units.as_str()], format!("{name} {}", units.as_str()));
-            let found = PairMaps::of([&sides[0], &sides[1]], &cross, MapFit { ridge: 1e-3, units }).unwrap();
+            let found =
+                PairMaps::of(&Halt::NEVER, [&sides[0], &sides[1]], &cross, MapFit { ridge: 1e-3, units }).unwrap();
             let scores = [("least_squares", Some(found.least_squares)), ("orthogonal", found.orthogonal)];
             for (kind, scores) in scores {
                 assert_eq!(scores.is_some(), right[kind].is_array(), "{what} {kind}");
@@ -402,7 +404,7 @@ fn debiased_cka_of_rows_and_of_sums_is_that_of_gram_matrices() {
             let nulls: Vec<NullMoments<'_>> = (paired.nulls.iter().zip(&paired.null_norms))
                 .map(|(cxy, norms)| NullMoments { cxy, norms: norms.both })
                 .collect();
-            let score = &moments_scores(&moments, &[MomentsMeasure::CkaDebiased], &nulls).unwrap()[0];
+            let score = &moments_scores(&Halt::NEVER, &moments, &[MomentsMeasure::CkaDebiased], &nulls).unwrap()[0];
             near(score.value.unwrap(), &case["debiased"], 1e-9);
             // products of null pairings are f32: 60 terms
             for (draw, want) in score.draws.iter().zip(case["draws"].as_array().unwrap()) {

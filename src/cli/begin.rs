@@ -80,9 +80,14 @@ pub fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
 /// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
 /// settled by the rule that is asked for now.
 pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
+    is_end(manifest.ended, manifest, plan)
+}
+
+/// Whether a run that has ended so, with the rows of this checkpoint, has nothing more to do.
+fn is_end(ended: Ended, manifest: &Manifest, plan: &Plan) -> bool {
     let max_tokens = plan.spec().corpus.max_tokens;
     let enough = max_tokens != 0 && max_tokens <= manifest.rows;
-    match manifest.ended {
+    match ended {
         Ended::No => false,
         Ended::Corpus => enough || manifest.asked.max_tokens == 0,
         Ended::StopRule { churn_below, snapshots } => {
@@ -91,11 +96,23 @@ pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
     }
 }
 
+/// Where the tables of the end are due: whether there is more to read now than was asked for then. The snapshot is then one in the middle.
+pub fn look_again(manifest: &mut Manifest, plan: &Plan) {
+    let Some(mut due) = manifest.due.filter(|due| due.ended != Ended::No) else { return };
+    if !is_end(due.ended, manifest, plan) && manifest.second_pass().is_none() {
+        due.ended = Ended::No;
+        manifest.due = Some(due);
+    }
+}
+
 /// Refuses a run that cannot be resumed.
 ///
 /// # Errors
 /// `Request` behind a second pass, or where fewer tokens are asked for than it has; `State` for a merge.
 pub fn check_can_go_on(manifest: &Manifest, plan: &Plan, directory: &Path) -> Result<()> {
+    if manifest.is_all_read() {
+        return Ok(());
+    }
     let most = plan.spec().corpus.max_tokens;
     if most != 0 && most <= manifest.rows && manifest.second_pass().is_none() {
         return Err(Error::request(format!(

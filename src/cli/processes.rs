@@ -43,8 +43,8 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
 }
 
 /// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint and the end; a
-/// second one ends at once.
-pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result<()> {
+/// second one ends at once. The process that `leads` also hears of those that the others were sent, where there are several.
+pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool, several: bool) -> Result<()> {
     let wish = Arc::new(AtomicBool::new(false));
     let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| *s != SIGHUP || !is_ignored(SIGHUP)) {
@@ -57,7 +57,9 @@ pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool) -> Result
         loop {
             std::thread::sleep(std::time::Duration::from_millis(50));
             let Some(status) = status.upgrade() else { return };
-            if wish.load(Ordering::Relaxed) {
+            // between batches the source looks for itself
+            let of_another = || leads && several && status.making().is_some() && run.stop_requested();
+            if wish.load(Ordering::Relaxed) || of_another() {
                 status.request_stop();
                 if !leads {
                     // process 0 decides; it looks for this file

@@ -1,7 +1,7 @@
 //! What is printed during a run: a bar on a terminal, plain lines or JSON elsewhere.
 
 use crate::cli::machine;
-use crate::engine::{Event, RunStatus};
+use crate::engine::{Event, Making, RunStatus};
 use crate::plan::Plan;
 use crate::report::Summary;
 use crate::units::{duration, human_bytes, thousands};
@@ -189,7 +189,9 @@ fn watch(
             bits => format!(", {:.1} % of matches unchanged", 100.0 * f64::from_bits(bits)),
         };
         let speed = format!("{} {rows_are}/s", thousands(rate as u64));
+        let making = status.making().map(|making| in_words(&making));
         let doing = match left {
+            _ if making.is_some() => making.unwrap_or_default(),
             _ if status.in_snapshot.load(Relaxed) > 0 => "taking a snapshot".into(),
             _ if share >= 1.0 => format!("{speed}, all read: the last batches, then scores, tables and page"),
             None => "starting".into(),
@@ -210,6 +212,14 @@ fn watch(
             );
         }
     }
+}
+
+/// Which tables are being made, how far that is, and how long it has taken.
+fn in_words(making: &Making) -> String {
+    let Making { is_last, part, done, pairs, since } = *making;
+    let what = if is_last { "final scores" } else { "scores of the snapshot" };
+    let s = if pairs == 1 { "" } else { "s" };
+    format!("{what}: {done} of {pairs} pair{s} ({part}), {}", duration(since.elapsed().as_secs_f64()))
 }
 
 impl EventPrinter {
@@ -253,6 +263,14 @@ impl EventPrinter {
                     Console::Terminal | Console::Quiet => {}
                 }
             }
+            Event::FinalScores { tokens, pairs } => match self.voice {
+                Console::Json => println!("{}", json!({ "event": "final_scores", "tokens": tokens, "pairs": pairs })),
+                Console::Plain => {
+                    let s = if *pairs == 1 { "" } else { "s" };
+                    eprintln!("all {} {} read; final scores of {pairs} pair{s}", thousands(*tokens), self.rows_are);
+                }
+                _ => self.bar.tick(),
+            },
             Event::Checkpoint { tokens, finished } => match self.voice {
                 Console::Json => {
                     println!("{}", json!({ "event": "checkpoint", "tokens": tokens, "finished": finished }))

@@ -1,7 +1,7 @@
 //! `cognate run`: from a dataflow file to tables, or on from where a run stopped.
 
 use crate::cli::args::RunArgs;
-use crate::cli::begin::{check_can_go_on, is_done, open_corpus, open_run};
+use crate::cli::begin::{check_can_go_on, is_done, look_again, open_corpus, open_run};
 use crate::cli::check::check;
 use crate::cli::controls;
 use crate::cli::ended::{reached_end, speed, summary, warn_of_labels, warn_of_skips, write_report};
@@ -213,6 +213,7 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
     let (run, mut resume) = open_run(&directory, &plan, args.fresh, leads, &voice)?;
     let process = Process { args, plan, run: Arc::new(run), leads, voice };
     process.keep(&text, resume.as_mut())?;
+    resume.iter_mut().for_each(|manifest| look_again(manifest, &process.plan));
     // before anything is printed about the run: whether what it has read is unchanged
     let corpus = if leads { Some(open_corpus(&process.plan, resume.as_ref())?) } else { None };
     if let Some(manifest) = resume.as_ref().filter(|m| is_done(m, &process.plan)) {
@@ -233,6 +234,9 @@ fn begin<'a>(args: &'a RunArgs, wish: Wish, cluster: &Cluster, voice: Console) -
         return Ok(None);
     }
     resume.as_ref().map_or(Ok(()), |manifest| check_can_go_on(manifest, &process.plan, &directory))?;
+    if resume.as_ref().is_some_and(Manifest::is_all_read) {
+        voice.say("everything is read: what is left are the scores and tables of the end");
+    }
     Ok(Some(Begun { process, text, resume, corpus, directory }))
 }
 
@@ -278,10 +282,13 @@ impl Process<'_> {
         Ok(())
     }
 
-    /// Loads what the plan names; the doctor looks at it where the run is `new`.
-    fn load(&self, new: bool) -> Result<Loaded> {
+    /// Loads what the plan names, of a run that has read everything its SAEs alone; the doctor looks at it where the run is new.
+    fn load(&self, resume: Option<&Manifest>) -> Result<Loaded> {
+        if resume.is_some_and(Manifest::is_all_read) {
+            return Loaded::for_publishing(&self.plan);
+        }
         let loaded = Loaded::open(&self.plan)?;
-        if self.leads && new {
+        if self.leads && resume.is_none() {
             check(&self.plan, &loaded, self.voice)?;
         }
         Ok(loaded)
@@ -300,14 +307,14 @@ impl Process<'_> {
     ) -> Result<Streamed> {
         let (plan, leads, voice) = (&self.plan, self.leads, self.voice);
         let status = Arc::new(RunStatus::default());
-        listen(&status, &self.run, leads)?;
+        listen(&status, &self.run, leads, cluster.hosts.len() > 1)?;
         abort_on_panic();
         let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
         let asked = asked(&self.args.flow, plan, dataflow)?;
         let (of_process, of_run) = (status.clone(), self.run.clone());
         let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
         let meeting = Meeting::begin(&cluster, &status, stopped, move |text| voice.say(text))?;
-        let loaded = match self.load(resume.is_none()) {
+        let loaded = match self.load(resume.as_ref()) {
             Ok(loaded) => Arc::new(loaded),
             Err(e) => {
                 meeting.fail(&cluster, &status, &e);

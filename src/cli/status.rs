@@ -40,6 +40,8 @@ struct Checkpoint {
     /// The larger of two shares: bytes of the corpus read, tokens of the request counted; `None` when neither is known.
     share: Option<f64>,
     seconds_ago: Option<u64>,
+    /// Whether everything is read, and the scores and tables of the end are left.
+    all_read: bool,
     /// Between the last two checkpoints, when the process that wrote the last wrote both.
     tokens_per_second: Option<f64>,
     fingerprint: String,
@@ -160,6 +162,7 @@ fn checkpoint(run: &RunDir, manifest: &Manifest, started: Option<SystemTime>, no
         batches: manifest.next_batch,
         share: share(manifest),
         seconds_ago: at.and_then(|t| now.duration_since(t).ok()).map(|d| d.as_secs()),
+        all_read: manifest.is_all_read(),
         tokens_per_second: rate,
         fingerprint: manifest.fingerprint.clone(),
     }
@@ -227,10 +230,10 @@ fn write(status: &Status, summary: Option<&Summary>, out: &mut String) -> std::f
         }
         (State::Scores, _) => writeln!(out, "{}: scores, made from the sums of a run", status.run)?,
         (State::Stopped, _) => {
-            let from = if status.checkpoint.is_some() {
-                "resumes from the last checkpoint"
-            } else {
-                "starts again, as there is no checkpoint yet"
+            let from = match &status.checkpoint {
+                Some(c) if c.all_read => "makes the scores and tables of the end, for which everything is read",
+                Some(_) => "resumes from the last checkpoint",
+                None => "starts again, as there is no checkpoint yet",
             };
             writeln!(out, "{}: stopped; the same `cognate run` {from}", status.run)?;
         }

@@ -8,6 +8,13 @@ use std::sync::Arc;
 pub enum Event {
     /// Tables were published.
     Snapshot(SnapshotFacts),
+    /// Everything is read, and the scores and tables of the end are begun.
+    FinalScores {
+        /// Counted rows.
+        tokens: u64,
+        /// Pairs of the run.
+        pairs: usize,
+    },
     /// State was committed.
     Checkpoint {
         /// Counted rows.

@@ -2,6 +2,7 @@
 
 use crate::engine::results::{ReadSpace, SavedTiles, fitted};
 use crate::error::Result;
+use crate::halt::Halt;
 use crate::ids::Site;
 use crate::linalg::Matrix;
 use crate::plan::Plan;
@@ -31,7 +32,7 @@ pub fn transferred(plan: &Plan, run: &RunDir, manifest: &Manifest) -> Result<Vec
     let saved = SavedTiles::of_manifest(run, plan, manifest);
     let mut out = Vec::new();
     for (k, planned) in plan.readouts().iter().enumerate() {
-        let Some(read) = ReadSpace::of_saved(plan, k, &saved)? else { continue };
+        let Some(read) = ReadSpace::of_saved(&Halt::NEVER, plan, k, &saved)? else { continue };
         let target = &plan.readout_sites()[planned.site];
         let (mut latents, mut data) = (Vec::new(), Vec::new());
         for (latent, found) in (0u32..).zip(&read.latents) {
@@ -70,7 +71,7 @@ pub fn stitched(plan: &Plan, run: &RunDir, manifest: &Manifest) -> Result<Vec<St
     let saved = SavedTiles::of_manifest(run, plan, manifest);
     let of = |k: usize| {
         let (source, target) = plan.pair_sites(plan.stitches()[k].pair);
-        Ok(Stitched { source: source.clone(), target: target.clone(), maps: fitted(plan, k, &saved)? })
+        Ok(Stitched { source: source.clone(), target: target.clone(), maps: fitted(&Halt::NEVER, plan, k, &saved)? })
     };
     (0..plan.stitches().len()).map(of).collect()
 }

@@ -12,16 +12,18 @@ use crate::moments::{
     Repeated, SiteMoments, TopToken,
 };
 use crate::sae::LatentBatch;
-use crate::store::SecondPass;
+use crate::store::{SecondPass, SnapshotDue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is due after a batch. The source alone decides, and every worker follows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Control {
     /// The batch.
     pub t: BatchIndex,
+    /// What comes with this.
+    pub brings: Brings,
     /// Counted rows up to and including this batch; in a second pass, all counted rows of the first pass.
     pub rows: u64,
     /// Which time the batch is read.
@@ -36,6 +38,17 @@ pub struct Control {
     pub checkpoint: Option<CheckpointDue>,
     /// What comes after it.
     pub next: Next,
+}
+
+/// What a control comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Brings {
+    /// A batch, to be added.
+    Batch,
+    /// Nothing: the run resumes behind batch t, from a checkpoint at which this snapshot is due.
+    Resumed,
+    /// Nothing: the state before batch t is saved, with a snapshot due that a stop has kept from being published.
+    Stop(SnapshotDue),
 }
 
 /// Pairs of latents that more is counted of: (source, target), ascending, of each pair of spaces in the plan's order.
@@ -82,6 +95,14 @@ pub enum Next {
 }
 
 impl Control {
+    /// The first batch that is not in the sums behind it.
+    pub fn next_batch(&self) -> BatchIndex {
+        match self.brings {
+            Brings::Batch | Brings::Resumed => self.t + 1,
+            Brings::Stop(_) => self.t,
+        }
+    }
+
     /// Whether the batch is the last of the run.
     pub fn is_last(&self) -> bool {
         matches!(self.next, Next::End | Next::Converged)

@@ -38,7 +38,7 @@ pub use latent_cache::{Cached, cache_latents};
 pub use measure::{measure_batch, measure_choice};
 pub use merge::{Part, merge};
 pub use score::{remake, score};
-pub use status::{RunStatus, Stage};
+pub use status::{Making, RunStatus, Stage};
 
 /// Runs a job to its end, or until a stop is requested, once all processes have met. `corpus`, on process 0 only, is where
 /// the run begins.

@@ -3,6 +3,8 @@
 
 use crate::engine::message::Listing;
 use crate::error::{Error, Result};
+use crate::halt::Halt;
+use crate::store::SnapshotDue;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -56,6 +58,30 @@ impl Stage {
     }
 }
 
+/// Tables that are being made.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// Whether they are those of the end.
+    pub is_last: bool,
+    /// Which part of the work, as printed.
+    pub part: &'static str,
+    /// Pairs that this part is done with.
+    pub done: usize,
+    /// Pairs of the run.
+    pub pairs: usize,
+    /// When the making began.
+    pub since: Instant,
+}
+
+/// A snapshot that a stop has kept from being published.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpublished {
+    /// What is due.
+    pub due: SnapshotDue,
+    /// Whether a checkpoint with it is committed.
+    pub is_saved: bool,
+}
+
 /// What all threads of a process share of a run.
 #[derive(Debug, Default)]
 pub struct RunStatus {
@@ -64,6 +90,8 @@ pub struct RunStatus {
     converged: AtomicBool,
     error: Mutex<Option<Error>>,
     listing: Mutex<Option<Arc<Listing>>>,
+    making: Mutex<Option<Making>>,
+    unpublished: Mutex<Option<Unpublished>>,
     stage_ns: [AtomicU64; 8],
     /// Counted rows folded so far, those before a resume included.
     pub rows: AtomicU64,
@@ -104,6 +132,39 @@ impl RunStatus {
     /// Whether a stop was requested.
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Relaxed)
+    }
+
+    /// Stops work when a stop is requested.
+    pub fn halt(self: &Arc<Self>) -> Halt {
+        let status = self.clone();
+        Halt::when(move || status.stop_requested())
+    }
+
+    /// Says which tables are being made; `None` when that is over.
+    pub fn set_making(&self, making: Option<Making>) {
+        *self.making.lock().unwrap_or_else(|e| e.into_inner()) = making;
+    }
+
+    /// The tables that are being made.
+    pub fn making(&self) -> Option<Making> {
+        *self.making.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Begins a part of their making, or says how many pairs it is done with.
+    pub fn set_part(&self, part: &'static str, done: usize) {
+        if let Some(making) = self.making.lock().unwrap_or_else(|e| e.into_inner()).as_mut() {
+            (making.part, making.done) = (part, done);
+        }
+    }
+
+    /// Leaves a snapshot unpublished. The publisher calls this before the source may let the next batch in.
+    pub fn leave_unpublished(&self, left: Unpublished) {
+        *self.unpublished.lock().unwrap_or_else(|e| e.into_inner()) = Some(left);
+    }
+
+    /// The snapshot that was left unpublished: no other batch may come in.
+    pub fn unpublished(&self) -> Option<Unpublished> {
+        *self.unpublished.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Marks the stop rule as met: the next batch is the last. The publisher calls this before the source may let that batch

@@ -17,6 +17,7 @@ use super::space::SideSpace;
 use super::statistic::{Draw, Statistic, finite};
 use super::svcca::{canonical_correlations, mean, no_power};
 use crate::error::{Error, Result};
+use crate::halt::Halt;
 use crate::linalg::{Matrix, Stream, require_finite};
 
 struct Svcca(usize, usize);
@@ -51,6 +52,20 @@ pub fn compare_rows(
     measures: &[Measure],
     nulls: Permutations<'_>,
 ) -> Result<Vec<Score>> {
+    compare_rows_until(&Halt::NEVER, p, q, measures, nulls)
+}
+
+/// The same, which `halt` may stop between two pairings.
+///
+/// # Errors
+/// Those of [`compare_rows`]; `Interrupted` when it is stopped.
+pub fn compare_rows_until(
+    halt: &Halt,
+    p: &Matrix<f64>,
+    q: &Matrix<f64>,
+    measures: &[Measure],
+    nulls: Permutations<'_>,
+) -> Result<Vec<Score>> {
     let n = p.n_rows();
     if n != q.n_rows() {
         let m = q.n_rows();
@@ -63,14 +78,14 @@ pub fn compare_rows(
     check_given(&nulls, n)?;
     let sampled = |m: &Measure| n > RSA_MAX_ROWS && matches!(m, Measure::Rsa(_));
     let (few, all): (Vec<_>, Vec<_>) = measures.iter().copied().enumerate().partition(|(_, m)| sampled(m));
-    let mut scores = score_all(p, q, all, nulls)?;
+    let mut scores = score_all(halt, p, q, all, nulls)?;
     if !few.is_empty() {
         let rows = rsa_sample(&nulls, n);
         let nulls = match nulls {
             Permutations::Given(_) => Permutations::NONE, // orders of all rows say nothing of a sample
             seeded => seeded,
         };
-        scores.extend(score_all(&p.gather_rows(&rows), &q.gather_rows(&rows), few, nulls)?);
+        scores.extend(score_all(halt, &p.gather_rows(&rows), &q.gather_rows(&rows), few, nulls)?);
     }
     scores.sort_by_key(|(place, _)| *place);
     Ok(scores.into_iter().map(|(_, score)| score).collect())
@@ -101,12 +116,14 @@ fn check_given(nulls: &Permutations<'_>, n: usize) -> Result<()> {
 
 /// Scores with the places of their measures.
 fn score_all(
+    halt: &Halt,
     p: &Matrix<f64>,
     q: &Matrix<f64>,
     measures: Vec<(usize, Measure)>,
     nulls: Permutations<'_>,
 ) -> Result<Vec<(usize, Score)>> {
     let n = p.n_rows();
+    halt.check()?;
     let spectral = |m: &Measure| !matches!(m, Measure::Rsa(_) | Measure::JaccardKnn(_) | Measure::MutualKnn(_));
     let spaces = if measures.iter().any(|(_, m)| spectral(m)) {
         let (a, b) = rayon::join(|| SideSpace::of(p), || SideSpace::of(q));
@@ -118,6 +135,7 @@ fn score_all(
         measures.iter().map(|&(_, measure)| prepare(p, q, measure, spaces.as_ref())).collect();
     let corner = prepared.iter().flatten().fold((0, 0), |(a, b), x| (a.max(x.corner.0), b.max(x.corner.1)));
     let evaluate = |order: &[u32]| -> Result<Vec<Option<f64>>> {
+        halt.check()?;
         let draw = match &spaces {
             Some((a, b)) if corner.0 > 0 => Draw::new(order, a, b, corner),
             _ => Draw::of_order(order),

@@ -27,7 +27,7 @@ mod statistic;
 mod stitch;
 mod svcca;
 
-pub use compare::compare_rows;
+pub use compare::{compare_rows, compare_rows_until};
 pub use dictionary::{DENSE_ROWS, DictionaryMatch, cosine, match_dictionaries, unit_rows};
 pub use logits::{LogitEffects, wide};
 pub use measure::{Measure, PwccaRule, RsaRule};

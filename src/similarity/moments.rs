@@ -16,6 +16,7 @@ use super::space::RANK_CUT;
 use super::statistic::finite;
 use super::svcca::{SvccaRule, canonical_correlations, mean, no_power};
 use crate::error::{Error, Result};
+use crate::halt::Halt;
 use crate::linalg::{Matrix, product, require_finite, singular_values, symmetric_eigen, transposed_product, whitening};
 
 /// A canonical correlation above 1 by more than this is no rounding: the blocks are not of one data set.
@@ -121,8 +122,10 @@ fn squares(c: &Matrix<f64>) -> f64 {
 /// Scores by each measure; the null of each is its value over `nulls`, of randomly paired rows with the same `C_xx` and `C_yy`.
 ///
 /// # Errors
-/// `Request` for shapes that do not fit, `Input` for values that are not finite or blocks that are not of one data set.
+/// `Request` for shapes that do not fit, `Input` for values that are not finite or blocks that are not of one data set; `Interrupted` where
+/// `halt` stops it between two pairings.
 pub fn moments_scores(
+    halt: &Halt,
     moments: &Moments<'_>,
     measures: &[MomentsMeasure],
     nulls: &[NullMoments<'_>],
@@ -141,10 +144,11 @@ pub fn moments_scores(
         }
         require_finite(found, name)?;
     }
-    measures.iter().map(|&measure| score(moments, measure, nulls)).collect()
+    measures.iter().map(|&measure| score(halt, moments, measure, nulls)).collect()
 }
 
-fn score(moments: &Moments<'_>, measure: MomentsMeasure, nulls: &[NullMoments<'_>]) -> Result<Score> {
+fn score(halt: &Halt, moments: &Moments<'_>, measure: MomentsMeasure, nulls: &[NullMoments<'_>]) -> Result<Score> {
+    halt.check()?;
     let Moments { n, cxx, cyy, cxy, norms } = *moments;
     let mut score = Score::undefined(measure.measure(), n);
     let trace = |c: &Matrix<f64>| (0..c.n_rows()).map(|i| c.row(i)[i]).sum::<f64>();
@@ -178,8 +182,12 @@ fn score(moments: &Moments<'_>, measure: MomentsMeasure, nulls: &[NullMoments<'_
             Prepared::Svcca(wx, wy)
         }
     };
-    let value = prepared.value(NullMoments { cxy, norms: norms[2] }).and_then(finite)?;
-    let draws: Vec<f64> = nulls.par_iter().map(|null| prepared.value(*null).and_then(finite)).collect::<Result<_>>()?;
+    let value_of = |pairing: NullMoments<'_>| {
+        halt.check()?;
+        prepared.value(pairing).and_then(finite)
+    };
+    let value = value_of(NullMoments { cxy, norms: norms[2] })?;
+    let draws: Vec<f64> = nulls.par_iter().map(|null| value_of(*null)).collect::<Result<_>>()?;
     score.value = Some(value);
     score.null = NullScores::of(value, &draws, false);
     score.draws = draws;

@@ -11,6 +11,7 @@
 //! stream does not decide alone.
 
 use crate::error::Result;
+use crate::halt::Halt;
 use crate::linalg::{Cholesky, Matrix, product, product_transposed, thin_svd};
 use crate::moments::{Accumulator, CoMoment, FOLDS, FoldCross, FoldMoments};
 use rayon::prelude::*;
@@ -147,7 +148,7 @@ impl PairMaps {
     ///
     /// # Errors
     /// `Input` for sums that are not finite, `Machine` without memory.
-    pub fn of(sides: [&FoldMoments; 2], cross: &FoldCross, fit: MapFit) -> Result<PairMaps> {
+    pub fn of(halt: &Halt, sides: [&FoldMoments; 2], cross: &FoldCross, fit: MapFit) -> Result<PairMaps> {
         let sums = |towards: usize, f: usize, null: bool| -> Option<Sums<'_>> {
             let c = cross.cross(f, null)?;
             let [x, y] = [towards, 1 - towards].map(|side| &sides[side].0[f]);
@@ -167,6 +168,7 @@ impl PairMaps {
             .map(|&(kind, towards, f)| {
                 let mut out = Vec::new();
                 for null in [false, true] {
+                    halt.check()?;
                     let both = |towards: usize| Some((sums(towards, f, null)?, sums(towards, 1 - f, null)?));
                     let Some((fitted, judge)) = both(towards) else { continue };
                     let mut judge_by = |fitted: &Sums<'_>, judge: &Sums<'_>, towards: usize, weight| {
@@ -203,6 +205,7 @@ impl PairMaps {
         both.merge(&cross.0[1])?;
         let maps: Vec<Option<LinearMap>> = ([0, 1].par_iter())
             .map(|&towards: &usize| {
+                halt.check()?;
                 let cross = if towards == 0 { transposed(&both.c) } else { both.c.clone() };
                 let sums = Sums { x: &whole[towards], y: &whole[1 - towards], cross };
                 Ok(sums.least_squares(fit)?.map(|weight| sums.with_bias(weight, fit.units)))

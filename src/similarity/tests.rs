@@ -3,6 +3,8 @@
 //! The vectors come from SplitMix64 (Steele, Lea, Flood 2014), all arithmetic in f64.
 
 use super::*;
+use crate::error::ErrorKind;
+use crate::halt::Halt;
 use crate::linalg::{Matrix, Stream, product, thin_svd, transposed_product};
 
 struct SplitMix64(u64);
@@ -238,7 +240,7 @@ fn covariance_blocks_give_what_rows_give() {
         .map(|m| m.parse().unwrap())
         .into();
     let streamed: Vec<_> = measures.iter().map(|&m| MomentsMeasure::of(m).unwrap()).collect();
-    let scores = moments_scores(&moments, &streamed, std::slice::from_ref(&null)).unwrap();
+    let scores = moments_scores(&Halt::NEVER, &moments, &streamed, std::slice::from_ref(&null)).unwrap();
     let back = [(0..40).rev().collect::<Vec<u32>>()];
     for (found, expected) in scores.iter().zip(compare_rows(&a, &b, &measures, Permutations::Given(&back)).unwrap()) {
         near(found.value.unwrap(), expected.value.unwrap(), 1e-11);
@@ -248,7 +250,7 @@ fn covariance_blocks_give_what_rows_give() {
     // Blocks of different data are told apart.
     let mut wrong = cxy.clone();
     wrong.as_mut_slice().iter_mut().for_each(|x| *x *= 2.0);
-    assert!(moments_scores(&Moments { cxy: &wrong, ..moments }, &streamed[..1], &[]).is_err());
+    assert!(moments_scores(&Halt::NEVER, &Moments { cxy: &wrong, ..moments }, &streamed[..1], &[]).is_err());
 }
 
 #[test]
@@ -325,4 +327,21 @@ fn overflow_is_an_error_and_no_nan() {
     let mut p = gaussian(20, 3, "large");
     p.as_mut_slice().iter_mut().for_each(|x| *x *= 1e100);
     assert!(compare_rows(&p, &p, &[Measure::Cka], Permutations::NONE).is_err());
+}
+
+#[test]
+fn scores_stop_between_two_pairings_when_it_is_asked() {
+    let (p, q) = decoders();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let of_halt = asked.clone();
+    let halt = Halt::when(move || of_halt.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 100);
+    let nulls = Permutations::Seeded { seed: 1, stream: "halted", runs: 100_000 };
+    let e = compare_rows_until(&halt, &p, &q, &["svcca".parse().unwrap()], nulls).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Interrupted);
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((100..10_000).contains(&asked), "{asked}: one question for each pairing, and not all of them");
+    // without a wish to stop, the same as without a halt
+    let nulls = || Permutations::Seeded { seed: 1, stream: "halted", runs: 20 };
+    let never = compare_rows_until(&Halt::when(|| false), &p, &q, &["svcca".parse().unwrap()], nulls()).unwrap();
+    assert_eq!(never[0].null, compare_rows(&p, &q, &["svcca".parse().unwrap()], nulls()).unwrap()[0].null);
 }

@@ -169,10 +169,10 @@ pub(super) fn commit_steps(
     steps.extend(replace(MANIFEST, new));
     // Both renames are durable before anything is swept. Either alone would do no harm: the one before the last is whole too.
     steps.push(Step::SyncDir { path: String::new() });
-    // Only older generations are swept: other processes may be writing the next one already.
+    // Only generations up to this one are swept: other processes may be writing the next one already.
     let older = |path: &str| {
         let dir = path.split('/').nth(1).and_then(generation_of);
-        dir.is_some_and(|batch| batch < new.next_batch)
+        dir.is_some_and(|batch| batch <= new.next_batch)
     };
     steps.extend(sweep(listing.iter().filter(|p| older(p)), [Some(new), kept]));
     steps

@@ -175,6 +175,11 @@ impl RunDir {
         StateWriter::create(&path, relative, layout)
     }
 
+    /// Path of the state file `name` of a checkpoint, relative to the run directory.
+    pub fn state_path(&self, next_batch: BatchIndex, name: &str) -> String {
+        state_path(next_batch, name)
+    }
+
     /// Opens the state file `name` of a committed checkpoint. Its bytes were checked by [`inspect`](super::inspect).
     ///
     /// # Errors

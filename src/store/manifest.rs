@@ -3,7 +3,7 @@
 //! The file is sealed (`seal`): damage is noticed before any of its numbers is believed.
 
 use super::digest::FileRecord;
-use super::record::{Ended, MergedRun, RequestRecord, SecondPass, SumsOrigin};
+use super::record::{Ended, MergedRun, RequestRecord, SecondPass, SnapshotDue, SumsOrigin};
 use super::seal::{format_of, looks_sealed, sealed, unsealed};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 /// Number of the manifest's and the state directory's format; raised whenever their bytes or meaning change.
-pub const MANIFEST_FORMAT: u32 = 2;
+pub const MANIFEST_FORMAT: u32 = 3;
 
 /// The formats this version can resume from.
 const READABLE: std::ops::RangeInclusive<u32> = 2..=MANIFEST_FORMAT;
@@ -43,6 +43,9 @@ pub struct Manifest {
     pub snapshot: u32,
     /// How the run ended.
     pub ended: Ended,
+    /// The snapshot that comes before anything else when the run is resumed; left out where there is none, as in format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<SnapshotDue>,
     /// Where the sums come from.
     pub origin: SumsOrigin,
     /// What the run was asked for.
@@ -108,6 +111,7 @@ impl Manifest {
             rows: 0,
             snapshot: 0,
             ended: Ended::No,
+            due: None,
             origin: SumsOrigin::default(),
             asked: RequestRecord::default(),
             environment: Environment::here(),
@@ -118,6 +122,11 @@ impl Manifest {
     /// Whether the run has nothing more to read.
     pub fn is_finished(&self) -> bool {
         self.ended != Ended::No
+    }
+
+    /// Whether everything is in the sums, and only the tables of the end are to be made.
+    pub fn is_all_read(&self) -> bool {
+        self.due.is_some_and(|due| due.ended != Ended::No)
     }
 
     /// Position in the corpus, in the corpus' own words; `None` for a merge.
@@ -263,6 +272,7 @@ mod tests {
         let cursor = serde_json::json!({ "x": 0.1 + 0.2, "y": [1e300, null] });
         m.origin = SumsOrigin::Streamed { cursor, second_pass: None };
         m.ended = Ended::StopRule { churn_below: 0.1 + 0.2, snapshots: 3 };
+        m.due = Some(SnapshotDue { snapshot: 4, list: true, ended: Ended::Corpus });
         (m.next_batch, m.rows) = (7, u64::MAX);
         m
     }
@@ -294,7 +304,11 @@ mod tests {
         let mut m = example();
         m.format = 9;
         assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::OtherFormat(9));
-        assert_eq!(Manifest::parse(b"{\"format\": 3}"), Parsed::OtherFormat(3));
+        assert_eq!(Manifest::parse(b"{\"format\": 4}"), Parsed::OtherFormat(4));
+        // the format before has no snapshot that is due, and is otherwise the same
+        (m.format, m.due) = (2, None);
+        assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::Whole(Box::new(m.clone())));
+        assert!(!String::from_utf8(m.to_bytes()).unwrap().contains("\"due\""));
         m.format = 1;
         assert_eq!(Manifest::parse(&m.to_bytes()), Parsed::OtherFormat(1));
         let said = other_format(Path::new("manifest.json"), 1).to_string();
@@ -311,11 +325,14 @@ mod tests {
         let whole: Value = serde_json::to_value(example()).unwrap();
         let read = |json: &Value| Manifest::parse(&sealed(json));
         assert_eq!(read(&whole), Parsed::Whole(Box::new(example())));
-        let inside = ["", "/asked", "/origin/streamed", "/ended/stop_rule", "/environment"];
+        let inside = ["", "/asked", "/origin/streamed", "/ended/stop_rule", "/due", "/environment"];
         for place in inside {
             let keys: Vec<String> = whole.pointer(place).unwrap().as_object().unwrap().keys().cloned().collect();
             for key in keys {
                 for misspelt in [None, Some(format!("{key}s"))] {
+                    if key == "due" && misspelt.is_none() {
+                        continue;
+                    }
                     let mut json = whole.clone();
                     let object = json.pointer_mut(place).unwrap().as_object_mut().unwrap();
                     let value = object.remove(&key).unwrap();

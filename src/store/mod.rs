@@ -34,7 +34,7 @@ pub use layout::RunDir;
 pub use lock::{Holder, Lock};
 pub use manifest::{Environment, MANIFEST_FORMAT, Manifest};
 pub use reader::StateReader;
-pub use record::{Ended, MergedRun, RequestRecord, SecondPass, SumsOrigin};
+pub use record::{Ended, MergedRun, RequestRecord, SecondPass, SnapshotDue, SumsOrigin};
 pub use recover::{Damage, Decision, Found, FoundManifest, Wanted, decide, differing_names, differing_parts, inspect};
 pub use set::{FoundTables, NewSet, SET_FORMAT, SetRecord, TableSet, check_in_set, read_tables};
 pub use writer::{Element, StateFile, StateLayout, StateWriter};

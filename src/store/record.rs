@@ -35,6 +35,18 @@ pub enum Ended {
     },
 }
 
+/// A snapshot that is due at a checkpoint: the sums hold its last batch, and its tables are not made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotDue {
+    /// Its number, from 1.
+    pub snapshot: u32,
+    /// Whether partners are listed after it.
+    pub list: bool,
+    /// How the run ends with it; not yet where there is more to read.
+    pub ended: Ended,
+}
+
 /// Where sums come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -12,6 +12,7 @@ mod demo;
 mod determinism;
 mod doctor;
 mod e2e;
+mod end;
 mod feed;
 mod given;
 mod groups;

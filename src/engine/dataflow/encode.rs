@@ -2,7 +2,7 @@
 
 use crate::engine::encode::encode_batch;
 use crate::engine::job::Job;
-use crate::engine::message::{EncodedPart, Pass, PendingBatch};
+use crate::engine::message::{Brings, EncodedBatch, EncodedPart, Pass, PendingBatch};
 use crate::ids::BatchIndex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,8 +42,11 @@ pub fn encode<'scope>(
                 if job.status.failed() {
                     return;
                 }
-                let batch =
-                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.status, work.control.pass == Pass::First);
+                let batch = if work.control.brings == Brings::Batch {
+                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.status, work.control.pass == Pass::First)
+                } else {
+                    Ok(EncodedBatch::default())
+                };
                 let Some(batch) = job.status.keep(batch).map(Arc::new) else { return };
                 let mut session = output.session(&capability);
                 for to in 0..peers as u64 {

@@ -3,7 +3,7 @@
 use crate::engine::allocator;
 use crate::engine::fold::{Fold, checkpoint};
 use crate::engine::job::Job;
-use crate::engine::message::{EncodedPart, Folded, Note, Pass};
+use crate::engine::message::{Brings, EncodedPart, Folded, Note, Pass};
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::{Error, Result};
 use crate::ids::BatchIndex;
@@ -51,14 +51,15 @@ pub fn fold<'scope>(
                         break;
                     }
                     let (t, (capability, encoded)) = first.remove_entry();
-                    if t != expected {
+                    let is_resumed = encoded.control.brings == Brings::Resumed;
+                    if t + u64::from(is_resumed) != expected {
                         job.status.fail(Error::state(format!(
                             "this process is at batch {expected}, process 0 sent batch {t}; all processes must see \
                              the same run directory: start all of them again"
                         )));
                         break;
                     }
-                    expected += 1;
+                    expected += u64::from(!is_resumed);
                     let out = fold_one(&mut fold, &job, index, &encoded);
                     if let Some(out) = job.status.keep(out) {
                         output.session(&capability).give_iterator(out.into_iter().map(|o| (o, t)));
@@ -86,7 +87,9 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> 
     if let Some(listing) = &control.listing {
         fold.beyond.list(listing);
     }
-    status.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
+    if control.brings == Brings::Batch {
+        status.timed(Stage::Fold, || fold.apply(&encoded.batch, control.pass == Pass::Second))?;
+    }
     if index == 0 {
         status.rows.store(control.rows, Relaxed);
     }
@@ -105,8 +108,9 @@ fn fold_one(fold: &mut Fold, job: &Job, index: usize, encoded: &EncodedPart) -> 
     if control.snapshot.is_none() && control.list {
         out.extend(status.timed(Stage::Snapshot, || fold.best_changes()));
     }
-    if control.checkpoint.is_some() {
-        let saved = status.timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.t + 1))?;
+    // what the run resumes from is on disk
+    if control.checkpoint.is_some() && control.brings != Brings::Resumed {
+        let saved = status.timed(Stage::Checkpoint, || checkpoint::save(fold, &job.run, control.next_batch()))?;
         out.extend(saved.into_iter().map(|s| Folded::Note(Note::Saved(s))));
     }
     if index == 0 && control.is_due() {

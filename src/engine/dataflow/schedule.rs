@@ -1,9 +1,9 @@
 //! What is due after each batch: a snapshot, a checkpoint, the second pass, the end? A pure function of the corpus and the
 //! dataflow file: a resumed run has the same schedule.
 
-use crate::engine::message::{CheckpointDue, Control, Next, Pass, Snapshot};
+use crate::engine::message::{Brings, CheckpointDue, Control, Next, Pass, Snapshot};
 use crate::ids::BatchIndex;
-use crate::store::SecondPass;
+use crate::store::{Ended, SecondPass, SnapshotDue};
 
 /// Rows after which partners are listed for the first time, and at each doubling from there; a power of two.
 const FIRST_LISTING: u64 = 1 << 14;
@@ -98,7 +98,43 @@ impl Schedule {
             Snapshot { number: self.snapshots, choose: by_number || next == Next::SecondPass }
         });
         let checkpoint = is_checkpoint.then_some(CheckpointDue { cursor: read.cursor, second: self.second });
-        Control { t: read.t, rows, pass, listing: None, snapshot, list, checkpoint, next }
+        Control { t: read.t, brings: Brings::Batch, rows, pass, listing: None, snapshot, list, checkpoint, next }
+    }
+
+    /// The snapshot that is due where the run resumes, behind batch `t` at `cursor`.
+    pub fn due(&mut self, t: BatchIndex, due: SnapshotDue, cursor: String) -> Control {
+        self.snapshots = due.snapshot;
+        Control {
+            brings: Brings::Resumed,
+            snapshot: Some(Snapshot { number: due.snapshot, choose: false }),
+            list: due.list,
+            next: match due.ended {
+                Ended::No => Next::Batch,
+                Ended::Corpus => Next::End,
+                Ended::StopRule { .. } => Next::Converged,
+            },
+            ..self.nothing(t, cursor)
+        }
+    }
+
+    /// Saves the state before batch `t` at `cursor`, with a snapshot due that was not published; the last of a run that stops.
+    pub fn stop(&self, t: BatchIndex, due: SnapshotDue, cursor: String) -> Control {
+        Control { brings: Brings::Stop(due), ..self.nothing(t, cursor) }
+    }
+
+    /// A checkpoint and nothing else, where no batch is read.
+    fn nothing(&self, t: BatchIndex, cursor: String) -> Control {
+        Control {
+            t,
+            brings: Brings::Batch,
+            rows: self.second.map_or(self.rows, |second| second.rows),
+            pass: if self.second.is_some() { Pass::Second } else { Pass::First },
+            listing: None,
+            snapshot: None,
+            list: false,
+            checkpoint: Some(CheckpointDue { cursor, second: self.second }),
+            next: Next::Batch,
+        }
     }
 }
 
@@ -193,6 +229,36 @@ mod tests {
         // met with the corpus's last batch still to come, which is then the end of the corpus
         let whole = run(Schedule::new(50, 90, false, true), 0, 6);
         assert_eq!(whole[whole.len() - 1].next, if whole.len() == N { Next::End } else { Next::Converged });
+    }
+
+    #[test]
+    fn a_snapshot_that_is_due_where_a_run_resumes_is_that_of_the_batch() {
+        for twice in [false, true] {
+            let schedule = Schedule::new(50, 9, twice, true);
+            let whole = run(schedule.clone(), 0, u32::MAX);
+            let snapshots = whole.iter().filter(|c| c.snapshot.is_some_and(|s| !s.choose) && c.checkpoint.is_some());
+            for of_batch in snapshots.clone() {
+                let cut = of_batch.t as usize + 1;
+                let mut again = resumed(schedule.clone(), &whole[..cut]);
+                // as the checkpoint before its tables has it
+                again.snapshots -= 1;
+                let ended = if of_batch.is_last() { Ended::Corpus } else { Ended::No };
+                let number = of_batch.snapshot.unwrap().number;
+                let cursor = of_batch.checkpoint.clone().unwrap().cursor;
+                let due = SnapshotDue { snapshot: number, list: of_batch.list, ended };
+                let control = again.due(of_batch.t, due, cursor.clone());
+                assert_eq!(Control { brings: Brings::Batch, ..control.clone() }, *of_batch);
+                assert_eq!(control.next_batch(), of_batch.next_batch());
+                // what comes after it is what comes after the batch
+                if !of_batch.is_last() {
+                    assert_eq!(run(again.clone(), cut, u32::MAX), whole[cut..]);
+                }
+                let saved = again.stop(cut as u64, due, cursor);
+                assert_eq!((saved.next_batch(), saved.rows), (control.next_batch(), control.rows));
+                assert!(saved.snapshot.is_none() && !saved.list && !saved.is_last() && saved.is_due());
+            }
+            assert!(snapshots.count() >= if twice { 4 } else { 3 });
+        }
     }
 
     #[test]

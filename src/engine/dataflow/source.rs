@@ -5,8 +5,8 @@
 use crate::corpus::{Corpus, TokenBatch};
 use crate::engine::dataflow::clock::SaveClock;
 use crate::engine::dataflow::schedule::{self, Schedule};
-use crate::engine::message::{Next, Pass, PendingBatch};
-use crate::engine::status::{RunStatus, Stage};
+use crate::engine::message::{Control, Next, Pass, PendingBatch};
+use crate::engine::status::{RunStatus, Stage, Unpublished};
 use crate::error::Result;
 use crate::ids::BatchIndex;
 use std::sync::Arc;
@@ -75,6 +75,10 @@ pub struct SourceParts {
     pub schedule: Schedule,
     /// First batch.
     pub start: BatchIndex,
+    /// A snapshot that is due before it.
+    pub due: Option<Control>,
+    /// Position in the corpus after the last batch, as JSON.
+    pub cursor: String,
     /// Batches that may be unfinished at once.
     pub in_flight: u64,
     /// Checks for a stop request from outside this process.
@@ -109,6 +113,7 @@ impl SourceParts {
         let stop = status.stop_requested() || (self.stop_requested)();
         debug_assert_eq!(fed.tokens.index + self.schedule.batches_before(), t, "batches come in order");
         let n_rows = fed.tokens.n_rows() as u64;
+        self.cursor.clone_from(&fed.cursor);
         let read = schedule::Read { t, n_rows, is_last: fed.last, cursor: fed.cursor };
         let mut control = self.schedule.next(read, status.converged(), stop || self.clock.is_due(now()));
         if control.checkpoint.is_some() {
@@ -122,6 +127,11 @@ impl SourceParts {
         }
         let is_last = control.is_last() || stop;
         Ok(Read::Batch { work: PendingBatch { control, tokens: Arc::new(fed.tokens) }, is_last })
+    }
+
+    /// Saves the state before batch `t`, with the snapshot that was left unpublished; nothing where that is done.
+    fn stop(&self, t: BatchIndex, left: Unpublished) -> Option<Control> {
+        (!left.is_saved).then(|| self.schedule.stop(t, left.due, self.cursor.clone()))
     }
 
     /// Goes back to the corpus' first batch, `end` being the position after the first pass; gives the position there.
@@ -152,7 +162,21 @@ pub fn batches<'scope>(
         let mut state = parts.map(|p| (p, capability));
         let mut held_until: Option<BatchIndex> = None;
         let mut next: BatchIndex = state.as_ref().map_or(0, |(p, _)| p.start);
+        let alone = |control: Control| PendingBatch { control, tokens: Arc::default() };
         move |output| {
+            if let Some((parts, capability)) = state.as_mut()
+                && let Some(control) = parts.due.take()
+            {
+                let is_last = control.is_last();
+                held_until = Some(control.t);
+                capability.downgrade(&control.t);
+                output.session(&*capability).give(alone(control));
+                if is_last {
+                    state = None;
+                } else {
+                    capability.downgrade(&next);
+                }
+            }
             // as many batches as may be in flight: the other workers have work while this one encodes
             while let Some((parts, capability)) = state.as_mut() {
                 if status.failed() {
@@ -167,6 +191,14 @@ pub fn batches<'scope>(
                 }
                 if held_until.take().is_some() {
                     parts.clock.end(now());
+                }
+                if let Some(left) = status.unpublished() {
+                    if let Some(control) = parts.stop(next, left) {
+                        capability.downgrade(&next);
+                        output.session(&*capability).give(alone(control));
+                    }
+                    state = None;
+                    return;
                 }
                 match status.keep(parts.read(next, &status)) {
                     None | Some(Read::End) => state = None,

@@ -2,6 +2,8 @@
 //! beside those with another match's partner. Known at a run's end: under maps (`maps.rs`), on the logits (`logits.rs`).
 
 use crate::engine::results::judged::View;
+use crate::error::Result;
+use crate::halt::Halt;
 use crate::linalg::Matrix;
 use crate::table::{CosineScores, MapRow};
 use rayon::prelude::*;
@@ -46,26 +48,31 @@ pub(super) fn figure(of: &[OfPair], pair: usize, side: usize, latent: u32, rank:
 impl OfPair {
     /// Fills in side `side`: `taken` gives what rows of some latents are to the other side, and `figure` that of a latent, by its row of these, with
     /// a partner.
+    ///
+    /// # Errors
+    /// `Interrupted` where `halt` stops it between some latents and the next.
     pub fn fill(
         &mut self,
+        halt: &Halt,
         side: usize,
         view: &View,
         taken: impl Fn(&[usize]) -> Matrix<f64> + Sync,
         figure: impl Fn(usize, &[f64], u32) -> Option<f64> + Sync,
-    ) {
+    ) -> Result<()> {
         let foreign = foreign_partners(view);
         let latents: Vec<usize> = (0..view.best.len()).collect();
         let found: Vec<Vec<OfLatent>> = (latents.par_chunks(AT_ONCE))
             .map(|some| {
+                halt.check()?;
                 let rows = taken(some);
                 let of_latent = |(k, &i): (usize, &usize)| {
                     let with = |partner: u32| figure(i, rows.row(k), partner);
                     let partners = view.best[i].iter().map(|partner| with((*partner)?.latent)).collect();
                     OfLatent { partners, foreign: foreign[i].and_then(with) }
                 };
-                some.iter().enumerate().map(of_latent).collect()
+                Ok(some.iter().enumerate().map(of_latent).collect())
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let found: Vec<OfLatent> = found.into_iter().flatten().collect();
         if side == 0 {
             let kept = found.iter().filter_map(|of| Some((of.partners.first().copied()??, of.foreign?)));
@@ -73,6 +80,7 @@ impl OfPair {
             self.scores = CosineScores::of(&own, &null);
         }
         self.sides[side] = found.into_iter().map(|of| of.partners).collect();
+        Ok(())
     }
 }
 
@@ -122,7 +130,7 @@ mod tests {
             Some(1e4 * row[0] + f64::from(partner))
         };
         let mut found = OfPair::default();
-        found.fill(0, &view(n), taken, figure);
+        found.fill(&Halt::NEVER, 0, &view(n), taken, figure).unwrap();
         let kept: Vec<u32> = (0..n - 1).filter(|i| i.is_multiple_of(2)).collect();
         let (mut own, mut null) = (Vec::new(), Vec::new());
         for (k, &i) in kept.iter().enumerate() {
@@ -140,7 +148,7 @@ mod tests {
         // the other side fills its own figures alone; a partner that both have says nothing of chance
         let [mut found] = all;
         let before = found.scores;
-        found.fill(1, &view(5), taken, figure);
+        found.fill(&Halt::NEVER, 1, &view(5), taken, figure).unwrap();
         assert_eq!((found.scores, found.sides[1].len()), (before, 5));
         let mut two = view(4);
         two.best[2] = two.best[0].clone();

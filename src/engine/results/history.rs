@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// Name of the state file that keeps the history.
 pub const PUBLISHED: &str = "published";
 
+/// Name of the same at a checkpoint at which a snapshot is due: the publisher's memory before that snapshot. Under a name of its own, since
+/// the checkpoint behind the snapshot replaces this one and has the same batches.
+pub const BEFORE_SNAPSHOT: &str = "published-before";
+
 /// Rows of `history` so far, and the best partners that the next churn is counted from.
 pub struct History {
     /// Best partners at the snapshot before, `u32::MAX` for none, of each pair and direction; empty before the first.

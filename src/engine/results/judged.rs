@@ -3,6 +3,7 @@
 use crate::engine::message::{BestRow, ChanceSnapshot, Spaces, ViewRow};
 use crate::engine::results::latent_facts::{facts_of, members_of};
 use crate::engine::results::match_graph::{ByChance, MatchGraph};
+use crate::engine::results::work::Work;
 use crate::error::Result;
 use crate::matching::{
     BestPartners, Direction, HOLDS_WITHIN, LatentFacts, Listed, ListedFigures, MIN_DOCUMENTS, MatchCounts, Outcome,
@@ -83,6 +84,8 @@ pub struct Results {
     pub(super) dictionaries: Vec<DictionaryScores>,
     /// Latents of each category of a space, ascending: by space, then in order of the categories' names.
     pub(super) members: BTreeMap<usize, Vec<Vec<u32>>>,
+    /// How far the making of tables is, and whether it is to stop.
+    pub(super) work: Work,
 }
 
 /// Counts of a pair's matches, and the same of the rotated tiles; `None` where there are none.
@@ -140,6 +143,7 @@ impl Results {
             documents: DocumentRows::default(),
             dictionaries: Vec::new(),
             members: BTreeMap::new(),
+            work: Work::default(),
         }
     }
 
@@ -177,7 +181,7 @@ impl Results {
     /// Applies the filters to every match and tests it against the null; to be called when the views are up to date.
     ///
     /// # Errors
-    /// Those of the one-to-one rules.
+    /// Those of the one-to-one rules; `Interrupted` when it is to stop.
     pub fn judge(&mut self, facts: MatchFacts<'_>) -> Result<()> {
         let MatchFacts { spaces, chance, candidates, listed: figures, documents } = facts;
         self.listed.clone_from(figures);
@@ -206,8 +210,10 @@ impl Results {
         }
         let (pairs, keep) = (self.plan.pairs().to_vec(), self.plan.null_partners());
         let (has_groups, has_readouts) = (self.graph.is_some(), !self.plan.readouts().is_empty());
+        let halt = self.work.halt();
         self.counts = (self.views.par_iter_mut().zip(&pairs).enumerate())
             .map(|(p, (views, pair))| {
+                halt.check()?;
                 let facts: [&[LatentFacts]; 2] = [&facts[&pair.source], &facts[&pair.target]];
                 let partners: [Vec<Vec<Partner>>; 2] = [0, 1].map(|d: usize| listed(&views[d]));
                 let null = by_chance(
@@ -245,6 +251,7 @@ impl Results {
                     facts.map(<[_]>::len),
                     keep,
                 );
+                halt.check()?;
                 for (d, outcomes) in judged(&partners, within.as_ref())?.into_iter().enumerate() {
                     views[d].outcomes = outcomes;
                     let n_active: Vec<u64> = facts[d].iter().map(|f| f.n_active).collect();

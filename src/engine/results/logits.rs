@@ -23,6 +23,7 @@ impl Results {
         let mut effects: BTreeMap<[usize; 2], LogitEffects> = BTreeMap::new();
         let mut out = Vec::new();
         for (p, &pair) in self.plan.pairs().iter().enumerate() {
+            self.work.at("logits", p)?;
             let mut of_pair = OfPair::default();
             let models = [pair.source, pair.target].map(|s| self.plan.spaces()[s].model());
             let saes = [pair.source, pair.target].map(|s| self.saes[s].as_deref());
@@ -40,7 +41,10 @@ impl Results {
                                 .n_vocab()
                                 .min(y.n_vocab())
                                 .min(self.plan.tokenizer_of(pair.source).shared_vocabulary());
-                            let rows = |side: usize, first: usize, n: usize| [x, y][side].rows(first, n);
+                            let rows = |side: usize, first: usize, n: usize| {
+                                self.work.halt().check()?;
+                                [x, y][side].rows(first, n)
+                            };
                             entry.insert(LogitEffects::of(n_vocab, [x.width(), y.width()], rows)?)
                         }
                     };
@@ -48,6 +52,7 @@ impl Results {
                     let backward = forward.turned();
                     for (side, effects, own, other) in [(0, &*forward, a, b), (1, &backward, b, a)] {
                         of_pair.fill(
+                            self.work.halt(),
                             side,
                             &self.views[p][side],
                             |some| effects.across(&wide(own.decoder_rows(), some)),
@@ -55,7 +60,7 @@ impl Results {
                                 let both = [lengths[side][i], lengths[1 - side][partner as usize]];
                                 LogitEffects::correlation(across, other.decoder_rows().row(partner as usize), both)
                             },
-                        );
+                        )?;
                     }
                 }
             }

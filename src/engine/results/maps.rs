@@ -5,6 +5,7 @@ use crate::engine::results::agreement::OfPair;
 use crate::engine::results::judged::Results;
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
+use crate::halt::Halt;
 use crate::matching::Direction;
 use crate::moments::{FoldCross, FoldMoments, State};
 use crate::plan::{Plan, PlannedStitch};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// `State` for sums that are not there or do not fit the plan.
-pub fn fitted(plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<PairMaps> {
+pub fn fitted(halt: &Halt, plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<PairMaps> {
     let stitch = plan.stitches()[k];
     let (d_source, d_target, null) = plan.stitch_shape(&stitch);
     let mut cross = FoldCross::new(d_source, d_target, null);
@@ -28,7 +29,7 @@ pub fn fitted(plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<PairMaps>
         Ok(moments)
     };
     let sides = [moments(stitch.source)?, moments(stitch.target)?];
-    PairMaps::of([&sides[0], &sides[1]], &cross, plan.spec().estimate.map)
+    PairMaps::of(halt, [&sides[0], &sides[1]], &cross, plan.spec().estimate.map)
 }
 
 impl Results {
@@ -39,7 +40,8 @@ impl Results {
     pub(super) fn mapped(&self, saved: &SavedTiles<'_>) -> Result<(Vec<MapRow>, Vec<OfPair>)> {
         let (mut rows, mut out) = (Vec::new(), Vec::new());
         for (k, stitch) in self.plan.stitches().iter().enumerate() {
-            let maps = fitted(&self.plan, k, saved)?;
+            self.work.at("maps", k)?;
+            let maps = fitted(self.work.halt(), &self.plan, k, saved)?;
             rows.extend(self.map_rows(stitch, &maps));
             let pair = self.plan.pairs()[stitch.pair];
             let sides =
@@ -51,11 +53,12 @@ impl Results {
                     continue;
                 };
                 of_pair.fill(
+                    self.work.halt(),
                     towards,
                     &self.views[stitch.pair][towards],
                     |some| map.directions(&wide(own.decoder_rows(), some)),
                     |_, mapped, partner| map.cosine(mapped, other.decoder_rows().row(partner as usize)),
-                );
+                )?;
             }
             out.push(of_pair);
         }

@@ -4,7 +4,7 @@
 //! `judged` is what the others read; `rows`, `pairs`, `groups`, `scores` and `best_over` make rows of tables from it, `tables` writes them as
 //! one set, `weights` compares SAEs of one model, `readout` reads latents out of the other side's activations, `maps` takes them into each other,
 //! `logits` reads what decoder rows do to the logits (`agreement` of both), `history` adds a row per snapshot and pair, and `publish` commits
-//! checkpoints.
+//! checkpoints. `work` says how far the making of tables is, and stops it.
 
 mod agreement;
 mod best_over;
@@ -26,6 +26,7 @@ pub mod scan;
 mod scores;
 mod tables;
 mod weights;
+mod work;
 
 pub use due::Due;
 pub use history::{History, measures as history_measures};

@@ -2,20 +2,22 @@
 
 use crate::engine::encode::Loaded;
 use crate::engine::event::{Event, Observer, SnapshotFacts};
-use crate::engine::message::{CheckpointDue, Control, Next, SavedFile};
+use crate::engine::message::{Brings, CheckpointDue, Control, Next, SavedFile};
 use crate::engine::results::due::Due;
-use crate::engine::results::history::{self, History, PUBLISHED};
+use crate::engine::results::history::{self, BEFORE_SNAPSHOT, History, PUBLISHED};
 use crate::engine::results::judged::Results;
 use crate::engine::results::listing::Listed;
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::engine::results::tables::{make_tables, origin};
-use crate::engine::status::{RunStatus, Stage};
-use crate::error::Result;
+use crate::engine::results::work::Work;
+use crate::engine::status::{Making, RunStatus, Stage, Unpublished};
+use crate::error::{ErrorKind, Result};
 use crate::ids::BatchIndex;
 use crate::plan::Plan;
 use crate::spec::{NullAt, StopRule};
 use crate::store::{
-    Ended, Environment, FileRecord, Manifest, MergedRun, RequestRecord, RunDir, SetRecord, StateFile, SumsOrigin,
+    Ended, Environment, FileRecord, Manifest, MergedRun, RequestRecord, RunDir, SetRecord, SnapshotDue, StateFile,
+    SumsOrigin,
 };
 use crate::table::write_into;
 use std::collections::BTreeMap;
@@ -32,6 +34,8 @@ pub struct Publisher {
     listed: Listed,
     parts: (String, BTreeMap<String, String>),
     asked: RequestRecord,
+    /// The state files of the checkpoint that the run resumes from, where a snapshot is due there.
+    resumed: Vec<SavedFile>,
 }
 
 impl Publisher {
@@ -44,11 +48,11 @@ impl Publisher {
         observer: Observer,
         asked: RequestRecord,
     ) -> Self {
-        let results = Results::new(plan.clone(), loaded.saes.clone());
+        let results = Results { work: Work::of(&status), ..Results::new(plan.clone(), loaded.saes.clone()) };
         let history = History::new(plan.pairs().len());
         let listed = Listed::new(plan.pairs().len());
         let parts = (plan.fingerprint().to_string(), plan.fingerprint_parts().clone());
-        Publisher { plan, run, status, observer, results, history, listed, parts, asked }
+        Publisher { plan, run, status, observer, results, history, listed, parts, asked, resumed: Vec::new() }
     }
 
     /// Reads back what a checkpoint holds of the publisher.
@@ -56,7 +60,18 @@ impl Publisher {
     /// # Errors
     /// `State` when the file is not what the plan expects.
     pub fn restore(&mut self, manifest: &Manifest) -> Result<()> {
-        let mut file = self.run.read_state(manifest, PUBLISHED)?;
+        let name = if manifest.due.is_some() { BEFORE_SNAPSHOT } else { PUBLISHED };
+        let mut file = self.run.read_state(manifest, name)?;
+        if manifest.due.is_some() {
+            let before = &self.run.state_path(manifest.next_batch, BEFORE_SNAPSHOT);
+            let others = manifest.files.iter().filter(|(path, _)| *path != before);
+            let saved = |(path, record): (&String, &FileRecord)| SavedFile {
+                path: path.clone(),
+                size: record.size,
+                digest: record.blake3.clone(),
+            };
+            self.resumed = others.map(saved).collect();
+        }
         self.history.restore(&mut file, &self.plan)?;
         self.listed.restore(&mut file, &self.plan)?;
         if let Some(listing) = self.listed.now() {
@@ -66,7 +81,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Finishes a batch: brings the views up to date, publishes, commits.
+    /// Finishes a batch: brings the views up to date, publishes, commits. A stop keeps a snapshot from being published: it is then due where the
+    /// run resumes, and the status says so. The state behind the last batch is committed before the tables of the end are begun.
     ///
     /// # Errors
     /// Those of writing; `Input` or `State` from a score that meets a non-finite number.
@@ -75,20 +91,53 @@ impl Publisher {
         self.results.update(std::mem::take(&mut due.deltas));
         let Some(control) = due.control.take() else { return Ok(()) };
         debug_assert_eq!(control.t, t);
-        let status = self.status.clone();
-        let (next, ended) = (control.t + 1, self.ended(&control));
-        if let Some(snapshot) = control.snapshot {
-            status.timed(Stage::Publish, || self.publish(snapshot.number, control.rows, next, ended, &due))?;
+        if control.brings == Brings::Resumed {
+            due.saved = std::mem::take(&mut self.resumed);
+        }
+        if let Some(snapshot) = control.snapshot
+            && !self.finish_snapshot(snapshot.number, &control, &due)?
+        {
+            return Ok(());
         }
         if control.list {
             self.status.set_listing(self.listed.choose(&self.results, &self.plan));
         }
-        if let Some(CheckpointDue { cursor, second }) = control.checkpoint {
-            let cursor = serde_json::from_str(&cursor).expect("a cursor is plain data");
-            let origin = SumsOrigin::Streamed { cursor, second_pass: second };
-            status.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due.saved, origin))?;
+        let ended = self.ended(&control);
+        let left = if let Brings::Stop(left) = control.brings { Some(left) } else { None };
+        self.save(&control, ended, left, due.saved)
+    }
+
+    /// Publishes the snapshot of a control; `false` where a stop has kept it from that.
+    fn finish_snapshot(&mut self, number: u32, control: &Control, due: &Due) -> Result<bool> {
+        let status = self.status.clone();
+        let (next, ended) = (control.next_batch(), self.ended(control));
+        let left = SnapshotDue { snapshot: number, list: control.list, ended };
+        let mut is_saved = control.brings == Brings::Resumed;
+        // a kill from here on loses nothing that was read
+        if ended != Ended::No && !is_saved {
+            self.save(control, Ended::No, Some(left), due.saved.clone())?;
+            is_saved = true;
         }
-        Ok(())
+        match status.timed(Stage::Publish, || self.publish(number, control.rows, next, ended, due)) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {
+                if !is_saved && control.checkpoint.is_some() {
+                    self.save(control, Ended::No, Some(left), due.saved.clone())?;
+                    is_saved = true;
+                }
+                status.leave_unpublished(Unpublished { due: left, is_saved });
+                Ok(false)
+            }
+            published => published.map(|()| true),
+        }
+    }
+
+    /// Commits the checkpoint of a control, if it has one.
+    fn save(&mut self, control: &Control, ended: Ended, due: Option<SnapshotDue>, saved: Vec<SavedFile>) -> Result<()> {
+        let Some(CheckpointDue { cursor, second }) = &control.checkpoint else { return Ok(()) };
+        let cursor = serde_json::from_str(cursor).expect("a cursor is plain data");
+        let origin = SumsOrigin::Streamed { cursor, second_pass: *second };
+        let (next, status) = (control.next_batch(), self.status.clone());
+        status.timed(Stage::Checkpoint, || self.commit(next, control.rows, ended, due, saved, origin))
     }
 
     /// Publishes the sums of `runs` as one snapshot of `rows` rows, and commits them as a finished run of `batches` batches.
@@ -98,7 +147,7 @@ impl Publisher {
     pub fn publish_merged(&mut self, rows: u64, batches: BatchIndex, runs: Vec<MergedRun>, mut due: Due) -> Result<()> {
         self.results.update(std::mem::take(&mut due.deltas));
         self.publish(1, rows, batches, Ended::Corpus, &due)?;
-        self.commit(batches, rows, Ended::Corpus, due.saved, SumsOrigin::Merged(runs))
+        self.commit(batches, rows, Ended::Corpus, None, due.saved, SumsOrigin::Merged(runs))
     }
 
     /// How the run has ended after a batch.
@@ -111,8 +160,16 @@ impl Publisher {
     }
 
     /// Makes all tables of a snapshot, then publishes them as one set.
+    ///
+    /// # Errors
+    /// `Interrupted` when a stop is asked for before they are all made: then nothing is published.
     fn publish(&mut self, snapshot: u32, rows: u64, next: BatchIndex, ended: Ended, due: &Due) -> Result<()> {
         let last = ended != Ended::No;
+        let pairs = self.plan.pairs().len();
+        if last {
+            (self.observer)(Event::FinalScores { tokens: rows, pairs });
+        }
+        let _making = Watched::begin(&self.status, last, pairs);
         self.results.judge(due.facts())?;
         let origin = origin(&self.plan, rows, snapshot, due.contexts);
         let with_null = last || self.plan.spec().estimate.null.at == NullAt::Snapshot;
@@ -172,11 +229,13 @@ impl Publisher {
         next: BatchIndex,
         rows: u64,
         ended: Ended,
+        due: Option<SnapshotDue>,
         saved: Vec<SavedFile>,
         origin: SumsOrigin,
     ) -> Result<()> {
+        let name = if due.is_some() { BEFORE_SNAPSHOT } else { PUBLISHED };
         let layout = self.listed.lay_out(self.history.layout());
-        let mut file = self.run.write_state(next, PUBLISHED, layout)?;
+        let mut file = self.run.write_state(next, name, layout)?;
         self.history.save(&mut file)?;
         self.listed.save(&mut file)?;
         let published: StateFile = file.finish()?;
@@ -184,7 +243,7 @@ impl Publisher {
         manifest.next_batch = next;
         manifest.rows = rows;
         manifest.snapshot = self.history.rows().last().map_or(0, |h| h.snapshot);
-        manifest.ended = ended;
+        (manifest.ended, manifest.due) = (ended, due);
         manifest.origin = origin;
         manifest.asked = self.asked.clone();
         manifest.environment = Environment::here();
@@ -195,5 +254,23 @@ impl Publisher {
         self.run.commit(&manifest)?;
         (self.observer)(Event::Checkpoint { tokens: rows, finished: manifest.is_finished() });
         Ok(())
+    }
+}
+
+/// Tables are being made while this lives.
+struct Watched(Arc<RunStatus>);
+
+impl Watched {
+    #[allow(clippy::disallowed_methods, reason = "how long it takes is printed")]
+    fn begin(status: &Arc<RunStatus>, is_last: bool, pairs: usize) -> Watched {
+        let since = std::time::Instant::now();
+        status.set_making(Some(Making { is_last, part: "matches", done: 0, pairs, since }));
+        Watched(status.clone())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.set_making(None);
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::results::agreement::others_partners;
 use crate::engine::results::judged::{Results, View, is_matched};
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
+use crate::halt::Halt;
 use crate::matching::{Direction, significance};
 use crate::moments::{FOLDS, FoldMoments, LatentReadout, ReadoutSums, State};
 use crate::plan::Plan;
@@ -47,7 +48,7 @@ impl ReadSpace {
     ///
     /// # Errors
     /// `State` for sums that are not there or do not fit the plan.
-    pub fn of_saved(plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<Option<ReadSpace>> {
+    pub fn of_saved(halt: &Halt, plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<Option<ReadSpace>> {
         let planned = plan.readouts()[k];
         let mut moments = FoldMoments::new(plan.readout_sites()[planned.site].width);
         moments.load(&mut saved.file(&plan.readout_moments_name(planned.site))?, 0)?;
@@ -59,6 +60,7 @@ impl ReadSpace {
             let alive: Vec<usize> = (0..strip.n_latents).filter(|&i| sums.latent(i).is_some()).collect();
             let found: Vec<Vec<ReadLatent>> = (alive.par_chunks(AT_ONCE))
                 .map(|some| {
+                    halt.check()?;
                     let sums: Vec<LatentReadout<'_>> = some.iter().filter_map(|&i| sums.latent(i)).collect();
                     read(&readout, &moments, &sums)
                 })
@@ -109,12 +111,13 @@ impl Results {
     pub fn readout_rows(&self, spaces: &Spaces, saved: &SavedTiles<'_>) -> Result<Vec<ReadoutRow>> {
         let mut out = Vec::new();
         for p in 0..self.plan.pairs().len() {
+            self.work.at("readout", p)?;
             let pair = self.plan.pairs()[p];
             let ways =
                 [(Direction::Forward, pair.source, pair.target), (Direction::Backward, pair.target, pair.source)];
             for (k, (towards, space, other)) in ways.into_iter().enumerate() {
                 let Some(readout) = self.plan.readout_of(space, other) else { continue };
-                let Some(read) = ReadSpace::of_saved(&self.plan, readout, saved)? else { continue };
+                let Some(read) = ReadSpace::of_saved(self.work.halt(), &self.plan, readout, saved)? else { continue };
                 let side = Side {
                     view: &self.views[p][k],
                     n_active: spaces[&space].sums.n_active.clone(),

@@ -10,7 +10,7 @@ use crate::matching::assignment::first_one_to_one;
 use crate::matching::{Rules, benjamini_hochberg};
 use crate::plan::RawPair;
 use crate::similarity::{
-    Measure, Moments, MomentsMeasure, NullMoments, Permutations, Score, compare_rows, moments_scores,
+    Measure, Moments, MomentsMeasure, NullMoments, Permutations, Score, compare_rows_until, moments_scores,
 };
 use crate::spec::Pairing;
 use crate::table::{SimilarityRow, TableRow};
@@ -40,6 +40,7 @@ impl Results {
         let estimate = &self.plan.spec().estimate;
         let mut out = Vec::new();
         for p in 0..self.plan.pairs().len() {
+            self.work.at("scores", p)?;
             let pair = self.plan.pairs()[p];
             let (source, target) = self.plan.pair_sites(p);
             let saes = (&self.saes[pair.source], &self.saes[pair.target]);
@@ -63,7 +64,7 @@ impl Results {
                     let (x, y) = (widened_rows(a.decoder_rows(), &rows), widened_rows(b.decoder_rows(), &columns));
                     let runs = if with_null { estimate.null.permutations as usize } else { 0 };
                     let nulls = Permutations::Seeded { seed: self.plan.spec().seed, stream: &stream, runs };
-                    let scores = compare_rows(&x, &y, &estimate.measures, nulls)?;
+                    let scores = compare_rows_until(self.work.halt(), &x, &y, &estimate.measures, nulls)?;
                     out.extend(scores.into_iter().map(|s| self.similarity(p, subset, pairing.into(), s)));
                 }
             }
@@ -85,7 +86,7 @@ impl Results {
                     .take(self.plan.activation_nulls() as usize)
                     .map(|(cxy, norms)| NullMoments { cxy, norms: norms.both })
                     .collect();
-                let scores = moments_scores(&blocks, &measures, &nulls)?;
+                let scores = moments_scores(self.work.halt(), &blocks, &measures, &nulls)?;
                 out.extend(
                     scores.into_iter().map(|s| self.similarity(p, "all", crate::table::RowPairing::Activations, s)),
                 );

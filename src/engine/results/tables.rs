@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::moments::Repeated;
 use crate::plan::{Plan, PlannedModel};
 use crate::store::NewSet;
-use crate::table::{AlignmentRow, SimilarityRow, write_into};
+use crate::table::{AlignmentRow, SimilarityRow, TableRow, write_into};
 use std::collections::BTreeMap;
 
 /// Where the tables come from, as they record it: `tokens` rows, at the `snapshot`th snapshot; and of the text, how many of its
@@ -56,11 +56,23 @@ fn agreement(results: &Results, saved: &SavedTiles<'_>) -> Result<Agreement> {
     Ok(Agreement { maps, mapped, logits: results.on_the_logits()? })
 }
 
+/// Writes a table, unless it is to stop.
+fn write<R: TableRow>(
+    set: &mut NewSet,
+    results: &Results,
+    shape: R::Shape,
+    origin: &BTreeMap<String, String>,
+    rows: impl IntoIterator<Item = R>,
+) -> Result<()> {
+    write_into(set, shape, origin, results.work.rows(rows))?;
+    results.work.halt().check()
+}
+
 /// Writes every table but `history` into `set` and gives back the rows of `similarities`; `results` must be judged.
 /// `with_null`: the null of matched rows is computed. `saved`: sums for matching within a category.
 ///
 /// # Errors
-/// Those of writing and of [`Results::scores`].
+/// Those of writing and of [`Results::scores`]; `Interrupted` when it is to stop.
 pub fn make_tables(
     set: &mut NewSet,
     results: &Results,
@@ -69,18 +81,20 @@ pub fn make_tables(
     with_null: bool,
     saved: Option<SavedTiles<'_>>,
 ) -> Result<Vec<SimilarityRow>> {
-    write_into(set, label_columns(&results.plan, &due.spaces), origin, results.latent_rows(&due.spaces))?;
+    results.work.at("latents", 0)?;
+    write(set, results, label_columns(&results.plan, &due.spaces), origin, results.latent_rows(&due.spaces))?;
     allocator::give_back();
     let agreement = saved.as_ref().map(|saved| agreement(results, saved)).transpose()?.unwrap_or_default();
-    write_into(set, (), origin, results.match_rows(&agreement))?;
+    results.work.at("matches", 0)?;
+    write(set, results, (), origin, results.match_rows(&agreement))?;
     allocator::give_back();
-    write_into(set, (), origin, results.pair_rows(&due.spaces, &agreement))?;
+    write(set, results, (), origin, results.pair_rows(&due.spaces, &agreement))?;
     if !results.plan.stitches().is_empty() {
-        write_into(set, (), origin, agreement.maps)?;
+        write(set, results, (), origin, agreement.maps)?;
     }
     let choices = results.choices(&due.spaces);
-    write_into(set, (), origin, results.best_over_rows(&choices))?;
-    write_into(set, (), origin, results.best_over_counts(&choices))?;
+    write(set, results, (), origin, results.best_over_rows(&choices))?;
+    write(set, results, (), origin, results.best_over_counts(&choices))?;
     drop(choices);
     allocator::give_back();
     let readout = if results.plan.readouts().is_empty() {
@@ -89,9 +103,9 @@ pub fn make_tables(
         saved.as_ref().map_or(Ok(Vec::new()), |saved| results.readout_rows(&due.spaces, saved))?
     };
     if let Some(groups) = results.groups(&due.spaces, &readout) {
-        write_into(set, (), origin, groups.rows)?;
-        write_into(set, (), origin, groups.sizes)?;
-        write_into(set, (), origin, groups.cycles)?;
+        write(set, results, (), origin, groups.rows)?;
+        write(set, results, (), origin, groups.sizes)?;
+        write(set, results, (), origin, groups.cycles)?;
         allocator::give_back();
     }
     if let Some(alignment) = &due.alignment {
@@ -107,16 +121,16 @@ pub fn make_tables(
             unaligned_documents: alignment.left_out.unaligned_documents,
             cut_units: alignment.left_out.cut_units,
         };
-        write_into(set, (), origin, results.plan.models().iter().map(row))?;
+        write(set, results, (), origin, results.plan.models().iter().map(row))?;
     }
     if !results.plan.readouts().is_empty() {
-        write_into(set, (), origin, readout)?;
+        write(set, results, (), origin, readout)?;
     }
     // tiles are there where sums are exact
     let tiles = saved.filter(|_| !results.plan.is_sketched());
     let scored = results.scores(&due.spaces, &due.raw, with_null, tiles)?;
-    write_into(set, (), origin, results.best_over_scores(&scored))?;
+    write(set, results, (), origin, results.best_over_scores(&scored))?;
     let similarities: Vec<SimilarityRow> = scored.into_iter().map(|s| s.row).collect();
-    write_into(set, (), origin, similarities.iter().cloned())?;
+    write(set, results, (), origin, similarities.iter().cloned())?;
     Ok(similarities)
 }

@@ -33,7 +33,10 @@ impl Results {
     /// How the dictionaries of each pair agree, where that is asked for and defined.
     pub(super) fn dictionaries(&self) -> Result<Vec<DictionaryScores>> {
         let asked = self.plan.spec().estimate.dictionary;
-        let of = |p: usize| if asked { self.dictionary(p) } else { Ok(DictionaryScores::default()) };
+        let of = |p: usize| {
+            self.work.at("dictionaries", p)?;
+            if asked { self.dictionary(p) } else { Ok(DictionaryScores::default()) }
+        };
         (0..self.plan.pairs().len()).map(of).collect()
     }
 
@@ -53,6 +56,7 @@ impl Results {
         let (x, y) = (unit_rows(a.decoder_rows()), unit_rows(b.decoder_rows()));
         let with_encoders = self.plan.has_encoder_cosines(pair);
         let score = |y: &Matrix<f64>, of_encoder: Option<&[usize]>| -> Result<_> {
+            self.work.halt().check()?;
             let found = match_dictionaries(&x, y)?;
             let shared = |&&(i, j, decoder): &&(usize, usize, f64)| {
                 let (ours, mut theirs) = (a.encoder_row(i), b.encoder_row(j));

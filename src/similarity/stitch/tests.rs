@@ -22,7 +22,7 @@ fn halves(n: usize) -> FoldRows {
 fn maps(x: &Matrix<f32>, y: &Matrix<f32>, fit: MapFit) -> PairMaps {
     let folds = halves(x.n_rows());
     let sides = [FoldMoments::of_batch(x, &folds), FoldMoments::of_batch(y, &folds)];
-    PairMaps::of([&sides[0], &sides[1]], &FoldCross::of_batch(x, y, &folds, true), fit).unwrap()
+    PairMaps::of(&Halt::NEVER, [&sides[0], &sides[1]], &FoldCross::of_batch(x, y, &folds, true), fit).unwrap()
 }
 
 fn rotated(x: &Matrix<f32>, by: f64) -> Matrix<f32> {

@@ -109,7 +109,7 @@ fn another_format_is_refused_and_another_machine_is_warned_of() {
     later.format = 7;
     std::fs::write(dir.path().join("manifest.json"), later.to_bytes()).unwrap();
     let e = refusal(dir.path(), &wanted());
-    assert!(e.to_string().contains("format 7") && e.to_string().contains("reads format 2"), "{e}");
+    assert!(e.to_string().contains("format 7") && e.to_string().contains("reads formats 2 to 3"), "{e}");
 }
 
 /// One way to hurt one file of a run.
