@@ -37,7 +37,8 @@ enum State {
 struct Checkpoint {
     tokens: u64,
     batches: u64,
-    /// The larger of two shares: bytes of the corpus read, tokens of the request counted; `None` when neither is known.
+    /// The larger of two shares: bytes of the corpus read, tokens of the request counted; `None` when neither is known, as of a checkpoint from before
+    /// the process that holds the run, which may be asked for more.
     share: Option<f64>,
     seconds_ago: Option<u64>,
     /// Whether everything is read, and the scores and tables of the end are left.
@@ -125,9 +126,13 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     };
     let started = holder.as_ref().map(|h| UNIX_EPOCH + Duration::from_secs(h.0.started_unix));
     let newest = summary.as_ref().map(Summary::as_json);
-    let checkpoint = manifest.as_ref().map(|m| checkpoint(run, m, started, now));
+    // a process that has saved nothing yet may be asked for other tokens than the one before it
+    let is_known = !held || !started.zip(written(&run.manifest())).is_some_and(|(started, saved)| saved < started);
+    let mut checkpoint = manifest.as_ref().map(|m| checkpoint(run, m, started, now));
+    checkpoint.iter_mut().filter(|_| !is_known).for_each(|c| c.share = None);
     let spec = DataflowSpec::read(&run.dataflow()).ok().map(|(spec, _)| spec);
     let asked = manifest.as_ref().map_or(spec.as_ref().map(|s| s.corpus.max_tokens), |m| Some(m.asked.max_tokens));
+    let asked = asked.filter(|_| is_known);
     let status = Status {
         read: read(checkpoint.as_ref(), newest.as_ref(), asked),
         checkpoint_every: spec.map(|spec| [spec.checkpoint.every, spec.checkpoint.minutes]),
@@ -395,7 +400,18 @@ mod tests {
         assert_eq!(status.read, Some(Read { tokens: 1234, share: Some(1.0) }), "of the 200 tokens asked for");
         assert!(text.contains("read        1 234 tokens (100.0 %) at least, by the newest tables"), "{text}");
         assert!(text.contains("saved       every 2 000 tokens or each minute; the first time sooner"), "{text}");
+        // lengthened, and nothing saved yet: of how many tokens it is a share is not known
+        (manifest.ended, manifest.rows) = (Ended::Corpus, 200);
+        held.commit(&manifest).unwrap();
+        let share = |run: &RunDir| gather(run, now).unwrap().0.checkpoint.unwrap().share;
+        assert_eq!(share(&run), Some(1.0));
+        let file = std::fs::File::options().write(true).open(run.manifest()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        assert_eq!(share(&run), None);
+        let text = as_text(&gather(&run, now).unwrap().0, None);
+        assert!(text.contains("checkpoint  200 tokens, ") && !text.contains('%'), "{text}");
         drop(held);
+        assert_eq!(share(&run), Some(1.0), "nobody is at it");
 
         std::fs::remove_file(run.tables().join("matches.parquet")).unwrap();
         let (status, summary) = gather(&run, now).unwrap();
