@@ -68,6 +68,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Standard output. Where its reader has closed it (`cognate diff … | head`) the rest is dropped; any other failure is one.
+struct Output(std::io::Stdout);
+
+impl std::io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        unless_closed(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+fn unless_closed<T>(result: std::io::Result<T>, dropped: T) -> std::io::Result<T> {
+    match result {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(dropped),
+        result => result,
+    }
+}
+
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args),
@@ -107,7 +127,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Report { run, out, beside } => report::report(&run, out.as_deref(), beside.as_deref()),
         Command::Doctor { flow, tokens, json } => doctor::doctor(&flow, tokens, json),
         Command::Diff { a, b } => {
-            let same = diff::diff(&a, &b, &mut std::io::stdout())?;
+            let same = diff::diff(&a, &b, &mut Output(std::io::stdout()))?;
             Ok(ExitCode::from(u8::from(!same)))
         }
         Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),

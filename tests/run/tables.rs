@@ -6,7 +6,7 @@ use cognate::store::{FoundTables, RunDir, TableSet};
 use cognate::table::{HistoryRow, LatentRow, MatchRow, SimilarityRow, TableReader, TableRow};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// splitmix64, so that a failure can be repeated.
@@ -233,4 +233,28 @@ fn a_stopped_run_mends_its_tables_where_the_checkpoint_was_taken_with_them() {
     assert!(text.contains("latents.parquet is missing") && mended, "{text}");
     run(&flow, &folder.path().join("whole"), &["--quiet"]);
     same_tables(&tables(&folder.path().join("whole")), &out, "after a table was lost");
+}
+
+#[test]
+fn a_reader_that_closes_the_output_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 4_000")]);
+    let out = folder.path().join("out");
+    run(&flow, &out, &["--quiet"]);
+    let [out, flow] = [&out, &flow].map(|path| path.to_str().unwrap());
+    let commands: [&[&str]; 6] = [
+        &["diff", out, out],
+        &["status", out],
+        &["status", "--json", out],
+        &["show", out, "small-a/resid_post.1/0"],
+        &["plan", flow],
+        &["report", out],
+    ];
+    for words in commands {
+        let mut child = cognate().args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{words:?}: {:?} {said}", output.status);
+    }
 }
