@@ -7,10 +7,16 @@ use crate::sae::Format;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// As in docs/running.md.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a check failed: two runs differ, or an SAE does not fit its hookpoint; 2 the request is wrong: flags, keys, names; 3 input data \
+is wrong; 4 the run directory is damaged, or belongs to another run; 5 a system error: memory (more is needed than --memory-limit allows), disk, a directory \
+in use by another process, a lost process; 130 interrupted: the same command resumes.";
+
 /// Finds which SAE latents of different language models correspond, and how similar their feature spaces are, in one
 /// streaming pass over a corpus.
 #[derive(Debug, Parser)]
-#[command(name = "cognate", version, about, max_term_width = 110)]
+#[command(name = "cognate", version, about, max_term_width = 110, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Merges `runs` into `out`.
+/// Merges `runs` into `out`; nothing where that was done before.
 ///
 /// # Errors
-/// `Request` for runs that do not fit together (what differs is named) or an `out` that holds a run, `State` for a damaged
+/// `Request` for runs that do not fit together (what differs is named) or an `out` that holds another run, `State` for a damaged
 /// run, or one whose SAEs, tokenizer or dataflow file are not what they were, `Machine` for too little memory or disk.
 pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: bool) -> Result<ExitCode> {
     bound_arenas();
@@ -44,16 +44,21 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     };
     let plan = Arc::new(request.plan(|_| {})?);
 
-    let run = RunDir::open_or_create(out)?;
-    if disk::exists(&run.manifest()) || disk::exists(&run.previous_manifest()) {
-        return Err(Error::request(format!("{} holds a run already; choose another --out", out.display())));
-    }
-    run.carry_out(&Decision::Fresh)?;
-    write_atomic(&run.dataflow(), text.as_bytes())?;
     let name = |p: &Part| p.run.root().display().to_string();
     let merged: Vec<MergedRun> = (parts.iter())
         .map(|p| MergedRun { run: name(p), tokens: p.manifest.rows, finished: p.manifest.is_finished() })
         .collect();
+    let run = RunDir::open_or_create(out)?;
+    let voice = Console::new(false, json);
+    if disk::exists(&run.manifest()) || disk::exists(&run.previous_manifest()) {
+        check_is_this(&run, &merged, plan.fingerprint_parts())?;
+        write_report(&run, voice);
+        voice.say(&format!("{} is complete: it is a merge of these runs already", out.display()));
+        voice.summary(&summary(&run, None)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    run.carry_out(&Decision::Fresh)?;
+    write_atomic(&run.dataflow(), text.as_bytes())?;
     let asked = RequestRecord {
         flow: parts[0].manifest.asked.flow.clone(),
         dataflow: digest_of_text(&text),
@@ -62,7 +67,6 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     };
     let run = Arc::new(run);
     crate::engine::merge(&plan, Loaded::for_publishing(&plan)?, &parts, &run, asked, merged.clone())?;
-    let voice = Console::new(false, json);
     write_report(&run, voice);
     if !json {
         say(&merged, out);
@@ -77,6 +81,33 @@ fn say(merged: &[MergedRun], out: &Path) {
         println!("{}: {} tokens{end}", m.run, thousands(m.tokens));
     }
     println!("merged into {}\n", out.display());
+}
+
+/// Refuses a directory that holds anything but the merge of these runs.
+///
+/// # Errors
+/// `Request`, naming what differs; `State` when its manifest or a file of it is damaged.
+fn check_is_this(run: &RunDir, merged: &[MergedRun], parts: &BTreeMap<String, String>) -> Result<()> {
+    let other = |why: String| {
+        Err(Error::request(format!("{} holds a run already: {why}; choose another --out", run.root().display())))
+    };
+    let manifest = Manifest::read(&run.manifest())?;
+    let there = manifest.merged();
+    if there.is_empty() {
+        return other("one that read a corpus, and is no merge".to_string());
+    }
+    let in_words = |runs: &[MergedRun]| {
+        let one = |m: &MergedRun| format!("{} ({} tokens)", m.run, thousands(m.tokens));
+        runs.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    if there != merged {
+        return other(format!("the merge of {}, and not of {}", in_words(there), in_words(merged)));
+    }
+    let differ = differing_parts(&manifest.parts, parts);
+    if !differ.is_empty() {
+        return other(format!("a merge of these runs as they were before: {}", differ.join("; ")));
+    }
+    Ok(())
 }
 
 /// The newest whole checkpoint of a run that no process is writing.

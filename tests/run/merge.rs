@@ -170,12 +170,22 @@ fn a_merge_is_the_run_over_all_shards() {
         (["a", "other"], "x", "estimate.filters.min_active is 4 there, 3 here"),
         (["a", "copied"], "x", "both read the corpus file copy.jsonl"),
         (["a", "a"], "x", "both read the corpus file"),
-        (["a", "b"], "abc", "holds a run already"),
+        (["a", "b"], "abc", "holds a run already: the merge of "),
+        (["a", "b"], "a", "holds a run already: one that read a corpus"),
         (["a", "nothing"], "x", "not a run directory"),
     ] {
         let (code, text) = merge(&[&path(parts[0]), &path(parts[1])], &path(out));
         assert!(code == 2 && text.contains(said), "{code} {text}");
     }
+    // done already: the same bytes, and the page again where it is lost
+    let (tables_before, manifest) = (tables(&path("ab")), std::fs::read(path("ab/manifest.json")).unwrap());
+    std::fs::remove_file(path("ab/report.html")).unwrap();
+    let (code, said) = merge(&[&path("a"), &path("b")], &path("ab"));
+    assert!(code == 0 && said.contains("is complete: it is a merge of these runs already"), "{code} {said}");
+    same_tables(&tables_before, &path("ab"), "merged once");
+    assert!(std::fs::read(path("ab/manifest.json")).unwrap() == manifest && path("ab/report.html").exists());
+    let (code, said) = merge(&[&path("b"), &path("a")], &path("ab"));
+    assert!(code == 2 && said.contains("and not of"), "another order has other bytes: {said}");
 }
 
 #[test]

@@ -58,8 +58,6 @@ fn killed_and_taken_up(scene: &Scene, seed: u64) {
                 Some(0) => true,
                 // another one of them was killed
                 Some(5) => dies && !is_awaited && said.contains("process"),
-                // killed behind its last step, it has nothing left to do
-                Some(2) => said.contains("holds a run already"),
                 _ => false,
             };
             is_done &= output.status.code() != Some(5);

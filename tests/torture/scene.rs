@@ -242,10 +242,6 @@ impl Scene {
     pub fn try_again(&self) -> Result<(), String> {
         for output in self.outputs(1, None)? {
             let said = String::from_utf8_lossy(&output.stderr);
-            // a merge that was ended behind its last step has nothing left to do
-            if said.contains("holds a run already") {
-                continue;
-            }
             // tables of a snapshot behind the last checkpoint are made again, and that is told
             let is_hurt = said.contains("as they were published") && !said.contains("they are of snapshot");
             if !output.status.success() || said.contains("damage") || is_hurt {
