@@ -22,12 +22,14 @@ pub struct Hub {
 }
 
 /// What keeps a place from being whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Missing {
     /// What was looked at: the snapshot's folder, or what should have named it.
     pub place: PathBuf,
     /// The file that is missing, as the repository names it; `None` when nothing of the revision is there.
     pub file: Option<String>,
+    /// Why the place cannot be looked at just now, which says nothing of what is there.
+    pub unread: Option<Error>,
 }
 
 const CONFIG: &str = "config.json";
@@ -77,7 +79,7 @@ impl Hub {
     /// The folder or file of `reference` in the cache, when all wanted files are present.
     pub(super) fn find(&self, reference: &Reference, want: Want) -> Result<PathBuf, Missing> {
         let snapshot = self.snapshot(reference)?;
-        let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file) };
+        let lacks = |file: String| Missing { place: snapshot.clone(), file: Some(file), unread: None };
         let path = if reference.inside.is_empty() { snapshot.clone() } else { snapshot.join(&reference.inside) };
         if disk::is_file(&path) {
             // of a split file every part
@@ -105,8 +107,11 @@ impl Hub {
                 needed.into_iter().find(|name| !there(name)).map(|name| reference.within(&name))
             }
             Want::Sae => {
-                let listed = disk::names_in(&path).unwrap_or_default().into_iter();
-                let mut names: Vec<String> = listed.filter_map(|name| name.into_string().ok()).collect();
+                let listed = disk::names_in(&path).or_else(|e| match unread(&path, &e) {
+                    None => Ok(Vec::new()),
+                    unread => Err(Missing { place: path.clone(), file: None, unread }),
+                })?;
+                let mut names: Vec<String> = listed.into_iter().filter_map(|name| name.into_string().ok()).collect();
                 names.push(CHECKPOINT.into());
                 (!names.iter().any(|n| is_sae_weights(n) && there(n)))
                     .then(|| reference.within("(the file of weights)"))
@@ -129,17 +134,24 @@ impl Hub {
             let named = repository.join("refs").join(&reference.revision);
             match disk::read_to_string(&named) {
                 Ok(commit) => commit.trim().to_string(),
-                Err(_) => return Err(Missing { place: named, file: None }),
+                Err(e) => return Err(Missing { unread: unread(&named, &e), place: named, file: None }),
             }
         };
         let folder = repository.join("snapshots").join(&commit);
         // what a reference file holds is one name, never a way out of the cache
         let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
-        if plain && disk::is_dir(&folder) { Ok(folder) } else { Err(Missing { place: folder, file: None }) }
+        if plain && disk::is_dir(&folder) {
+            Ok(folder)
+        } else {
+            Err(Missing { place: folder, file: None, unread: None })
+        }
     }
 
     /// The error about what is missing: where it was looked for and how to get it.
     pub(super) fn not_here(&self, reference: &Reference, want: Want, missing: &Missing) -> Error {
+        if let Some(error) = &missing.unread {
+            return error.clone().within(reference);
+        }
         let place = missing.place.display();
         let what = match &missing.file {
             Some(file) => format!("the cache holds only part of it: {file} is missing in {place}"),
@@ -162,7 +174,7 @@ impl Hub {
     pub fn fetch(&self, reference: &Reference, want: Want, tell: Tell) -> Result<PathBuf> {
         match self.find(reference, want) {
             Ok(path) => return Ok(path),
-            Err(missing) if self.offline || !cfg!(feature = "download") => {
+            Err(missing) if missing.unread.is_some() || self.offline || !cfg!(feature = "download") => {
                 return Err(self.not_here(reference, want, &missing));
             }
             Err(_) => self.download(reference, want, tell)?,
@@ -174,6 +186,13 @@ impl Hub {
     fn download(&self, _: &Reference, _: Want, _: Tell) -> Result<()> {
         Ok(())
     }
+}
+
+/// The error of a file or folder that cannot be read just now; `None` where it is not there.
+fn unread(path: &Path, e: &std::io::Error) -> Option<Error> {
+    use std::io::ErrorKind as Io;
+    let is_gone = matches!(e.kind(), Io::NotFound | Io::NotADirectory | Io::InvalidInput | Io::InvalidFilename);
+    (!is_gone).then(|| Error::io("read", path, e))
 }
 
 /// How a person fetches it by hand.

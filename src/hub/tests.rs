@@ -274,3 +274,20 @@ fn a_hub_that_cannot_be_reached_is_the_machines_word() {
     assert_eq!(error.kind(), ErrorKind::Machine);
     assert!(text.contains("cannot be reached") && text.contains("hf download a/b") && !text.contains("http"), "{text}");
 }
+
+#[test]
+fn what_cannot_be_read_just_now_is_not_told_as_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = fill(dir.path(), "a/b", &["config.json", "model.safetensors"]);
+    let hub = hub(dir.path());
+    // a link to itself: no read of it comes to an end, as with a disk that does not answer
+    let refs = snapshot.ancestors().nth(2).unwrap().join("refs");
+    std::os::unix::fs::symlink("moment", refs.join("moment")).unwrap();
+    let told = |text: &str| hub.fetch(&reference(text), Want::Weights, &|_| ()).unwrap_err();
+    let error = told("hf:a/b@moment");
+    assert_eq!(error.kind(), ErrorKind::Machine, "{error}");
+    let said = error.to_string();
+    assert!(said.starts_with("hf:a/b@moment: read ") && said.contains("refs/moment"), "{said}");
+    let error = told("hf:a/b@gone");
+    assert!(error.kind() == ErrorKind::Request && error.to_string().contains("it is not in the cache"), "{error}");
+}
