@@ -170,7 +170,12 @@ pub fn matching_files(key: &str, example: &str, pattern: &str) -> Result<Vec<Pat
         }
     }
     if paths.is_empty() {
-        let found = if disk::is_dir(Path::new(pattern)) { "is a folder" } else { "matches no file" };
+        let is_pattern = pattern.contains(['*', '?', '[']);
+        let found = match Path::new(pattern) {
+            folder if disk::is_dir(folder) => "is a folder".to_string(),
+            _ if is_pattern => "matches no file".to_string(),
+            file => format!("matches no file{}", disk::instead_of(file)),
+        };
         return Err(Error::request(format!(
             "{key}: {pattern:?} {found}; expected a file or a pattern such as {example} (relative to the working \
              directory, or to the dataflow file with a leading ./)"

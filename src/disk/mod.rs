@@ -17,11 +17,13 @@ mod fault;
 mod fault;
 mod file;
 mod moved;
+mod near;
 mod paths;
 mod ranges;
 mod temp;
 
 pub use file::File;
+pub use near::instead_of;
 pub use paths::{
     canonicalize, create_dir, create_dir_all, exists, is_dir, is_file, link_metadata, metadata, names_in, of_system,
     read, read_link, read_to_string, remove_dir, remove_dir_all, remove_file, rename, symlink,

@@ -171,9 +171,12 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
         return Ok(Layout::Gguf(path));
     }
     let what = if disk::exists(path) {
-        "is a file; expected a folder in Hugging Face layout or a .gguf file"
+        "is a file; expected a folder in Hugging Face layout or a .gguf file".to_string()
     } else {
-        "does not exist; check the path (one without ./ or ../ before it is relative to the working directory)"
+        let instead = disk::instead_of(path);
+        format!(
+            "does not exist{instead}; check the path (one without ./ or ../ before it is relative to the working directory)"
+        )
     };
     let repository = path
         .to_str()

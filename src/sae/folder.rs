@@ -27,7 +27,15 @@ impl Folder {
     /// # Errors
     /// `Request` when there is nothing, `Machine` when it may not be read.
     pub fn at(path: &Path) -> Result<Self> {
-        let is_file = disk::metadata(path).map_err(|e| Error::io("open the SAE", path, &e))?.is_file();
+        let found = disk::metadata(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::request(format!(
+                "{} does not exist{}; check the path (one without ./ or ../ before it is relative to the working directory)",
+                path.display(),
+                disk::instead_of(path)
+            )),
+            _ => Error::io("open the SAE", path, &e),
+        });
+        let is_file = found?.is_file();
         let folder = match path.parent() {
             Some(parent) if is_file && parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) if is_file => parent,

@@ -322,3 +322,24 @@ fn a_label_of_few_documents_is_told_at_the_end() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("had a value of the label"), "{said}");
 }
+
+#[test]
+fn a_path_that_is_not_there_is_answered_with_the_one_that_is_near() {
+    for (from, to, place, said) in [
+        ("models/small-b\"", "models/small-bb\"", "model \"small-b\"", "(did you mean data/demo/models/small-b?)"),
+        (
+            "small-b/layers.3",
+            "small-b/layres.3",
+            "small-b/resid_post.3",
+            "(did you mean data/demo/saes/small-b/layers.3?)",
+        ),
+        ("small-b/layers.3", "small-b/blocks_3", "small-b/resid_post.3", "(data/demo/saes/small-b holds layers."),
+        ("corpus.jsonl", "corpus.json", "[corpus] files", "(did you mean data/demo/corpus.jsonl?)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let flow = small_demo(folder.path(), &[(from, to)]);
+        let output = cognate().args(["run", "--out"]).arg(folder.path().join("out")).arg(&flow).output().unwrap();
+        let heard = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && heard.contains(place) && heard.contains(said), "{to}: {heard}");
+    }
+}
