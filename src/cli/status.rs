@@ -127,12 +127,12 @@ fn gather(run: &RunDir, now: SystemTime) -> Result<(Status, Option<Summary>)> {
     let started = holder.as_ref().map(|h| UNIX_EPOCH + Duration::from_secs(h.0.started_unix));
     let newest = summary.as_ref().map(Summary::as_json);
     // a process that has saved nothing yet may be asked for other tokens than the one before it
-    let is_known = !held || !started.zip(written(&run.manifest())).is_some_and(|(started, saved)| saved < started);
+    let is_older = held && started.zip(written(&run.manifest())).is_some_and(|(started, saved)| saved < started);
     let mut checkpoint = manifest.as_ref().map(|m| checkpoint(run, m, started, now));
-    checkpoint.iter_mut().filter(|_| !is_known).for_each(|c| c.share = None);
+    checkpoint.iter_mut().filter(|_| is_older).for_each(|c| c.share = None);
     let spec = DataflowSpec::read(&run.dataflow()).ok().map(|(spec, _)| spec);
     let asked = manifest.as_ref().map_or(spec.as_ref().map(|s| s.corpus.max_tokens), |m| Some(m.asked.max_tokens));
-    let asked = asked.filter(|_| is_known);
+    let asked = asked.filter(|_| !is_older);
     let status = Status {
         read: read(checkpoint.as_ref(), newest.as_ref(), asked),
         checkpoint_every: spec.map(|spec| [spec.checkpoint.every, spec.checkpoint.minutes]),

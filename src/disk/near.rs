@@ -28,7 +28,8 @@ pub fn instead_of(path: &Path) -> String {
         let nearest = names.iter().min_by_key(|other| far(other));
         if let Some(other) = nearest.filter(|other| far(other) <= 1 + name.chars().count() / 6) {
             let meant = there.join(other);
-            let whole = meant.join(parts.as_path());
+            // what is left is empty for the last part, and a join with nothing would end in a slash
+            let whole: PathBuf = meant.components().chain(parts).collect();
             let said = if exists(&whole) { whole } else { meant };
             return format!(" (did you mean {}?)", said.display());
         }

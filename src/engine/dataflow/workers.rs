@@ -101,18 +101,7 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
         let due = job.resume.as_ref().and_then(|m| m.due);
         let due = due.map(|due| schedule.due(first.saturating_sub(1), due, cursor.clone()));
         let feed = feed(corpus, job.in_flight.clamp(1, 8) as usize, status.clone());
-        let run = job.run.clone();
-        SourceParts {
-            reopen: None,
-            feed,
-            schedule,
-            start: first,
-            due,
-            cursor,
-            in_flight: job.in_flight,
-            stop_requested: Box::new(move || run.stop_requested()),
-            clock: SaveClock::new(job.plan.spec().checkpoint.minutes, now()),
-        }
+        (feed, schedule, job.run.clone(), due, cursor)
     });
     status.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
     // handed to the one worker that reads
@@ -124,9 +113,16 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
         let parts = (worker.index() == 0).then(|| source.lock().unwrap_or_else(|e| e.into_inner()).take()).flatten();
         let plan = of_job.plan.clone();
         let reopen = move || plan.open_corpus(plan.spec().corpus.clone());
-        let parts = parts.map(|parts| SourceParts {
+        let parts = parts.map(|(feed, schedule, run, due, cursor)| SourceParts {
             reopen: of_job.plan.reads_twice().then(|| Box::new(reopen) as Box<dyn Fn() -> Result<Corpus>>),
-            ..parts
+            feed,
+            schedule,
+            start: first,
+            due,
+            cursor,
+            in_flight: of_job.in_flight,
+            stop_requested: Box::new(move || run.stop_requested()),
+            clock: SaveClock::new(of_job.plan.spec().checkpoint.minutes, now()),
         });
         let probe = ProbeHandle::new();
         let Some(resume) = of_job.status.keep(agree(worker, &of_job)) else {
