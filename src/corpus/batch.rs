@@ -2,6 +2,7 @@
 
 use crate::ids::BatchIndex;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A batch of the corpus: its rows, and the tokens that models are given for them. `index` is the batch's timestamp in the
@@ -69,6 +70,8 @@ pub struct RowText {
 /// A batch as one tokenizer cuts it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenView {
+    /// Number of its tokens that belong to a row in all batches before this one: the number of the first such token here.
+    pub first_token: u64,
     /// The contexts, in corpus order.
     pub contexts: Vec<Context>,
 }
@@ -104,7 +107,8 @@ pub struct Document {
 impl TokenBatch {
     /// A batch without rows, to be filled by [`TokenBatch::push`], for one tokenizer.
     pub fn new(index: BatchIndex, first_row: u64) -> Self {
-        TokenBatch { index, first_row, views: vec![TokenView::default()], ..TokenBatch::default() }
+        let view = TokenView { first_token: first_row, contexts: Vec::new() };
+        TokenBatch { index, first_row, views: vec![view], ..TokenBatch::default() }
     }
 
     /// Puts a context behind the others, each counted token a row. `counted: [len]`; `starts`: where documents begin in it, as (first
@@ -147,6 +151,11 @@ impl TokenView {
     /// Every token that belongs to a row, in order: (row, context, position in it).
     pub fn tokens(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         self.contexts.iter().enumerate().flat_map(|(c, context)| context.tokens().map(move |(r, p)| (r, c, p)))
+    }
+
+    /// The numbers of its tokens that belong to a row, among all of the corpus.
+    pub fn token_numbers(&self) -> Range<u64> {
+        self.first_token..self.first_token + self.tokens().count() as u64
     }
 
     /// The rows that tokens belong to, in order of token: `[n_tokens]`, where n_tokens counts tokens that belong to one.

@@ -16,6 +16,9 @@ use std::path::PathBuf;
 pub struct Cursor {
     pub(super) batch: BatchIndex,
     pub(super) rows: u64,
+    /// Of each view, tokens that belong to a row in all batches before; empty in a cursor that was written before these were counted.
+    #[serde(default)]
+    pub(super) tokens: Vec<u64>,
     /// Contexts that the record at the standing's place has given to batches before.
     pub(super) handed_out: u64,
     pub(super) standing: ReaderState,
@@ -60,9 +63,10 @@ pub(super) struct ReaderState {
 }
 
 impl Cursor {
-    /// The position of batch `batch`; `with_record`: what was read up to `standing` and with the record that comes next.
+    /// The position of batch `batch`, with `tokens` of each view before it; `with_record`: what was read up to `standing` and with the record that comes next.
     pub(super) fn new(
         [batch, rows, handed_out]: [u64; 3],
+        tokens: Vec<u64>,
         standing: ReaderState,
         with_record: Chain,
         files: &[CorpusFile],
@@ -72,6 +76,7 @@ impl Cursor {
         Cursor {
             batch,
             rows,
+            tokens,
             handed_out,
             with_record,
             path: here.map(|f| f.path.clone()),

@@ -1,6 +1,6 @@
 //! What is cut, by what a row is: contexts of one tokenizer, or rows with the contexts of several. The stream knows no difference.
 
-use super::batch::{Row, TokenBatch};
+use super::batch::{Row, TokenBatch, TokenView};
 use super::cursor::ReaderState;
 use super::cutter::{Counts, Cut, Cutter};
 use super::options::{CorpusOptions, RowRule};
@@ -133,11 +133,11 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// Nothing in it yet, of so many views.
-    pub(super) fn new(index: u64, first_row: u64, n_views: usize) -> Filling {
-        let mut batch = TokenBatch::new(index, first_row);
-        batch.views.resize_with(n_views, Default::default);
-        Filling { batch, last: vec![None; n_views] }
+    /// Nothing in it yet; `first_tokens`: how many tokens of each view belong to a row before it.
+    pub(super) fn new(index: u64, first_row: u64, first_tokens: &[u64]) -> Filling {
+        let views = first_tokens.iter().map(|&first_token| TokenView { first_token, contexts: Vec::new() }).collect();
+        let batch = TokenBatch { index, first_row, views, ..TokenBatch::default() };
+        Filling { batch, last: vec![None; first_tokens.len()] }
     }
 
     /// Puts what was cut behind what is there, its documents by their number in the batch.

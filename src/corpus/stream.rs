@@ -35,6 +35,8 @@ pub struct Corpus {
     /// Number and first row of the next batch.
     batch: u64,
     rows: u64,
+    /// Of each view, tokens that belong to a row in all batches before it.
+    tokens: Vec<u64>,
     /// Before the record being cut, and after it.
     before: ReaderState,
     after: ReaderState,
@@ -102,6 +104,7 @@ impl Corpus {
             cutter,
             batch: 0,
             rows: 0,
+            tokens: vec![0; tokenizers.len()],
             before: ReaderState::default(),
             after: ReaderState::default(),
             handed_out: 0,
@@ -146,6 +149,7 @@ impl Corpus {
             Ok(Some(batch)) => {
                 self.batch += 1;
                 self.rows += batch.n_rows() as u64;
+                self.tokens = batch.views.iter().map(|view| view.token_numbers().end).collect();
                 self.cursor = self.position();
             }
             Ok(None) => {}
@@ -176,6 +180,11 @@ impl Corpus {
         self.ahead = Ahead::new(standing.file, place, standing.key, self.limits);
         self.cutter.load(&standing);
         (self.batch, self.rows) = (cursor.batch, cursor.rows);
+        // where they were not counted each token was a row, or nothing asks for them: runs over files of tokens are counted
+        self.tokens = match cursor.tokens.len() == self.tokenizers.len() {
+            true => cursor.tokens.clone(),
+            false => vec![cursor.rows; self.tokenizers.len()],
+        };
         (self.before, self.after) = (standing.clone(), standing);
         self.handed_out = 0;
         self.waiting.clear();
@@ -275,7 +284,7 @@ impl Corpus {
     }
 
     fn collect(&mut self) -> Result<Option<TokenBatch>> {
-        let mut filling = Filling::new(self.batch, self.rows, self.tokenizers.len());
+        let mut filling = Filling::new(self.batch, self.rows, &self.tokens);
         let mut n_contexts = 0;
         while n_contexts < self.options.batch_contexts {
             if let Some(cut) = self.waiting.pop_front() {
@@ -368,7 +377,8 @@ impl Corpus {
         let standing = if whole { &self.after } else { &self.before };
         let handed_out = if whole { 0 } else { self.handed_out };
         let counts = [self.batch, self.rows, handed_out];
-        Cursor::new(counts, standing.clone(), self.after.trail.here, &self.files, self.earlier.clone())
+        let tokens = self.tokens.clone();
+        Cursor::new(counts, tokens, standing.clone(), self.after.trail.here, &self.files, self.earlier.clone())
     }
 
     fn nothing_there(&self) -> Error {

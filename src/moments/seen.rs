@@ -241,7 +241,7 @@ mod tests {
 
     fn batch(contexts: impl Iterator<Item = Vec<u32>>) -> TokenView {
         let context = |ids: Vec<u32>| Context { row_of: vec![None; ids.len()], ids };
-        TokenView { contexts: contexts.map(context).collect() }
+        TokenView { first_token: 0, contexts: contexts.map(context).collect() }
     }
 
     /// Context number `k`: different numbers, different first tokens.

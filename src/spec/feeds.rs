@@ -97,16 +97,14 @@ impl DataflowSpec {
         for (place, files) in files {
             files.check().map_err(|what| format!("files.\"{place}\": {what}"))?;
         }
-        let of_text = self.compare.is_of_text();
         let shuffles = self.controls.iter().find(|(_, control)| control.shuffle.is_some());
-        match (of_text, self.corpus.shuffle, shuffles) {
-            (true, ..) => Err("files hold a row for each counted token, and with compare.align = \"span\" or a compare.unit rows are \
-                               pieces of text; write align = \"token\", or give it a path or a feed"
-                .into()),
-            (_, Some(_), _) => Err("files hold what the model held on texts as they are, and corpus.shuffle puts their tokens in another \
+        match (self.corpus.shuffle, shuffles) {
+            (Some(_), _) => Err(
+                "files hold what the model held on texts as they are, and corpus.shuffle puts their tokens in another \
                                     order; take shuffle out"
-                .into()),
-            (.., Some((name, _))) => Err(format!(
+                    .into(),
+            ),
+            (_, Some((name, _))) => Err(format!(
                 "files hold what the model held on texts as they are, and controls.{name}.shuffle puts their tokens in another order; take \
                  that control out"
             )),

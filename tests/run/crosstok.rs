@@ -19,7 +19,7 @@ fn numbers(bytes: &[u8], name: &str) -> Vec<f64> {
 }
 
 /// A dataflow file over the fixture, or over one model of it twice.
-fn flow(folder: &Path, models: [&str; 2], corpus: &str, compare: &str, estimate: &str) -> PathBuf {
+pub fn flow(folder: &Path, models: [&str; 2], corpus: &str, compare: &str, estimate: &str) -> PathBuf {
     let set = fixture("crosstok");
     let (set, [a, b]) = (set.display(), models);
     let text = format!(

@@ -19,20 +19,25 @@ use std::sync::Arc;
 const SHORT: [(&str, &str); 2] =
     [("max_tokens = 12_000", "max_tokens = 1_500"), ("snapshot_every = 3_000", "snapshot_every = 500")];
 
-/// What small-a holds at some places for each counted token of a corpus, in its order.
-struct Dump {
-    ids: Vec<u32>,
+/// What a model holds at some places for each counted token of a corpus, in its order.
+pub struct Dump {
+    pub ids: Vec<u32>,
     /// By place: its name, its width and its rows.
-    places: Vec<(String, usize, Vec<f32>)>,
+    pub places: Vec<(String, usize, Vec<f32>)>,
 }
 
 impl Dump {
-    /// By the library's own reader and forward, from the dataflow file `flow`.
+    /// Of small-a.
     fn of(flow: &Path, places: &[&str]) -> Dump {
+        Dump::of_model(flow, "small-a", places)
+    }
+
+    /// By the library's own reader and forward, from the dataflow file `flow`.
+    pub fn of_model(flow: &Path, model: &str, places: &[&str]) -> Dump {
         let (spec, _) = DataflowSpec::read(flow).unwrap();
         let request = Request { spec, purpose: Purpose::Run, memory_limit: 8 << 30, known_cross: None };
         let plan = request.plan(|_| {}).unwrap();
-        let at = plan.models().iter().position(|m| m.name == "small-a").unwrap();
+        let at = plan.models().iter().position(|m| m.name == model).unwrap();
         let hookpoints: Vec<Hookpoint> = places.iter().map(|place| place.parse().unwrap()).collect();
         let Network::Forward(model) = plan.models()[at].open(&hookpoints).unwrap() else { panic!("it runs here") };
         let mut corpus = plan.open_corpus(plan.spec().corpus.clone()).unwrap();
@@ -42,7 +47,7 @@ impl Dump {
             places: hookpoints.iter().map(|h| (h.to_string(), width(h), Vec::new())).collect(),
         };
         while let Some(batch) = corpus.next_batch().unwrap() {
-            let view = &batch.views[0];
+            let view = &batch.views[plan.models()[at].view];
             dump.ids.extend(view.tokens().map(|(_, context, position)| view.contexts[context].ids[position]));
             let read = forward(model.as_ref(), &batch, view, &hookpoints).unwrap();
             dump.places.iter_mut().zip(read).for_each(|(place, read)| place.2.extend_from_slice(read.x.as_slice()));
@@ -52,7 +57,7 @@ impl Dump {
 
     /// Writes the rows of place `k` into files of so many rows, the rest into a last one, beside their ids where that is asked for; gives
     /// back their pattern.
-    fn write(&self, folder: &Path, k: usize, lengths: &[usize], with_ids: bool) -> String {
+    pub fn write(&self, folder: &Path, k: usize, lengths: &[usize], with_ids: bool) -> String {
         let (name, width, rows) = &self.places[k];
         let own = folder.join(name);
         std::fs::create_dir_all(&own).unwrap();
@@ -88,11 +93,11 @@ fn in_files(folder: &Path, files: &[(&str, &str)], replace: &[(&str, &str)]) -> 
 }
 
 /// What a run says of latents and matches.
-fn found(run: &Path) -> String {
+pub fn found(run: &Path) -> String {
     format!("{:?}\n{:?}", latents(run), matches(run))
 }
 
-fn refused(flow: &Path, out: &Path, code: i32, words: &[&str]) {
+pub fn refused(flow: &Path, out: &Path, code: i32, words: &[&str]) {
     let output = cognate().args(["run", "--quiet", "--out"]).arg(out).arg(flow).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -205,12 +210,6 @@ fn files_that_are_not_of_this_corpus_end_the_run() {
     refused(&of(&[]), &folder.path().join("out"), 2 + 1, &["f64.safetensors: tensor \"acts\" is of F64, expected F32"]);
     // what cannot be in files
     let out = folder.path().join("never");
-    refused(
-        &of(&[("pairs = \"all\"", "pairs = \"all\"\nalign = \"span\"")]),
-        &out,
-        2,
-        &["models.small-a: files hold a row"],
-    );
     let shuffled = ("context_length = 64", "context_length = 64\nshuffle = \"tokens\"");
     refused(&of(&[shuffled]), &out, 2, &["models.small-a", "take shuffle out"]);
     let control = ("[checkpoint]", "[controls.x]\nrandom_weights = 1\n[checkpoint]");
@@ -280,13 +279,18 @@ impl Cache {
     }
 }
 
-/// Writes entries (row, latent, value) as Parquet.
+/// Writes entries of a cache as Parquet.
 fn write_entries(path: &Path, cache: &Cache, entries: std::ops::Range<usize>) {
-    let (firings, rows) = (&cache.firings[entries.clone()], &cache.rows[entries]);
+    let of_rows = cache.rows[entries.clone()].iter().zip(&cache.firings[entries]);
+    write_table(path, &of_rows.map(|(row, f)| (*row, f.2, f.3)).collect::<Vec<_>>());
+}
+
+/// Writes entries (row, latent, value) as Parquet.
+pub fn write_table(path: &Path, entries: &[(u64, u32, f32)]) {
     let columns: [(&str, ArrayRef); 3] = [
-        ("row", Arc::new(UInt64Array::from(rows.to_vec()))),
-        ("latent", Arc::new(UInt32Array::from_iter_values(firings.iter().map(|f| f.2)))),
-        ("value", Arc::new(Float32Array::from_iter_values(firings.iter().map(|f| f.3)))),
+        ("row", Arc::new(UInt64Array::from_iter_values(entries.iter().map(|e| e.0)))),
+        ("latent", Arc::new(UInt32Array::from_iter_values(entries.iter().map(|e| e.1)))),
+        ("value", Arc::new(Float32Array::from_iter_values(entries.iter().map(|e| e.2)))),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(4_000)).build();

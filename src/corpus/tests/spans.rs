@@ -238,6 +238,13 @@ proptest! {
             batches.push(batch);
             cursors.push(corpus.cursor());
         }
+        let mut counted = [0; 2];
+        for batch in &batches {
+            for (view, counted) in batch.views.iter().zip(&mut counted) {
+                prop_assert_eq!(view.first_token, *counted);
+                *counted += view.contexts.iter().flat_map(|context| &context.row_of).flatten().count() as u64;
+            }
+        }
         // contexts of the first tokenizer come once: each begins with text that no row before has
         for context in batches.iter().flat_map(|b| &b.views[0].contexts) {
             let text = context.ids.iter().zip(&context.row_of).find(|(id, _)| ![1, 2].contains(*id));

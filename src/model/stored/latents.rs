@@ -79,13 +79,15 @@ impl StoredLatents {
         entries.saturating_add(reading).saturating_add(n_tokens.saturating_mul(16 + 8))
     }
 
-    /// The latents of each token of `view` that counts, each of which is a row of the batch.
+    /// The latents of each token of `view` that counts.
     ///
     /// # Errors
     /// `Input` naming file, document and token where sequences are not the corpus', or a latent is wrong; those of reading.
     pub(super) fn read(&self, latents: &Latents, batch: &TokenBatch, view: &TokenView) -> Result<SparseRows> {
         let mut entries: Vec<(u32, u32, f32)> = Vec::new();
-        let mut n_of_token = vec![0usize; batch.n_rows()];
+        let tokens = view.token_numbers();
+        let n_tokens = (tokens.end - tokens.start) as u32;
+        let mut n_of_token = vec![0usize; n_tokens as usize];
         let mut take = |token: u32, latent: u32, activation: f32| {
             if activation != 0.0 {
                 n_of_token[token as usize] += 1;
@@ -100,9 +102,9 @@ impl StoredLatents {
         };
         match latents {
             Latents::Table(table) => {
-                let n = batch.n_rows() as u64;
-                table.entries(batch.first_row, n, |row, latent, value| {
-                    take((row - batch.first_row) as u32, latent, value)
+                let first = tokens.start;
+                table.entries(first, u64::from(n_tokens), |row, latent, value| {
+                    take((row - first) as u32, latent, value)
                 })?;
             }
             Latents::Cache(cache) => {
@@ -122,7 +124,7 @@ impl StoredLatents {
         entries.sort_by_key(|(token, latent, _)| (*token, *latent));
         let mut out = SparseRows::default();
         let (mut rest, mut row) = (entries.as_slice(), Vec::new());
-        for token in 0..batch.n_rows() as u32 {
+        for token in 0..n_tokens {
             let (own, after) = rest.split_at(rest.partition_point(|(of, ..)| *of == token));
             row.clear();
             row.extend(own.iter().map(|(_, latent, value)| (*latent, *value)));

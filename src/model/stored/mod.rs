@@ -1,7 +1,7 @@
 //! What did a model hold that ran before and elsewhere, and whose activations lie in files? Safetensors files with a row for each counted token of
-//! the corpus, in its order; batch by batch their rows become the same activations that a forward gives.
+//! the corpus, as the model's own tokenizer cuts it, in its order; batch by batch their rows become the same activations that a forward gives.
 //!
-//! A batch says how many rows came before it, and rows are read by their position. So nothing is read twice, a run resumes anywhere, and the
+//! A view of a batch says how many counted tokens came before it, and rows are read by their position. So nothing is read twice, a run resumes anywhere, and the
 //! workers need no order. The files may hold the ids of their tokens too, which are compared with the corpus'; without ids nothing shows
 //! that a row is of the token that it is taken for.
 
@@ -147,7 +147,7 @@ impl Stored {
     /// that lie in some. Ids are compared with those of the batch first.
     ///
     /// # Errors
-    /// As [`Stored::check`]; `Request` where rows are no tokens; `Input` naming file and row where the files end, an id differs or a value
+    /// As [`Stored::check`]; `Input` naming file and row where the files end, an id differs or a value
     /// is not finite; those of reading.
     pub fn read(
         &self,
@@ -155,25 +155,19 @@ impl Stored {
         view: &TokenView,
         hookpoints: &[Hookpoint],
     ) -> Result<(Vec<ActivationBatch>, Vec<SparseRows>)> {
-        if !view.tokens().map(|(row, _, _)| row).eq(0..batch.n_rows())
-            || batch.rows.iter().any(|row| row.text.is_some())
-        {
-            return Err(Error::request(
-                "its files have a row for each counted token, and here rows are pieces of text; write compare.align = \"token\" and no \
-                 compare.unit",
-            ));
-        }
         let opened = self.opened()?;
+        let tokens = view.token_numbers();
+        let n = (tokens.end - tokens.start) as usize;
         let read = |&hookpoint: &Hookpoint| {
             let at = self.places.iter().position(|place| place.hookpoint == hookpoint);
             let at = at.ok_or_else(|| Error::request(format!("no files are named for {hookpoint}")))?;
             let (rows, width, name) = (&opened.rows[at], self.places[at].width, hookpoint.to_string());
-            rows.check_reach(&name, batch)?;
+            rows.check_reach(&name, tokens.end, batch.index)?;
             rows.check_ids(batch, view)?;
-            let mut out = buffer(batch.n_rows() * width);
-            rows.read(batch, width, &mut out)?;
+            let mut out = buffer(n * width);
+            rows.read(&tokens, width, &mut out)?;
             check_finite(rows, &out, width, (batch, view))?;
-            Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(batch.n_rows(), width, out) })
+            Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(n, width, out) })
         };
         let activations = hookpoints.iter().map(read).collect::<Result<_>>()?;
         let latents = self.latents.iter().zip(&opened.latents).map(|(of, latents)| of.read(latents, batch, view));
@@ -210,11 +204,11 @@ impl Stored {
 /// `Input` naming file, row, feature and token.
 fn check_finite(rows: &Rows, x: &[f32], width: usize, (batch, view): (&TokenBatch, &TokenView)) -> Result<()> {
     let finite = |x: &[f32]| x.iter().all(|v| v.is_finite());
-    let Some(row) = x.par_chunks_exact(width).position_first(|x| !finite(x)) else { return Ok(()) };
-    let x = &x[row * width..(row + 1) * width];
+    let Some(token) = x.par_chunks_exact(width).position_first(|x| !finite(x)) else { return Ok(()) };
+    let x = &x[token * width..(token + 1) * width];
     let feature = x.iter().position(|v| !v.is_finite()).expect("the row was found to hold one");
-    let (file, own) = rows.place_of(batch.first_row + row as u64);
-    let (_, context, position) = view.tokens().nth(row).expect("each row is a token");
+    let (file, own) = rows.place_of(view.first_token + token as u64);
+    let (row, context, position) = view.tokens().nth(token).expect("each row of the files is a token");
     Err(Error::input(format!(
         "{}: activation {} of feature {feature} in row {own} is not finite ({})",
         file.display(),

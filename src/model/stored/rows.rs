@@ -4,6 +4,7 @@ use super::options::RowFiles;
 use crate::corpus::{TokenBatch, TokenView, matching_files};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::ids::BatchIndex;
 use crate::weights::RowFile;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -70,9 +71,9 @@ impl Rows {
         (file.path(), row - first)
     }
 
-    /// The rows of a batch in their files: (file, its first row, which of the batch).
-    fn spans(&self, first: u64, n: usize) -> impl Iterator<Item = (&RowFile, u64, Range<usize>)> {
-        let end = first + n as u64;
+    /// The rows of some tokens in their files: (file, its first row, which of these).
+    fn spans(&self, tokens: Range<u64>) -> impl Iterator<Item = (&RowFile, u64, Range<usize>)> {
+        let (first, end) = (tokens.start, tokens.end);
         let begin = self.files.partition_point(|(own, file)| own + file.n_rows() <= first);
         self.files[begin..].iter().take_while(move |(own, _)| *own < end).filter_map(move |(own, file)| {
             let (from, to) = (first.max(*own), end.min(own + file.n_rows()));
@@ -80,12 +81,11 @@ impl Rows {
         })
     }
 
-    /// Refuses rows that are not there.
+    /// Refuses rows that are not there; `wanted`: how many the corpus has up to and with batch `index`.
     ///
     /// # Errors
     /// `Input` naming the last file and how many rows there are.
-    pub fn check_reach(&self, place: &str, batch: &TokenBatch) -> Result<()> {
-        let wanted = batch.first_row + batch.n_rows() as u64;
+    pub fn check_reach(&self, place: &str, wanted: u64, index: BatchIndex) -> Result<()> {
         if wanted <= self.n_rows {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl Rows {
             self.n_rows.saturating_sub(self.files.last().map_or(0, |(first, _)| *first)),
             last.display(),
             self.n_rows,
-            batch.index,
+            index,
         )))
     }
 
@@ -109,7 +109,7 @@ impl Rows {
     /// `Input` naming file, row and both ids of the first that differs; those of reading.
     pub fn check_ids(&self, batch: &TokenBatch, view: &TokenView) -> Result<()> {
         let mut tokens = view.tokens();
-        for (file, first, rows) in self.spans(batch.first_row, batch.n_rows()) {
+        for (file, first, rows) in self.spans(view.token_numbers()) {
             let Some(ids) = file.ids(first, rows.len())? else {
                 tokens.by_ref().take(rows.len()).for_each(drop);
                 continue;
@@ -131,12 +131,12 @@ impl Rows {
         Ok(())
     }
 
-    /// The rows of a batch: `out` is `[n_rows, width]`.
+    /// The rows of some tokens: `out` is `[n_tokens, width]`.
     ///
     /// # Errors
     /// Those of [`RowFile::read`].
-    pub fn read(&self, batch: &TokenBatch, width: usize, out: &mut [f32]) -> Result<()> {
-        for (file, first, rows) in self.spans(batch.first_row, batch.n_rows()) {
+    pub fn read(&self, tokens: &Range<u64>, width: usize, out: &mut [f32]) -> Result<()> {
+        for (file, first, rows) in self.spans(tokens.clone()) {
             file.read(first, &mut out[rows.start * width..rows.end * width])?;
         }
         Ok(())
