@@ -8,16 +8,20 @@ use super::parquet::ParquetReader;
 use super::record::{FilePosition, Limits};
 use super::sniff::sniff;
 use crate::error::{Error, Result};
+use crate::weights::IdFile;
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Refuses early what reading would fail at: formats that lack what is asked, missing columns, files whose content does not
 /// match their ending. Returns the most memory that unpacking one file takes, in bytes.
 pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<u64> {
     let (mut has_fields, mut window_bytes) = (false, 0);
+    let mut splits: BTreeMap<&Path, &Path> = BTreeMap::new();
     for file in files {
         let (format, wrapping) = kind_of(&file.path, options.format)?;
         sniff(file, format, wrapping)?;
         window_bytes = allowed(&file.path, wrapping)?.bytes.max(window_bytes);
-        if options.rows != RowRule::Tokens && (format == CorpusFormat::Bin || options.ids.is_some()) {
+        if options.rows != RowRule::Tokens && (is_of_ids(format) || options.ids.is_some()) {
             return Err(Error::request(format!(
                 "{} holds ready-made ids of one tokenizer, but with {} rows are pieces of text; give texts, or take that out",
                 file.path.display(),
@@ -34,9 +38,22 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
                     )));
                 }
             }
+            (CorpusFormat::Safetensors, named) => {
+                let found = IdFile::open(&file.path, named.as_deref()).map_err(|e| e.within("read the corpus"))?;
+                let folder = file.path.parent().unwrap_or(Path::new(""));
+                if found.is_split()
+                    && let Some(other) = splits.insert(folder, &file.path)
+                {
+                    return Err(Error::request(format!(
+                        "{} and {} are splits of one latent cache, every one of which holds the same tokens, which would count twice; name one of them",
+                        other.display(),
+                        file.path.display()
+                    )));
+                }
+            }
             (CorpusFormat::Jsonl | CorpusFormat::Text, Some(column)) => {
                 return Err(Error::request(format!(
-                    "[corpus] ids = {column:?} names a column of .parquet files, but {} is none; leave ids out to read text",
+                    "[corpus] ids = {column:?} names a column of .parquet files or a tensor of .safetensors files, but {} is neither; leave ids out to read text",
                     file.path.display()
                 )));
             }
@@ -50,6 +67,11 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
         )));
     }
     Ok(window_bytes)
+}
+
+/// Whether files of that format hold ids whatever else is asked.
+fn is_of_ids(format: CorpusFormat) -> bool {
+    matches!(format, CorpusFormat::Bin | CorpusFormat::Safetensors)
 }
 
 /// Refuses keys of `[corpus]` that nothing in the files answers to: a label that no first record has, a key about a kind of file
@@ -79,7 +101,11 @@ pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: 
             options.text_unit != usual.text_unit && !any(CorpusFormat::Text),
             "is about .txt files, but there is none",
         ),
-        ("ids", reads_ids && !any(CorpusFormat::Parquet), "names a column of .parquet files, but there is none"),
+        (
+            "ids",
+            reads_ids && !any(CorpusFormat::Parquet) && !any(CorpusFormat::Safetensors),
+            "names a column of .parquet files or a tensor of .safetensors files, but there is neither",
+        ),
         (
             "bin_token_bytes",
             options.bin_token_bytes != usual.bin_token_bytes && !any(CorpusFormat::Bin),
@@ -90,7 +116,7 @@ pub(super) fn check_keys(files: &[CorpusFile], options: &CorpusOptions, limits: 
             options.count_special
                 && options.bos == BosRule::None
                 && !options.pack
-                && !(reads_ids || any(CorpusFormat::Bin)),
+                && !(reads_ids || formats.iter().copied().any(is_of_ids)),
             "counts the special tokens that bos and pack put into texts, but bos = \"none\" and pack = false put none",
         ),
     ];

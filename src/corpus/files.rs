@@ -2,7 +2,7 @@
 //!
 //! Patterns keep the order given; the matches of one pattern are sorted as bytes. A file that is named twice, under whatever
 //! path, is refused: its tokens would count twice. The kind follows from the ending, `.jsonl`, `.ndjson` or `.json`, `.txt`,
-//! `.parquet`, `.bin`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
+//! `.parquet`, `.bin`, `.safetensors`, or from the `format` key, the wrapping from a last ending `.gz`, `.gzip`, `.zst` or `.zstd`.
 
 use super::options::CorpusFormat;
 use crate::disk;
@@ -89,13 +89,14 @@ pub(super) fn kind_of(path: &Path, said: Option<CorpusFormat>) -> Result<(Corpus
         Some("txt") => Some(CorpusFormat::Text),
         Some("parquet") => Some(CorpusFormat::Parquet),
         Some("bin") => Some(CorpusFormat::Bin),
+        Some("safetensors") => Some(CorpusFormat::Safetensors),
         _ => None,
     };
     let Some(format) = said.or(by_ending) else {
         return Err(Error::request(format!(
-            "the corpus file {} has an unknown ending; expected .jsonl, .ndjson or .json, .txt, .parquet or .bin, the \
-             others than .parquet also with .gz or .zst after it, or set what the files are by [corpus] format = \"jsonl\", \"text\", \
-             \"parquet\" or \"bin\"",
+            "the corpus file {} has an unknown ending; expected .jsonl, .ndjson or .json, .txt, .parquet, .bin or .safetensors, the \
+             others than .parquet and .safetensors also with .gz or .zst after it, or set what the files are by [corpus] format = \"jsonl\", \
+             \"text\", \"parquet\", \"bin\" or \"safetensors\"",
             path.display()
         )));
     };
@@ -103,6 +104,12 @@ pub(super) fn kind_of(path: &Path, said: Option<CorpusFormat>) -> Result<(Corpus
         return Err(Error::request(format!(
             "the corpus file {} is Parquet inside another compression, which cannot be read at any place; unpack it once \
              (Parquet compresses its own pages)",
+            path.display()
+        )));
+    }
+    if format == CorpusFormat::Safetensors && wrapping != Wrapping::Plain {
+        return Err(Error::request(format!(
+            "the corpus file {} is safetensors inside a compression, which cannot be read at any place; unpack it once",
             path.display()
         )));
     }

@@ -34,6 +34,7 @@ mod files;
 mod frame;
 mod gather;
 mod handed;
+mod id_tensor;
 mod json;
 mod jsonl;
 mod lenient;

@@ -199,6 +199,8 @@ pub enum CorpusFormat {
     Parquet,
     /// Token ids.
     Bin,
+    /// Token ids, a sequence for each document.
+    Safetensors,
 }
 
 fn default_text() -> String {

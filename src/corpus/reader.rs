@@ -2,6 +2,7 @@
 
 use super::bin::BinReader;
 use super::files::kind_of;
+use super::id_tensor::IdTensorReader;
 use super::jsonl::JsonlReader;
 use super::options::{CorpusFormat, CorpusOptions};
 use super::parquet::ParquetReader;
@@ -16,6 +17,7 @@ pub(super) enum Reader {
     Text(TextReader),
     Parquet(Box<ParquetReader>),
     Bin(BinReader),
+    Safetensors(IdTensorReader),
 }
 
 impl Reader {
@@ -39,6 +41,10 @@ impl Reader {
                 let (width, n_labels) = (options.bin_token_bytes, options.labels.len());
                 Reader::Bin(BinReader::open(path, wrapping, width, eos, n_labels, place, limits)?)
             }
+            CorpusFormat::Safetensors => {
+                let (named, n_labels) = (options.ids.as_deref(), options.labels.len());
+                Reader::Safetensors(IdTensorReader::open(path, named, n_labels, place, limits)?)
+            }
         })
     }
 
@@ -52,6 +58,7 @@ impl Reader {
             Reader::Text(reader) => reader.next(),
             Reader::Parquet(reader) => reader.next(),
             Reader::Bin(reader) => reader.next(),
+            Reader::Safetensors(reader) => reader.next(),
         }
     }
 }

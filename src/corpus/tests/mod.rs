@@ -4,6 +4,7 @@ mod agreement;
 mod companions;
 mod cutting;
 mod damage;
+mod id_tensors;
 mod reading;
 mod spans;
 mod units;
