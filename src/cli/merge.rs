@@ -8,7 +8,7 @@ use crate::cli::recorded::cross_of;
 use crate::disk;
 use crate::engine::{Loaded, Part, bound_arenas};
 use crate::error::{Error, Result};
-use crate::plan::{Purpose, Request, SavedSums};
+use crate::plan::{Purpose, Request, SavedSums, is_of_stored};
 use crate::spec::DataflowSpec;
 use crate::store::{
     Decision, Environment, Manifest, MergedRun, RequestRecord, RunDir, Wanted, decide, differing_parts, digest_of_text,
@@ -32,9 +32,11 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     check_disjoint(&parts)?;
     let mut specs: Vec<DataflowSpec> =
         (parts.iter()).map(|part| Ok(Kept::of_run(&part.run, &part.manifest)?.spec)).collect::<Result<_>>()?;
-    let files = specs.iter().flat_map(|s| s.corpus.files.clone()).collect();
-    let mut spec = specs.swap_remove(0);
-    spec.corpus.files = files;
+    let mut spec = specs.remove(0);
+    for (part, other) in parts[1..].iter().zip(&specs) {
+        let told = |what| format!("{} and {}: {what}", parts[0].run.root().display(), part.run.root().display());
+        spec.add_files_of(other).map_err(|what| Error::request(told(what)))?;
+    }
     let text = spec.to_toml();
     let request = Request {
         spec,
@@ -148,9 +150,11 @@ pub fn open(path: &Path) -> Result<Part> {
 
 const CORPUS_FILE: &str = "corpus file ";
 
+/// What a run was asked for, but for which files it read where these are a shard's: the names of its corpus files apart.
 fn split(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<String>) {
-    let (files, asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
+    let (files, mut asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
         manifest.parts.clone().into_iter().partition(|(name, _)| name.starts_with(CORPUS_FILE));
+    asked.iter_mut().filter(|(name, _)| is_of_stored(name)).for_each(|(_, digest)| digest.clear());
     (asked, files.into_values().collect())
 }
 
@@ -171,7 +175,7 @@ fn check_same(parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses runs that read the same file. Two files are the same when size, first bytes and last bytes agree, whatever their
+/// Refuses runs that read the same file of the corpus, or the same files of activations. Two files are the same when size, first bytes and last bytes agree, whatever their
 /// names. For a run that did not record these bytes: when name and size agree.
 fn check_disjoint(parts: &[Part]) -> Result<()> {
     for (k, b) in parts.iter().enumerate() {
@@ -189,14 +193,26 @@ fn check_disjoint(parts: &[Part]) -> Result<()> {
                     files[i]
                 )));
             }
+            let shared = |(name, digest): &(&String, &String)| a.manifest.parts.get(*name) == Some(*digest);
+            if let Some((name, _)) = b.manifest.parts.iter().filter(|(name, _)| is_of_stored(name)).find(shared) {
+                return Err(Error::request(format!(
+                    "{} and {} both read the {name}; they are of the rows of one corpus: give each run those of its own",
+                    a.run.root().display(),
+                    b.run.root().display()
+                )));
+            }
         }
     }
     Ok(())
 }
 
-/// What the merge was asked for: the same, over the files of all.
+/// What the merge was asked for: the same, over the files of all. Of files of activations the digests of all, one behind the other.
 fn merged_parts(parts: &[Part]) -> BTreeMap<String, String> {
     let (mut asked, _) = split(&parts[0].manifest);
+    for (name, digests) in asked.iter_mut().filter(|(name, _)| is_of_stored(name)) {
+        let of_each: Vec<&str> = parts.iter().map(|part| part.manifest.parts[name].as_str()).collect();
+        *digests = of_each.join(" ");
+    }
     let files = parts.iter().flat_map(|p| split(&p.manifest).1);
     asked.extend(files.enumerate().map(|(k, text)| (format!("{CORPUS_FILE}{k:06}"), text)));
     asked

@@ -205,6 +205,12 @@ fn stored_parts(model: &str, stored: &Stored) -> Result<BTreeMap<String, String>
     Ok(parts)
 }
 
+/// Whether that is the part of activations or latents in files, which are others for every shard of a corpus.
+pub fn is_of_stored(part: &str) -> bool {
+    // no model's name holds a space
+    part.starts_with("models.") && part.split_once(' ').is_some_and(|(_, what)| what.starts_with("files of "))
+}
+
 /// The parts of an SAE: a digest for each of its files.
 ///
 /// # Errors

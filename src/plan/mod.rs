@@ -32,7 +32,7 @@ mod used;
 
 pub use cost::grouped;
 pub use declared::is_written;
-pub use fingerprint::corpus_mark;
+pub use fingerprint::{corpus_mark, is_of_stored};
 pub use made_of::{check_sae, check_tokenizer};
 pub use models::{PlannedModel, resolved};
 pub use outline::Outline;

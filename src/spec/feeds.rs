@@ -87,6 +87,33 @@ impl DataflowSpec {
         Ok(())
     }
 
+    /// Puts what another run read behind what this one did: its corpus files, and the files of its models' activations. The two ask for the same
+    /// otherwise.
+    ///
+    /// # Errors
+    /// The message, where what lies in files cannot be said as one list.
+    pub fn add_files_of(&mut self, other: &DataflowSpec) -> Result<(), String> {
+        self.corpus.files.extend(other.corpus.files.iter().cloned());
+        if let Some((site, _)) = self.saes.iter().find(|(_, sae)| sae.stored.is_some()) {
+            return Err(format!(
+                "the latents of {site} lie in files, whose rows or sequences begin with 0 in each run, so no files are those of both; make one run \
+                 over all of the corpus"
+            ));
+        }
+        for (name, model) in &mut self.models {
+            for (place, files) in model.files.iter_mut().flatten() {
+                let key = format!("models.{name}.files.\"{place}\"");
+                let theirs = other.models.get(name).and_then(|model| model.files.as_ref()?.get(place));
+                match theirs {
+                    Some(theirs) if theirs.tensor == files.tensor => files.paths.extend(theirs.paths.iter().cloned()),
+                    Some(_) => return Err(format!("{key} have tensors of other names in the runs; name them alike")),
+                    None => return Err(format!("{key} is not in the dataflow files of all; spell places alike")),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What a model whose activations lie in files takes of the rest of the file.
     fn check_files(&self, name: &str, model: &ModelSpec) -> Result<(), String> {
         let Some(files) = &model.files else { return Ok(()) };

@@ -34,6 +34,7 @@ mod standard_input;
 mod state_files;
 mod stitching;
 mod stored;
+mod stored_saved;
 mod stored_text;
 mod tables;
 mod units;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Enough of the demo to compare numbers.
-const SHORT: [(&str, &str); 2] =
+pub const SHORT: [(&str, &str); 2] =
     [("max_tokens = 12_000", "max_tokens = 1_500"), ("snapshot_every = 3_000", "snapshot_every = 500")];
 
 /// What a model holds at some places for each counted token of a corpus, in its order.
@@ -28,7 +28,7 @@ pub struct Dump {
 
 impl Dump {
     /// Of small-a.
-    fn of(flow: &Path, places: &[&str]) -> Dump {
+    pub fn of(flow: &Path, places: &[&str]) -> Dump {
         Dump::of_model(flow, "small-a", places)
     }
 
@@ -85,7 +85,7 @@ fn save(path: &Path, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) {
 }
 
 /// The demo in short with small-a's activations in `files`: (place, pattern).
-fn in_files(folder: &Path, files: &[(&str, &str)], replace: &[(&str, &str)]) -> PathBuf {
+pub fn in_files(folder: &Path, files: &[(&str, &str)], replace: &[(&str, &str)]) -> PathBuf {
     let named: Vec<String> = files.iter().map(|(place, pattern)| format!("{place:?} = {pattern:?}")).collect();
     let files = format!("tokenizer = \"data/demo/models/small-a\"\nfiles = {{ {} }}\n", named.join(", "));
     let all = [&[("path = \"data/demo/models/small-a\"\n", files.as_str())], replace].concat();

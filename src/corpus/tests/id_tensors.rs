@@ -53,10 +53,10 @@ fn sequences_are_the_documents_of_rows_of_ids() {
             assert!(found[0].documents[0].name.ends_with("0_204.safetensors:1"));
             assert_eq!(unnamed(found.clone()), expected, "{length} {bos:?} in pieces");
             let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
-            for start in 0..found.len() {
+            for (start, expected) in found.iter().enumerate() {
                 let mut other = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
                 other.seek(&corpus.cursor()).unwrap();
-                assert_eq!(other.next_batch().unwrap().as_ref(), Some(&found[start]), "{length} {bos:?} from {start}");
+                assert_eq!(other.next_batch().unwrap().as_ref(), Some(expected), "{length} {bos:?} from {start}");
                 corpus.next_batch().unwrap();
             }
         }
