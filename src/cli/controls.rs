@@ -117,6 +117,8 @@ struct Means<'a> {
     control: Option<&'a str>,
     /// Alive source latents, mean best r, mutual, above chance, holding given the token, kept, decoder rows, activations: each with its chance.
     cells: [[Option<f64>; 2]; 8],
+    /// Mutual matches of which it is known whether they hold.
+    given_of: Option<f64>,
 }
 
 fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
@@ -153,7 +155,12 @@ fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
                 [mean(&|r| r.rows.as_ref()?.value), mean(&|r| r.rows.as_ref()?.null_mean)],
                 [mean(&|r| r.activations.as_ref()?.value), mean(&|r| r.activations.as_ref()?.null_mean)],
             ];
-            Means { run, control: mine.iter().find_map(|r| r.control.as_deref()), cells }
+            Means {
+                run,
+                control: mine.iter().find_map(|r| r.control.as_deref()),
+                cells,
+                given_of: mean(&|r| count(r.counts.n_mutual_given)),
+            }
         })
         .collect()
 }
@@ -186,7 +193,14 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
     };
     for run in &all {
         let mut line = vec![run.run.to_string()];
-        line.extend(run.cells.iter().enumerate().filter(|(k, _)| is_shown(*k)).map(|(k, &c)| cell(k, c)));
+        line.extend(run.cells.iter().enumerate().filter(|(k, _)| is_shown(*k)).map(|(k, &c)| {
+            match (k, c, run.given_of) {
+                (4, [Some(holds), Some(chance)], Some(n)) => {
+                    format!("{} of {} ({})", number(k, holds), number(k, n), number(k, chance))
+                }
+                _ => cell(k, c),
+            }
+        }));
         grid.push(line);
     }
     let width = |k: usize| grid.iter().map(|row| row[k].chars().count()).max().unwrap_or(0);
@@ -199,7 +213,9 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
         out += cells.collect::<String>().trim_end();
         out.push('\n');
     }
-    let mut said = "in brackets: chance".to_string();
+    let mut said =
+        "in brackets: chance; above and mean best r are high without training too, so compare a row with the real one"
+            .to_string();
     if let Some(key) = given {
         said += &format!(
             "; given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
@@ -212,7 +228,7 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
         said += &format!("; {measure}*: of the raw activations");
     }
     if chosen.rows.is_some() || chosen.activations.is_some() {
-        said += "; the measures are those farthest above their null in the real run; shuffled rows reach the bracket, so only the distance to it counts";
+        said += "; the measures are those farthest above their null in the real run; rows paired wrongly reach the bracket, so only the distance to it counts";
     }
     out += &wrapped(&said, 2, crate::report::WIDTH);
     out.push('\n');
@@ -339,7 +355,7 @@ mod tests {
         let text = in_words(&rows, &Chosen { activations: None, given: Some("bigram".into()), ..found });
         for part in [
             "above  given-bigram",
-            "7 (1)",
+            "7 of 9 (1)",
             "kept            cka\n",
             "0.500 (0.250)\n",
             "cka: of decoder rows of backward matches",

@@ -1,4 +1,4 @@
-//! What can be read of latents out of the other model's activations, counted: how many are matched, readable, faint or absent, each beside what
+//! What can be read of latents out of the other model's activations, counted: how many are matched, dropped, readable, faint or absent, each beside what
 //! chance gives. The table `readout` in; lines of the summary, JSON and figures of the page out.
 
 use crate::disk;
@@ -18,37 +18,37 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct VerdictCounts {
     /// In the order of [`Verdict::ALL`].
-    pub here: [u64; 4],
+    pub here: [u64; 5],
     /// Without a verdict: R² or its chance is undefined.
     pub unknown: u64,
-    /// How many chance would match; `None` where it is unknown.
-    pub matched_by_chance: Option<u64>,
-    /// The verdicts that the unmatched ones get by their chance level in the place of R²: readable, faint, absent.
-    pub by_chance: [u64; 3],
+    /// The same by chance: of matched and dropped `None` where it is unknown; of readable, faint and absent what latents without a strong match get
+    /// by their chance level in the place of R².
+    pub by_chance: [Option<u64>; 5],
 }
 
 impl VerdictCounts {
     /// Counts one latent.
     pub fn add(&mut self, row: &ReadoutRow) {
         let place = |verdict: Verdict| Verdict::ALL.iter().position(|v| *v == verdict).expect("one of all");
-        if let Some(matched) = row.matched_by_chance {
-            *self.matched_by_chance.get_or_insert(0) += u64::from(matched);
+        for (k, is) in row.by_chance.into_iter().flatten().enumerate() {
+            *self.by_chance[k].get_or_insert(0) += u64::from(is);
         }
+        self.by_chance[2..].iter_mut().for_each(|n| *n = n.or(Some(0)));
         let Some(verdict) = row.verdict else {
             self.unknown += 1;
             return;
         };
         self.here[place(verdict)] += 1;
-        if verdict != Verdict::Matched
+        if !matches!(verdict, Verdict::Matched | Verdict::Dropped)
             && let (Some(null), Some(point)) = (row.found.null, row.found.chance_point)
         {
-            self.by_chance[place(Verdict::unmatched(null, point)) - 1] += 1;
+            *self.by_chance[place(Verdict::unmatched(null, point))].get_or_insert(0) += 1;
         }
     }
 
-    /// Number of latents without a match that have a verdict.
+    /// Number of latents without a strong match that have a verdict.
     pub fn unmatched(&self) -> u64 {
-        self.here[1..].iter().sum()
+        self.here[2..].iter().sum()
     }
 }
 
@@ -86,25 +86,26 @@ impl ReadoutSummary {
     /// For people.
     pub fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out)?;
-        let head = ["read out of activations", "matched", "readable", "faint", "absent", "undecided"];
+        let head = ["read out of activations", "matched", "dropped", "readable", "faint", "absent", "undecided"];
         let mut grid = Grid { rows: vec![head.map(String::from).to_vec()] };
         for ((pair, direction), c) in &self.counts {
             let (own, other) = match direction {
                 Direction::Forward => (&pair.source, &pair.target),
                 Direction::Backward => (&pair.target, &pair.source),
             };
-            let matched = c.matched_by_chance.map_or("?".into(), thousands);
-            let mut row = vec![format!("{own} out of {other}"), format!("{} ({matched})", thousands(c.here[0]))];
-            row.extend((1..4).map(|k: usize| format!("{} ({})", thousands(c.here[k]), thousands(c.by_chance[k - 1]))));
+            let mut row = vec![format!("{own} out of {other}")];
+            let chance = |k: usize| c.by_chance[k].map_or("?".into(), thousands);
+            row.extend((0..5).map(|k: usize| format!("{} ({})", thousands(c.here[k]), chance(k))));
             row.push(thousands(c.unknown));
             grid.rows.push(row);
         }
         grid.write(out)?;
-        let unknown = self.counts.values().any(|c| c.matched_by_chance.is_none());
+        let unknown = self.counts.values().any(|c| c.by_chance[0].is_none());
         let unknown = if unknown { "; ?: chance unknown" } else { "" };
         let said = format!(
-            "in brackets: by chance, from rows of another document (readable, faint, absent: of latents without a match){unknown}; \
-             undecided: R² or its chance is undefined"
+            "in brackets: by chance, from rows of another document{unknown}; dropped: r >= 0.5 with the best partner, but the filters \
+             drop the match; readable: neither, and R² of 0.25 or more; faint: less, but above chance; undecided: R² or its chance is \
+             undefined"
         );
         writeln!(out, "{}", wrapped(&said, 2, WIDTH))
     }
@@ -114,9 +115,9 @@ impl ReadoutSummary {
         let row = |((pair, direction), c): (&(Arc<SitePair>, Direction), &VerdictCounts)| {
             json!({
                 "source": pair.source.to_string(), "target": pair.target.to_string(), "direction": direction.as_str(),
-                "matched": c.here[0], "readable": c.here[1], "faint": c.here[2], "absent": c.here[3], "undecided": c.unknown,
-                "matched_null": c.matched_by_chance,
-                "readable_null": c.by_chance[0], "faint_null": c.by_chance[1], "absent_null": c.by_chance[2],
+                "matched": c.here[0], "dropped": c.here[1], "readable": c.here[2], "faint": c.here[3], "absent": c.here[4], "undecided": c.unknown,
+                "matched_null": c.by_chance[0], "dropped_null": c.by_chance[1], "readable_null": c.by_chance[2],
+                "faint_null": c.by_chance[3], "absent_null": c.by_chance[4],
             })
         };
         self.counts.iter().map(row).collect()
@@ -139,7 +140,7 @@ mod tests {
             partner: None,
             found: ReadoutNumbers { r_squared, null, chance_point: Some(0.05), ..ReadoutNumbers::default() },
             verdict,
-            matched_by_chance: (direction == Direction::Forward).then_some(latent == 3),
+            by_chance: (direction == Direction::Forward).then_some([latent == 3, latent == 1]),
         };
         let forward = Direction::Forward;
         let rows = [
@@ -148,6 +149,7 @@ mod tests {
             row(forward, 2, Some(0.1), Some(0.0625), Some(Verdict::Faint)),
             row(forward, 3, Some(0.0), Some(-0.5), Some(Verdict::Absent)),
             row(forward, 4, None, None, None),
+            row(forward, 5, Some(0.25), Some(0.125), Some(Verdict::Dropped)),
             row(Direction::Backward, 0, Some(0.3), Some(0.25), Some(Verdict::Readable)),
         ];
         let dir = tempfile::tempdir().unwrap();
@@ -155,16 +157,17 @@ mod tests {
         write_table(&dir.path().join("readout.parquet"), (), &Default::default(), rows).unwrap();
         let summary = ReadoutSummary::read(dir.path()).unwrap().unwrap();
         let of = summary.of(&pair, forward).unwrap();
-        assert_eq!((of.here, of.unknown, of.by_chance, of.unmatched()), ([1; 4], 1, [0, 1, 2], 3));
+        assert_eq!((of.here, of.unknown, of.by_chance, of.unmatched()), ([1; 5], 1, [1, 1, 0, 1, 2].map(Some), 3));
         let mut text = String::new();
         summary.write(&mut text).unwrap();
         assert_eq!(
             text,
-            "\nread out of activations               matched  readable  faint  absent  undecided\n\
-             a/resid_post.1 out of b/resid_post.3    1 (1)     1 (0)  1 (1)   1 (2)          1\n\
-             b/resid_post.3 out of a/resid_post.1    0 (?)     1 (1)  0 (0)   0 (0)          0\n\
-             in brackets: by chance, from rows of another document (readable, faint, absent: of latents without a\n\
-             \x20 match); ?: chance unknown; undecided: R² or its chance is undefined\n"
+            "\nread out of activations               matched  dropped  readable  faint  absent  undecided\n\
+             a/resid_post.1 out of b/resid_post.3    1 (1)    1 (1)     1 (0)  1 (1)   1 (2)          1\n\
+             b/resid_post.3 out of a/resid_post.1    0 (?)    0 (?)     1 (1)  0 (0)   0 (0)          0\n\
+             in brackets: by chance, from rows of another document; ?: chance unknown; dropped: r >= 0.5 with the\n\
+             \x20 best partner, but the filters drop the match; readable: neither, and R² of 0.25 or more; faint:\n\
+             \x20 less, but above chance; undecided: R² or its chance is undefined\n"
         );
         assert_eq!(summary.as_json()[0]["faint_null"], 1);
     }

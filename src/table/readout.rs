@@ -25,8 +25,8 @@ pub struct ReadoutRow {
     pub found: ReadoutNumbers,
     /// In a word; `None` where R² or its chance is undefined.
     pub verdict: Option<Verdict>,
-    /// Whether the best match that chance gives it would be called matched; `None` where chance is unknown.
-    pub matched_by_chance: Option<bool>,
+    /// Whether the best match that chance gives it would be called matched, or dropped; `None` where chance is unknown.
+    pub by_chance: Option<[bool; 2]>,
 }
 
 /// What is found of one latent; `None` where undefined.
@@ -91,6 +91,8 @@ impl Numbers for ReadoutNumbers {
 pub enum Verdict {
     /// The other SAE has it.
     Matched,
+    /// The other SAE has one like it, but the filters drop the match.
+    Dropped,
     /// The other model has it, its SAE has no such latent.
     Readable,
     /// A little of it can be read, more than chance gives.
@@ -102,11 +104,15 @@ pub enum Verdict {
 /// R² from which an unmatched latent is readable: the square of an r of 0.5.
 pub const READABLE: f64 = 0.25;
 
+/// Verdicts by a match, which chance gives too.
+const BY_CHANCE: [Verdict; 2] = [Verdict::Matched, Verdict::Dropped];
+
 impl Verdict {
     /// Every one, the best first.
-    pub const ALL: [Verdict; 4] = [Verdict::Matched, Verdict::Readable, Verdict::Faint, Verdict::Absent];
+    pub const ALL: [Verdict; 5] =
+        [Verdict::Matched, Verdict::Dropped, Verdict::Readable, Verdict::Faint, Verdict::Absent];
 
-    /// Of a latent without a match, by R² and the chance point of latents that fire about as often; below 0 nothing can be read.
+    /// Of a latent without a strong match, by R² and the chance point of latents that fire about as often; below 0 nothing can be read.
     pub fn unmatched(r_squared: f64, point: f64) -> Verdict {
         match () {
             () if r_squared <= point.max(0.0) => Verdict::Absent,
@@ -119,6 +125,7 @@ impl Verdict {
     pub fn in_words(self) -> &'static [&'static str] {
         match self {
             Verdict::Matched => &["matched", "the other SAE has it"],
+            Verdict::Dropped => &["the other SAE has one like it", "whose match is dropped"],
             Verdict::Readable => &["readable", "the other model has it", "its SAE has no such latent"],
             Verdict::Faint => &["faint", "a little can be read"],
             Verdict::Absent => &["absent", "no more than chance gives"],
@@ -129,6 +136,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Matched => "matched",
+            Verdict::Dropped => "dropped",
             Verdict::Readable => "readable",
             Verdict::Faint => "faint",
             Verdict::Absent => "absent",
@@ -161,14 +169,15 @@ impl TableRow for ReadoutRow {
             "verdict",
             DataType::Utf8,
             true,
-            "matched, readable (the model has it, its SAE does not), faint, absent; null where R² or its chance is undefined",
+            "matched, dropped (the SAE has one like it, the filters drop the match), readable (the model has it, its SAE does not), faint, absent; null where R² or its chance is undefined",
         ));
-        fields.push(field(
-            "matched_by_chance",
-            DataType::Boolean,
-            true,
-            "whether the best match in the null (the target's rows are another document's) would be called matched; null where chance is unknown",
-        ));
+        for verdict in BY_CHANCE {
+            let about = format!(
+                "whether the best match in the null (the target's rows are another document's) would be called {}; null where chance is unknown",
+                verdict.as_str()
+            );
+            fields.push(field(&format!("{}_by_chance", verdict.as_str()), DataType::Boolean, true, &about));
+        }
         fields
     }
 
@@ -181,7 +190,9 @@ impl TableRow for ReadoutRow {
         ]);
         arrays.extend(ReadoutNumbers::arrays(rows.iter().map(|r| r.found)));
         arrays.push(Arc::new(rows.iter().map(|r| r.verdict.map(Verdict::as_str)).collect::<StringArray>()));
-        arrays.push(Arc::new(rows.iter().map(|r| r.matched_by_chance).collect::<BooleanArray>()));
+        for k in 0..BY_CHANCE.len() {
+            arrays.push(Arc::new(rows.iter().map(|r| r.by_chance.map(|of| of[k])).collect::<BooleanArray>()));
+        }
         arrays
     }
 
@@ -191,7 +202,7 @@ impl TableRow for ReadoutRow {
         let pairs = pairs(columns)?;
         let (latent, partner) = (columns.numbers::<UInt32Type>("latent")?, columns.numbers::<UInt32Type>("partner")?);
         let (direction, verdict) = (columns.texts("direction")?, columns.texts("verdict")?);
-        let by_chance = columns.flags("matched_by_chance")?;
+        let [matched, dropped] = [columns.flags("matched_by_chance")?, columns.flags("dropped_by_chance")?];
         let found = ReadoutNumbers::from_columns(columns)?;
         let row = |(i, pair)| {
             let named = Verdict::ALL.into_iter().find(|v| verdict.is_valid(i) && v.as_str() == verdict.value(i));
@@ -212,7 +223,7 @@ impl TableRow for ReadoutRow {
                 partner: at(partner, i),
                 found: found[i],
                 verdict: named,
-                matched_by_chance: by_chance.is_valid(i).then(|| by_chance.value(i)),
+                by_chance: (matched.is_valid(i) && dropped.is_valid(i)).then(|| [matched.value(i), dropped.value(i)]),
             })
         };
         pairs.into_iter().enumerate().map(row).collect()

@@ -130,21 +130,33 @@ fn latents_are_read_out_as_least_squares_over_rows_says() {
     }
     assert!(compared > 6, "{compared}");
     // chance matches few of them, and every one passes the filters of the real ones
-    let by_chance = rows.iter().filter(|r| r.matched_by_chance == Some(true)).count();
+    let is_matched = |r: &&ReadoutRow| r.by_chance.is_some_and(|[matched, _]| matched);
+    let by_chance = rows.iter().filter(is_matched).count();
     let matched = rows.iter().filter(|r| r.verdict == Some(Verdict::Matched)).count();
-    assert!(rows.iter().all(|r| r.matched_by_chance.is_some()) && by_chance * 10 < matched, "{by_chance} of {matched}");
+    assert!(rows.iter().all(|r| r.by_chance.is_some()) && by_chance * 10 < matched, "{by_chance} of {matched}");
     let level: std::collections::BTreeMap<(Direction, u32), f64> = (matches(&out).iter())
         .filter_map(|m| {
             let latent = if m.direction == Direction::Forward { m.source_latent } else { m.target_latent };
             Some(((m.direction, latent?), m.significance.null_correlation?))
         })
         .collect();
-    for row in rows.iter().filter(|r| r.matched_by_chance == Some(true)) {
+    let points: std::collections::BTreeMap<(Direction, u32), f64> = (matches(&out).iter().filter(|m| m.rank == 1))
+        .filter_map(|m| {
+            let latent = if m.direction == Direction::Forward { m.source_latent } else { m.target_latent };
+            Some(((m.direction, latent?), m.significance.point?))
+        })
+        .collect();
+    for row in rows.iter().filter(is_matched) {
         assert!(level[&(row.direction, row.latent)] >= 0.5, "{row:?}");
     }
     for row in &rows {
         match (row.verdict, row.found.r_squared, row.found.chance_point) {
-            (Some(Verdict::Matched), ..) => assert!(row.found.r_best.unwrap() >= 0.5),
+            (Some(Verdict::Matched | Verdict::Dropped), ..) => assert!(row.found.r_best.unwrap() >= 0.5),
+            // what has a strong partner is not missing, whatever the filters say
+            (Some(_), ..) if row.found.r_best.is_some_and(|r| r >= 0.5) => {
+                let key = (row.direction, row.latent);
+                assert!(points.get(&key).is_some_and(|point| row.found.r_best.unwrap() <= *point), "{row:?}");
+            }
             (Some(Verdict::Readable), Some(r), Some(point)) => assert!(r > point && r >= 0.25),
             (Some(Verdict::Faint), Some(r), Some(point)) => assert!(r > point.max(0.0) && r < 0.25),
             (Some(Verdict::Absent), Some(r), Some(point)) => assert!(r <= point.max(0.0)),

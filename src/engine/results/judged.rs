@@ -30,20 +30,34 @@ pub struct View {
     /// The best correlation that the key alone gives each latent, and the p-value of its best against those: `[n_latents]`, or nothing
     /// where it was not counted.
     pub(super) by_key: Vec<[Option<f64>; 2]>,
-    /// Whether the best match that chance gives each latent counts as a match, `[n_latents]`; `None` where that is not known, or not asked.
-    pub(super) matched_by_chance: Option<Vec<bool>>,
+    /// How strong the best match that chance gives each latent is, `[n_latents]`; `None` where that is not known, or not asked.
+    pub(super) by_chance: Option<Vec<Strong>>,
 }
 
-/// The best correlation from which a kept match above its chance point says that the other SAE has the latent.
+/// The best correlation from which a match above its chance point says that the other SAE has the latent.
 const MATCHED: f64 = 0.5;
 
-/// Whether a latent's best match is kept, above chance and strong.
-pub(super) fn is_matched(outcomes: &[Outcome], best: Option<Partner>, point: Option<f64>) -> bool {
-    outcomes.first().is_some_and(|outcome| outcome.is_kept())
-        && best.is_some_and(|p| {
-            let r = p.correlation.value();
-            r >= MATCHED && point.is_none_or(|point| r > point)
-        })
+/// Whether a latent's best match is strong, and what the filters say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strong {
+    /// It is not.
+    No,
+    /// Strong and above chance, and kept.
+    Kept,
+    /// Strong and above chance, and dropped.
+    Dropped,
+}
+
+impl Strong {
+    /// By the outcomes of a latent's partners, the best one, and its chance point.
+    pub(super) fn of(outcomes: &[Outcome], best: Option<Partner>, point: Option<f64>) -> Strong {
+        let r = best.map(|p| p.correlation.value()).filter(|&r| r >= MATCHED && point.is_none_or(|point| r > point));
+        match (r, outcomes.first().is_some_and(|outcome| outcome.is_kept())) {
+            (None, _) => Strong::No,
+            (_, true) => Strong::Kept,
+            (_, false) => Strong::Dropped,
+        }
+    }
 }
 
 /// What the views are judged by.
@@ -276,8 +290,8 @@ impl Results {
                 for d in [0, 1] {
                     let of = outcomes_null.as_ref().zip(best_null.as_ref()).filter(|_| has_readouts);
                     let of = of.map(|(outcomes, best)| outcomes[d].iter().zip(&best[d]).zip(&points[d]));
-                    views[d].matched_by_chance =
-                        of.map(|of| of.map(|((outcomes, best), point)| is_matched(outcomes, *best, *point)).collect());
+                    views[d].by_chance =
+                        of.map(|of| of.map(|((outcomes, best), point)| Strong::of(outcomes, *best, *point)).collect());
                 }
                 let by_chance = null.as_ref().zip(outcomes_null).filter(|_| has_groups);
                 Ok(BesideChance {

@@ -3,7 +3,7 @@
 
 use crate::engine::message::Spaces;
 use crate::engine::results::agreement::others_partners;
-use crate::engine::results::judged::{Results, View, is_matched};
+use crate::engine::results::judged::{Results, Strong, View};
 use crate::engine::results::saved_tiles::SavedTiles;
 use crate::error::Result;
 use crate::halt::Halt;
@@ -127,7 +127,7 @@ impl Results {
                 };
                 let pair = Arc::new(self.table_pair(p));
                 let rows = side.rows(&read).into_iter().zip(0u32..);
-                let by_chance = self.views[p][k].matched_by_chance.as_deref();
+                let by_chance = self.views[p][k].by_chance.as_deref();
                 out.extend(rows.map(|((partner, found, verdict), latent)| ReadoutRow {
                     pair: pair.clone(),
                     direction: towards,
@@ -135,7 +135,7 @@ impl Results {
                     partner,
                     found,
                     verdict,
-                    matched_by_chance: by_chance.map(|of| of[latent as usize]),
+                    by_chance: by_chance.map(|of| [Strong::Kept, Strong::Dropped].map(|is| of[latent as usize] == is)),
                 }));
             }
         }
@@ -175,24 +175,24 @@ impl Side<'_> {
                 cosine: cosine(best.map(|p| p.latent)),
                 cosine_null: cosine(other[i]),
             };
-            (best.map(|p| p.latent), found, verdict(&found, self.is_matched(i)))
+            (best.map(|p| p.latent), found, verdict(&found, self.strong(i)))
         };
         (0..values.len()).into_par_iter().map(row).collect()
     }
 
-    /// Whether a latent's best match is kept, above chance and strong.
-    fn is_matched(&self, i: usize) -> bool {
+    fn strong(&self, i: usize) -> Strong {
         let best = self.view.best[i].first().copied().flatten();
-        is_matched(&self.view.outcomes[i], best, self.view.significance[i].point)
+        Strong::of(&self.view.outcomes[i], best, self.view.significance[i].point)
     }
 }
 
-/// In a word: matched; else by R² and the chance point of latents that fire about as often.
-fn verdict(found: &ReadoutNumbers, matched: bool) -> Option<Verdict> {
-    if matched {
-        return Some(Verdict::Matched);
-    }
-    Some(Verdict::unmatched(found.r_squared?, found.chance_point?))
+/// In a word: by a strong match; else by R² and the chance point of latents that fire about as often.
+fn verdict(found: &ReadoutNumbers, strong: Strong) -> Option<Verdict> {
+    Some(match strong {
+        Strong::Kept => Verdict::Matched,
+        Strong::Dropped => Verdict::Dropped,
+        Strong::No => Verdict::unmatched(found.r_squared?, found.chance_point?),
+    })
 }
 
 /// Cosine of a direction with a decoder row; `None` where one of them is 0.
@@ -236,21 +236,23 @@ mod tests {
             ..View::default()
         };
         let side = Side { view: &view, n_active: vec![9; 6], decoder: None };
+        use Strong::{Dropped, Kept, No};
         // strong; dropped; below its point; weak; alone; without a chance level
-        assert_eq!([0, 1, 2, 3, 4, 5].map(|i| side.is_matched(i)), [true, false, false, false, false, true]);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|i| side.strong(i)), [Kept, Dropped, No, No, No, Kept]);
     }
 
     #[test]
     fn a_verdict_needs_a_chance_level_unless_the_latent_is_matched() {
-        let of = |r_squared, chance_point, matched| {
-            verdict(&ReadoutNumbers { r_squared, chance_point, ..ReadoutNumbers::default() }, matched)
+        let of = |r_squared, chance_point, strong| {
+            verdict(&ReadoutNumbers { r_squared, chance_point, ..ReadoutNumbers::default() }, strong)
         };
-        assert_eq!(of(Some(0.1), None, true), Some(Verdict::Matched));
-        assert_eq!(of(Some(0.6), Some(0.01), false), Some(Verdict::Readable));
-        assert_eq!(of(Some(0.25), Some(0.3), false), Some(Verdict::Absent));
-        assert_eq!(of(Some(0.2), Some(0.01), false), Some(Verdict::Faint));
-        assert_eq!(of(Some(-0.02), Some(-0.01), false), Some(Verdict::Absent));
-        assert_eq!(of(Some(0.6), None, false), None);
-        assert_eq!(of(None, Some(0.1), false), None);
+        assert_eq!(of(Some(0.1), None, Strong::Kept), Some(Verdict::Matched));
+        assert_eq!(of(Some(0.6), Some(0.01), Strong::Dropped), Some(Verdict::Dropped));
+        assert_eq!(of(Some(0.6), Some(0.01), Strong::No), Some(Verdict::Readable));
+        assert_eq!(of(Some(0.25), Some(0.3), Strong::No), Some(Verdict::Absent));
+        assert_eq!(of(Some(0.2), Some(0.01), Strong::No), Some(Verdict::Faint));
+        assert_eq!(of(Some(-0.02), Some(-0.01), Strong::No), Some(Verdict::Absent));
+        assert_eq!(of(Some(0.6), None, Strong::No), None);
+        assert_eq!(of(None, Some(0.1), Strong::No), None);
     }
 }

@@ -7,8 +7,12 @@ use crate::ids::Site;
 use crate::matching::{Direction, Relation};
 use crate::report::AgreementSummary;
 use crate::table::{LabelColumn, LatentRow, MatchRow, ReadoutRow, TableReader, TopTokenCell};
+use crate::units::thousands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Below so many rows with a firing of one latent or the other nothing is said of how the two lie.
+const FEW_FIRINGS: f64 = 20.0;
 
 /// What is known of one latent.
 #[derive(Clone, Debug)]
@@ -45,7 +49,14 @@ impl Partner {
         // of the latent shown, and of this one
         let (own, other) = if is_source { (source, target) } else { (target, source) };
         let shown = if is_source { self.row.source_latent } else { self.row.target_latent }?;
-        let jaccard = listed.jaccard.map_or(String::new(), |j| format!(" (Jaccard {j:.2})"));
+        let [both, rows] = [listed.n_both?, listed.counted_rows?];
+        let over = format!("both on {} of {} rows", thousands(both), thousands(rows));
+        let figures = listed.jaccard.map_or(format!(" ({over})"), |j| format!(" (Jaccard {j:.2}, {over})"));
+        // rows on which one of them fires at least
+        let either = listed.jaccard.filter(|&j| j > 0.0).map_or(0.0, |j| both as f64 / j);
+        if either < FEW_FIRINGS {
+            return Some(format!("too few firings to say how the two lie{figures}"));
+        }
         let words = match Relation::of(own, other) {
             Relation::Same => format!("fires on the same tokens as {shown}"),
             Relation::SourceInTarget => format!("contains {shown}: fires on {:.0} % of {shown}'s tokens", 100.0 * own),
@@ -54,7 +65,7 @@ impl Partner {
             }
             Relation::Overlap => format!("fires on {:.0} % of {shown}'s tokens", 100.0 * own),
         };
-        Some(words + &jaccard)
+        Some(words + &figures)
     }
 }
 

@@ -85,8 +85,8 @@ impl GroupCard {
         }));
         figures.extend([
             format!("{} of {} compared pairs of {what} match", g.edges, g.edges_possible),
-            format!("lowest r {:.4}", g.min_correlation),
-            format!("mean r {:.4}", g.mean_correlation),
+            format!("best r between two {what}: lowest {:.4}", g.min_correlation),
+            format!("mean {:.4}", g.mean_correlation),
         ]);
         figures.extend(g.min_within.map(|r| format!("lowest r given the token {r:.4}")));
         write_wrapped(out, "  ", &figures, width)?;

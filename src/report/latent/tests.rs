@@ -162,7 +162,7 @@ fn tables(dir: &Path) {
         partner: None,
         found: ReadoutNumbers { r_squared, chance_point: point, ..ReadoutNumbers::default() },
         verdict,
-        matched_by_chance: None,
+        by_chance: None,
     };
     let rows = [
         read(Direction::Forward, 0, Some(0.5), Some(0.0625), Some(Verdict::Readable)),
@@ -183,10 +183,10 @@ fn a_card_has_both_directions_and_nothing_that_drives_a_terminal() {
         "fired on   4 tokens",
         "lang       en 75.0 %  de 25.0 %",
         "left\\u{1b}[31m[ wa0]\\u{202e}right",
-        "b/embed/1  r 0.7500  chance unknown  95 % point 0.0625\n             given the token 0.6250 on 53 rows  by chance 0.0000\n             mapped cosine 0.5000  by chance 0.1250  95 % point 0.1875\n             logit cosine 0.3750  chance unknown  rank 1  mutual  kept  \" wb1\"",
+        "b/embed/1  r 0.7500  chance unknown  95 % point 0.0625\n             given the token 0.6250 on 53 rows  by chance 0.0000 (one draw)\n             mapped cosine 0.5000  by chance 0.1250  95 % point 0.1875\n             logit cosine 0.3750  chance unknown  rank 1  mutual  kept  \" wb1\"",
         "b/embed/0  r 0.2500  95 % point of the best 0.0625\n             given the token: not counted  rank 2  \" wb0\"",
         "is the best partner of\n  b/embed/0  r 0.2500  chance unknown  given the token: not counted\n             dropped by min_correlation",
-        "is in group 2\n  clique of 2 latents of 2 models  one of 1 000 groups over 2 models (chance 3)\n  1 of 1 compared pairs of models match  lowest r 0.7500",
+        "is in group 2\n  clique of 2 latents of 2 models  one of 1 000 groups over 2 models (chance 3)\n  1 of 1 compared pairs of models match\n  best r between two models: lowest 0.7500  mean 0.7500",
         "  a/embed/0  r 0.7500 with b/embed/1  95 % point 0.0625\n  b/embed/1  r 0.7500 with a/embed/0  95 % point 0.0625  \" wb1\"\n  lacks c  closest embed/3  r 0.1250  read out of it R² 0.3750\n           95 % point 0.0625\n  lacks d  not compared with any of them",
         "read out of other activations\n  b/embed  R² 0.5000  95 % point 0.0625  readable  the other model has it\n           its SAE has no such latent\n",
     ] {
@@ -206,7 +206,7 @@ fn a_card_has_both_directions_and_nothing_that_drives_a_terminal() {
     assert_eq!(json["group"]["missing"][0]["correlation"], 0.125);
     assert_eq!((&json["readout"][0]["verdict"], &json["readout"][1]), (&json!("readable"), &Value::Null));
     // the way back has no chance level of its own
-    let back = LatentCard::read(dir.path(), &"b/embed".parse().unwrap(), 1).unwrap().as_text(&marker, 100);
+    let back = LatentCard::read(dir.path(), &"b/embed".parse().unwrap(), 1).unwrap().as_text(&marker, 140);
     assert!(back.contains("mapped cosine 0.2500  by chance 0.1250 (forward)"), "{back}");
     let other = LatentCard::read(dir.path(), &"b/embed".parse().unwrap(), 0).unwrap().as_text(&marker, 80);
     assert!(other.contains("  a/embed  R² 0.2500  chance unknown  undecided\n"), "{other}");

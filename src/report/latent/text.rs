@@ -31,7 +31,8 @@ impl LatentCard {
         let fired = format!("{} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency);
         write_wrapped(out, "fired on   ", &[fired, documents], width)?;
         if let Some(share) = r.token_share {
-            writeln!(out, "{:<10} explains {:.1} % of its variance", self.given, 100.0 * share.max(0.0))?;
+            let rows = r.given_rows.map_or(String::new(), |n| format!(" ({} rows)", thousands(n)));
+            writeln!(out, "{:<10} explains {:.1} % of its variance{rows}", self.given, 100.0 * share.max(0.0))?;
         }
         let max = r.max.map_or("-".into(), |m| format!("{m:.4}"));
         let figures = [format!("max {max}"), format!("mean {:.4e}", r.mean), format!("std {:.4e}", r.std)];
@@ -92,7 +93,9 @@ impl LatentCard {
         match (listed.within_correlation, listed.given_rows) {
             (Some(within), rows) => {
                 let rows = rows.map_or(String::new(), |n| format!(" on {} rows", thousands(n)));
-                vec![format!("given the {} {within:.4}{rows}", self.given), by_chance(listed.null_within_correlation)]
+                let null = listed.null_within_correlation;
+                let chance = null.map_or("chance unknown".into(), |v| format!("by chance {v:.4} (one draw)"));
+                vec![format!("given the {} {within:.4}{rows}", self.given), chance]
             }
             (None, Some(rows)) => vec![format!("given the {}: too few rows ({})", self.given, thousands(rows))],
             // counted of listed partners alone

@@ -23,9 +23,7 @@ pub(super) fn read_readout(tables: &Path, pairs: &[Arc<SitePair>], data: &mut Pa
         }));
         for (matches, direction) in sides.iter_mut().zip([Direction::Forward, Direction::Backward]) {
             let Some(counts) = summary.of(pair, direction) else { continue };
-            let (here, unknown) = (counts.here, counts.unknown);
-            let [readable, faint, absent] = counts.by_chance.map(Some);
-            let by_chance = [counts.matched_by_chance, readable, faint, absent];
+            let (here, unknown, by_chance) = (counts.here, counts.unknown, counts.by_chance);
             matches.readout_counts = Some(VerdictsData { here, unknown, by_chance });
             let n = matches.source.len();
             (matches.readout, matches.readout_point, matches.readable) = (vec![None; n], vec![None; n], vec![-1; n]);

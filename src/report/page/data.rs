@@ -124,12 +124,12 @@ pub(super) struct AgreementData {
     pub logits: Option<[Option<f64>; 4]>,
 }
 
-/// Verdicts of one side's latents: counts of each, how many have none, and what chance gives: of the last three verdicts, to the unmatched ones.
+/// Verdicts of one side's latents: counts of each, how many have none, and what chance gives: of the last three verdicts, to latents without a strong match.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct VerdictsData {
-    pub here: [u64; 4],
+    pub here: [u64; 5],
     pub unknown: u64,
-    pub by_chance: [Option<u64>; 4],
+    pub by_chance: [Option<u64>; 5],
 }
 
 /// Groups of latents over several places.

@@ -156,13 +156,19 @@ fn given_the_token(data: &PageData) -> Option<Finding> {
     let key = data.given.as_deref()?;
     let n = |name: &str| last(data, name, data.first_pair).map(|n| n as u64);
     let (known, holds, by_chance) = (n("n_mutual_given")?, n("n_mutual_within")?, n("n_mutual_within_null")?);
+    let mutual = n("n_mutual").unwrap_or(known);
+    let unknown = match mutual.saturating_sub(known) {
+        0 => String::new(),
+        rest => format!(" Of {} more it is not known: too few rows.", count(rest)),
+    };
     let text = format!(
-        "Between {}, {} of {} mutual matches still have r ≥ {HOLDS_WITHIN} when only rows of one {key} are compared ({} by chance). The others \
-         are mostly that {key}: both latents fire on it, whatever the text around it is.",
+        "Between {}, {} of {} mutual matches still have r ≥ {HOLDS_WITHIN} when only rows of one {key} are compared ({} by chance). The other {} \
+         are mostly that {key}: both latents fire on it, whatever the text around it is.{unknown}",
         pair_name(data, data.first_pair),
         count(holds),
         count(known),
         count(by_chance),
+        count(known.saturating_sub(holds)),
     );
     let lead = match key {
         "bigram" => "Beyond the current two tokens.",
@@ -177,15 +183,15 @@ fn read_out(data: &PageData) -> Option<Finding> {
     let c = data.matches.get(data.first_pair)?[0].readout_counts.as_ref()?;
     let [source, target] =
         data.pairs[data.first_pair].map(|s| format!("{}/{}", data.sites[s].model, data.sites[s].hookpoint));
-    let n: u64 = c.here[1..].iter().sum();
+    let n: u64 = c.here[2..].iter().sum();
     let with = |k: usize| with_chance(count(c.here[k]), c.by_chance[k].map(count));
     let text = format!(
-        "Of {} latents of {source} without a match in {target}, {} can be read out of its activations by a linear map, {} a little, {} no more than \
-         chance gives. Those that can be read, the model has and its SAE lacks or splits; a linear map need not find every latent that is there.",
+        "Of {} latents of {source} whose best r with {target} is below 0.5, {} can be read out of its activations by a linear map, {} a little, {} no more \
+         than chance gives. Those that can be read, the model has and its SAE lacks or splits; a linear map need not find every latent that is there.",
         count(n),
-        with(1),
         with(2),
         with(3),
+        with(4),
     );
     (n > 0).then_some(Finding { lead: "Missing in the SAE, or in the model.", text })
 }

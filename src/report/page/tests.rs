@@ -436,7 +436,7 @@ fn what_is_read_out_and_the_best_over_places_and_controls_stand_beside_their_cha
             ..ReadoutNumbers::default()
         },
         verdict: Some(if latent < 12 { Verdict::Matched } else { Verdict::Readable }),
-        matched_by_chance: Some(latent == 3),
+        by_chance: Some([latent == 3, false]),
     };
     write_table(&rig.table("readout"), (), &origin, (0..20).map(read)).unwrap();
     let [a, b] = [&rig.pair.source.model, &rig.pair.target.model].map(String::clone);
@@ -476,12 +476,12 @@ fn what_is_read_out_and_the_best_over_places_and_controls_stand_beside_their_cha
     let page = page(rig.folder.path(), &history, &RunFacts::default(), &marker, &rows, None, Some(&controls)).unwrap();
     let data = data_of(&page);
     let forward = &data["matches"][0][0];
-    assert_eq!(forward["readout_counts"]["here"], serde_json::json!([12, 8, 0, 0]));
+    assert_eq!(forward["readout_counts"]["here"], serde_json::json!([12, 0, 8, 0, 0]));
     // none of these is readable by chance
-    assert_eq!(forward["readout_counts"]["by_chance"], serde_json::json!([1, 0, 8, 0]));
+    assert_eq!(forward["readout_counts"]["by_chance"], serde_json::json!([1, 0, 0, 8, 0]));
     assert_eq!(forward["readout"].as_array().unwrap().len(), forward["source"].as_array().unwrap().len());
     let latent = forward["source"].as_array().unwrap().iter().position(|l| l == 13).unwrap();
-    assert_eq!((&forward["readout"][latent], &forward["readable"][latent]), (&0.375.into(), &1.into()));
+    assert_eq!((&forward["readout"][latent], &forward["readable"][latent]), (&0.375.into(), &2.into()));
     assert!(data["matches"][0][1]["readout_counts"].is_null(), "the target was not read out");
     assert_eq!(data["over"][0]["above"], serde_json::json!([[18, 1], [null, null]]));
     assert_eq!(data["over"][0]["closest"][0][3], 0.5);

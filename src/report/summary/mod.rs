@@ -218,7 +218,10 @@ impl Summary {
         if let Some(speed) = &self.speed {
             speed.write(out, self.row())?;
         }
-        writeln!(out, "\ntables    {}", self.tables.display())?;
+        // by the name that the newest tables always have
+        let sets = self.tables.parent().filter(|folder| folder.ends_with("sets"));
+        let tables = sets.map_or_else(|| self.tables.clone(), |sets| sets.with_file_name("tables"));
+        writeln!(out, "\ntables    {}", tables.display())?;
         let Some(page) = &self.report else { return Ok(()) };
         writeln!(out, "report    {} (open it in a browser)", page.display())?;
         let run = page.parent().unwrap_or(Path::new(".")).display();

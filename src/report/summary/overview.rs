@@ -21,16 +21,18 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
     let unknown = pairs.iter().any(|p| p.row.no_chance.is_some());
     writeln!(
         out,
-        "in brackets: what chance gives, from rows of another document{}",
+        "in brackets: what chance gives, from rows of another document{}{}",
+        own_share(pairs),
         if unknown { "; ?: chance unknown" } else { "" }
     )?;
     writeln!(out, "above: mutual matches with r above both latents' 95 % chance points; kept: picked by the source")?;
     if let Some(key) = pairs.iter().find_map(|p| p.given.as_deref()) {
         if pairs.iter().any(|p| p.row.counts.n_mutual_given > 0) {
-            writeln!(
-                out,
-                "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
-            )?;
+            let said = format!(
+                "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared, of those \
+                 that fire on enough such rows"
+            );
+            writeln!(out, "{}", wrapped(&said, 2, WIDTH))?;
         } else {
             let said = format!(
                 "given-{key}: not counted, so r may be nothing but the same {key}; counting begins at the first snapshot or at \
@@ -57,6 +59,12 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
     let pending = shown().any(|s| s.value.is_some() && s.null_mean.is_none() && !s.one_decoder);
     let pending = if pending { "; ?: not drawn yet, or none asked for" } else { "" };
     writeln!(out, "{}", wrapped(&format!("{of}; in brackets: the mean of shuffled pairs{pending}"), 2, WIDTH))
+}
+
+/// How many rows meet their own document in the null, where it is more than one in twenty: chance is then rather too high.
+fn own_share(pairs: &[PairSummary]) -> String {
+    let most = pairs.iter().filter_map(|p| p.row.own_document_share).fold(0.0, f64::max);
+    if most > 0.05 { format!(" ({:.0} % of them met their own)", 100.0 * most) } else { String::new() }
 }
 
 /// Pairings whose scores have a column.
@@ -89,7 +97,9 @@ fn counts_of(group: &[PairSummary]) -> Grid {
         let above = c.n_mutual_above_chance.map(|n| count(n, c.n_mutual_above_chance_null));
         let given = match c.n_mutual_given {
             0 => "-".to_string(),
-            _ => count(c.n_mutual_within, Some(c.n_mutual_within_null)),
+            n => {
+                format!("{} of {} ({})", thousands(c.n_mutual_within), thousands(n), thousands(c.n_mutual_within_null))
+            }
         };
         rows.push(vec![
             name(p),

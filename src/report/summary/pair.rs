@@ -145,7 +145,10 @@ impl PairSummary {
                 (Some(mean), _, _) if s.one_decoder => format!("null {mean:.3}"),
                 (Some(mean), sd, Some(p)) => {
                     let sd = sd.map_or(String::new(), |sd| format!(" ± {sd:.3}"));
-                    format!("null {mean:.3}{sd}, p = {}", shown_p(p))
+                    // a p-value that no further draw could have made smaller
+                    let runs = f64::from(s.null_runs);
+                    let least = if p * (runs + 1.0) <= 1.0 + 1e-9 { " (the least)" } else { "" };
+                    format!("null {mean:.3}{sd}, p = {}{least}", shown_p(p))
                 }
                 _ => "no null".into(),
             };

@@ -133,7 +133,7 @@ fn every_count_stands_beside_its_chance_in_lines_of_a_terminal() {
     let text = summary(rows.iter().map(|t| pair_row("a/resid_post.10", t, counts())).collect()).as_text();
     for part in [
         "101 600 tokens of 681 documents, 1 snapshot\n",
-        "0.535 (0.021)  478 (312)  470 (1)        3 (1)  520 (4)",
+        "0.535 (0.021)  478 (312)  470 (1)   3 of 5 (1)  520 (4)",
         "given token   3 of 5 mutual matches still have r >= 0.3 (chance 1)",
         "resid_post.10 x resid_post.31",
         "mean best r   0.535 (chance 0.021) forward, 0.500 (chance 0.020) backward",

@@ -304,7 +304,8 @@ pub(super) fn round_trip<R: TableRow + Clone + PartialEq + std::fmt::Debug>(
 }
 
 fn read_out(n: u32) -> Vec<ReadoutRow> {
-    let verdicts = [Some(Verdict::Matched), Some(Verdict::Readable), Some(Verdict::Faint), Some(Verdict::Absent), None];
+    let verdicts =
+        [Some(Verdict::Matched), Some(Verdict::Dropped), Some(Verdict::Readable), Some(Verdict::Absent), None];
     let row = |direction: Direction, latent: u32| ReadoutRow {
         pair: pair("a/resid_post.2", "b/mlp_out.3"),
         direction,
@@ -316,7 +317,7 @@ fn read_out(n: u32) -> Vec<ReadoutRow> {
             ..ReadoutNumbers::default()
         },
         verdict: verdicts[latent as usize % verdicts.len()],
-        matched_by_chance: [None, Some(true), Some(false)][latent as usize % 3],
+        by_chance: [None, Some([true, false]), Some([false, true])][latent as usize % 3],
     };
     let both = [Direction::Forward, Direction::Backward].into_iter();
     both.flat_map(|direction| (0..n).map(move |latent| row(direction, latent))).collect()

@@ -86,7 +86,7 @@ function scatter(m, rows, width) {
   const any = (test) => rows.some(test);
   const key = (there, look, text) => (there ? el("span", { class: "item" }, el("i", { class: look }), text) : null);
   put("given-chart", box, el("p", { class: "key" },
-    key(any(holds), "observed round", `r ≥ ${HOLDS} given the ${data.given}`), key(any((k) => !holds(k)), "faint round", "less, or unknown"),
+    key(any(holds), "observed round", `r ≥ ${HOLDS} given the ${data.given}`), key(any((k) => !holds(k)), "faint round", any((k) => !known(m.within[k])) ? "less, or too few rows to know" : "less"),
     key(any((k) => m.dropped[k] >= 0), "hollow round", "not kept"),
     key(known(point), "region", `below the 95 % chance point (median ${fixed(point, 3)})`),
     key(known(error), "band", "two standard errors of r around the line (median)")));

@@ -4,7 +4,8 @@ const hasReadout = data.readouts.length > 0;
 
 const READOUT_WORDS = {
   matched: "its best match is kept, above chance and r ≥ 0.5",
-  readable: "no match, but the other model has it: R² ≥ 0.25 and above chance",
+  dropped: "r ≥ 0.5 with its best partner, but the filters drop the match",
+  readable: "no partner with r ≥ 0.5, but the other model has it: R² ≥ 0.25 and above chance",
   faint: "a little can be read, more than chance gives",
   absent: "no more can be read than chance gives",
 };
@@ -17,7 +18,7 @@ function drawReadout() {
   document.querySelector('nav a[href="#readout"]').hidden = !sides.length;
   if (!sides.length) return;
   put("readout-explained", "Every latent is predicted linearly from the other side’s raw activations, fitted on one half of the documents and judged on the other (R²). " +
-    "A latent without a match that can be read is missing in the SAE, not in the model. In brackets: what chance gives, from rows of another document; of readable, faint and absent, the verdicts that unmatched latents get then. " +
+    "One that has no partner of r ≥ 0.5 and can be read is missing in the SAE, not in the model. In brackets: what chance gives, from rows of another document. " +
     "A sparse latent is hard to read for any linear map, so “absent” is weaker than “readable”.");
   const unknown = sides.some(([counts]) => counts.unknown);
   const head = ["latents of", ...data.readouts, ...(unknown ? ["undecided"] : [])];

@@ -61,6 +61,6 @@ const COLUMNS = [
   ["chance", "What the best partner of this latent reaches when the other side’s rows come from other documents (document-rotated null)."],
   ["q", Q_WORDS],
   ["given", "Correlation of what is left when only rows of one token (or what the run was asked to hold fast) are compared. Near 0: both latents fire on that token and share no more."],
-  ["read out", "R² of the picking latent predicted from the other side’s raw activations; the verdict says what follows: matched, readable (the model has it, its SAE does not), faint, absent."],
+  ["read out", "R² of the picking latent predicted from the other side’s raw activations; the verdict says what follows: matched, dropped (its best partner is like it, the filters drop the match), readable (the model has it, its SAE does not), faint, absent."],
   ["verdict", "Mutual: each is the other’s best. Otherwise the first filter that the match did not pass; partner taken: another latent matches the partner better (one to one)."],
 ];
