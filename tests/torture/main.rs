@@ -12,5 +12,6 @@ mod common;
 mod disks;
 mod faults;
 mod kills;
+mod orderly;
 mod peers;
 mod scene;

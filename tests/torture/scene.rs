@@ -147,6 +147,17 @@ impl Scene {
         })
     }
 
+    /// The same over a corpus file of its own, `corpus.jsonl`.
+    pub fn two_processes_of_own_corpus() -> Scene {
+        Scene::new("own-corpus", 2, run_command, |folder, template| {
+            let corpus = folder.join("corpus.jsonl");
+            std::fs::copy(fixture("e2e/corpus.jsonl"), &corpus).unwrap();
+            let own = corpus.display().to_string();
+            let all = [("SET/corpus.jsonl", own.as_str()), ("max_tokens = 400", "max_tokens = 0")];
+            run(&flow(folder, &all), &template.join("out"), &["--quiet", "--max-tokens", "200"]);
+        })
+    }
+
     /// Two runs added up.
     pub fn merge() -> Scene {
         Scene::new("merge", 1, merge_command, |folder, template| {
@@ -297,7 +308,7 @@ fn unfinished_under(dir: &Path) -> Vec<String> {
 }
 
 /// Free addresses of this machine, a loopback address of its own for each call where there are several.
-fn addresses(n: usize) -> Vec<String> {
+pub fn addresses(n: usize) -> Vec<String> {
     static CALLS: AtomicU32 = AtomicU32::new(1);
     let (pid, call) = (std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
     let own = format!("127.{}.{}.{}", 1 + (pid >> 8) % 254, pid % 256, 1 + call % 254);
