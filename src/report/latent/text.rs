@@ -31,8 +31,9 @@ impl LatentCard {
         let fired = format!("{} tokens ({:.4} %)", thousands(r.n_active), 100.0 * r.frequency);
         write_wrapped(out, "fired on   ", &[fired, documents], width)?;
         if let Some(share) = r.token_share {
-            let rows = r.given_rows.map_or(String::new(), |n| format!(" ({} rows)", thousands(n)));
-            writeln!(out, "{:<10} explains {:.1} % of its variance{rows}", self.given, 100.0 * share.max(0.0))?;
+            let mut said = vec![format!("explains {:.1} % of its variance", 100.0 * share.max(0.0))];
+            said.extend(r.given_rows.map(|n| format!("on {} rows", thousands(n))));
+            write_wrapped(out, &format!("{:<10} ", self.given), &said, width)?;
         }
         let max = r.max.map_or("-".into(), |m| format!("{m:.4}"));
         let figures = [format!("max {max}"), format!("mean {:.4e}", r.mean), format!("std {:.4e}", r.std)];
