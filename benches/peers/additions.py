@@ -35,8 +35,9 @@ WAYS = {
     "listed partners (co-firing, sampling error)": ("runs/shapes", "null = { given = false }", "", 0),
     "given the token, of listed partners (all defaults)": ("runs/shapes", "", "", 0),
     "readout, with all defaults": ("runs/shapes", "", "readout = true", 2),
+    "maps, with all defaults": ("runs/shapes", "", "stitch = true", 2),
     "16 384 latents, all defaults": ("runs/shapes16", "", "", None),
-    '16 384 latents, given.mode = "full"': ("runs/shapes16", 'null = { given = { mode = "full" } }', "", 4),
+    '16 384 latents, given.mode = "full"': ("runs/shapes16", 'null = { given = { mode = "full" } }', "", 5),
 }
 
 
