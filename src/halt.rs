@@ -1,5 +1,5 @@
-//! Is long work still wanted? Functions that take a [`Halt`] ask it between units of work: a pair, a permutation, a chunk of rows. Who is asked,
-//! and why work may be unwanted, they do not know.
+//! Is a stop asked for? Long work takes a [`Halt`] and checks it between units: a pair, a permutation, a chunk of rows. It does not learn where
+//! the request comes from.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::fmt;

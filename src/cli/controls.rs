@@ -3,8 +3,7 @@
 use crate::cli::progress::Console;
 use crate::disk;
 use crate::error::Result;
-use crate::matching::HOLDS_WITHIN;
-use crate::report::wrapped;
+use crate::report::{Grid, WIDTH, given_in_words, wrapped};
 use crate::store::{RunDir, read_tables};
 use crate::table::{
     ControlRow, PairRow, REAL, RowPairing, ScoreCell, SimilarityRow, SitePair, TableReader, write_table,
@@ -111,116 +110,94 @@ fn above(score: &SimilarityRow) -> Option<f64> {
     counts.then(|| (value - null) / (1.0 - null))
 }
 
-/// Means over the pairs of a run.
-struct Means<'a> {
-    run: &'a str,
-    control: Option<&'a str>,
-    /// Alive source latents, mean best r, mutual, above chance, holding given the token, kept, decoder rows, activations: each with its chance.
-    cells: [[Option<f64>; 2]; 8],
-    /// Mutual matches of which it is known whether they hold.
-    given_of: Option<f64>,
+/// Of one pair in one run: a figure, what chance gives, and of how many it is counted; `None` where that is not known, or not asked.
+type Figures = [Option<f64>; 3];
+
+/// A column of the printed table.
+struct Column {
+    title: String,
+    /// Printed as a whole number; otherwise with three digits behind the point.
+    is_count: bool,
+    of: fn(&ControlRow) -> Figures,
 }
 
-fn means(rows: &[ControlRow]) -> Vec<Means<'_>> {
-    let mut runs: Vec<(bool, &str)> = rows.iter().map(|r| (r.control.is_some(), r.run.as_str())).collect();
-    runs.sort_unstable();
-    runs.dedup();
-    runs.into_iter()
-        .map(|(_, run)| {
-            let mine: Vec<&ControlRow> = rows.iter().filter(|r| r.run == run).collect();
-            let mean = |of: &dyn Fn(&ControlRow) -> Option<f64>| {
-                let all: Vec<f64> = mine.iter().filter_map(|r| of(r)).collect();
-                (all.len() == mine.len()).then(|| all.iter().sum::<f64>() / all.len() as f64)
-            };
-            let count = |n: u64| Some(n as f64);
-            let cells = [
-                [mean(&|r| count(r.counts.n_alive_source)), None],
-                [
-                    mean(&|r| r.counts.mean_best_correlation_forward),
-                    mean(&|r| r.counts.null_mean_best_correlation_forward),
-                ],
-                [mean(&|r| count(r.counts.n_mutual)), mean(&|r| r.counts.n_mutual_null.and_then(count))],
-                [
-                    mean(&|r| r.counts.n_mutual_above_chance.and_then(count)),
-                    mean(&|r| r.counts.n_mutual_above_chance_null.and_then(count)),
-                ],
-                // of a pair whose matches have no r given the token nothing is counted
-                [0, 1].map(|k: usize| {
-                    mean(&|r| {
-                        let counted = [r.counts.n_mutual_within, r.counts.n_mutual_within_null];
-                        (r.counts.n_mutual_given > 0).then(|| counted[k] as f64)
-                    })
-                }),
-                [mean(&|r| count(r.counts.n_kept)), mean(&|r| r.counts.n_kept_null.and_then(count))],
-                [mean(&|r| r.rows.as_ref()?.value), mean(&|r| r.rows.as_ref()?.null_mean)],
-                [mean(&|r| r.activations.as_ref()?.value), mean(&|r| r.activations.as_ref()?.null_mean)],
-            ];
-            Means {
-                run,
-                control: mine.iter().find_map(|r| r.control.as_deref()),
-                cells,
-                given_of: mean(&|r| count(r.counts.n_mutual_given)),
-            }
+impl Column {
+    fn new(title: &str, is_count: bool, of: fn(&ControlRow) -> Figures) -> Column {
+        Column { title: title.to_string(), is_count, of }
+    }
+
+    /// Means over the pairs of a run, in words; a mean is known where it is of every pair.
+    fn in_words(&self, pairs: &[&ControlRow]) -> String {
+        let mean = |k: usize| {
+            let all: Vec<f64> = pairs.iter().filter_map(|row| (self.of)(row)[k]).collect();
+            (all.len() == pairs.len()).then(|| all.iter().sum::<f64>() / all.len() as f64)
+        };
+        let number = |v: f64| if self.is_count { thousands(v.round() as u64) } else { format!("{v:.3}") };
+        let [value, chance, of] = [0, 1, 2].map(|k| mean(k).map(number));
+        let Some(value) = value else { return "-".to_string() };
+        let of = of.map_or(String::new(), |of| format!(" of {of}"));
+        let chance = chance.map_or(String::new(), |chance| format!(" ({chance})"));
+        value + &of + &chance
+    }
+}
+
+/// The columns: counts, then the scores that stand for the runs.
+fn columns(chosen: &Chosen) -> Vec<Column> {
+    fn whole(n: u64) -> Option<f64> {
+        Some(n as f64)
+    }
+    fn score(cell: Option<&ScoreCell>) -> Figures {
+        [cell.and_then(|s| s.value), cell.and_then(|s| s.null_mean), None]
+    }
+    let mut out = vec![
+        Column::new("alive", true, |r| [whole(r.counts.n_alive_source), None, None]),
+        Column::new("mean best r", false, |r| {
+            [r.counts.mean_best_correlation_forward, r.counts.null_mean_best_correlation_forward, None]
+        }),
+        Column::new("mutual", true, |r| [whole(r.counts.n_mutual), r.counts.n_mutual_null.and_then(whole), None]),
+        Column::new("above", true, |r| {
+            let c = &r.counts;
+            [c.n_mutual_above_chance, c.n_mutual_above_chance_null, None].map(|n| n.and_then(whole))
+        }),
+    ];
+    out.extend(chosen.given.as_ref().map(|key| {
+        Column::new(&format!("given-{key}"), true, |r| {
+            let c = &r.counts;
+            // of a pair whose matches have no r given the token nothing is counted
+            let known = c.n_mutual_given > 0;
+            [c.n_mutual_within, c.n_mutual_within_null, c.n_mutual_given].map(|n| whole(n).filter(|_| known))
         })
-        .collect()
+    }));
+    out.push(Column::new("kept", true, |r| [whole(r.counts.n_kept), r.counts.n_kept_null.and_then(whole), None]));
+    out.extend(chosen.rows.iter().map(|(_, measure)| Column::new(measure, false, |r| score(r.rows.as_ref()))));
+    let raw = |(_, measure): &(RowPairing, String)| {
+        Column::new(&format!("{measure}*"), false, |r| score(r.activations.as_ref()))
+    };
+    out.extend(chosen.activations.iter().map(raw));
+    out
 }
 
-/// Columns of counts; the fifth is given the key.
-const HEADS: [&str; 6] = ["alive", "mean best r", "mutual", "above", "given", "kept"];
-
-/// One line a run, means over its pairs, then what each control is.
+/// One line per run, means over its pairs, then what each control is.
 fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
-    let all = means(rows);
+    // the real run first, then the controls by name
+    let mut runs: BTreeMap<(bool, &str), Vec<&ControlRow>> = BTreeMap::new();
+    for row in rows {
+        runs.entry((row.control.is_some(), &row.run)).or_default().push(row);
+    }
     let n_pairs = rows.iter().filter(|r| r.control.is_none()).count();
-    let number =
-        |k: usize, v: f64| if [1, 6, 7].contains(&k) { format!("{v:.3}") } else { thousands(v.round() as u64) };
-    let cell = |k: usize, [value, chance]: [Option<f64>; 2]| match (value, chance) {
-        (None, _) => "-".to_string(),
-        (Some(v), None) => number(k, v),
-        (Some(v), Some(c)) => format!("{} ({})", number(k, v), number(k, c)),
-    };
-    let mut grid = vec![vec![format!("mean of {n_pairs} pair{}", if n_pairs == 1 { "" } else { "s" })]];
-    let given = chosen.given.as_deref();
-    let title = |k: usize| if k == 4 { given.map(|key| format!("given-{key}")) } else { Some(HEADS[k].to_string()) };
-    grid[0].extend((0..HEADS.len()).filter_map(title));
-    grid[0].extend(chosen.rows.iter().map(|(_, measure)| measure.clone()));
-    grid[0].extend(chosen.activations.iter().map(|(_, measure)| format!("{measure}*")));
-    let is_shown = |k: usize| match k {
-        4 => given.is_some(),
-        6 => chosen.rows.is_some(),
-        7 => chosen.activations.is_some(),
-        _ => true,
-    };
-    for run in &all {
-        let mut line = vec![run.run.to_string()];
-        line.extend(run.cells.iter().enumerate().filter(|(k, _)| is_shown(*k)).map(|(k, &c)| {
-            match (k, c, run.given_of) {
-                (4, [Some(holds), Some(chance)], Some(n)) => {
-                    format!("{} of {} ({})", number(k, holds), number(k, n), number(k, chance))
-                }
-                _ => cell(k, c),
-            }
-        }));
-        grid.push(line);
+    let columns = columns(chosen);
+    let mut grid = Grid { rows: vec![vec![format!("mean of {n_pairs} pair{}", if n_pairs == 1 { "" } else { "s" })]] };
+    grid.rows[0].extend(columns.iter().map(|c| c.title.clone()));
+    for ((_, run), pairs) in &runs {
+        let cells = columns.iter().map(|column| column.in_words(pairs));
+        grid.rows.push(std::iter::once(run.to_string()).chain(cells).collect());
     }
-    let width = |k: usize| grid.iter().map(|row| row[k].chars().count()).max().unwrap_or(0);
     let mut out = String::from("\n");
-    for row in &grid {
-        let cells = (row.iter().enumerate()).map(|(k, text)| match k {
-            0 => format!("{text:<0$}", width(k)),
-            _ => format!("  {text:>0$}", width(k)),
-        });
-        out += cells.collect::<String>().trim_end();
-        out.push('\n');
-    }
+    grid.write(&mut out).expect("a string takes all");
     let mut said =
         "in brackets: chance; above and mean best r are high without training too, so compare a row with the real one"
             .to_string();
-    if let Some(key) = given {
-        said += &format!(
-            "; given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared"
-        );
-    }
+    said.extend(chosen.given.as_deref().map(|key| format!("; {}", given_in_words(key))));
     if let Some((pairing, measure)) = &chosen.rows {
         said += &format!("; {measure}: of decoder rows of {} matches", pairing.as_str());
     }
@@ -230,11 +207,11 @@ fn in_words(rows: &[ControlRow], chosen: &Chosen) -> String {
     if chosen.rows.is_some() || chosen.activations.is_some() {
         said += "; the measures are those farthest above their null in the real run; rows paired wrongly reach the bracket, so only the distance to it counts";
     }
-    out += &wrapped(&said, 2, crate::report::WIDTH);
+    out += &wrapped(&said, 2, WIDTH);
     out.push('\n');
-    for run in &all {
-        if let Some(control) = run.control.filter(|control| !control.is_empty()) {
-            out += &wrapped(&format!("{}: {control}", run.run), 2, crate::report::WIDTH);
+    for ((_, run), pairs) in &runs {
+        if let Some(control) = pairs[0].control.as_ref().filter(|control| !control.is_empty()) {
+            out += &wrapped(&format!("{run}: {control}"), 2, WIDTH);
             out.push('\n');
         }
     }

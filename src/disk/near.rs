@@ -6,7 +6,7 @@ const LISTED: usize = 12;
 
 /// For the message about a path that is not there, in brackets: the path with the nearest name in the place of the first that is not there, or which
 /// names there are. Nothing where neither can be said. A name is near when a few letters are other, missing, doubled or changed about, or in
-/// other case; of equally near ones the first in byte order is said.
+/// other case; of several that are equally near none is preferred: the names that are there are said.
 pub fn instead_of(path: &Path) -> String {
     let mut there = PathBuf::new();
     let mut parts = path.components();
@@ -25,8 +25,9 @@ pub fn instead_of(path: &Path) -> String {
             .filter(|other| !other.starts_with('.'))
             .collect();
         let far = |other: &String| strsim::osa_distance(&name.to_lowercase(), &other.to_lowercase());
-        let nearest = names.iter().min_by_key(|other| far(other));
-        if let Some(other) = nearest.filter(|other| far(other) <= 1 + name.chars().count() / 6) {
+        let least = names.iter().map(far).min().filter(|least| *least <= 1 + name.chars().count() / 6);
+        let nearest: Vec<&String> = names.iter().filter(|other| Some(far(other)) == least).collect();
+        if let [other] = nearest[..] {
             let meant = there.join(other);
             // what is left is empty for the last part, and a join with nothing would end in a slash
             let whole: PathBuf = meant.components().chain(parts).collect();
@@ -61,7 +62,8 @@ mod tests {
         let said = |path: &str| instead_of(&root.join(path)).replace(&format!("{}/", root.display()), "");
         for (path, expected) in [
             ("models/small-bb", " (did you mean models/small-b?)"),
-            ("models/small-z", " (did you mean models/small-a?)"),
+            ("models/small-z", " (models holds small-a, small-b)"),
+            ("saes/small-b/layers.9", " (saes/small-b holds layers.1, layers.3)"),
             ("modles/small-b", " (did you mean models/small-b?)"),
             ("corpus.json", " (did you mean Corpus.jsonl?)"),
             ("modles/nowhere", " (did you mean models?)"),

@@ -4,7 +4,8 @@ use crate::report::WIDTH;
 use std::fmt::Write;
 
 /// A table of texts: the first column to the left, the others to the right.
-pub(super) struct Grid {
+pub struct Grid {
+    /// Row by row, the titles first.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -17,6 +18,9 @@ impl Grid {
     }
 
     /// Writes it; in lines that are too long columns stand closer.
+    ///
+    /// # Errors
+    /// Those of writing to `out`.
     pub fn write(&self, out: &mut String) -> std::fmt::Result {
         let widths = self.widths();
         let tight = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1) > WIDTH;

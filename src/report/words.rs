@@ -1,5 +1,7 @@
 //! How texts are laid out for people.
 
+use crate::matching::HOLDS_WITHIN;
+
 /// Width of a summary's lines.
 pub const WIDTH: usize = 100;
 
@@ -22,6 +24,14 @@ pub fn wrapped(text: &str, indent: usize, width: usize) -> String {
         length += n;
     }
     out
+}
+
+/// What the column of matches that hold given a key counts.
+pub fn given_in_words(key: &str) -> String {
+    format!(
+        "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared, of those that fire on \
+         enough such rows"
+    )
 }
 
 /// A token as it is printed between quotes: control characters spelt out, long ones cut.

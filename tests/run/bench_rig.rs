@@ -7,7 +7,11 @@ use cognate::table::{LatentRow, MatchRow, TableReader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What leaves the demo one SAE of small-a fewer, for [`small_demo`].
+pub const WITHOUT_LAYER_1: (&str, &str) =
+    ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", "");
 
 /// The command, with the project as working directory.
 pub fn cognate() -> Command {
@@ -95,6 +99,23 @@ pub fn wait_for(child: &mut Child, path: &Path) {
         assert!(ended.is_none() || path.exists(), "{ended:?} before {}", path.display());
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Waits for the end of `child`, which must come within `limit`.
+///
+/// # Panics
+/// Where it does not; the child is killed then.
+pub fn end(mut child: Child, limit: Duration, what: &str) -> Output {
+    let since = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if since.elapsed() > limit {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("{what}: still there after {limit:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// Fails with the names of the tables that differ.

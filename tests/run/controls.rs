@@ -1,6 +1,6 @@
 //! Controls: an SAE against itself is equal to itself, shuffled rows are chance, turned documents are chance.
 
-use crate::bench_rig::{latents, matches, project, run, small_demo};
+use crate::bench_rig::{WITHOUT_LAYER_1, latents, matches, project, run, small_demo};
 use cognate::linalg::{Matrix, Stream};
 use cognate::matching::Direction;
 use cognate::similarity::{Measure, Permutations, compare_rows};
@@ -21,7 +21,7 @@ fn an_sae_against_itself_is_equal_to_itself_and_far_above_chance() {
         folder.path(),
         &[
             ("data/demo/models/small-b", "data/demo/models/small-a"),
-            ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+            WITHOUT_LAYER_1,
             ("[saes.\"small-b/resid_post.3\"]", "[saes.\"small-b/resid_post.2\"]"),
             ("data/demo/saes/small-b/layers.3", "data/demo/saes/small-a/layers.2"),
             ("max_tokens = 12_000", "max_tokens = 6_000"),

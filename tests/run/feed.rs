@@ -3,7 +3,7 @@
 //! The feed here is a thread at a socket that runs the demo's own model, so its answers are the forward's to the last bit.
 //! `python/tests/test_feed.py` has feeds in Python.
 
-use crate::bench_rig::{cognate, latents, matches, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{WITHOUT_LAYER_1, cognate, latents, matches, project, run, same_tables, small_demo, tables};
 use crate::kill::killed_and_taken_up;
 use arrow::array::{
     ArrayRef, AsArray, FixedSizeListArray, Float16Array, Float32Array, Float32Builder, ListBuilder, RecordBatch,
@@ -216,7 +216,7 @@ fn a_fed_model_gives_the_tables_of_the_one_that_runs_here() {
     let replace = [
         SHORT[0],
         SHORT[1],
-        ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+        WITHOUT_LAYER_1,
         (
             "pairs = \"all\"",
             "pairs = [[\"small-a/resid_post.2\", \"small-b/resid_post.3\"], [\"small-a/mlp_act.1\", \"small-b/resid_post.3\"]]",

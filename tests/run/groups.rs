@@ -1,6 +1,6 @@
 //! The tables of groups against plain components of the table `matches`, and what must come of models that are the same.
 
-use crate::bench_rig::{latents, matches, run, small_demo, tables};
+use crate::bench_rig::{WITHOUT_LAYER_1, latents, matches, run, small_demo, tables};
 use cognate::matching::Direction;
 use cognate::matching::groups::GroupKind;
 use cognate::table::{CycleRow, GroupRow, GroupSizeRow, MatchRow, TableReader, TableRow};
@@ -111,7 +111,7 @@ fn one_model_under_three_names_makes_cliques_of_three() {
     let flow = small_demo(
         folder.path(),
         &[
-            ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+            WITHOUT_LAYER_1,
             ("data/demo/models/small-b", "data/demo/models/small-a"),
             (
                 "[saes.\"small-b/resid_post.3\"]\npath = \"data/demo/saes/small-b/layers.3\"",
@@ -152,10 +152,7 @@ fn one_model_under_three_names_makes_cliques_of_three() {
 fn a_run_of_two_places_has_no_groups() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let less = [
-        ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
-        ("max_tokens = 12_000", "max_tokens = 3_000"),
-    ];
+    let less = [WITHOUT_LAYER_1, ("max_tokens = 12_000", "max_tokens = 3_000")];
     run(&small_demo(folder.path(), &less), &out, &["--quiet"]);
     let names: Vec<String> = tables(&out).into_keys().collect();
     assert_eq!(

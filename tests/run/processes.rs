@@ -1,24 +1,10 @@
 //! One process of two fails: both end within seconds, the other one with the reason; mended, the run gives the bytes of one process.
 
-use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, end, run, same_tables, small_demo, tables};
 use crate::determinism::{hosts, start};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// Waits for the end of `child`, which must come within `limit`.
-fn end(mut child: Child, limit: Duration, what: &str) -> Output {
-    let since = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if since.elapsed() > limit {
-            child.kill().unwrap();
-            let output = child.wait_with_output().unwrap();
-            panic!("{what}: still there after {limit:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.wait_with_output().unwrap()
-}
 
 /// A small run of two processes, and the tables of one process.
 struct Two {

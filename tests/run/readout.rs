@@ -1,6 +1,6 @@
 //! Latents read out of the other model's activations: the whole line against least squares over the rows themselves, and what may not change it.
 
-use crate::bench_rig::{cognate, matches, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{WITHOUT_LAYER_1, cognate, matches, project, run, same_tables, small_demo, tables};
 use crate::kill::killed_and_taken_up;
 use crate::merge::{flow, merge, shards};
 use cognate::corpus::Corpus;
@@ -85,7 +85,7 @@ fn plain(x: &[f64], w: &Matrix<f32>, half: &[u8]) -> f64 {
 #[test]
 fn latents_are_read_out_as_least_squares_over_rows_says() {
     let dir = tempfile::tempdir().unwrap();
-    let one = ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", "");
+    let one = WITHOUT_LAYER_1;
     let flow = small_demo(dir.path(), &[READOUT, one, ("max_tokens = 12_000", "max_tokens = 5_000")]);
     let out = dir.path().join("out");
     run(&flow, &out, &["--quiet"]);

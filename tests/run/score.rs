@@ -1,6 +1,6 @@
 //! `cognate score` against runs that had the keys from their start; scores inside categories against plain sums.
 
-use crate::bench_rig::{cognate, latents, matches, project, run, small_demo};
+use crate::bench_rig::{WITHOUT_LAYER_1, cognate, latents, matches, project, run, small_demo};
 use cognate::corpus::Corpus;
 use cognate::linalg::Matrix;
 use cognate::sae::Encode;
@@ -188,7 +188,7 @@ fn a_categorys_published_pairs_are_those_of_plain_sums() {
     let flow = small_demo(
         folder.path(),
         &[
-            ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+            WITHOUT_LAYER_1,
             ("max_tokens = 12_000", "max_tokens = 8_000"),
             ("filters = { min_correlation = 0.1, min_active = 3, one_to_one = true }", "rules = \"as_published\""),
             ("\nmeasures = [\"svcca_k10\", \"cka\"]\n", "\ncategories = \"data/categories-33.toml\"\n"),

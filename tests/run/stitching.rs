@@ -1,6 +1,8 @@
 //! Maps between the raw activations of two places: the whole line against least squares over the rows themselves, and what may not change it.
 
-use crate::bench_rig::{by_rank, cognate, matches, project, run, same_tables, skip, small_demo, tables};
+use crate::bench_rig::{
+    WITHOUT_LAYER_1, by_rank, cognate, matches, project, run, same_tables, skip, small_demo, tables,
+};
 use crate::readout::{maps, rows_of};
 use cognate::linalg::Matrix;
 use cognate::matching::Direction;
@@ -11,7 +13,7 @@ use std::path::Path;
 /// Two models with an SAE each; and a place beside itself, the model under two names.
 const STITCHED: [(&str, &str); 5] = [
     ("[models.small-b]", "[models.again]\npath = \"data/demo/models/small-a\"\n[models.small-b]"),
-    ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+    WITHOUT_LAYER_1,
     (
         "pairs = \"all\"",
         "pairs = [[\"small-a/resid_post.2\", \"small-b/resid_post.3\"], [\"small-a/resid_post.2\", \"again/resid_post.2\"]]\n\

@@ -1,7 +1,7 @@
 //! Models whose activations lie in files: they give the tables of the model that runs here, whoever is killed; and files that are not of this corpus end
 //! the run.
 
-use crate::bench_rig::{cognate, latents, matches, project, run, same_tables, small_demo, tables};
+use crate::bench_rig::{WITHOUT_LAYER_1, cognate, latents, matches, project, run, same_tables, small_demo, tables};
 use crate::kill::{kill_after, killed_and_taken_up};
 use arrow::array::{ArrayRef, Float32Array, ListBuilder, RecordBatch, UInt32Array, UInt32Builder, UInt64Array};
 use cognate::ids::Hookpoint;
@@ -120,7 +120,7 @@ fn activations_in_files_give_the_tables_of_the_model_that_runs_here() {
     let replace = [
         SHORT[0],
         SHORT[1],
-        ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+        WITHOUT_LAYER_1,
         (
             "pairs = \"all\"",
             "pairs = [[\"small-a/resid_post.2\", \"small-b/resid_post.3\"], [\"small-a/mlp_act.1\", \"small-b/resid_post.3\"]]",
@@ -174,8 +174,7 @@ fn a_run_over_files_killed_at_random_moments_ends_with_the_same_bytes() {
 #[test]
 fn files_that_are_not_of_this_corpus_end_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    let replace =
-        [SHORT[0], SHORT[1], ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", "")];
+    let replace = [SHORT[0], SHORT[1], WITHOUT_LAYER_1];
     let whole = Dump::of(&small_demo(folder.path(), &replace), &["resid_post.2"]);
     let copy = || Dump { ids: whole.ids.clone(), places: whole.places.clone() };
     let mut number = 0;

@@ -1,6 +1,6 @@
 //! What is done with runs over files: two processes, scores again, exports, a merge of shards. As of the model that runs here.
 
-use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
+use crate::bench_rig::{WITHOUT_LAYER_1, cognate, run, same_tables, small_demo, tables};
 use crate::determinism::{hosts, start};
 use crate::merge::{flow, merge, shards};
 use crate::stored::{Dump, SHORT, found, in_files};
@@ -19,12 +19,8 @@ fn tensors(path: &Path) -> BTreeMap<String, Vec<u8>> {
 fn processes_scores_and_exports_are_those_of_the_model_that_runs_here() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let replace = [
-        SHORT[0],
-        SHORT[1],
-        ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
-        ("pairs = \"all\"", "pairs = \"all\"\nreadout = true\nstitch = true"),
-    ];
+    let replace =
+        [SHORT[0], SHORT[1], WITHOUT_LAYER_1, ("pairs = \"all\"", "pairs = \"all\"\nreadout = true\nstitch = true")];
     let flow = small_demo(folder.path(), &replace);
     run(&flow, &path("here"), &["--quiet"]);
     let rows = Dump::of(&flow, &["resid_post.2"]).write(folder.path(), 0, &[801], true);

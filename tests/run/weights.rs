@@ -1,6 +1,6 @@
 //! Cosines of rows and agreement of dictionaries within one model: the whole line against scipy's assignment over the same files.
 
-use crate::bench_rig::{by_rank, cognate, fixture, matches, project, run, small_demo};
+use crate::bench_rig::{WITHOUT_LAYER_1, by_rank, cognate, fixture, matches, project, run, small_demo};
 use cognate::matching::Direction;
 use cognate::sae::{Sae, open};
 use cognate::similarity::{LogitEffects, wide};
@@ -144,7 +144,7 @@ fn rows_of_one_model_have_cosines_and_dictionaries_agree_as_scipy_says() {
 fn effects_on_the_logits_are_of_the_residual_stream() {
     let dir = tempfile::tempdir().unwrap();
     let raw = [
-        ("[saes.\"small-a/resid_post.1\"]\npath = \"data/demo/saes/small-a/layers.1\"\n", ""),
+        WITHOUT_LAYER_1,
         ("[saes.\"small-a/resid_post.2\"]\npath = \"data/demo/saes/small-a/layers.2\"\n", ""),
         ("pairs = \"all\"", "pairs = [[\"small-a/resid_post.2\", \"small-b/resid_post.3\"]]"),
         ("measures = [\"svcca_k10\", \"cka\"]\npairings = [\"forward\", \"backward\", \"mutual\"]", "logits = true"),

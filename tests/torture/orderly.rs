@@ -1,10 +1,10 @@
 //! One of two processes fails in an orderly way, in eight kinds: all are gone within seconds, the other with exit code 5 and the reason, and what
 //! is mended goes on to the same bytes. And one that is stopped and does not go on: the other tells it, and ends by its deadline.
 
-use crate::bench_rig::cognate;
+use crate::bench_rig::{cognate, end};
 use crate::scene::{Scene, addresses, can_fail, ended};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Times each kind; more with `COGNATE_ORDERLY`.
@@ -63,19 +63,6 @@ fn start(scene: &Scene, i: usize, change: &Change) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn gone_within(mut child: Child, limit: Duration, what: &str) -> Output {
-    let since = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if since.elapsed() > limit {
-            child.kill().unwrap();
-            let output = child.wait_with_output().unwrap();
-            panic!("{what}: still there after {limit:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
-}
-
 fn spoil(corpus: &Path, whole: &str, bad: bool) {
     let mut lines: Vec<&str> = whole.lines().collect();
     if bad {
@@ -105,9 +92,9 @@ fn one_process_fails_in_order_and_the_other_says_why() {
                 children.push(Some(start(&scene, i, own)));
             }
             let mut take = |i: usize| children[i].take().expect("each is waited for once");
-            let failed = gone_within(take(failing), Duration::from_secs(120), &what);
+            let failed = end(take(failing), Duration::from_secs(120), &what);
             let since = Instant::now();
-            let other = gone_within(take(1 - failing), GONE, &what);
+            let other = end(take(1 - failing), GONE, &what);
             longest = longest.max(since.elapsed());
             let [said, heard] = [&failed, &other].map(|o| String::from_utf8_lossy(&o.stderr).into_owned());
             assert!(!failed.status.success() && said.contains(reason), "{what}: {:?} {said}", failed.status);
@@ -139,7 +126,7 @@ fn a_process_that_is_stopped_for_good_is_told_and_left() {
         signal("-STOP");
     }
     let since = Instant::now();
-    let output = gone_within(children.pop().unwrap(), Duration::from_secs(75), "a stopped peer");
+    let output = end(children.pop().unwrap(), Duration::from_secs(75), "a stopped peer");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let took = since.elapsed();
     signal("-KILL");

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All of the torture by one command: every call of the system failed in every way, 1,000 kills, disks of every size, clocks that jump, processes that fail in order, 10^6
-# hostile inputs. Some hours on two cores. What it prints last is the table of benches/README.md. With arguments, only the stages named:
+# All of the torture by one command: every call of the system failed in every way, 1,000 kills, disks of every size, clocks that jump,
+# processes that fail in order, 10^6 hostile inputs. Some hours on two cores. What it prints last is the table of benches/README.md.
+# With arguments, only the stages named:
 # faults kills disks peers clocks orderly hostile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

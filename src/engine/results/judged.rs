@@ -3,6 +3,7 @@
 use crate::engine::message::{BestRow, ChanceSnapshot, Spaces, ViewRow};
 use crate::engine::results::latent_facts::{facts_of, members_of};
 use crate::engine::results::match_graph::{ByChance, MatchGraph};
+use crate::engine::results::strong::Strong;
 use crate::engine::results::work::Work;
 use crate::error::Result;
 use crate::matching::{
@@ -32,32 +33,6 @@ pub struct View {
     pub(super) by_key: Vec<[Option<f64>; 2]>,
     /// How strong the best match that chance gives each latent is, `[n_latents]`; `None` where that is not known, or not asked.
     pub(super) by_chance: Option<Vec<Strong>>,
-}
-
-/// The best correlation from which a match above its chance point says that the other SAE has the latent.
-const MATCHED: f64 = 0.5;
-
-/// Whether a latent's best match is strong, and what the filters say of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strong {
-    /// It is not.
-    No,
-    /// Strong and above chance, and kept.
-    Kept,
-    /// Strong and above chance, and dropped.
-    Dropped,
-}
-
-impl Strong {
-    /// By the outcomes of a latent's partners, the best one, and its chance point.
-    pub(super) fn of(outcomes: &[Outcome], best: Option<Partner>, point: Option<f64>) -> Strong {
-        let r = best.map(|p| p.correlation.value()).filter(|&r| r >= MATCHED && point.is_none_or(|point| r > point));
-        match (r, outcomes.first().is_some_and(|outcome| outcome.is_kept())) {
-            (None, _) => Strong::No,
-            (_, true) => Strong::Kept,
-            (_, false) => Strong::Dropped,
-        }
-    }
 }
 
 /// What the views are judged by.

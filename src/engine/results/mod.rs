@@ -24,6 +24,7 @@ mod rows;
 mod saved_tiles;
 pub mod scan;
 mod scores;
+mod strong;
 mod tables;
 mod weights;
 mod work;

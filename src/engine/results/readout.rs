@@ -3,8 +3,9 @@
 
 use crate::engine::message::Spaces;
 use crate::engine::results::agreement::others_partners;
-use crate::engine::results::judged::{Results, Strong, View};
+use crate::engine::results::judged::{Results, View};
 use crate::engine::results::saved_tiles::SavedTiles;
+use crate::engine::results::strong::Strong;
 use crate::error::Result;
 use crate::halt::Halt;
 use crate::matching::{Direction, significance};
@@ -47,7 +48,7 @@ impl ReadSpace {
     /// Reads readout `k` back. `None` where the documents do not fill two halves.
     ///
     /// # Errors
-    /// `State` for sums that are not there or do not fit the plan.
+    /// `State` for sums that are not there or do not fit the plan; `Interrupted` where `halt` stops it between some latents and the next.
     pub fn of_saved(halt: &Halt, plan: &Plan, k: usize, saved: &SavedTiles<'_>) -> Result<Option<ReadSpace>> {
         let planned = plan.readouts()[k];
         let mut moments = FoldMoments::new(plan.readout_sites()[planned.site].width);

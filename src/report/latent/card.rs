@@ -11,7 +11,7 @@ use crate::units::thousands;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Below so many rows with a firing of one latent or the other nothing is said of how the two lie.
+/// How two latents relate is stated only from so many rows on, on which at least one of them fires.
 const FEW_FIRINGS: f64 = 20.0;
 
 /// What is known of one latent.
@@ -55,7 +55,7 @@ impl Partner {
         // rows on which one of them fires at least
         let either = listed.jaccard.filter(|&j| j > 0.0).map_or(0.0, |j| both as f64 / j);
         if either < FEW_FIRINGS {
-            return Some(format!("too few firings to say how the two lie{figures}"));
+            return Some(format!("too few firings to tell how the two relate{figures}"));
         }
         let words = match Relation::of(own, other) {
             Relation::Same => format!("fires on the same tokens as {shown}"),

@@ -2,9 +2,8 @@
 //! measures let them.
 
 use super::pair::PairSummary;
-use crate::matching::HOLDS_WITHIN;
 use crate::report::grid::Grid;
-use crate::report::{WIDTH, wrapped};
+use crate::report::{WIDTH, given_in_words, wrapped};
 use crate::units::thousands;
 use std::fmt::Write;
 
@@ -28,11 +27,7 @@ pub(super) fn write(pairs: &[PairSummary], out: &mut String) -> std::fmt::Result
     writeln!(out, "above: mutual matches with r above both latents' 95 % chance points; kept: picked by the source")?;
     if let Some(key) = pairs.iter().find_map(|p| p.given.as_deref()) {
         if pairs.iter().any(|p| p.row.counts.n_mutual_given > 0) {
-            let said = format!(
-                "given-{key}: mutual matches that still have r >= {HOLDS_WITHIN} when only rows of one {key} are compared, of those \
-                 that fire on enough such rows"
-            );
-            writeln!(out, "{}", wrapped(&said, 2, WIDTH))?;
+            writeln!(out, "{}", wrapped(&given_in_words(key), 2, WIDTH))?;
         } else {
             let said = format!(
                 "given-{key}: not counted, so r may be nothing but the same {key}; counting begins at the first snapshot or at \

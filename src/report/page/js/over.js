@@ -6,7 +6,7 @@ function setUpOver() {
   if (!data.over.length) return;
   const by = (value, byChance, text) => `${known(value) ? text(value) : "–"} (${known(byChance) ? text(byChance) : "chance unknown"})`;
   const three = (x) => fixed(x, 3);
-  put("over-explained", "Each latent with its best partner over all places of the other model, and the two closest places by each score. Whoever picks the best of several picks the luckiest too, so in brackets stands the best by chance of as many: rows of another document for latents, permuted tokens for activations, permuted matches for decoder rows, of each pair of places by themselves.");
+  put("over-explained", "Each latent with its best partner over all places of the other model, and the two closest places by each score. The best of several is partly luck, so the brackets hold the best of as many by chance. For latents, chance is rows of another document; for activations, permuted tokens; for decoder rows, matches permuted within each pair of places.");
   const row = (o) => el("tr", null, el("th", { scope: "row" }, `${o.models[0]} × ${o.models[1]}`), el("td", null, `${o.places[0]} × ${o.places[1]}`),
     el("td", null, `${by(...o.above[0], thousands)} of ${thousands(o.of[0])}`), el("td", null, `${by(...o.above[1], thousands)} of ${thousands(o.of[1])}`),
     el("td", null, by(...o.mutual, thousands)), el("td", null, by(...o.mutual_above, thousands)), el("td", null, by(...o.mean, three)));
