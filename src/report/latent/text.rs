@@ -107,7 +107,7 @@ impl LatentCard {
         }
     }
 
-    /// The chance point of the latent's best partner, for one behind it in rank: as the best by chance is the highest of all, it is one for any of them.
+    /// The 95 % chance point of the latent's best r, for a partner of a lower rank: no rank reaches higher by chance than the best.
     fn point_of_best(&self, p: &Partner) -> Option<String> {
         if p.row.rank == 1 || !p.picks {
             return None;
