@@ -5,7 +5,8 @@
 //! Decompositions are in f64 and run on one thread each: the same input gives the
 //! same bits however many threads the machine lends (on processors with the same vector instructions).
 
-pub mod bytes;
+mod bidiagonal;
+mod bytes;
 pub mod columns;
 mod decompose;
 pub mod gemm;
