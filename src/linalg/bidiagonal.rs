@@ -47,6 +47,8 @@ struct Swept {
     before: f64,
     /// The last.
     last: f64,
+    /// The smallest squared superdiagonal entry but for the last two.
+    coupling: f64,
 }
 
 /// Singular values of the upper bidiagonal matrix with `diagonal: [n]` and `above: [n - 1]`, largest first, each within
@@ -101,7 +103,8 @@ impl Part {
                 }
                 _ => {}
             }
-            if let Some(at) = (0..n - 3).rev().find(|&k| self.uncoupled(k)) {
+            let may_split = found.as_ref().is_none_or(|swept| swept.coupling <= 16.0 * NOTHING);
+            if may_split && let Some(at) = (0..n - 3).rev().find(|&k| self.uncoupled(k)) {
                 let q = self.q.split_off(at + 1);
                 let e = self.e.split_off(at + 1);
                 self.e.pop();
@@ -160,13 +163,29 @@ impl Part {
 
     /// A shift that is probably below the smallest squared value, and close to it.
     fn guess(&self, found: Option<&Swept>, share: f64) -> f64 {
-        let n = self.q.len();
-        match found {
-            None => 0.0,
-            // the smallest value shows at the end: that of the last two rows is an upper bound, and soon a close one
-            Some(swept) if swept.last <= swept.before => two(self.q[n - 2], self.e[n - 2], self.q[n - 1])[1],
-            Some(swept) => share * swept.least,
+        let Some(swept) = found else { return 0.0 };
+        let careful = share * swept.least;
+        if swept.last > swept.before {
+            return careful;
         }
+        // the smallest value shows at the end: the row `z` with `B z` nothing but its last entry has a Rayleigh quotient
+        // and a residual, and the value lies below the quotient by no more than the residual's square by the gap
+        let (mut others, mut term) = (0.0, 1.0);
+        for (e, q) in self.e.iter().zip(&self.q).rev() {
+            term *= e / q;
+            others += term;
+            if term < 0.01 * others || others > 1.0 {
+                break;
+            }
+        }
+        others *= 1.05;
+        if others > 0.6 {
+            return careful;
+        }
+        let quotient = self.q[self.q.len() - 1] / (1.0 + others);
+        let residual = quotient * others.sqrt();
+        let gap = 0.75 * swept.before - quotient;
+        if gap > residual { quotient - residual * residual / gap } else { careful.max(quotient - residual) }
     }
 }
 
@@ -175,18 +194,25 @@ fn sweep(q: &[f64], e: &[f64], shift: f64, next: &mut (Vec<f64>, Vec<f64>)) -> S
     let n = q.len();
     let (next_q, next_e) = (&mut next.0[..n], &mut next.1[..n - 1]);
     let mut pivot = q[0] - shift;
-    let mut before = pivot;
-    for ((((&q, &e), next_q), next_e), k) in q[1..].iter().zip(e).zip(&mut *next_q).zip(next_e).zip(1..) {
+    let (mut before, mut coupling) = (pivot, f64::INFINITY);
+    let early = n.saturating_sub(3);
+    for (((&q, &e), next_q), next_e) in q[1..].iter().zip(&e[..early]).zip(&mut *next_q).zip(&mut *next_e) {
         *next_q = pivot + e;
         let ratio = q / *next_q;
         *next_e = e * ratio;
+        coupling = coupling.min(*next_e);
         pivot = pivot * ratio - shift;
-        if k < n - 1 {
-            before = before.min(pivot);
-        }
+        before = before.min(pivot);
+    }
+    for k in early..n - 1 {
+        before = before.min(pivot);
+        next_q[k] = pivot + e[k];
+        let ratio = q[k + 1] / next_q[k];
+        next_e[k] = e[k] * ratio;
+        pivot = pivot * ratio - shift;
     }
     next_q[n - 1] = pivot;
-    Swept { least: before.min(pivot), before, last: pivot }
+    Swept { least: before.min(pivot), before, last: pivot, coupling }
 }
 
 /// Squared singular values of the 2 by 2 bidiagonal matrix with squares `q`, `e`, `last`; larger first.
@@ -212,14 +238,15 @@ mod tests {
     /// The same by the decomposition with vectors.
     fn plain(diagonal: &[f64], above: &[f64]) -> Vec<f64> {
         let n = diagonal.len();
+        let largest = diagonal.iter().chain(above).fold(0.0f64, |most, x| most.max(x.abs()));
         let mut a = Matrix::zeros(n, n);
         for i in 0..n {
-            a.row_mut(i)[i] = diagonal[i];
+            a.row_mut(i)[i] = diagonal[i] / largest;
             if i + 1 < n {
-                a.row_mut(i)[i + 1] = above[i];
+                a.row_mut(i)[i + 1] = above[i] / largest;
             }
         }
-        thin_svd(&a).unwrap().s
+        thin_svd(&a).unwrap().s.into_iter().map(|s| s * largest).collect()
     }
 
     #[test]
@@ -237,9 +264,8 @@ mod tests {
     #[test]
     fn as_the_decomposition_with_vectors() {
         let mut stream = Stream::new(3, "bidiagonal", 0);
-        let mut of = |n: usize, f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-            (0..n).map(|i| f(i, stream.gaussian())).collect()
-        };
+        let mut of =
+            |n: usize, f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> { (0..n).map(|i| f(i, stream.gaussian())).collect() };
         let shapes: Vec<(&str, Box<dyn Fn(usize, f64) -> f64>)> = vec![
             ("gaussian", Box::new(|_, x| x)),
             ("falling", Box::new(|i, x| x * 0.7f64.powi(i as i32))),

@@ -6,7 +6,7 @@
 //! same bits however many threads the machine lends (on processors with the same vector instructions).
 
 mod bidiagonal;
-mod bytes;
+pub mod bytes;
 pub mod columns;
 mod decompose;
 pub mod gemm;
