@@ -1,11 +1,12 @@
-//! Do two tokenizers cut texts alike? Asked of their parts before a run. Where only tokens differ that texts may never hold (an added `<pad>`,
-//! vocabulary behind the other's), asked again of every text that is read.
+//! Do two tokenizers cut texts alike? Decided from their parts before a run. Where only tokens differ that texts may
+//! never hold (an added `<pad>`, vocabulary behind the other's), checked again on every text that is read.
 //!
 //! What comes in: the tokenizers of two models. What goes out: that they are one for every text; or that they are one as long as each text
 //! is cut alike by both, which [`Tokenizer::beside`] then has checked; or the first difference in words.
 //!
-//! The check tokenizes each text by both, which costs what tokenizing costs (0.65 µs a token, against 50 to 1000 µs of a forward). No
-//! proof of which strings an added token can be found in is needed, and normalisers, `lstrip` and `single_word` need no case of their own.
+//! The check tokenizes each text by both, which costs what tokenizing costs (0.65 µs per token, against 50 to 1000 µs
+//! of a forward). No proof of which strings an added token can be found in is needed, and normalisers, `lstrip` and
+//! `single_word` need no case of their own.
 
 use super::tokenizer::{Other, Tokenizer};
 use crate::error::Result;
@@ -20,7 +21,7 @@ pub(super) struct Disagreement {
     models: [String; 2],
     /// The byte of the text at which the first token that differs begins.
     pub(super) byte: usize,
-    /// From there to where both begin a token again, the tokens of each; none where one has no further one.
+    /// The tokens of each from there to the next byte at which both begin a token; empty where one has no tokens left.
     tokens: [Vec<(u32, String)>; 2],
 }
 
@@ -117,7 +118,8 @@ impl Tokenizer {
         self.others.iter().map(|other| (&other.models, other.difference.as_str()))
     }
 
-    /// Ids from 0 up to, not including, this one are the same tokens in every tokenizer that is checked; all ids where none is.
+    /// Ids from 0 up to, not including, this one are the same tokens in every tokenizer that is checked; all ids where
+    /// no other is checked.
     pub fn shared_vocabulary(&self) -> usize {
         let first = self.others.iter().filter_map(|other| other.unshared.first());
         first.fold(self.vocab_size(), |most, &id| most.min(id as usize))
@@ -219,8 +221,8 @@ fn difference_of_splitting(both: &[Value; 2]) -> Option<String> {
     None
 }
 
-/// Whether one model is the other, or goes on behind it: the same settings, no id with two tokens, no token with two ids, one list of merges
-/// or pieces the beginning of the other.
+/// Whether one model is the other, or extends it: the same settings, no id with two tokens, no token with two ids, one
+/// list of merges or pieces the beginning of the other.
 fn continues(a: &Value, b: &Value) -> bool {
     let begins = |a: &[Value], b: &[Value]| a.iter().zip(b).all(|(a, b)| a == b);
     let (Some(mine), Some(theirs)) = (a.as_object(), b.as_object()) else { return a == b };

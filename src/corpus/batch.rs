@@ -111,8 +111,8 @@ impl TokenBatch {
         TokenBatch { index, first_row, views: vec![view], ..TokenBatch::default() }
     }
 
-    /// Puts a context behind the others, each counted token a row. `counted: [len]`; `starts`: where documents begin in it, as (first
-    /// position, index into [`TokenBatch::documents`]), ascending, the first at position 0.
+    /// Appends a context; each counted token is a row. `counted: [len]`; `starts`: where documents begin in it, as
+    /// (first position, index into [`TokenBatch::documents`]), ascending, the first at position 0.
     ///
     /// # Panics
     /// When the lengths differ, or the batch has more than one view.

@@ -68,7 +68,7 @@ impl Companions {
                 let added = file("added_tokens.json")?;
                 for (content, id) in &added.entries {
                     if present.iter().any(|token| token.content == *content) {
-                        continue; // tokenizer.json says more of it
+                        continue; // tokenizer.json has the fuller entry
                     }
                     let is_special = named.values().chain(&extra).any(|token| token.content == *content);
                     let id = id.as_u64().ok_or_else(|| added.wrong(content, "an id"))?;

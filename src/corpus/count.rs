@@ -55,7 +55,7 @@ pub fn deserialize_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u
             u64::try_from(value).map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
         }
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<u64, E> {
-            // up to 2^53 a float says which whole number was meant
+            // whole numbers up to 2^53 are exact as floats
             let is_whole = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
             if is_whole { Ok(value as u64) } else { Err(E::invalid_value(de::Unexpected::Float(value), &self)) }
         }

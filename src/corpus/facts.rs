@@ -42,7 +42,8 @@ pub struct CorpusFacts {
     pub window_bytes: u64,
     /// Ids from 0 up to, not including, this one; of each tokenizer.
     pub vocab_size: Vec<usize>,
-    /// What is put before contexts or documents, by each tokenizer; `None` with `bos = "none"`, and for one without BOS beside others.
+    /// What is put before contexts or documents, by each tokenizer; `None` with `bos = "none"`, and for a tokenizer
+    /// without BOS among several.
     pub bos: Vec<Option<(u32, String)>>,
     /// What is put between packed documents; `None` without `pack`.
     pub eos: Vec<Option<(u32, String)>>,

@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(kind("b.JSON").unwrap(), (CorpusFormat::Jsonl, Wrapping::Plain));
         assert_eq!(kind("b.jsonl.zstd").unwrap(), (CorpusFormat::Jsonl, Wrapping::Zstd));
         assert_eq!(kind("b.txt.gzip").unwrap(), (CorpusFormat::Text, Wrapping::Gzip));
-        // said is said, whatever the ending
+        // a given format holds, whatever the ending
         let said = |name: &str, format| kind_of(Path::new(name), Some(format));
         assert_eq!(said("part-0001", CorpusFormat::Jsonl).unwrap(), (CorpusFormat::Jsonl, Wrapping::Plain));
         assert_eq!(said("b.txt.gz", CorpusFormat::Jsonl).unwrap(), (CorpusFormat::Jsonl, Wrapping::Gzip));

@@ -1,10 +1,10 @@
 //! Which pieces of a text make a row together? Pieces that all tokenizers share come in (`align`), rows go out: the finest that hold whole
 //! units (`compare.unit`).
 //!
-//! - A row ends where a piece ends at the end of a word or sentence, or in the white space behind it (`unit_ends`). An end inside a token
-//!   of some tokenizer is none: the row goes on to the next that all share.
-//! - A row is not white space alone: it goes on to the next end. So white space belongs to the row behind it, as tokens have it; only
-//!   where nothing is behind it, at the end of a document, it is a row.
+//! - A row ends where a piece ends at the end of a word or sentence, or in the white space behind it (`unit_ends`). An
+//!   end inside a token of some tokenizer does not count: the row continues to the next end that all share.
+//! - A row is not white space alone: it continues to the next end. So white space belongs to the row behind it, as
+//!   tokens have it; only where nothing is behind it, at the end of a document, it is a row.
 //! - A document's row ends with it. So does every row, and at an EOS in the text, which is in none.
 //! - A row fills as many contexts as a batch holds, at most. One that is longer ends at the last piece before, and the rest of the unit is
 //!   another row; likewise before and behind a piece that fits no context. Such units are counted.
@@ -61,7 +61,7 @@ impl Pieces {
 pub(super) struct TextRow {
     pub(super) text: RowText,
     pub(super) pieces: Pieces,
-    /// It is the first row of a unit that goes on in the next one.
+    /// It is the first row of a unit that continues in the next row.
     pub(super) cuts: bool,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct TextRow {
 pub(super) struct Room {
     /// Tokens of an empty context, `[n_views]`: a piece with more is in no row. `None` where contexts end anywhere.
     pub(super) of_piece: Option<Vec<usize>>,
-    /// The same where all special tokens stand in it that may: `[n_views]`, at least 1.
+    /// The same with every special token in it that may occur: `[n_views]`, at least 1.
     pub(super) of_context: Vec<usize>,
     /// Contexts of a row, at least 1.
     pub(super) contexts: usize,
@@ -218,8 +218,8 @@ impl Gatherer {
         }
     }
 
-    /// Whether a word or sentence ends at `at`, or in the white space around it, and whether it goes on behind it. Of one that is cut the
-    /// first end of a piece will do.
+    /// Whether a word or sentence ends at `at`, or in the white space around it, and whether it continues behind `at`.
+    /// A unit that is cut may end at the first end of a piece.
     fn end_at(&self, gathering: &mut Gathering, at: u64) -> Option<bool> {
         let mut was_cut = false;
         while gathering.ends.front().is_some_and(|end| end.end < at) {
@@ -257,7 +257,7 @@ fn fits(filled: &[usize], more: &[usize], room: &[usize]) -> bool {
 }
 
 impl Gathering {
-    /// Ends the row begun, if one is; `is_cut`: its unit goes on.
+    /// Ends the row begun, if one is; `is_cut`: its unit continues.
     fn end_row(&mut self, is_cut: bool, out: &mut Vec<TextRow>) {
         if let Some(Begun { start, end, hash, pieces, .. }) = self.row.take() {
             out.push(TextRow {

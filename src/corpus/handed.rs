@@ -1,4 +1,5 @@
-//! What is cut, by what a row is: contexts of one tokenizer, or rows with the contexts of several. The stream knows no difference.
+//! What is cut, by what a row is: contexts of one tokenizer, or rows with the contexts of several. The stream treats
+//! both alike.
 
 use super::batch::{Row, TokenBatch, TokenView};
 use super::cursor::ReaderState;

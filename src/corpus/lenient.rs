@@ -1,7 +1,8 @@
-//! What other writers put into JSON that JSON does not know: `NaN` and `Infinity` (Python), and half of a surrogate pair alone in a
-//! text (JavaScript, Python). A line that cannot be parsed is looked through for these once, and parsed again without them.
+//! What some writers put into JSON that is not JSON: `NaN` and `Infinity` (Python), and half of a surrogate pair alone
+//! in a text (JavaScript, Python). A line that cannot be parsed is looked through for these once, and parsed again
+//! without them.
 
-/// What was put in place of what JSON does not know.
+/// What was put in place of what is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mended {
     /// The line: `NaN`, `Infinity` and `-Infinity` as `null`, lone halves of surrogate pairs as U+FFFD.

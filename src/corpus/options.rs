@@ -180,7 +180,8 @@ impl RowUnit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanContexts {
-    /// At ends that all tokenizers share: all models read the same text at once, and the tokenizer with most tokens says how much.
+    /// At ends that all tokenizers share: all models read the same text at once, and the tokenizer with most tokens
+    /// decides how much.
     #[default]
     Common,
     /// Each tokenizer's contexts are full of its own tokens.

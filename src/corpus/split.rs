@@ -186,7 +186,7 @@ mod tests {
             let parts: Vec<&str> = plain(&text, limit);
             prop_assert_eq!(parts.concat(), text.clone());
             prop_assert!(parts.iter().all(|p| !p.is_empty() && p.len() <= limit));
-            // the two pieces beside a cut see the same text around it
+            // the two pieces at a cut see the same text around it
             let all: Vec<Windowed> = pieces(&text, limit, margin).collect();
             for pair in all.windows(2) {
                 let last = &pair[0].text[pair[0].before_last.unwrap_or(0)..];

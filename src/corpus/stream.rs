@@ -75,7 +75,7 @@ impl Corpus {
     /// The files that exist, not opened, and the patterns that match no file. An unknown ending is an error in both.
     ///
     /// # Errors
-    /// `Request` for a pattern that is malformed or an ending that says nothing.
+    /// `Request` for a pattern that is malformed or an ending that names no format.
     pub fn list(options: &CorpusOptions) -> Result<(Vec<CorpusFile>, Vec<String>)> {
         list_here(&options.files, options.format)
     }

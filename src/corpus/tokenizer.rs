@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
-/// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With its own 10 000 a
-/// thread takes up to 4 MiB, which fill up over the first 10⁵ tokens; with 1 000 a token of running
-/// text takes 0.05 µs more of some 0.65.
+/// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With the library's
+/// default of 10 000, a thread takes up to 4 MiB, which fills up over the first 10⁵ tokens; with 1 000, running text
+/// takes 0.05 µs per token more, of some 0.65.
 const CACHED_WORDS: usize = 1_000;
 
 /// A text's ids with the characters that each covers.
@@ -215,8 +215,8 @@ impl Tokenizer {
         Ok(ids.into_iter().zip(offsets.into_iter().map(|(start, _)| start)).collect())
     }
 
-    /// Ids of `text` and the bytes they cover, as [`Tokenizer::encode`] cuts it. `None` where the tokenizer's alignment does not say
-    /// which bytes a token is of.
+    /// Ids of `text` and the bytes they cover, as [`Tokenizer::encode`] cuts it. `None` where the tokenizer's alignment
+    /// does not give the bytes of a token.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
@@ -225,7 +225,7 @@ impl Tokenizer {
         Ok(self.token_bytes().ends(text, &ids, &offsets).map(|ends| ByteTokens { ids, ends }))
     }
 
-    /// Ids of `text`, each with the bytes that the library says it is of.
+    /// Ids of `text`, each with its bytes by the library's alignment.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].

@@ -103,7 +103,7 @@ pub(super) fn digest_of(raw: &Raw, record: Option<&Result<Record, String>>) -> D
             field(bytemuck::cast_slice(ids));
             field(&[u8::from(*closes)]);
         }
-        // what is left out says nothing, but that it is
+        // of what is left out, only that it was there
         RawBody::Bad { records, .. } => {
             field(b"bad");
             field(&records.to_le_bytes());

@@ -18,7 +18,7 @@ pub(super) struct UnitEnd {
     pub(super) text_end: u64,
     /// The byte behind it.
     pub(super) end: u64,
-    /// It is longer than that, and goes on.
+    /// It is longer than that, and continues.
     pub(super) is_cut: bool,
 }
 
@@ -104,7 +104,7 @@ mod tests {
             prop_assert_eq!(ends(RowUnit::Sentence, &text, 1 << 20), behind(text.split_sentence_bounds().collect()));
         }
 
-        /// What has come of the text decides nothing, only whether it is decided yet.
+        /// How much of the text has come changes no end, only whether it is known yet.
         #[test]
         fn an_end_does_not_depend_on_how_much_of_the_text_has_come(text in text(), most in 4usize..24) {
             for unit in [RowUnit::Word, RowUnit::Sentence] {

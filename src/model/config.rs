@@ -72,8 +72,8 @@ impl Config {
         }
     }
 
-    /// The same with every key of `aliases` (another name, the family's name) under the family's name; where both stand in
-    /// the file the other name's value holds, as in transformers.
+    /// The same with every key of `aliases` (another name, the family's name) under the family's name; where the file
+    /// has both, the other name's value is taken, as in transformers.
     #[must_use]
     pub fn renamed(&self, aliases: &[(&str, &str)]) -> Self {
         let mut config = self.clone();

@@ -106,7 +106,7 @@ impl Block {
         }
         let z = Pooled::new(self.attention.heads(projected)?);
         read!(Hookpoint::AttnZ(l), &z);
-        // Where nobody reads a part of its own it is added to the stream at once, with the same bits.
+        // A part whose own output is not read is added to the stream at once, with the same bits.
         let attended = |reading: &mut Reading| -> Result<Option<Pooled>> {
             if !reading.wants(Hookpoint::AttnOut(l)) {
                 return Ok(Some(Pooled::new(self.attention.output.forward_add(&z, x)?)));

@@ -1,4 +1,4 @@
-//! Who says what a model held: a forward in this process, a feed, or files?
+//! Where do a model's activations come from: a forward in this process, a feed, or files?
 
 use super::activations::{ActivationBatch, Model};
 use super::feed::Feed;
@@ -27,7 +27,7 @@ pub enum Network {
     Elsewhere(Elsewhere),
 }
 
-/// A model that does not run here. Its weights are not at hand, and nothing is read of it but what is compared.
+/// A model that does not run here. Its weights are not available, and only what is compared is read of it.
 #[derive(Clone, Debug)]
 pub enum Elsewhere {
     /// Another process runs it.
@@ -75,7 +75,7 @@ impl Elsewhere {
         }
     }
 
-    /// Bytes that asking it for a batch of `n_tokens` takes at most, beside the activations, and what they are taken by.
+    /// What takes memory when a batch of `n_tokens` is asked for, and how many bytes at most, without the activations.
     pub fn memory_bytes(&self, n_tokens: u64) -> (&'static str, u64) {
         match self {
             Elsewhere::Feed(feed) => ("answer of a feed", feed.memory_bytes(n_tokens)),

@@ -190,7 +190,7 @@ fn layout(path: &Path) -> Result<Layout<'_>> {
 fn checked(path: &Path) -> Result<Checked> {
     let (config, source): (Config, Arc<dyn Source>) = match layout(path)? {
         Layout::Folder(folder) => {
-            // the configuration first: what it says of the weights explains more than what is found in them
+            // the configuration first: its errors explain more than those of the weights
             let config = Config::read(folder)?;
             (config, Arc::new(Checkpoint::open(folder)?))
         }

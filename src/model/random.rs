@@ -182,7 +182,7 @@ mod tests {
         assert!((of_stored.0 - of_drawn.0).abs() < 0.06 && (of_stored.1 - of_drawn.1).abs() < 0.06, "{of_drawn:?}");
         assert_eq!(drawn(42, "w"), drawn(42, "w"));
         assert!(drawn(42, "w") != drawn(32, "w") && drawn(42, "w") != drawn(42, "v"));
-        // Gaussian, not shuffled: some values lie beyond the stored range, none is a stored step
+        // Gaussian, not shuffled: some values lie beyond the stored range, none equals a stored step
         let least = drawn(42, "w").into_iter().fold(f32::INFINITY, f32::min);
         assert!(least < 0.0, "{least}");
     }

@@ -270,7 +270,7 @@ impl Config {
             (Original::Inside, Setting::Absent) => max_positions(),
             (Original::Inside, _) => inside.positive("original_max_position_embeddings"),
         };
-        // Null stands for the ratio of the two lengths in yarn and longrope.
+        // Null means the ratio of the two lengths in yarn and longrope.
         let ratio = |original: f64| match inside.get("factor") {
             Some(_) => inside.positive("factor"),
             None => Ok(max_positions()? / original),

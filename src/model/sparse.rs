@@ -19,8 +19,8 @@ impl Default for SparseRows {
 }
 
 impl SparseRows {
-    /// Puts the row of the next token behind the others: `entries` in any order, of which those of value 0 are left out. There are `d_sae`
-    /// latents, of which `most` fire on a token.
+    /// Appends the row of the next token: `entries` in any order, of which those of value 0 are left out. There are
+    /// `d_sae` latents, of which `most` fire on a token.
     ///
     /// # Errors
     /// What is wrong, without the place: a value that is not finite, a latent that is not below `d_sae` or is there twice, more than `most`.

@@ -1,4 +1,4 @@
-//! What the files beside a `tokenizer.json` say where they say a thing twice, or another thing than it.
+//! What the files beside a `tokenizer.json` mean where two of them, or one and it, disagree.
 
 use crate::corpus::companions::Companions;
 use tokenizers::AddedToken;

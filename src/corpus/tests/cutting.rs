@@ -184,7 +184,7 @@ fn options_that_leave_no_room_or_need_a_missing_token_are_refused() {
     let error = Corpus::open(rules.clone(), none.clone()).err().unwrap();
     assert!(error.kind() == ErrorKind::Request && error.to_string().contains("bos = \"none\""), "{error}");
     assert!(Corpus::open(CorpusOptions { bos: BosRule::None, ..rules.clone() }, none).is_ok());
-    // Nothing said: <|endoftext|> begins documents too, as GPT-2 and Pythia use it.
+    // No BOS declared: <|endoftext|> begins documents too, as GPT-2 and Pythia use it.
     let unsaid = with("{\"eos_token\": {\"content\": \"<|endoftext|>\"}}");
     assert_eq!((unsaid.bos_id(), unsaid.bos_or_convention()), (None, Some(0)));
     assert_eq!(Corpus::open(rules, unsaid).unwrap().facts().bos, [Some((0, "<|endoftext|>".to_string()))]);

@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListBuilder, StringArray};
 use std::path::Path;
 use std::sync::Arc;
 
-/// With "error" the run stops with an `Input` error that says all of `parts`; with "skip" it gives `documents` documents
-/// and counts `skipped` records.
+/// With "error" the run stops with an `Input` error that contains all of `parts`; with "skip" it gives `documents`
+/// documents and counts `skipped` records.
 fn check(options: CorpusOptions, limits: Limits, parts: &[&str], documents: u64, skipped: u64) {
     let error = read(options.clone(), limits).unwrap_err();
     let message = error.to_string();
@@ -119,7 +119,7 @@ fn cut_off_and_damaged_compression() {
         let kept = read(skip, Limits::default()).unwrap().1.documents;
         assert!((100..300).contains(&kept), "{kept} documents before the cut");
         check(put(folder.path(), &name, &whole[..whole.len() / 2]), TIGHT, &[&name, "cut off", "is lost"], kept, 1);
-        // The damage is counted once, also where reading is taken up in the file behind it.
+        // The damage is counted once, also when reading resumes in the next file.
         let first = put(folder.path(), &name, &whole[..whole.len() / 2]);
         let again = put(folder.path(), &format!("again-{name}"), &whole[..whole.len() / 2]);
         let good = put(folder.path(), "g.txt", b"good");
@@ -240,7 +240,7 @@ fn a_failure_comes_behind_the_good_batches_and_stays() {
     let error = corpus.next_batch().unwrap_err().to_string();
     assert!(error.contains("b.jsonl:31: "), "{error}");
     assert_eq!(corpus.next_batch().unwrap_err().to_string(), error);
-    // Mended in place, the run goes on from the last whole batch.
+    // Mended in place, the run resumes from the last whole batch.
     lines[30] = "{\"text\":\"\"}".into();
     assert_eq!(corpus.cursor(), cursor);
     std::fs::write(folder.path().join("b.jsonl"), lines.join("\n")).unwrap();
@@ -398,7 +398,7 @@ fn files_that_are_no_lines_of_utf8_are_named_before_anything_is_read() {
     // a list further down is a bad line; ids may be any bytes
     let good = put(folder.path(), "l.bin", b"\x1f\x8b\x01\0");
     assert!(Corpus::open(good, tokenizer()).is_ok());
-    // over several lines: said, with what makes one of them
+    // a record over several lines: the error has the command that makes it one line
     let pretty = put(folder.path(), "o.json", b"{\n  \"text\": \"a\"\n}\n");
     let said = read(pretty, Limits::default()).unwrap_err().to_string();
     assert!(said.contains("o.json:1") && said.contains("jq -c ."), "{said}");

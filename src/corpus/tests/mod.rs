@@ -26,7 +26,7 @@ pub(super) fn tokenizer() -> Arc<Tokenizer> {
     TOKENIZER.clone()
 }
 
-/// The tokenizer of a file with BOS, EOS and padding of their own: one token a byte.
+/// The tokenizer of a file with BOS, EOS and padding of their own: one token per byte.
 pub(super) fn byte_tokenizer() -> Arc<Tokenizer> {
     let byte = |b: u8| format!("\"<0x{b:02X}>\": {}", u32::from(b) + 3);
     let vocab: Vec<String> = (0..=255).map(byte).collect();
@@ -52,12 +52,12 @@ pub(super) fn byte_tokenizer() -> Arc<Tokenizer> {
     Arc::new(Tokenizer::from_bytes("of bytes", file.as_bytes()).unwrap())
 }
 
-/// A property is tried on so many cases; a failure is told, not kept in a file.
+/// Tries a property on this many cases; a failure is printed, not saved in a file.
 pub(super) fn cases(cases: u32) -> proptest::test_runner::Config {
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
 }
 
-/// Options for `files`, the rest as in a dataflow file that says no more.
+/// Options for `files`, the rest at their defaults.
 pub(super) fn options(files: &[String], context_length: usize) -> CorpusOptions {
     let text = serde_json::json!({ "files": files, "context_length": context_length });
     serde_json::from_value(text).unwrap()

@@ -145,7 +145,7 @@ fn seeking_reads_nothing_of_the_members_groups_and_files_behind() {
         bytes[..third].fill(0xFF);
         std::fs::write(path, bytes).unwrap();
         let mut corpus = Corpus::open_within(options.clone(), vec![tokenizer()], TIGHT).unwrap();
-        // as if nobody had written to it; else it is read again and refused
+        // refused when read again; with the file's stamp as before, it is taken as unchanged
         let error = corpus.seek(cursor).unwrap_err();
         assert!(error.kind() == ErrorKind::State || error.kind() == ErrorKind::Input, "{error}");
         let mut untouched = serde_json::to_value(cursor).unwrap();
@@ -196,7 +196,8 @@ fn files_that_changed_are_named() {
         let file = std::fs::OpenOptions::new().append(true).open(folder.path().join(name));
         file.unwrap().write_all(b" and more").unwrap();
     };
-    // Behind the place any file may change. The one it stands in, or one before it, may be touched, but not hold something else.
+    // Behind the position any file may change. The file of the position, or one before it, may be touched, but must
+    // have the same content.
     grow("f0029.txt");
     corpus.seek(&cursor).unwrap();
     assert!(Corpus::open(options.clone(), tokenizer()).unwrap().seek(&cursor).is_ok());
@@ -332,7 +333,7 @@ fn a_file_mended_behind_the_place_gives_what_the_good_file_gives_from_any_batch_
     }
 }
 
-/// All batches from where a corpus stands.
+/// All batches from a corpus' current position.
 fn straight_on(corpus: &mut Corpus) -> Vec<TokenBatch> {
     std::iter::from_fn(|| corpus.next_batch().unwrap()).collect()
 }

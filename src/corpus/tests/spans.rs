@@ -203,7 +203,7 @@ proptest! {
                 prop_assert_eq!(found.len(), tokens.len());
                 for (found, tokens) in found.iter().zip(&tokens) {
                     prop_assert!(found.views.iter().all(|view| *view == tokens.views[0]));
-                    // a document that an EOS alone stands for has no row
+                    // a document that is an EOS alone has no row
                     let rows = |batch: &TokenBatch| -> Vec<(Document, u32)> {
                         (0..batch.n_rows()).map(|r| (batch.document_of(r).clone(), batch.rows[r].context)).collect()
                     };

@@ -1,7 +1,7 @@
 //! Which architecture is it? One file per family: configuration in, an [`Architecture`] out.
 //!
-//! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), what its
-//! configuration says.
+//! A family is a line of [`FAMILIES`]: the name of its configurations, the tables of its keys (`model/keys.rs`), and
+//! the function that reads its configuration.
 
 mod falcon;
 mod gemma;
@@ -226,7 +226,7 @@ mod tests {
         for family in FAMILIES {
             let mut seen = BTreeSet::new();
             for key in family.tables().iter().flat_map(|table| table.iter()) {
-                // What a family says of a key that all families, or all Llama-like ones, have comes first.
+                // A family's own entry for a key precedes that of all families, or of all Llama-like ones.
                 let common =
                     keys::COMMON.iter().chain(keys::ROTARY).chain(llama_like::KEYS).any(|k| std::ptr::eq(k, key));
                 assert!(seen.insert(key.name) || common, "{} names {} twice", family.name, key.name);

@@ -33,9 +33,9 @@ const STATED_CHARS: usize = 512;
 const BEGINS: [u8; 4] = [0xff; 4];
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Milliseconds between two looks at something that is waited for.
+/// Milliseconds between two polls.
 const LOOK_MS: u64 = 50;
-/// Looks at a process that is asked to end, before it is ended.
+/// Polls of a process that was asked to end, before it is killed.
 const GRACE_LOOKS: u32 = 100;
 
 /// An open connection.
@@ -227,9 +227,9 @@ impl Talk {
 }
 
 impl Drop for Talk {
-    /// Closes the connection, which tells a feed that nothing more is asked, and waits for one that was started here.
+    /// Closes the connection, which ends the requests, and waits for a feed that was started here.
     fn drop(&mut self) {
-        // what is gone already is closed
+        // a connection that is lost is closed already
         let _ = self.stream.shutdown(Shutdown::Both);
         if let Some(child) = &mut self.child
             && ended(child, GRACE_LOOKS).is_none()
@@ -240,7 +240,7 @@ impl Drop for Talk {
     }
 }
 
-/// How a process ended, within so many looks; `None` where it goes on.
+/// How a process ended, after at most this many polls; `None` while it runs.
 fn ended(child: &mut Child, looks: u32) -> Option<String> {
     (0..looks).find_map(|look| {
         if look > 0 {

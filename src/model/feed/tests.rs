@@ -69,7 +69,7 @@ fn latents_come_in_order_without_zeros() {
     let answer = sparse(&[&[(9, 1.0)], &[(5, 2.0), (3, 1.0), (4, 0.0)], &[], &[(1, f32::NAN)], &[(0, -1.5)]]);
     let asked = Asked { name: "p".into(), holds: Holds::Latents { d_sae: 6, most: 2 } };
     check(&answer, &[asked], &batch, &batch.views[0]).unwrap();
-    // what is said of a token that does not count is not looked at
+    // latents of a token that does not count are ignored
     let rows = latents(&answer, "p", (6, 2), &batch, &batch.views[0]).unwrap();
     assert_eq!((rows.row_starts, rows.latents), (vec![0, 2, 2, 3], vec![3, 5, 0]));
     assert_eq!(rows.values, [1.0, 2.0, -1.5]);

@@ -77,7 +77,7 @@ impl Weights {
         let (block, rest) = name.strip_prefix("layers.")?.split_once('.')?;
         let (part, ending) = rest.rsplit_once('.')?;
         let stored = match part {
-            // The same name stands for the norm before the MLP or, with norms after each part, the one after attention.
+            // The same name means the norm before the MLP or, with norms after each part, the one after attention.
             "post_attention_layernorm" if matches!(self.architecture.as_str(), "gemma2" | "gemma3") => {
                 "post_attention_norm"
             }

@@ -99,7 +99,7 @@ impl Vocabulary {
             }
         };
         let (bos, eos, unknown, padding) = (id("bos")?, id("eos")?, id("unknown")?, id("padding")?);
-        // SentencePiece models put BOS first unless told otherwise, byte-level ones do not.
+        // By default SentencePiece models put BOS first, byte-level ones do not.
         let default = text(file, "tokenizer.ggml.model") == Some("llama");
         let add_bos = flag(file, "tokenizer.ggml.add_bos_token", default);
         let add_eos = flag(file, "tokenizer.ggml.add_eos_token", false);

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use candle_core::{CpuStorage, Layout};
 
-/// A failure of the tensor library, which shapes checked at load leave to the machine (memory, device).
+/// An error of the tensor library. Shapes are checked at load, so it is a system error (memory, device).
 pub fn device_error(e: candle_core::Error) -> Error {
     Error::machine(format!("a tensor operation of the forward failed: {e}"))
 }

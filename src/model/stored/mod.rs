@@ -1,9 +1,10 @@
-//! What did a model hold that ran before and elsewhere, and whose activations lie in files? Safetensors files with a row for each counted token of
-//! the corpus, as the model's own tokenizer cuts it, in its order; batch by batch their rows become the same activations that a forward gives.
+//! What were the activations of a model that ran elsewhere? They are read from safetensors files with a row for each
+//! counted token of the corpus, as the model's own tokenizer cuts it, in its order; batch by batch their rows become
+//! the same activations that a forward gives.
 //!
-//! A view of a batch says how many counted tokens came before it, and rows are read by their position. So nothing is read twice, a run resumes anywhere, and the
-//! workers need no order. The files may hold the ids of their tokens too, which are compared with the corpus'; without ids nothing shows
-//! that a row is of the token that it is taken for.
+//! A view of a batch has the number of counted tokens before it, and rows are read by their position. So nothing is
+//! read twice, a run resumes anywhere, and the workers need no order. The files may hold the ids of their tokens too,
+//! which are compared with the corpus'; without ids nothing shows that a row is of the token that it is taken for.
 
 mod latents;
 mod options;
@@ -99,7 +100,7 @@ impl Stored {
         Ok((rows.iter().map(|rows| rows.files().count()).sum(), rows.first().map_or(0, |rows| rows.n_rows)))
     }
 
-    /// Whether every file says which tokens its rows are of.
+    /// Whether every file holds the token ids of its rows.
     ///
     /// # Errors
     /// As [`Stored::check`].

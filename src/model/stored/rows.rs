@@ -103,7 +103,7 @@ impl Rows {
         )))
     }
 
-    /// Holds the ids that stand beside the rows of a batch against those of its tokens.
+    /// Compares the ids stored with the rows of a batch with those of its tokens.
     ///
     /// # Errors
     /// `Input` naming file, row and both ids of the first that differs; those of reading.

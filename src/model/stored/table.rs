@@ -170,7 +170,7 @@ impl TableFile {
         Ok(group)
     }
 
-    /// Puts decoded entries behind the others of their group.
+    /// Appends decoded entries to their group.
     fn take(&self, batch: &RecordBatch, group: &mut Group) -> Result<()> {
         let before = group.rows.len();
         let entry = |k: usize| format!("{}: entry {} of row group {}", self.path.display(), before + k, group.of.1);
@@ -231,7 +231,7 @@ fn rows_of(group: &RowGroupMetaData) -> Option<(u64, u64)> {
     }
 }
 
-/// The error of the Parquet crate, which tells a failed read from damage by words alone.
+/// The error of the Parquet crate, in which only the text distinguishes a failed read from damage.
 fn damaged(path: &Path, why: &str) -> Error {
     if why.contains("(os error ") {
         return Error::machine(format!("read {}: {why}; give the same command again", path.display()));
@@ -273,7 +273,7 @@ mod tests {
     fn entries_of_some_rows_are_those_of_all_that_are_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let all = entries(0..100);
-        // a row that goes on in the next file
+        // a row that continues in the next file
         let (one, two) = all.split_at(71);
         let paths =
             vec![write(&folder.path().join("a"), one, 10, true), write(&folder.path().join("b"), two, 1000, true)];
