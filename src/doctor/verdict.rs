@@ -64,7 +64,7 @@ pub enum Verdict<'a> {
     NotChecked,
     /// What is predicted has no variance over these tokens.
     NoVariance,
-    /// The declared configuration is the best one, or none is clearly better.
+    /// The declared configuration is the best one, or no other is clearly better.
     Fits,
     /// The same, but it explains little: an FVU above [`EXPLAINS`].
     ExplainsLittle,

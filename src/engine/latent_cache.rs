@@ -1,8 +1,8 @@
 //! Where did some latents fire in a sample of contexts, and how strongly? The corpus of a run is read again, and its models run over the sampled
 //! contexts alone.
 //!
-//! A run keeps each latent's strongest tokens and the text around them, and no other firing of theirs; what shows a latent to a reader who
-//! was not there (where it fires weakly, and where it does not) has to be computed again.
+//! A run keeps each latent's strongest tokens and the text around them, and no other firing. An explanation of a latent
+//! also needs contexts where it fires weakly or not at all: these are computed again.
 
 use crate::corpus::{Document, TokenBatch};
 use crate::engine::encode::Loaded;
@@ -117,7 +117,7 @@ fn sample(plan: &Plan, n: usize, rows: u64) -> Result<Vec<(Vec<Drawn>, u64)>> {
     Ok(kept.into_iter().map(|(heap, n_full)| (in_order(heap), n_full)).collect())
 }
 
-/// A batch of these contexts, whose documents are not told apart.
+/// A batch of these contexts, all with one nameless document.
 fn batch_of(drawn: &[Drawn]) -> TokenBatch {
     let mut batch = TokenBatch::new(BatchIndex::default(), 0);
     batch.documents.push(Document { name: "a sampled context".into(), ..Document::default() });

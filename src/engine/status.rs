@@ -150,7 +150,7 @@ impl RunStatus {
         *self.making.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Begins a part of their making, or says how many pairs it is done with.
+    /// Begins a part of making the tables, or sets how many of its pairs are done.
     pub fn set_part(&self, part: &'static str, done: usize) {
         if let Some(making) = self.making.lock().unwrap_or_else(|e| e.into_inner()).as_mut() {
             (making.part, making.done) = (part, done);

@@ -28,7 +28,7 @@ pub(super) struct Missing {
     pub place: PathBuf,
     /// The file that is missing, as the repository names it; `None` when nothing of the revision is there.
     pub file: Option<String>,
-    /// Why the place cannot be looked at just now, which says nothing of what is there.
+    /// Why the place cannot be read just now; the file may be there all the same.
     pub unread: Option<Error>,
 }
 

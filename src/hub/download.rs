@@ -1,4 +1,4 @@
-//! How does what is missing come here? Through the `hf-hub` crate, file by file, into the cache that Python uses too.
+//! How are missing files downloaded? Through the `hf-hub` crate, file by file, into the cache that Python uses too.
 //!
 //! hf-hub 0.4 with its blocking client is what is used: the crate's first release with another interface brings an
 //! asynchronous runtime and 160 packages more.

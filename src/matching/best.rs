@@ -140,7 +140,7 @@ impl Scan {
         Scan { keep, found, bar: vec![f64::NEG_INFINITY; d_target], r: vec![0.0; BLOCK] }
     }
 
-    /// A source that correlates with no one.
+    /// A source latent without any defined correlation.
     fn undefined_row(&mut self) {
         self.found.forward.push(BestPartners::default());
     }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     proptest! {
-        /// Co-moments of batches cut anywhere, against plain two-pass correlations; an offset of 1000 takes digits from no one.
+        /// Co-moments of batches cut anywhere, against plain two-pass correlations; an offset of 1000 costs no digits.
         #[test]
         fn best_dimensions_are_the_plain_argmax(
             rows in prop::collection::vec(prop::collection::vec(-4i8..4, 9), 3..14), cut in 0usize..14, keep in 1usize..4,

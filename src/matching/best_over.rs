@@ -1,9 +1,10 @@
 //! Which of a model's places holds a latent's best partner, and how high would the best be by chance over as many places? Best partners of
 //! pairs of places in; one choice for each latent and model out, its chance level, and counts.
 //!
-//! Whoever picks the best of many places picks the luckiest too. So a latent's chance level here is the highest of its chance levels over
-//! the same places: all pairs rotate a batch's rows by the same number of rows, so that the maximum is over pairings that belong together. Bands,
-//! points and p-values then follow as for one pair ([`significance`]), and q-values go over all places of a model.
+//! The best of many places is also the luckiest. So a latent's chance level here is the highest of its chance levels
+//! over the same places: all pairs rotate a batch's rows by the same number of rows, so that the maximum is over
+//! pairings that belong together. Bands, points and p-values then follow as for one pair ([`significance`]), and
+//! q-values go over all places of a model.
 
 use super::{Correlation, Partner, Significance, benjamini_hochberg, significance};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +73,7 @@ pub fn best_over(pairs: &[PlacePair<'_>], model_of: &[u32], n_active: &[&[u64]])
     out
 }
 
-/// Of one place, over others: by place, the pair and the side on which the place stands.
+/// Of one place, over others: by place, the pair and the side that the place is on.
 fn over(places: &BTreeMap<u32, (&PlacePair<'_>, usize)>, n_active: &[u64]) -> OverPlaces {
     // the highest and the next, each of another place
     let mut best: Vec<[Option<Chosen>; 2]> = vec![[None; 2]; n_active.len()];

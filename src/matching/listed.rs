@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Correlation given the token from which a match is called one beyond its token.
 pub const HOLDS_WITHIN: f64 = 0.3;
 
-/// Share of one latent's firings from which it is said to be inside the other, and of both from which they are called the same.
+/// Share of one latent's firings from which it counts as inside the other, and of both from which they count as the
+/// same.
 pub const CONTAINED: f64 = 0.8;
 
 /// The figures of a listed pair of latents, over the rows since it was listed.

@@ -1,14 +1,14 @@
-//! Significance of a best correlation: each match beside the maxima that unrelated tokens give.
+//! Significance of a best correlation: each match compared with the maxima that unrelated tokens give.
 //!
 //! A maximum over thousands of partners is high by chance, and the higher the fewer tokens a latent fires on. The null is
 //! the best correlation of every latent when its side's rows are paired with those of another document (see
 //! [`crate::moments::Null`]): each latent keeps its values, how often it fires and how its firings
 //! cluster, and all latents of the other side stay as correlated among themselves as they are.
 //!
-//! The pool of a latent is the chance maxima of all latents of the same pair and direction that fire about as often: bands
-//! of one power of two in the number of firings, merged from the rarest up until each holds at least [`MIN_POOL`].
-//! A band's chance point is the level that one in twenty of its chance maxima exceeds: at most so many latents of the null are
-//! above their own.
+//! The pool of a latent is the chance maxima of all latents of the same pair and direction that fire about as often:
+//! bands of one power of two in the number of firings, merged from the rarest up until each holds at least
+//! [`MIN_POOL`]. A band's chance point is the level that one in twenty of its chance maxima exceeds: at most that share
+//! of the null's latents is above its own.
 
 use super::benjamini_hochberg;
 

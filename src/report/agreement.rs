@@ -61,7 +61,7 @@ impl AgreementSummary {
             logits: row.logits.0,
         };
         let mut pairs: Vec<PairAgreement> = rows.into_iter().map(of).filter(PairAgreement::is_known).collect();
-        // pairs of the same two models stand together
+        // pairs of the same two models are adjacent
         pairs.sort_by_key(|p| models(&p.pair).map(String::clone));
         Ok((!pairs.is_empty()).then_some(AgreementSummary { pairs }))
     }

@@ -78,7 +78,7 @@ mod tests {
         let tokenizer = Tokenizer::from_folder(Path::new("data/demo/models/small-a")).unwrap();
         let marker = Marker::new(Some(tokenizer), [12, 2]);
         let context = " of the first of all of it";
-        // " of" stands three times; only the last has two tokens or fewer behind it
+        // " of" occurs three times; only the last has two tokens or fewer behind it
         let n = marker.tokenizer.as_ref().unwrap().encode(context).unwrap().len();
         let behind = marker.tokenizer.as_ref().unwrap().encode(" all of it").unwrap().len();
         let marker = Marker { after: behind, ..marker };

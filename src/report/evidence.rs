@@ -79,7 +79,7 @@ mod tests {
         // chance unknown of one is chance unknown
         let (k, rule) = closest(&[high, pair(0.5, None)]).unwrap();
         assert!(k == 0 && rule.contains("chance unknown"));
-        // what says nothing is left out, unless nothing says anything
+        // scores marked `left_out` are left out, unless all are
         let out = Closeness { left_out: true, ..pair(1.0, Some(0.0)) };
         assert_eq!(closest(&[out, low]).unwrap().0, 1);
         assert_eq!(closest(&[out]).unwrap().0, 0);

@@ -17,7 +17,7 @@ impl Grid {
         (0..n).map(|k| width(k).unwrap_or(0)).collect()
     }
 
-    /// Writes it; in lines that are too long columns stand closer.
+    /// Writes it; where lines are too long, with less space between columns.
     ///
     /// # Errors
     /// Those of writing to `out`.

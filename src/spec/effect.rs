@@ -1,6 +1,6 @@
-//! Which keys of a dataflow file are given twice, or have no effect? A key at its default asks for nothing. Any other value either
-//! changes the run or is refused, and the message says what would give it an effect. When a feature is switched off explicitly
-//! (`measures = []`, `doctor = "off"`), the keys that describe the feature may stay in the file.
+//! Which keys of a dataflow file are given twice, or have no effect? A key at its default asks for nothing. Any other
+//! value either changes the run or is refused with what would give it an effect. When a feature is switched off
+//! explicitly (`measures = []`, `doctor = "off"`), the keys that describe the feature may stay in the file.
 
 use super::compare::{default_candidates, default_width};
 use super::{Cross, DataflowSpec, EstimateSpec, NullAt, NullSpec, Refine};

@@ -179,8 +179,8 @@ pub struct NullSpec {
     pub activation_permutations: u32,
     /// When the matched rows' null is computed.
     pub at: NullAt,
-    /// Whether the chance level of best matches is counted: the sums once more, with the target's rows beside those of
-    /// another document.
+    /// Whether the chance level of best matches is counted: the sums once more, with each source row paired with a
+    /// target row of another document.
     pub documents: bool,
     /// Which other rows listed partners are compared on, to see what is beyond the token.
     pub given: Given,
@@ -192,7 +192,7 @@ pub struct NullSpec {
 pub enum Given {
     /// As by default, or not at all.
     Switch(bool),
-    /// As said.
+    /// With these settings.
     By(GivenBy),
 }
 
@@ -246,7 +246,7 @@ impl Given {
         matches!(self, Given::By(GivenBy { mode: GivenMode::Full, .. }))
     }
 
-    /// What a row has in common with its partner; `None` where none is looked for.
+    /// What a row has in common with its partner; `None` where rows have no partners.
     pub fn key(self) -> Option<RowKey> {
         match self {
             Given::Switch(on) => on.then(RowKey::default),

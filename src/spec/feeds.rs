@@ -39,7 +39,7 @@ impl ModelSpec {
         }
     }
 
-    /// Where its tokenizer is looked for: with its weights, or where the file says.
+    /// Path of its tokenizer: `tokenizer` where the file has it, else that of the weights.
     pub fn tokenizer_path(&self) -> &str {
         self.tokenizer.as_deref().unwrap_or(&self.path)
     }
@@ -87,11 +87,11 @@ impl DataflowSpec {
         Ok(())
     }
 
-    /// Puts what another run read behind what this one did: its corpus files, and the files of its models' activations. The two ask for the same
-    /// otherwise.
+    /// Appends what another run read: its corpus files, and the files of its models' activations. All other keys of the
+    /// two are the same.
     ///
     /// # Errors
-    /// The message, where what lies in files cannot be said as one list.
+    /// A message where the files of both cannot be written as one list.
     pub fn add_files_of(&mut self, other: &DataflowSpec) -> Result<(), String> {
         self.corpus.files.extend(other.corpus.files.iter().cloned());
         if let Some((site, _)) = self.saes.iter().find(|(_, sae)| sae.stored.is_some()) {

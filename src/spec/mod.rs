@@ -65,7 +65,7 @@ pub struct DataflowSpec {
     /// What is looked at before the first batch.
     #[serde(default)]
     pub check: CheckSpec,
-    /// Runs beside this one in which something is random.
+    /// Control runs, in which something is random.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub controls: BTreeMap<String, ControlSpec>,
 }
@@ -86,7 +86,7 @@ pub struct ModelSpec {
     /// The folder of its tokenizer, of a model that does not run here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
-    /// Width of its residual stream, of a model that does not run here, where no configuration says it.
+    /// Width of the residual stream of a model that does not run here, where no configuration has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub d_model: Option<usize>,
     /// Number of its blocks, where that is to be checked.
@@ -332,7 +332,7 @@ impl DataflowSpec {
     /// The file's text, paths as resolved.
     pub fn to_toml(&self) -> String {
         let mut file = toml::Table::try_from(self).expect("a dataflow file is plain data with text keys");
-        // a default that a sketch cannot honour is no wish
+        // a default that a sketch cannot honour was not asked for
         if self.compare.cross == Cross::Sketch
             && self.estimate.null.documents
             && let Some(null) = file.get_mut("estimate").and_then(|e| e.get_mut("null")).and_then(|n| n.as_table_mut())
@@ -353,7 +353,8 @@ impl DataflowSpec {
     }
 }
 
-/// Reads TOML; what is wrong is told with its line, its key (`estimate.null.given.key`), and the known name that was most likely meant.
+/// Reads TOML; an error has its line, its key (`estimate.null.given.key`), and the known name that was most likely
+/// meant.
 fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<usize>, String)> {
     let told = |e: &toml::de::Error, key: &str| {
         let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
@@ -415,7 +416,7 @@ fn largest(told: &str, expected: &str) -> Option<u64> {
     (found > i128::from(most)).then_some(most)
 }
 
-/// What is said of an expected list: with an example, made of the value that stands in its place.
+/// The words for an expected list, with an example made of the value that was found.
 fn list_in_words(told: &str, expected: &str) -> Option<String> {
     let length = expected.strip_prefix("an array of length ").map(str::parse::<usize>);
     if expected != "a sequence" && length.is_none() {

@@ -30,8 +30,8 @@ pub(super) fn titled(path: &Path) -> String {
     }
 }
 
-/// Refuses a path (of the file at `file`, with its key) to something that lies beside the file and not in the working directory: it was meant
-/// to be relative to the file, and is not.
+/// Refuses a path (of the file at `file`, with its key) to something that is in the file's folder and not in the
+/// working directory: it was meant to be relative to the file, and is not.
 ///
 /// # Errors
 /// `Request` with the path as it should be.

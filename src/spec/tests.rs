@@ -138,7 +138,7 @@ fn values_that_cannot_be_are_refused_by_name() {
     }
 }
 
-/// The good file with `lines` under a heading instead of what stands there.
+/// The good file with `lines` under a heading instead of its own lines.
 fn with(heading: &str, lines: &str) -> String {
     let text =
         if heading == "[estimate]" { GOOD.replace("measures = [\"svcca\", \"cka\"]\n", "") } else { GOOD.to_string() };

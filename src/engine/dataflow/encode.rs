@@ -34,7 +34,7 @@ pub fn encode<'scope>(
                         }
                     }
                 });
-                // one at a time: what comes after it, and letting others in, does not wait for all
+                // one at a time, so that what follows it, and admitting others, need not wait for all
                 let Some((capability, work)) = waiting.pop_front() else { return };
                 if !waiting.is_empty() {
                     activator.activate();

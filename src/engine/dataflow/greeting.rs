@@ -139,7 +139,7 @@ pub(super) fn call(cluster: &Cluster, mut stream: TcpStream, called: usize, kind
     Ok(stream.set_read_timeout(None).is_ok().then_some(stream))
 }
 
-/// One that called and has not yet greeted to the end. It is looked at, never waited for.
+/// A caller whose greeting is not complete yet. It is polled, never waited for.
 pub(super) struct Caller {
     stream: TcpStream,
     since: Instant,

@@ -79,7 +79,7 @@ impl Line {
         let mut bytes = vec![number];
         bytes.extend((message.len() as u16).to_le_bytes());
         bytes.extend(message);
-        // a few bytes a second: they fit where the other side reads
+        // a few bytes per second: they fit where the other side reads
         self.stream.write_all(&bytes)
     }
 
@@ -168,8 +168,9 @@ impl Lines {
         Lines { done, thread: Some(std::thread::spawn(watch)) }
     }
 
-    /// Says to all that this process is done, or why it failed, and waits until the others have ended as well: timely ends a dataflow
-    /// here when another process fails there, and only its word tells that from a right end.
+    /// Tells all others that this process is done, or why it failed, and waits until they have ended as well: timely
+    /// ends a dataflow here when another process fails there, and only that process' last word distinguishes this from
+    /// a normal end.
     pub(super) fn leave(mut self) {
         self.done.store(true, Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -282,7 +283,7 @@ mod tests {
         (Line::new(here).unwrap(), Line::new(there).unwrap())
     }
 
-    /// A watched end, its status, what it tells, and the other end.
+    /// A watched end, its status, what it prints, and the other end.
     fn watched(patience: Patience) -> (Lines, Arc<RunStatus>, std::sync::mpsc::Receiver<String>, Line) {
         let (here, there) = line();
         let status = Arc::<RunStatus>::default();
@@ -367,7 +368,7 @@ mod tests {
     fn silence_is_told_and_then_ends_the_run() {
         let [tell, end] = [2, 4].map(Duration::from_secs);
         let (lines, status, told, mut there) = watched(Patience { tell, end });
-        // a word in time begins it anew
+        // a sign of life in time restarts the clock
         std::thread::sleep(Duration::from_millis(1500));
         there.say(&Word::Alive).unwrap();
         std::thread::sleep(Duration::from_millis(1500));

@@ -1,9 +1,9 @@
 //! The dataflow of a run: its workers, its graph, and the operators in it.
 //!
-//! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`, `greeting`); `line` says that they are
-//! still there, and why one ended. Each
-//! operator is one file: `source` lets batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions
-//! of `engine` that know of no dataflow, `views` maintains the matches.
+//! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`,
+//! `greeting`); `line` checks that they are alive, and reports why one ended. Each operator is one file: `source` lets
+//! batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions of `engine` that know of no
+//! dataflow, `views` maintains the matches.
 
 mod clock;
 mod cluster;

@@ -137,7 +137,7 @@ fn listen(cluster: &Cluster) -> Result<TcpListener> {
 struct Found {
     data: Option<TcpStream>,
     line: Option<Line>,
-    /// Whether it has said on the line that it is there to stay: one that only came to say why it ends has not.
+    /// Whether it has sent on the line that it stays in the run; one that only connected to send its error has not.
     stays: bool,
     /// Why the last call did not go through.
     trouble: Option<io::Error>,
@@ -148,7 +148,8 @@ impl Found {
         self.data.is_some() && self.line.is_some() && self.stays
     }
 
-    /// One that calls again was started again, before it was seen to be gone. It is told that this process stays, where it does.
+    /// A process that calls again was restarted before its end was noticed. If this process stays in the run, it is
+    /// sent that.
     fn put(&mut self, kind: Kind, stream: TcpStream, stay: bool) {
         match kind {
             Kind::Data => self.data = Some(stream),

@@ -1,4 +1,4 @@
-//! Batches into the dataflow: a reader thread ahead, a source operator that admits as many as may be in the air.
+//! Batches into the dataflow: a reader thread ahead, a source operator that admits as many as may be in flight.
 //!
 //! Worker 0 of process 0 alone reads and decides; every batch carries what is due after it.
 

@@ -177,7 +177,8 @@ fn workers_of(
     connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
 }
 
-/// What process 0 tells the others: the parts of the fingerprint, the batch to begin at, who holds the run directory.
+/// What process 0 sends to the others: the parts of the fingerprint, the batch to begin at, the holder of the run
+/// directory.
 type Agreed = (BTreeMap<String, String>, Option<BatchIndex>, Option<(u32, String, u64)>);
 
 /// Who holds the run directory, as this process sees it.

@@ -1,5 +1,5 @@
-//! What one worker holds of listed partners, beside the sums that matches are made of: which earlier row each row is compared with, what the
-//! latents were there, and the sums of the pairs that are listed.
+//! What one worker holds of listed partners, in addition to the sums that matches are made of: which earlier row each
+//! row is compared with, what the latents were there, and the sums of the pairs that are listed.
 //!
 //! Every worker decides the partners of rows; of a space it remembers rows where it needs them, for its own pairs or because the space is its
 //! own. A space's file is written by its owner.
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 /// What is held of listed partners.
 #[derive(Debug)]
 pub struct Beyond {
-    /// Which row is each row's partner; `None` where none is looked for.
+    /// Which row is each row's partner; `None` where rows have no partners.
     index: Option<PartnerIndex>,
     /// Remembered rows, `[n_spaces]`; `None` where they are not needed here.
     memories: Vec<Option<RowMemory>>,

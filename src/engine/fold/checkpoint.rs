@@ -1,5 +1,5 @@
-//! Memory to disk and back: a walk over the state files of what a worker holds, each named by what it is. What is in a file is the
-//! affair of the sums in it ([`State`](crate::moments::State)).
+//! Memory to disk and back: a walk over the state files of what a worker holds, each named by what it is. What is in a
+//! file is decided by its sums ([`State`](crate::moments::State)).
 //!
 //! A file is written by the owner of its sum and read by the next owner; sums are read by every worker.
 

@@ -2,7 +2,7 @@
 
 /// A state file of what a worker holds.
 pub(super) struct FileOf {
-    /// What it is called: by what it holds, not by who does.
+    /// Its name, after what it holds, not after the worker.
     pub name: String,
     /// What kind of thing it holds.
     pub kind: &'static str,

@@ -78,7 +78,7 @@ pub struct Fold {
     pub sketches: Vec<Option<Sketch>>,
     /// How many documents the rows are of; every worker counts them.
     pub documents: DocumentRows,
-    /// Whether this worker is the one that says and saves what every worker counts.
+    /// Whether this worker reports and saves what every worker counts.
     pub(super) leads: bool,
     /// Gives rows their buckets.
     pub row_hash: RowHash,

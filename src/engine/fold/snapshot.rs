@@ -34,7 +34,7 @@ impl Fold {
         let keep = self.plan.spec().estimate.best;
         let plan = self.plan.clone();
         if choose && plan.is_sketched() {
-            // sketches hold sums as meant, whatever the rules
+            // sketches hold the sums of `Rules::Meant`, whatever the rules
             let of_sketches: Vec<Standardised> = match self.plan.spec().estimate.rules {
                 Rules::Meant => Vec::new(),
                 Rules::AsPublished => self.sums.par_iter().map(Standardised::new).collect(),

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(figure_of(&all, n - 1, 0), None);
         assert_eq!((super::figure(&all, 0, 1, 3, 0), super::figure(&all, 1, 0, 3, 0)), (None, None));
 
-        // the other side fills its own figures alone; a partner that both have says nothing of chance
+        // the other side fills its own figures alone; a partner that both have is not counted as chance
         let [mut found] = all;
         let before = found.scores;
         found.fill(&Halt::NEVER, 1, &view(5), taken, figure).unwrap();

@@ -1,5 +1,5 @@
-//! Of which pairs of latents is more counted? Of the best partners of every latent, either way, as the views have them at some moment. What
-//! is listed is counted from the next batch on; the list is kept over checkpoints.
+//! For which pairs of latents are more sums kept? For the best partners of every latent, either way, as the views have
+//! them at some moment. What is listed is counted from the next batch on; the list is kept over checkpoints.
 
 use crate::engine::message::Listing;
 use crate::engine::results::judged::{Results, View};

@@ -1,10 +1,11 @@
 //! From views, notes and saved sums to tables: what is known of matches at a snapshot, judged, scored, written and committed.
 //! No dataflow here: a run, a merge and `score` call the same functions.
 //!
-//! `judged` is what the others read; `rows`, `pairs`, `groups`, `scores` and `best_over` make rows of tables from it, `tables` writes them as
-//! one set, `weights` compares SAEs of one model, `readout` reads latents out of the other side's activations, `maps` takes them into each other,
-//! `logits` reads what decoder rows do to the logits (`agreement` of both), `history` adds a row per snapshot and pair, and `publish` commits
-//! checkpoints. `work` says how far the making of tables is, and stops it.
+//! `judged` is what the others read; `rows`, `pairs`, `groups`, `scores` and `best_over` make rows of tables from it,
+//! `tables` writes them as one set, `weights` compares SAEs of one model, `readout` reads latents out of the other
+//! side's activations, `maps` takes them into each other, `logits` reads what decoder rows do to the logits
+//! (`agreement` of both), `history` adds a row per snapshot and pair, and `publish` commits checkpoints. `work` reports
+//! how far the making of tables is, and stops it.
 
 mod agreement;
 mod best_over;

@@ -1,12 +1,12 @@
-//! How far is the making of a snapshot's tables, and is it still wanted? Told to the status of the run, for its progress; asked of it between two
-//! units of work.
+//! How far is the making of a snapshot's tables, and is it still wanted? The status of the run gets the progress, and
+//! is asked between two units of work whether to stop.
 
 use crate::engine::status::RunStatus;
 use crate::error::Result;
 use crate::halt::Halt;
 use std::sync::Arc;
 
-/// The making of tables. By default nobody watches and nobody stops it.
+/// The making of tables. By default it reports to no status, and nothing stops it.
 #[derive(Debug, Default)]
 pub struct Work {
     status: Option<Arc<RunStatus>>,

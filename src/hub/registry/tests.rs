@@ -31,7 +31,7 @@ fn a_release_and_id_lead_to_repository_scale_and_neuronpedia() {
 
 #[test]
 fn a_place_leads_to_the_same_facts_by_repository_cache_and_release() {
-    // it stands in a plain and a canonical release; only the second has a Neuronpedia id
+    // it is in a plain and a canonical release; only the second has a Neuronpedia id
     let by_place = facts("hf:google/gemma-scope-2b-pt-res/layer_0/width_16k/average_l0_105").unwrap();
     assert_eq!(by_place.neuronpedia.as_deref(), Some("gemma-2-2b/0-gemmascope-res-16k"));
     assert_eq!(by_place.hook.as_deref(), Some("blocks.0.hook_resid_post"));

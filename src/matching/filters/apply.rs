@@ -46,7 +46,7 @@ pub struct Side<'a> {
     pub first_of_other: &'a [Option<u32>],
     /// `[n_pickers]` and `[n_others]`, each latent's 95 % chance point; `None` where it has none.
     pub points: [&'a [Option<f64>]; 2],
-    /// `[n_pickers]`, the correlation given the token of each listed partner; `None` where nobody asks for it.
+    /// `[n_pickers]`, the correlation given the token of each listed partner; `None` where no filter looks at it.
     pub within: Option<&'a [Vec<Option<f64>>]>,
 }
 

@@ -4,7 +4,7 @@ use super::choice::SwitchOrNames;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// How often a partner may be taken, and who gets it.
+/// How often a partner may be taken, and by which latent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OneToOne {
     /// As often as it is picked.

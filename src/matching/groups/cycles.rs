@@ -1,7 +1,8 @@
-//! Does one come back? From a latent of A to its best partner in B, from there to the best in C, from there to the best in A: the share
-//! of latents that return to themselves. It needs no threshold and no filter, and is about 0 where the matches are chance.
+//! Do best partners lead back? From a latent of A to its best partner in B, from there to the best in C, from there to
+//! the best in A: the share of latents that return to themselves. It needs no threshold and no filter, and is about 0
+//! where the matches are chance.
 //!
-//! A way that returns is the same from wherever it begins, so a triple has two counts, one for each way round.
+//! A cycle is the same from wherever it begins, so a triple has two counts, one for each way round.
 
 use super::graph::Places;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! From edges and components to groups: which form has each, who stands for a model, in which order do they come.
+//! From edges and components to groups: the form of each, the member that stands for a model, and their order.
 
 use super::components::components;
 use super::graph::{Edge, Node, Places};
@@ -8,9 +8,9 @@ use crate::matching::Correlation;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The groups of `edges`: those of the most models first, of equals the one with the highest `min_correlation`, then the lower
-/// members. `component` names the component of a node by one of its nodes; it may join nodes that no edge of `edges` connects any
-/// more, which are then told apart here.
+/// The groups of `edges`: those of the most models first, of equals the one with the highest `min_correlation`, then
+/// the lower members. `component` names the component of a node by one of its nodes; it may join nodes that no edge of
+/// `edges` connects any more, which are then separated here.
 pub fn groups(edges: Vec<Edge>, component: impl Fn(Node) -> Node, places: &Places) -> Vec<Group> {
     let compared = places.compared();
     let mut parts: BTreeMap<Node, Vec<Edge>> = BTreeMap::new();

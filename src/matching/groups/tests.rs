@@ -282,7 +282,7 @@ fn noise(n: u32, latents: u32, draw: u64) -> Vec<Edge> {
     out
 }
 
-/// Of independent noise F/2 pairs of latents are mutual, 1/8 of a triangle is there, and nobody returns.
+/// Of independent noise F/2 pairs of latents are mutual, 1/8 of a triangle is there, and no latent returns.
 #[test]
 fn noise_has_the_cliques_that_theory_says() {
     let (latents, draws) = (60, 200);

@@ -48,7 +48,7 @@ fn known(batch: &LatentBatch, width: usize, seed: u64) -> Known {
 fn candidates_are_the_best_by_a_plain_estimate_and_begin_with_it() {
     let (d, width, keep) = (300, 64, 3);
     let [mut x, y] = spaces(1, 400, d, 40);
-    // a latent that never fires and one that is always the same have no partner and are nobody's
+    // a latent that never fires and a constant one have no partner and are no latent's partner
     x.values.iter_mut().zip(&x.latents).filter(|(_, i)| **i == 7).for_each(|(v, _)| *v = 0.0);
     let (a, b) = (known(&x, width, 5), known(&y, width, 5));
     let (sa, sb) = (Standardised::new(&a.sums), Standardised::new(&b.sums));

@@ -154,7 +154,7 @@ fn join(members: &mut [Member], row: &MatchRow) {
     let ends = [(&row.pair.source, source), (&row.pair.target, target)];
     let at = ends.map(|(site, latent)| members.iter().position(|m| *m.row.site == *site && m.row.latent == latent));
     let [Some(a), Some(b)] = at else { return };
-    // a place beside itself joins nothing
+    // a latent matched with itself is no edge
     if a == b {
         return;
     }
@@ -170,7 +170,7 @@ fn rows(tables: &Path, site: &Site, latent: u32) -> Result<Vec<GroupRow>> {
     if !disk::exists(&path) {
         return Ok(Vec::new());
     }
-    // rows of a group stand together, so one is held at a time
+    // rows of a group are adjacent, so one group is held at a time
     let mut members: Vec<GroupRow> = Vec::new();
     let is_it = |m: &GroupRow| *m.site == *site && m.latent == latent;
     let mut reader: TableReader<GroupRow> = TableReader::open(&path)?;

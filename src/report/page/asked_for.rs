@@ -1,4 +1,4 @@
-//! What do tables that were asked for besides say? Readouts, maps, the best over places, controls: into the page's figures.
+//! The optional tables (readouts, maps, the best over places, controls) as figures of the page.
 
 use super::data::{AgreementData, ControlData, OverData, PageData, VerdictsData, digits};
 use crate::error::Result;
@@ -91,7 +91,7 @@ pub(super) fn over_data(
     }
 }
 
-/// Fills the controls from the table that sets them beside the run.
+/// Fills the controls from the table that compares them with the run.
 ///
 /// # Errors
 /// Those of reading it.

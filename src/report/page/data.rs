@@ -35,7 +35,7 @@ pub(super) struct PageData {
     pub agreement: Vec<Option<AgreementData>>,
     /// Verdicts of reading out, in the order in which they are counted; empty where nothing was read out.
     pub readouts: Vec<&'static str>,
-    /// Controls run beside this one and this one itself, by pair; none where there are no controls.
+    /// The run's controls and the run itself, by pair; empty where there are no controls.
     pub controls: Vec<ControlData>,
     /// Models whose weights were drawn at random, with their seeds.
     pub control: Option<String>,

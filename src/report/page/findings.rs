@@ -278,7 +278,7 @@ fn above(s: &ScoreData) -> bool {
 fn beyond_chance(data: &PageData) -> Option<Finding> {
     let of_all = || data.scores.iter().filter(|s| s.subset == "all" && !s.one_decoder);
     let with_null = of_all().filter(|s| s.p.is_some() && !s.no_power);
-    // with few runs the smallest p-value there can be says nothing at the level
+    // with few runs even the smallest possible p-value is above the level
     let (tested, few): (Vec<&ScoreData>, Vec<&ScoreData>) =
         with_null.partition(|s| 1.0 / (f64::from(s.null_runs) + 1.0) <= LEVEL);
     let powerless = of_all().filter(|s| s.no_power).count();
@@ -404,7 +404,7 @@ fn beside(data: &PageData) -> Option<Finding> {
 fn labels(data: &PageData) -> Option<Finding> {
     let field = data.labels.first().filter(|l| l.values.len() > 1)?;
     let [a, b] = data.pairs.get(data.first_pair)?.map(|s| &data.sites[s]);
-    // values of the first field stand first
+    // values of the first field come first
     let leading = |site: &super::data::SiteData, latent: u32| {
         let i = site.latent.binary_search(&latent).ok()?;
         let firings = &site.labels[i][..field.values.len()];
@@ -442,7 +442,7 @@ fn labels(data: &PageData) -> Option<Finding> {
 fn categories(data: &PageData) -> Option<Finding> {
     let first = data.first_score.as_ref()?;
     let there = |s: &&ScoreData| s.pair == data.first_pair && s.subset != "all" && s.value.is_some() && !s.one_decoder;
-    // told by the measure that has power in most categories; of equal ones by the one that the page shows first
+    // worded with the measure that has power in most categories; among equals, with the one that the page shows first
     let tells = |key: &(&str, &str)| {
         let n = data.scores.iter().filter(there).filter(|s| (&*s.measure, s.pairing) == *key && can_tell(s)).count();
         (n, *key == (first[0].as_str(), first[1].as_str()))

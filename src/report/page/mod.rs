@@ -55,8 +55,8 @@ pub struct RunFacts {
 }
 
 /// The page of a run: the same tables and facts give the same bytes. `tables` is the folder of the newest tables,
-/// `history` the history file; `controls` the table that sets its controls beside it; `decoders` gives decoder rows for the map; `beside` is
-/// another run of the same hookpoints.
+/// `history` the history file; `controls` the table that compares it with its controls; `decoders` gives decoder rows
+/// for the map; `beside` is another run of the same hookpoints.
 ///
 /// # Errors
 /// The errors of reading a table.

@@ -1,4 +1,4 @@
-//! The page of a small made-up run, whose corpus wants to do harm.
+//! The page of a small made-up run, whose corpus holds hostile text.
 
 use super::*;
 use crate::error::Error;
@@ -34,7 +34,7 @@ fn site(name: &str) -> Site {
 }
 
 impl Rig {
-    /// `n` latents a side; latent i of the source picks i of the target, the last of each is dead.
+    /// `n` latents per side; latent i of the source picks i of the target, the last of each is dead.
     fn new(n: u32) -> Rig {
         Rig::with(n, None, false)
     }
@@ -259,7 +259,7 @@ fn the_data_is_what_the_tables_say() {
         (Some(20), Some(19), 19)
     );
     assert_eq!(a["labels"][0], serde_json::json!([2, 0]));
-    // where the token stands, as a browser counts: the smile has two units
+    // the token's position, as a browser counts: the smile has two units
     let top = &a["top"][1][0];
     let context = data["contexts"][top[0].as_u64().unwrap() as usize].as_str().unwrap();
     let units: Vec<u16> = context.encode_utf16().collect();

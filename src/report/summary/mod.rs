@@ -27,7 +27,7 @@ pub use speed::Speed;
 /// Best pairs shown.
 const BEST_SHOWN: usize = 10;
 
-/// What came of a run.
+/// The results of a run that the summary prints.
 #[derive(Clone, Debug)]
 pub struct Summary {
     tables: PathBuf,

@@ -77,7 +77,7 @@ fn name(p: &PairSummary) -> String {
 
 fn counts_of(group: &[PairSummary]) -> Grid {
     let given = group.iter().find_map(|p| p.given.as_deref()).unwrap_or("token");
-    // one word, as a space would part it into two columns where columns stand close
+    // one word: with a space it would look like two columns where columns are close
     let given = format!("given-{given}");
     let titles = ["alive", "mean best r", "mutual", "above", &given, "kept"];
     let mut rows = vec![std::iter::once(head(group)).chain(titles.map(String::from)).collect::<Vec<String>>()];

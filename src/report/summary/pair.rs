@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// Top tokens shown a side.
 const TOKENS_SHOWN: usize = 3;
 
-/// What came of a pair.
+/// The results of a pair.
 #[derive(Clone, Debug)]
 pub(super) struct PairSummary {
     pub row: PairRow,

@@ -17,7 +17,8 @@ fn begin(cluster: &Cluster) -> Meeting {
     Meeting::begin(cluster, &Arc::default(), || false, |_| ()).unwrap()
 }
 
-/// Whether all meet. Nobody hangs up before the last has met: one that finds a connection closed would call again, for ever.
+/// Whether all meet. No process hangs up before the last has met: one that finds a connection closed would call again,
+/// for ever.
 fn all_meet<const N: usize>(meetings: [Meeting; N]) -> bool {
     meetings.map(|meeting| meeting.wait().unwrap()).iter().all(Option::is_some)
 }

@@ -127,7 +127,7 @@ fn a_second_choice_is_kept_where_that_gives_more_in_all() {
 }
 
 proptest! {
-    /// Each one-to-one rule against what it says in words, by looking at all pairs of claims.
+    /// Each one-to-one rule against its definition, over all pairs of claims.
     #[test]
     fn one_to_one_rules_are_what_they_say(
         picks in prop::collection::vec((0u32..6, -2i8..6, any::<bool>()), 1..14), bar in 0i8..3,
