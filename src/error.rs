@@ -1,4 +1,4 @@
-//! What can go wrong, in the words of the person who asked.
+//! What can go wrong, in the user's terms.
 //!
 //! Every library error is an [`Error`]: a kind, which decides the exit code, and one sentence that names what was
 //! attempted, what was found, what was expected and what to do. Context is added once, where the name is known.

@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;
 
-/// Whether work is to stop. Once the answer is yes it stays yes, so that work that has stopped can be told from work that is done.
+/// Whether work is to stop. Once the answer is yes it stays yes, so that work that has stopped can be distinguished
+/// from work that is done.
 #[derive(Clone, Default)]
 pub struct Halt(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 

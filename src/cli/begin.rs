@@ -22,7 +22,7 @@ pub fn open_run(
 ) -> Result<(RunDir, Option<Manifest>)> {
     let run = if leads { RunDir::open_or_create(directory)? } else { RunDir::join(directory)? };
     if !leads {
-        // process 0 finds out and tells
+        // process 0 decides and sends its decision
         return Ok((run, None));
     }
     if fresh {
@@ -77,8 +77,8 @@ pub fn open_corpus(plan: &Plan, resume: Option<&Manifest>) -> Result<Corpus> {
     Ok(corpus)
 }
 
-/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or it
-/// settled by the rule that is asked for now.
+/// Whether a finished run has nothing more to do: it read the whole corpus, or as many tokens as are asked for now, or
+/// it converged by the rule that is asked for now.
 pub fn is_done(manifest: &Manifest, plan: &Plan) -> bool {
     is_end(manifest.ended, manifest, plan)
 }
@@ -96,7 +96,8 @@ fn is_end(ended: Ended, manifest: &Manifest, plan: &Plan) -> bool {
     }
 }
 
-/// Where the tables of the end are due: whether there is more to read now than was asked for then. The snapshot is then one in the middle.
+/// Where the final tables are due: if more tokens are asked for now than then, the snapshot that is due is no longer
+/// the last.
 pub fn look_again(manifest: &mut Manifest, plan: &Plan) {
     let Some(mut due) = manifest.due.filter(|due| due.ended != Ended::No) else { return };
     if !is_end(due.ended, manifest, plan) && manifest.second_pass().is_none() {
@@ -108,7 +109,7 @@ pub fn look_again(manifest: &mut Manifest, plan: &Plan) {
 /// Refuses a run that cannot be resumed.
 ///
 /// # Errors
-/// `Request` behind a second pass, or where fewer tokens are asked for than it has; `State` for a merge.
+/// `Request` after a second pass, or where fewer tokens are asked for than it has; `State` for a merge.
 pub fn check_can_go_on(manifest: &Manifest, plan: &Plan, directory: &Path) -> Result<()> {
     if manifest.is_all_read() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! How do the real run and its controls compare? Their tables read back, set beside each other, written as one table and printed.
+//! How do the real run and its controls compare? Their tables are read back, put into one table, written and printed.
 
 use crate::cli::progress::Console;
 use crate::disk;
@@ -17,12 +17,12 @@ pub fn folder(directory: &Path) -> PathBuf {
     directory.join("controls")
 }
 
-/// The table that sets them beside each other.
+/// The table that compares them.
 pub fn table(directory: &Path) -> PathBuf {
     folder(directory).join("controls.parquet")
 }
 
-/// Writes that table for the run in `directory` and the controls of these names, and says what is in it.
+/// Writes that table for the run in `directory` and the controls of these names, and prints it.
 ///
 /// # Errors
 /// Those of reading the runs' tables and of writing.
@@ -43,7 +43,8 @@ pub fn compare(directory: &Path, names: &[String], voice: Console) -> Result<()>
     Ok(())
 }
 
-/// What stands for the runs: a score of decoder rows and one of activations, the same for all pairs, so that a mean over pairs is one of like things.
+/// The scores that the runs are compared by: one of decoder rows and one of activations, the same for all pairs, so
+/// that a mean over pairs is a mean of one quantity.
 #[derive(Debug, PartialEq)]
 struct Chosen {
     rows: Option<(RowPairing, String)>,
@@ -103,7 +104,7 @@ fn of_run(directory: &Path, name: &str, chosen: &Chosen) -> Result<Vec<ControlRo
     })
 }
 
-/// How far a score is above its null, as a share of the way to 1; `None` where that says nothing.
+/// How far a score is above its null, as a share of the way to 1; `None` where that means nothing.
 fn above(score: &SimilarityRow) -> Option<f64> {
     let (value, null) = (score.value?, score.null_mean?);
     let counts = !score.no_power && !score.one_decoder && null < 1.0 && score.measure != "procrustes_rmse";
@@ -141,7 +142,7 @@ impl Column {
     }
 }
 
-/// The columns: counts, then the scores that stand for the runs.
+/// The columns: counts, then the scores that the runs are compared by.
 fn columns(chosen: &Chosen) -> Vec<Column> {
     fn whole(n: u64) -> Option<f64> {
         Some(n as f64)

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 /// Splits of an SAE's latents, as many as delphi's own caches have.
 const SPLITS: u32 = 5;
 
-/// Writes the cache of the run at `path` into `out`, of at most `n_contexts` contexts, and says what was written.
+/// Writes the cache of the run at `path` into `out`, of at most `n_contexts` contexts; gives back lines about what was
+/// written.
 ///
 /// # Errors
 /// `Request` where no latent of an SAE is in a kept match, no context is full or `out` holds a cache; `State` where the run's models, SAEs or

@@ -1,8 +1,8 @@
 //! What does one SAE make of given activations? `cognate encode`: a matrix in, dense latents out, no corpus and no run.
 //!
-//! The input is a tensor `[…, d_in]` of any float type in a safetensors file; the output holds `latents` `[…, d_sae]` f32
-//! and, when asked, `reconstruction` `[…, d_out]` f32. The reconstruction is the SAE's forward pass: everything it says
-//! about its output, the skip connection included where it has one.
+//! The input is a tensor `[…, d_in]` of any float type in a safetensors file; the output holds `latents` `[…, d_sae]`
+//! f32 and, when asked, `reconstruction` `[…, d_out]` f32. The reconstruction is the SAE's forward pass, the skip
+//! connection included where it has one.
 
 use crate::error::{Error, Result};
 use crate::hub::registry;

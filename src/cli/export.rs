@@ -145,7 +145,7 @@ fn bundle(plan: &Plan, found: &[Transferred]) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes(), text.as_slice(), data.as_slice()].concat()
 }
 
-/// Writes one direction as a control vector and says what it did.
+/// Writes one direction as a control vector; gives back a line about it.
 fn one(plan: &Plan, found: &[Transferred], wanted: &Wanted<'_>, out: &Path) -> Result<String> {
     let name = wanted.latent.unwrap_or_default();
     let wrong = || {

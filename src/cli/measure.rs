@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Measured {
     /// Counted tokens of the batch.
     tokens: u64,
-    /// Microseconds a token by the clock, by stage.
+    /// Microseconds of wall time per token, by stage.
     microseconds_a_token: Vec<(&'static str, f64)>,
     /// Seconds for one choice of candidates, and how many there will be.
     seconds_a_choice: f64,

@@ -150,7 +150,7 @@ pub fn open(path: &Path) -> Result<Part> {
 
 const CORPUS_FILE: &str = "corpus file ";
 
-/// What a run was asked for, but for which files it read where these are a shard's: the names of its corpus files apart.
+/// What a run was asked for without the files of its shard, and the names of its corpus files.
 fn split(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<String>) {
     let (files, mut asked): (BTreeMap<_, _>, BTreeMap<_, _>) =
         manifest.parts.clone().into_iter().partition(|(name, _)| name.starts_with(CORPUS_FILE));
@@ -206,7 +206,8 @@ fn check_disjoint(parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// What the merge was asked for: the same, over the files of all. Of files of activations the digests of all, one behind the other.
+/// What the merge was asked for: the same, with the corpus files of all runs, and of files of activations the digests
+/// of all, joined.
 fn merged_parts(parts: &[Part]) -> BTreeMap<String, String> {
     let (mut asked, _) = split(&parts[0].manifest);
     for (name, digests) in asked.iter_mut().filter(|(name, _)| is_of_stored(name)) {

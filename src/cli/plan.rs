@@ -185,7 +185,7 @@ pub fn as_text(plan: &Outline) -> String {
     out
 }
 
-/// Steps that are done for every pair where they are asked for, beside matches and scores: name, what is done, bytes of memory at most.
+/// Optional steps for every pair, in addition to matches and scores: name, what is done, bytes of memory at most.
 fn steps_beside(plan: &Outline) -> Vec<(&'static str, String, u64)> {
     let mut out = Vec::new();
     let count = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });

@@ -42,8 +42,9 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
     Ok(Cluster { workers: args.workers, process, hosts, secret })
 }
 
-/// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint and the end; a
-/// second one ends at once. The process that `leads` also hears of those that the others were sent, where there are several.
+/// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint
+/// and the end; a second one ends at once. Where there are several processes, the one that `leads` also learns of
+/// signals to the others.
 pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool, several: bool) -> Result<()> {
     let wish = Arc::new(AtomicBool::new(false));
     let interrupted = i32::from(ErrorKind::Interrupted.exit_code());

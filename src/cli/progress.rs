@@ -63,7 +63,7 @@ impl Console {
         }
     }
 
-    /// A run beside its controls.
+    /// A run compared with its controls.
     pub fn controls(self, text: &str, json: &serde_json::Value, table: &std::path::Path) {
         match self {
             Console::Quiet => {}

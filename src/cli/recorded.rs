@@ -9,7 +9,7 @@ use std::path::Path;
 /// How the run in the directory keeps Σxy: what `cross = "auto"` was resolved to; `None` where there is no run.
 ///
 /// # Errors
-/// `Machine` when its manifest cannot be read just now: decided anew, the run might be another.
+/// `Machine` when its manifest cannot be read just now: decided again, it might differ.
 pub fn recorded_cross(directory: &Path) -> Result<Option<Cross>> {
     let Ok(run) = RunDir::at(directory) else { return Ok(None) };
     Ok(Manifest::whole_at(&run.manifest())?.as_ref().and_then(cross_of))

@@ -68,7 +68,7 @@ fn compose(run: &RunDir, set: &TableSet, beside: Option<(&RunDir, &TableSet)>) -
     let saved = &set.record().parts;
     let (marker, fault) = kept.as_ref().map_or_else(|| (no_marker(), None), |kept| marker_of(&kept.spec, saved));
     faults.extend(fault.map(|e| format!("{e}; the page may not mark tokens in their contexts")));
-    // before the first checkpoint there is none; one that cannot be read tells nothing of how the run ended
+    // before the first checkpoint there is none; one that cannot be read does not show how the run ended
     let manifest = disk::exists(&run.manifest()).then(|| Manifest::read(&run.manifest())).transpose();
     let finished = manifest.as_ref().map(|m| m.as_ref().is_some_and(Manifest::is_finished)).ok();
     let manifest = manifest.unwrap_or_else(|e| {

@@ -82,7 +82,7 @@ struct Wish {
 }
 
 impl Wish {
-    /// What the dataflow file asks for; its controls are planned, so that what is wrong with one is said before any work.
+    /// What the dataflow file asks for; its controls are planned, so that an error in one is reported before any work.
     ///
     /// # Errors
     /// Those of reading and of planning; `Request` for controls in a run of several processes.
@@ -144,7 +144,7 @@ enum Left {
 fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Result<Left> {
     let started = Instant::now();
     let is_control = wish.is_control;
-    // the others wait for this process, and hear of its end
+    // the other processes wait for this one, so its failure is sent to them
     let begun = match begin(args, wish, &cluster, voice) {
         Ok(Some(begun)) => begun,
         Ok(None) => {

@@ -181,7 +181,7 @@ fn read(saved: Option<&Checkpoint>, newest: Option<&serde_json::Value>, asked: O
         Some(saved) if saved.tokens >= shown => Some(Read { tokens: saved.tokens, share: saved.share }),
         _ if shown == 0 => None,
         saved => {
-            // as many tokens a byte as up to the checkpoint
+            // as many tokens per byte as up to the checkpoint
             let by_saved = saved.and_then(|s| Some(s.share? * shown as f64 / s.tokens.max(1) as f64));
             let share = asked.map(|n| shown as f64 / n as f64).or(by_saved).map(|share| share.min(1.0));
             Some(Read { tokens: shown, share })

@@ -38,7 +38,8 @@ pub fn tensors(plan: &Plan, found: &[Stitched]) -> (Vec<(String, Vec<usize>, Vec
     (out, about)
 }
 
-/// Writes the dictionary of `from` as one of `into` into the folder `dir`, which must not hold anything, and says what it did.
+/// Writes the dictionary of `from` as one of `into` into the folder `dir`, which must be empty; gives back a line about
+/// it.
 ///
 /// # Errors
 /// `Request` for places that the run has no map between, a place without an SAE, one that no map carries over, and a folder that holds

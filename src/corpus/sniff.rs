@@ -75,7 +75,8 @@ fn mistaken(head: &[u8], format: CorpusFormat, wrapping: Wrapping, name: &str) -
     None
 }
 
-/// An encoding of two or four bytes a character, by its mark, or by the zeros that it puts between the letters of Latin scripts.
+/// An encoding of two or four bytes per character, by its mark, or by the zeros that it puts between the letters of
+/// Latin scripts.
 fn encoding_of(head: &[u8]) -> Option<&'static str> {
     let marks: [(&[u8], _); 4] = [
         (b"\xff\xfe\0\0", "UTF-32LE"),

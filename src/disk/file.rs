@@ -90,7 +90,7 @@ impl File {
         self.locked(std::fs::File::try_lock)
     }
 
-    /// Locks it beside others who do the same.
+    /// Takes a shared lock.
     ///
     /// # Errors
     /// As [`File::try_lock`].

@@ -1,9 +1,9 @@
 //! How does this program touch files? Every open, read, write, sync, rename, removal and look of `src/` comes through here, so that each
 //! can be made to fail by a test (`fault`).
 //!
-//! In: paths and bytes. Out: what `std::fs` gives back, with its errors. Two things are added. A call that a signal interrupted is made
-//! again. And a look at what is there ([`exists`], [`is_file`], [`is_dir`]) takes a failed look for "it is there": whoever opens it next is
-//! told why it cannot be read, and nobody takes another file in its place.
+//! In: paths and bytes. Out: what `std::fs` gives back, with its errors. Two things are added. A call that a signal
+//! interrupted is made again. And a look at what is there ([`exists`], [`is_file`], [`is_dir`]) takes a failed look for
+//! "it is there": the open that follows has the error why it cannot be read, and no other file is taken in its place.
 //!
 //! What is outside: the cache that `hf-hub` fills, the search of `glob`, pages of a mapped file after it was mapped, what a disk has
 //! free, and the removal of a temporary file that is given up.

@@ -5,7 +5,7 @@ use super::{Call, uninterrupted};
 use std::io::Result;
 use std::path::Path;
 
-/// Moves as many of the `wanted` bytes as a call may: `go` is told how many, and says how many it moved.
+/// Moves as many of the `wanted` bytes as a call may: `go` takes how many, and returns how many it moved.
 pub(super) fn moved(
     call: Call,
     path: &Path,

@@ -1,12 +1,13 @@
 use super::{exists, is_dir, names_in};
 use std::path::{Component, Path, PathBuf};
 
-/// So many names of a folder are listed.
+/// Most names of a folder that are listed.
 const LISTED: usize = 12;
 
-/// For the message about a path that is not there, in brackets: the path with the nearest name in the place of the first that is not there, or which
-/// names there are. Nothing where neither can be said. A name is near when a few letters are other, missing, doubled or changed about, or in
-/// other case; of several that are equally near none is preferred: the names that are there are said.
+/// For the message about a missing path, in brackets: the path with the nearest name in place of its first missing one,
+/// or the names that are there. Empty where there is neither. A name is near when a few letters are other, missing,
+/// doubled or swapped, or in other case. Where several are equally near, none is preferred and the names that are there
+/// are listed.
 pub fn instead_of(path: &Path) -> String {
     let mut there = PathBuf::new();
     let mut parts = path.components();

@@ -32,13 +32,13 @@ pub fn read_to_string(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Makes room for a file as long as it says it is, and no more.
+/// Reserves as many bytes as the file is long, and no more.
 fn make_room(file: &File, reserve: impl FnOnce(usize) -> std::result::Result<(), TryReserveError>) -> Result<()> {
     let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     reserve(length).map_err(|_| ErrorKind::OutOfMemory.into())
 }
 
-/// What the system tells of itself in a file (`/proc/self/status`): it is made when it is read, and no disk can fail.
+/// A file that the system generates (`/proc/self/status`): it is made when it is read, and no disk can fail.
 ///
 /// # Errors
 /// The system's.

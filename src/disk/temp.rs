@@ -1,4 +1,4 @@
-//! A file that has its name still to come.
+//! A file under a temporary name, until it is complete.
 
 use super::fault::before;
 use super::moved::moved;
@@ -7,7 +7,8 @@ use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// A file under a temporary name, beside the name that it is to have. Dropped before it has it, it leaves nothing behind.
+/// A file under a temporary name, in the folder of its final one. Dropped before it is renamed, it leaves nothing
+/// behind.
 #[derive(Debug)]
 pub struct Temp {
     file: NamedTempFile,

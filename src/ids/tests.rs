@@ -138,7 +138,7 @@ fn a_site_is_a_model_and_a_name_of_its_family() {
     for bad in ["m/resid_post.7#", "m/resid_post.7#a/b", "m/resid_post.7#a#b", "m/resid_post.7#a b", "m/#a"] {
         assert!(site(bad).is_err() && bad.parse::<Site>().is_err(), "{bad}");
     }
-    // a refusal says of which site
+    // an error names its site
     let error = alias.resolve("nothing").unwrap_err().to_string();
     assert!(error.contains("\"m/blocks.7.hook_mlp_out\""), "{error}");
     let error = "m/blocks.7.hook_mlp_out".parse::<Site>().unwrap_err().to_string();

@@ -3,11 +3,12 @@
 //! Fernando and Parlett 1994 (Numerische Mathematik 67); Parlett and Marques 2000 (Linear Algebra and its
 //! Applications 309). With `q` the squared diagonal and `e` the squared superdiagonal, one sweep turns `(q, e)` into
 //! those of a matrix whose squared singular values are smaller by the shift. `e` falls to nothing at the end, where `q`
-//! is then one squared singular value less all shifts. A sweep divides once an entry; a rotation takes a root and more.
+//! is then one squared singular value less all shifts. A sweep divides once per entry; a rotation takes a root and
+//! more.
 
-/// Parts of an entry that count as nothing beside it, as a square.
+/// Square of the relative size below which a value is negligible.
 const NOTHING: f64 = f64::EPSILON * f64::EPSILON;
-/// Squares below this count as nothing beside the largest, which is 1: no quotient overflows.
+/// Squares below this are negligible against the largest, which is 1: no quotient overflows.
 const FLOOR: f64 = 1e-290;
 /// Sweeps per value before giving up; two to four are usual.
 const SWEEPS: usize = 40;
@@ -134,7 +135,7 @@ impl Part {
                 share = 0.25;
                 tries += 1;
                 shift = match tries {
-                    // only the last pivot fell below 0: what it is tells where the value lies, to third order
+                    // only the last pivot fell below 0: it locates the value, to third order
                     1 if swept.before > 0.0 => (shift + swept.last) * (1.0 - 2.0 * f64::EPSILON),
                     1 | 2 => shift / 4.0,
                     _ => 0.0,
@@ -151,7 +152,7 @@ impl Part {
         }
     }
 
-    /// Whether `e[k]` is nothing beside what it couples.
+    /// Whether `e[k]` is negligible against what it couples.
     fn uncoupled(&self, k: usize) -> bool {
         self.e[k] <= NOTHING * self.shift.sum.max(self.q[k]) || self.e[k] <= FLOOR
     }
@@ -251,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_matrix_whose_values_are_known() {
-        // of ones: 2 cos(k π / (2n + 1)); its smallest is small beside the others, and right to its own last digits
+        // of ones: 2 cos(k π / (2n + 1)); its smallest is small compared with the others, and right to its own last
+        // digits
         for n in [1, 2, 3, 10, 300] {
             let found = bidiagonal_values(&vec![1.0; n], &vec![1.0; n - 1]).unwrap();
             for (k, &x) in (1..).zip(&found) {

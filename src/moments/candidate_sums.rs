@@ -198,7 +198,7 @@ impl Accumulator for CandidateSums {
             tasks.push((from..to, mine));
             rest = later;
         }
-        // where each target's sum stands in the source latent's row, 0 for no candidate
+        // position of each target's sum in the source latent's row, 0 for no candidate
         let places = || vec![0u32; self.d_target];
         tasks.into_par_iter().for_each_init(places, |places, (latents, sums)| {
             let first = candidates.starts[latents.start] as usize;

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 /// Bytes that one tile may take when all its rows are alive; bounds the size of a state file.
 const TILE_BYTES: usize = 64 << 20;
 
-/// Rows of a tile for a pair with these widths: a function of the widths alone, so that state files do not depend on who
-/// computed them.
+/// Rows of a tile for a pair with these widths: a function of the widths alone, so that state files do not depend on
+/// the worker that computed them.
 pub fn tile_rows(d_source: usize, d_target: usize) -> usize {
     let fit = TILE_BYTES / (8 * d_target.max(1));
     // at least four tiles, so that a few workers have something each; at most what fits the byte bound

@@ -8,7 +8,7 @@ use crate::sae::LatentBatch;
 use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};
 
-/// Firings on rows with a partner below which nothing is said.
+/// Fewest firings on rows with a partner for a figure.
 pub const MIN_GIVEN: u64 = 20;
 
 /// Sums over rows t with partner s of every latent of one space. All vectors are `[d_sae]`.

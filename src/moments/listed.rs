@@ -1,8 +1,9 @@
 //! What more is to be known of the pairs of latents that tables list? How often both fire, what they share beyond their token, and what
 //! each group of documents adds. Sums of a few pairs of latents, each from the moment it was listed.
 //!
-//! Every sum of a pair is over the same rows, so that what is made of them is of one sample: a pair that is listed anew begins at nothing, one
-//! that stays goes on. Rows are added one by one in their order, so that the sums have the same bits however a corpus is cut into batches.
+//! Every sum of a pair is over the same rows, so that what is made of them is of one sample: a pair that is newly
+//! listed starts at zero, one that stays continues. Rows are added one by one in their order, so that the sums have the
+//! same bits however a corpus is cut into batches.
 
 use crate::corpus::TokenBatch;
 use crate::error::Result;
@@ -144,7 +145,7 @@ impl ListedSums {
         self.pairs.len()
     }
 
-    /// Whether none is listed.
+    /// Whether no pair is listed.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -165,7 +166,8 @@ impl ListedSums {
         })
     }
 
-    /// Lists `pairs` of (source, target), ascending, and no others: those that are listed already go on, the others begin at nothing.
+    /// Lists `pairs` of (source, target), ascending, and no others: those that are listed already continue, the others
+    /// start at zero.
     ///
     /// # Panics
     /// When a pair is not of these spaces, or they are not ascending.
@@ -185,7 +187,7 @@ impl ListedSums {
         *self = new;
     }
 
-    /// Puts an entry behind the others; [`close`](Self::close) comes after the last.
+    /// Appends an entry; [`close`](Self::close) comes after the last.
     fn push(&mut self, source: u32, target: u32, moment: u32, sums: ListedPair) {
         self.targets.push(target);
         self.moments.push(moment);

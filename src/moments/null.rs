@@ -1,5 +1,5 @@
-//! How else could rows have been paired? A null pairs each source row with a target row that it has nothing to do with; what still
-//! matches is chance. Tiles, and the cross co-moments that matches are made of, keep their sums once more for each null.
+//! A null pairs each source row with an unrelated target row; what still matches is chance. Tiles, and the cross
+//! co-moments that matches are made of, keep their sums once more for each null.
 //!
 //! Both sides keep their own sums: a null changes which rows are paired, and only Σxy differs.
 

@@ -23,7 +23,7 @@ pub fn fold_of(document: &Document) -> usize {
     (mixed(record.wrapping_add(u64::from(document.part))) >> 63) as usize
 }
 
-/// Which rows of a batch are in which half, and what lies beside each in the null.
+/// Which rows of a batch are in which half, and which row each is paired with in the null.
 #[derive(Clone, Debug)]
 pub struct FoldRows {
     /// The half of each row, `[n_rows]`.

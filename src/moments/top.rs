@@ -1,4 +1,4 @@
-//! The strongest tokens of every latent, with what stood around them.
+//! The strongest tokens of every latent, with the text around them.
 
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::Result;

@@ -34,7 +34,8 @@ pub(super) fn memory_of(costs: &[Cost]) -> u64 {
 const VIEW_ROW_BYTES: u64 = 3000;
 
 /// The same when one worker holds all of a pair and only first choices are arranged; then the bytes per latent
-/// (measured on six pairs of 8192 latents after ten snapshots, one and five partners kept: 470 a row, 120 a latent).
+/// (measured on six pairs of 8192 latents after ten snapshots, one and five partners kept: 470 per row, 120 per
+/// latent).
 const WHOLE_VIEW_BYTES: [u64; 2] = [600, 300];
 
 /// Batches that may wait encoded with one worker; `--workers` and `--in-flight` add theirs.

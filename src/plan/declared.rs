@@ -12,7 +12,7 @@ use crate::sae::{Place, Reading, SaeShape, Scale};
 use crate::spec::{Insist, SaeSpec};
 use serde_json::Value;
 
-/// Who says what its own files do not.
+/// Where facts come from that an SAE's own files do not have.
 const REGISTRY: &str = "SAELens' registry";
 
 /// Two factors are one when they differ by at most this share: registries write them with fewer digits than files.
@@ -39,7 +39,7 @@ pub(super) struct Settled {
     pub output: Option<Hookpoint>,
     /// Statements that contradict the dataflow file, a sentence each.
     pub contradictions: Vec<String>,
-    /// What is worth a word, a sentence each.
+    /// What is worth reporting, a sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -296,7 +296,7 @@ fn verb(who: &str) -> &'static str {
     if who == REGISTRY { "names" } else { "name" }
 }
 
-/// `blocks.1.hook_resid_pre, which is resid_post.0`; the second part where it says more.
+/// `blocks.1.hook_resid_pre, which is resid_post.0`; the second part where it differs.
 fn in_words(place: &Place, hookpoint: Hookpoint) -> String {
     let plain = match hookpoint {
         Hookpoint::ResidPre(l) if l > 0 => Hookpoint::ResidPost(l - 1),

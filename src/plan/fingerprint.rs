@@ -29,9 +29,9 @@ pub(super) fn fingerprint(parts: &BTreeMap<String, String>) -> String {
 /// Number of what state files hold; another one makes another run.
 const STATE: &str = "6";
 
-/// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its digest. A model that a feed
-/// runs has none: in its place stands what the feed states, which is asked here; of one whose activations lie in files these are the artifacts. Corpus
-/// files enter by name and order.
+/// Name and digest of everything that changes a number in a run of these steps; every artifact is read once for its
+/// digest. A model that a feed runs has none: what the feed states, which is asked here, takes its place. Where
+/// activations lie in files, the files are the artifacts. Corpus files enter by name and order.
 ///
 /// # Errors
 /// Those of reading, and of opening the connection to a feed.
@@ -85,14 +85,15 @@ pub(super) fn scored_parts(
     Ok(parts)
 }
 
-/// The parts from the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by its path. What says only how long to read
-/// (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is tried before (`check`), which controls are run besides, what the run is
-/// called or which sizes are expected is left out; paths are, too, for what they point at has a digest.
+/// The parts from the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by
+/// its path. Left out are keys that change no number: how long to read (`corpus.max_tokens`, `estimate.stop_when`),
+/// what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what
+/// is checked before (`check`), the controls, the run's name, expected sizes; and paths, whose targets have a digest.
 fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();
     spec.compare.cross = cross;
-    // what a model elsewhere is, its own part says
+    // a model that runs elsewhere has a part of its own
     for model in spec.models.values_mut() {
         (model.sizes, model.feed, model.files, model.tokenizer) = (None, None, None, None);
     }
@@ -145,10 +146,11 @@ fn flatten(path: &str, value: &Value, parts: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Bytes at either end of a corpus file that tell it from another of the same size.
+/// Bytes at either end of a corpus file that distinguish it from another of the same size.
 const MARK_BYTES: u64 = 64 << 10;
 
-/// What tells a corpus file from another without reading it through: size, and a digest of its first and last bytes.
+/// What distinguishes a corpus file from another without reading all of it: size, and a digest of its first and last
+/// bytes.
 ///
 /// # Errors
 /// Those of reading.

@@ -17,7 +17,7 @@ const TEXTS_A_TOKEN: usize = 4;
 /// Tokens of the words that are remembered, on average at most.
 const TOKENS_A_WORD: usize = 4;
 
-/// What a listed pair's figures take beside its sums, on their way to the tables.
+/// What a listed pair's figures take in addition to its sums, on their way to the tables.
 const FIGURES_BYTES: u64 = 128;
 
 impl Steps {

@@ -1,5 +1,5 @@
-//! Are the files that sums were made from still what they were? One check for every command that reads sums or draws from weights: it
-//! holds what lies there now against the parts of the fingerprint that were written down with the sums.
+//! Are the files that sums were made from still what they were? One check for every command that reads sums or draws
+//! from weights: it compares what is there now with the parts of the fingerprint that were saved with the sums.
 
 use crate::corpus::Tokenizer;
 use crate::disk;

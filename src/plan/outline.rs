@@ -184,8 +184,8 @@ impl Outline {
         self.steps.tokenizers.iter().flat_map(|tokenizer| tokenizer.checked()).collect()
     }
 
-    /// What SAEs' own files say that is worth a word, a sentence for each statement with the SAEs it is true of; and which models' rows
-    /// cannot be compared with the corpus.
+    /// What is worth reporting of SAEs' own files, a sentence for each statement with the SAEs it is true of; and which
+    /// models' rows cannot be compared with the corpus.
     pub fn warnings_in_words(&self) -> Vec<String> {
         let named = |(what, sites): (&String, &Vec<Site>)| {
             let names: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
@@ -306,7 +306,7 @@ impl Outline {
         self.steps.profile_shape(space)
     }
 
-    /// Name of tile `k` in state files: a function of what it is, not of who holds it.
+    /// Name of tile `k` in state files: a function of what it is, not of the worker that holds it.
     pub fn tile_name(&self, k: usize) -> String {
         let tile = self.tiles[k];
         format!("pair-{:04}-tile-{:05}", tile.pair, tile.number)

@@ -20,7 +20,7 @@ pub(super) struct Notes {
     pub assumptions: Vec<String>,
     /// Where an SAE's own files contradict the dataflow file, with its site.
     pub contradictions: Vec<(Site, String)>,
-    /// What an SAE's own files say that is worth a word, with the sites it is true of.
+    /// What is worth reporting of an SAE's own files, with the sites it is true of.
     pub warnings: BTreeMap<String, Vec<Site>>,
 }
 
@@ -206,7 +206,7 @@ pub(super) fn readouts(
 ) -> (Vec<RawSite>, Vec<PlannedReadout>) {
     let (mut sites, mut out): (Vec<RawSite>, Vec<PlannedReadout>) = (Vec::new(), Vec::new());
     for (space, other) in pairs.iter().flat_map(|p| [(p.source, p.target), (p.target, p.source)]) {
-        // latents are made of their own activations: that they can be read out of them says nothing
+        // latents are computed from their own activations: reading them out of these means nothing
         if spaces[space].is_raw() || spaces[space].tap() == spaces[other].tap() {
             continue;
         }

@@ -95,7 +95,7 @@ pub struct PlannedSae {
     pub reading: Reading,
     /// Its sizes.
     pub shape: SaeShape,
-    /// Drawn at random in its place, for a control; its `path` says of which sizes.
+    /// Drawn at random in its place, for a control, with the sizes of the SAE at `path`.
     pub random: Option<RandomSae>,
     /// Where it reads, which names the stream of a random one.
     pub place: String,
@@ -107,7 +107,7 @@ pub struct PlannedSae {
     pub registered_scale: Option<f64>,
     /// Its id on Neuronpedia, where the registry gives one.
     pub neuronpedia: Option<String>,
-    /// Whether an FVU of 1 or more is meant.
+    /// Whether an FVU of 1 or more is expected.
     pub any_fvu: bool,
 }
 

@@ -31,9 +31,9 @@ pub(super) struct Steps {
     pub readout_sites: Vec<RawSite>,
     pub readouts: Vec<PlannedReadout>,
     pub stitches: Vec<PlannedStitch>,
-    /// One per view of a batch; none where they are not at hand.
+    /// One per view of a batch; empty where they are not available.
     pub tokenizers: Vec<Arc<Tokenizer>>,
-    /// The corpus; nothing where none is read.
+    /// The corpus, as far as it is read.
     pub corpus: CorpusHere,
     pub notes: Notes,
     /// Whether batches stream through it; else results are made of saved sums alone.
@@ -52,8 +52,8 @@ pub(super) struct CorpusHere {
 }
 
 impl Steps {
-    /// Resolves names, opens headers and checks shapes; the corpus is not looked for. `outline`: weights and tokenizers need not be
-    /// at hand, what is not there is taken at its word, which is noted.
+    /// Resolves names, opens headers and checks shapes; the corpus is not looked for. `outline`: weights and tokenizers
+    /// need not be there; what is missing is assumed as described, which is noted.
     ///
     /// # Errors
     /// `Request` for a missing artifact or a shape that does not fit, `Input` for a damaged one; each names it.
@@ -195,7 +195,7 @@ impl Steps {
     /// The models' tokenizers, one per view of a batch.
     ///
     /// # Errors
-    /// `Request` where none is at hand.
+    /// `Request` where there is none.
     pub fn tokenizers(&self) -> Result<Vec<Arc<Tokenizer>>> {
         if self.tokenizers.is_empty() {
             return Err(Error::request(

@@ -6,9 +6,10 @@ use crate::error::{Error, Result};
 use crate::plan::PlannedModel;
 use std::sync::Arc;
 
-/// The tokenizers, one per view of a batch, each model given its view; of an outline, of the models that have theirs at hand; none where
-/// no model has. With rows of tokens there is one for all; those that differ in added tokens or behind its vocabulary alone are kept beside it, and
-/// every text is checked by them as it is read ([`Tokenizer::beside`]). With rows of text (`of_text`) those that cut alike, with the same BOS and EOS, are one.
+/// The tokenizers, one per view of a batch; each model is given its view. An outline has those that are there, which
+/// may be none. With rows of tokens there is one for all; those that differ only in added tokens or behind its
+/// vocabulary are kept with it, and every text is checked by them as it is read ([`Tokenizer::beside`]). With rows of
+/// text (`of_text`) those that cut alike, with the same BOS and EOS, are one.
 ///
 /// # Errors
 /// `Request` for tokenizers that are not one where one is needed, or do not fit a model; those of reading.
@@ -58,7 +59,7 @@ pub(super) fn tokenizers(
     Ok(views.into_iter().map(|(_, tokenizer)| tokenizer).collect())
 }
 
-/// Refuses two tokenizers of which one cannot stand for both: texts are cut by other rules, or what is put around them is not of both.
+/// Refuses two tokenizers that cannot be one: they cut texts by different rules, or put different tokens around them.
 ///
 /// # Errors
 /// `Request` naming the first difference.

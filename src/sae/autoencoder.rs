@@ -137,8 +137,8 @@ impl Sae {
         !matches!(self.normalise, Normalise::Nothing | Normalise::ConstantNorm)
     }
 
-    /// The same SAE with the mean over dimensions of each row taken off first, or not. For telling which reading the file means;
-    /// a layer norm stays.
+    /// The same SAE with the mean over dimensions of each row taken off first, or not. For finding out which reading
+    /// the file means; a layer norm stays.
     #[must_use]
     pub fn centered(&self, center: bool) -> Sae {
         let normalise = match self.normalise {

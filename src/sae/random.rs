@@ -68,7 +68,7 @@ impl RandomSae {
     /// Sizes of the random SAE in the place of one of `trained`.
     ///
     /// # Errors
-    /// `Request` for a transcoder, an SAE without a k where none is given, and a k that it has not latents enough for.
+    /// `Request` for a transcoder, an SAE without a k where none is given, and a k above its number of latents.
     pub fn shape(self, trained: &SaeShape) -> Result<SaeShape> {
         if trained.transcoder || trained.d_in != trained.d_out {
             return Err(Error::request(

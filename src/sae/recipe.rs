@@ -237,7 +237,7 @@ impl Recipe {
             }
         }
         if let Rule::Above { floor, .. } = &mut rule {
-            // A negative threshold lets nothing negative through: the ReLU stands in front of it.
+            // A negative threshold lets nothing negative through: the ReLU comes before it.
             floor.iter_mut().for_each(|floor| *floor = floor.max(0.0));
         }
         let w_enc = Panels::from_transposed(w_enc.as_slice(), d_sae, d_in);

@@ -1,4 +1,4 @@
-//! Which latents cannot be active? A cheap product tells; the remaining latents are computed exactly.
+//! Which latents cannot be active? A cheap product finds them; the remaining latents are computed exactly.
 //!
 //! A product of bytes with a proven bound (`linalg/bytes.rs`) costs a quarter of the f32 product where the processor has an
 //! instruction for it. A latent must exceed the k-th best value so far (top-k) or a threshold. When its value plus the bound

@@ -81,7 +81,7 @@ pub(super) fn recipe(folder: &Folder) -> Result<Recipe> {
     };
     let skip = if config.skip_connection { Some(StoredMatrix::as_is(tensors.first_of(&["W_skip"])?)) } else { None };
     let site = folder.path.file_name().and_then(|n| n.to_str()).map(String::from);
-    // a folder that is not called after a module says nothing
+    // only a folder named after a module gives the hookpoint
     let site = site.filter(|site| site.parse::<HookName>().is_ok());
     let training = folder.beside::<Training>("config.json")?.unwrap_or_default();
     let files = vec![config_path, weights];

@@ -39,8 +39,8 @@ impl SaeLensFolder {
 /// `sae` under `y = weight x + bias`, `weight: [d_y, d_x]`; `metadata`, an object, goes into the configuration.
 ///
 /// # Errors
-/// `Request` for an SAE that is no dictionary of the activations that it reads, or whose latents a SAELens folder cannot say; `Input` for a map
-/// that is not finite or is 0.
+/// `Request` for an SAE that is no dictionary of the activations that it reads, or whose latents a SAELens folder
+/// cannot express; `Input` for a map that is not finite or is 0.
 ///
 /// # Panics
 /// When the map's width is not the SAE's.
@@ -167,7 +167,7 @@ mod tests {
     use crate::sae::{Encode, open};
     use crate::weights::safetensors::written;
 
-    /// As much of a SAELens folder as says what kind it is.
+    /// An SAE from a SAELens folder with random weights.
     fn folder(dir: &std::path::Path, architecture: &str, more: Value, subtracts: bool) -> Sae {
         let (d, n) = (6, 40);
         let mut stream = Stream::new(3, architecture, 0);

@@ -146,7 +146,8 @@ mod tests {
                 assert!((found.unwrap() - right).abs() < 1e-9, "{found:?}, expected {right}");
             }
         }
-        // a head beside itself: a direction agrees with itself, and one that all tokens get alike has no correlation
+        // a head compared with itself: a direction agrees with itself, and one that all tokens get alike has no
+        // correlation
         let own = LogitEffects::of(100, [6, 6], |_, first, n| rows(0, first, n)).unwrap();
         let length = own.lengths(0, &x);
         let across = own.across(&wide(&x, &[3]));

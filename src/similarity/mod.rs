@@ -5,8 +5,8 @@
 //! function of its input; the null comes from row permutations drawn from the run's named streams, so scores do not
 //! depend on the number of threads.
 //!
-//! Known limit: memory. Row comparisons hold about `4 N d` f64 values a side, and RSA
-//! `14 N²` bytes more ([`rsa_bytes`]).
+//! Known limit: memory. Row comparisons hold about `4 N d` f64 values per side, and RSA `14 N²` bytes more
+//! ([`rsa_bytes`]).
 
 mod compare;
 mod debiased;

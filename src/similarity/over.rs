@@ -1,4 +1,5 @@
-//! Of several scores by one measure, which is the closest, and how close would the closest be by chance? For whoever picks among places.
+//! Which of several scores by one measure is the closest, and how close would the closest be by chance? Used where the
+//! best of several places is picked.
 
 use super::measure::Measure;
 use super::score::{NullScores, Score};

@@ -1,4 +1,4 @@
-//! What is handed over? One number, and what chance alone would give.
+//! The score of a measure: one number, and what chance alone would give.
 
 use super::Measure;
 
@@ -18,7 +18,7 @@ pub struct Score {
     pub no_power: bool,
     /// Components kept per side, for measures that keep some.
     pub components: Option<(usize, usize)>,
-    /// The measure under each random pairing, in their order; empty where nobody asks for them one by one.
+    /// The measure under each random pairing, in their order; empty unless asked for one by one.
     pub draws: Vec<f64>,
 }
 

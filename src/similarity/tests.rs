@@ -247,7 +247,7 @@ fn covariance_blocks_give_what_rows_give() {
         near(found.null.unwrap().mean, expected.null.unwrap().mean, 1e-11);
         assert_eq!((found.components, found.measure), (expected.components, expected.measure));
     }
-    // Blocks of different data are told apart.
+    // Blocks of different data are distinguished.
     let mut wrong = cxy.clone();
     wrong.as_mut_slice().iter_mut().for_each(|x| *x *= 2.0);
     assert!(moments_scores(&Halt::NEVER, &Moments { cxy: &wrong, ..moments }, &streamed[..1], &[]).is_err());
@@ -317,7 +317,8 @@ fn repeated_rows_are_ties_wherever_they_stand() {
 
 #[test]
 fn full_svcca_of_independent_rows_is_far_above_zero() {
-    // Measured by the method's authors' formula elsewhere: 0.459 at (3000, 512, 768). Why a null must stand beside it.
+    // Measured by the method's authors' formula elsewhere: 0.459 at (3000, 512, 768). So it means nothing without its
+    // null.
     let (p, q) = (gaussian(3000, 512, "chance p"), gaussian(3000, 768, "chance q"));
     near(value(&p, &q, "svcca"), 0.459, 1.5e-3);
 }
@@ -340,7 +341,7 @@ fn scores_stop_between_two_pairings_when_it_is_asked() {
     assert_eq!(e.kind(), ErrorKind::Interrupted);
     let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
     assert!((100..10_000).contains(&asked), "{asked}: one question for each pairing, and not all of them");
-    // without a wish to stop, the same as without a halt
+    // without a request to stop, the same as without a halt
     let nulls = || Permutations::Seeded { seed: 1, stream: "halted", runs: 20 };
     let never = compare_rows_until(&Halt::when(|| false), &p, &q, &["svcca".parse().unwrap()], nulls()).unwrap();
     assert_eq!(never[0].null, compare_rows(&p, &q, &["svcca".parse().unwrap()], nulls()).unwrap()[0].null);

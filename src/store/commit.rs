@@ -121,7 +121,7 @@ impl RunDir {
     /// The manifest of that name; `None` where there is none, or it is damaged.
     ///
     /// # Errors
-    /// `Machine` where it cannot be told.
+    /// `Machine` where it cannot be read just now.
     fn whole(&self, name: &str) -> Result<Option<Manifest>> {
         Manifest::whole_at(&self.root().join(name))
     }

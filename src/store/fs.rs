@@ -108,7 +108,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
 /// # Errors
 /// `Machine` when it cannot be made.
 pub fn create_dir_all(dir: &Path) -> Result<()> {
-    // one that cannot be looked at is made, which says why it cannot
+    // where the look fails, making it has the error
     let is_there = || disk::metadata(dir).is_ok_and(|m| m.is_dir());
     if is_there() {
         return Ok(());
@@ -131,7 +131,8 @@ pub fn create_dir_all(dir: &Path) -> Result<()> {
     }
 }
 
-/// What the disk of `path` has free for this user; of the nearest directory that is there, if `path` is not. `None` where it cannot be told.
+/// What the disk of `path` has free for this user; of the nearest directory that is there, if `path` is not. `None`
+/// where that is unknown.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|p| disk::is_dir(p)).unwrap_or(Path::new("."));
     let found = rustix::fs::statvfs(there).ok()?;

@@ -93,8 +93,8 @@ impl RunDir {
         self.root.join("scores")
     }
 
-    /// Whether it holds tables that were made from the sums of another directory, and no run of its own: nobody ever locked it, and it has
-    /// no checkpoint.
+    /// Whether it holds tables that were made from the sums of another directory, and no run of its own: it was never
+    /// locked, and has no checkpoint.
     pub fn is_of_scores(&self) -> bool {
         matches!(self.holder(), Ok(None))
             && !disk::exists(&self.manifest())
@@ -159,7 +159,7 @@ impl RunDir {
 
     /// Whether somebody asked the run to stop. Costs one look at the file system.
     pub fn stop_requested(&self) -> bool {
-        // one look that fails is no wish: it is looked at again
+        // a look that fails is no request: the next look decides
         disk::metadata(&self.stop()).is_ok()
     }
 

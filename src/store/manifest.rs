@@ -203,7 +203,7 @@ impl Manifest {
     /// The manifest at `path`; `None` where there is none, or it is damaged or of another format.
     ///
     /// # Errors
-    /// `Machine` where that cannot be told just now.
+    /// `Machine` where it cannot be read just now.
     pub fn whole_at(path: &Path) -> Result<Option<Manifest>> {
         match read_bounded(path) {
             Ok(bytes) => match Manifest::parse(&bytes) {
@@ -226,8 +226,8 @@ pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     disk::read(path)
 }
 
-/// Whether a failed look at a file says that it is not what it should be. Any other failure (too many open files, a disk or a server that
-/// does not answer, no permission) may pass, and says nothing of the file.
+/// Whether an error of reading a file is damage of the file. Any other error (too many open files, a disk or a server
+/// that does not answer, no permission) may pass, and the file may be whole.
 pub(super) fn is_damage(e: &std::io::Error) -> bool {
     use std::io::ErrorKind as Io;
     matches!(e.kind(), Io::NotFound | Io::InvalidData | Io::IsADirectory | Io::NotADirectory)

@@ -29,7 +29,7 @@ pub struct Damage {
 pub enum FoundManifest {
     /// There is no such file.
     Missing,
-    /// It is there and cannot be believed; the reason.
+    /// It is there and cannot be used; the reason.
     Unreadable(String),
     /// It is whole and of a format that this version does not read.
     OtherFormat(u64),

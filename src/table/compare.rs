@@ -136,7 +136,7 @@ impl Meeting {
             let Some((other, other_row, _)) = self.waiting[1 - side].remove(&key) else {
                 let place = first_row + row as u64;
                 if self.waiting[side].insert(key.clone(), (batch.clone(), row, place)).is_some() {
-                    // The key is there twice, so it tells no rows apart: the earlier one stays without a partner.
+                    // The key is there twice, so it identifies no row: the earlier one stays without a partner.
                     self.alone(side, &key);
                 }
                 continue;
@@ -258,7 +258,7 @@ fn number(array: &ArrayRef, i: usize) -> Option<f64> {
         DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(i)),
         DataType::Float32 => Some(f64::from(array.as_primitive::<Float32Type>().value(i))),
         DataType::UInt32 => Some(f64::from(array.as_primitive::<UInt32Type>().value(i))),
-        // Only for the size of a difference: above 2^53 f64 no longer tells neighbours apart.
+        // Only for the size of a difference: above 2^53 f64 no longer distinguishes neighbours.
         DataType::UInt64 => Some(array.as_primitive::<UInt64Type>().value(i) as f64),
         _ => None,
     }

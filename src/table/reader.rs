@@ -120,7 +120,7 @@ pub(super) fn next_batch(batches: &mut ParquetRecordBatchReader, path: &Path) ->
     }
 }
 
-/// The error of the Parquet crate, which tells a failed read from damage by words alone.
+/// The error of the Parquet crate, in which only the text distinguishes a failed read from damage.
 pub(super) fn damaged(path: &Path, why: &str) -> Error {
     if why.contains("(os error ") {
         return Error::machine(format!("read the table {}: {why}; give the same command again", path.display()));

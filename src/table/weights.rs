@@ -78,7 +78,8 @@ impl Numbers for RowCosines {
     ];
 }
 
-/// The cosines of a pair's kept matches where the source picks, beside those with another match's partner; `None` without any.
+/// The cosines of a pair's kept matches where the source picks, and those with another match's partner; `None` without
+/// any.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CosineScores {
     /// Their mean.

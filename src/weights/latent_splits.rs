@@ -107,7 +107,7 @@ impl LatentCache {
         self.splits.iter().map(|split| split.path.as_path())
     }
 
-    /// Bytes that reading takes at most, beside what is handed on.
+    /// Bytes that reading takes at most, without the result.
     pub fn reading_bytes() -> u64 {
         // numbers as they are stored, and as whole numbers
         PIECE * 3 * (8 + 16)

@@ -1,5 +1,5 @@
-//! Which rows does a safetensors file hold, one for each token, and what are some of them? Rows are read by their position, in pieces, so that a
-//! file may be of any size; the ids of the tokens may stand beside them.
+//! Which rows does a safetensors file hold, one for each token, and what are some of them? Rows are read by their
+//! position, in pieces, so that a file may be of any size; the ids of the tokens may be stored with them.
 
 use super::convert::{StoredDtype, widen};
 use super::file::reopen;
@@ -139,12 +139,12 @@ impl RowFile {
         self.width
     }
 
-    /// The tensor that says which tokens the rows are of, where there is one.
+    /// Name of the tensor with the rows' token ids, where there is one.
     pub fn ids_tensor(&self) -> Option<&'static str> {
         self.ids.as_ref().map(|ids| ids.tensor)
     }
 
-    /// Bytes that reading takes at most with so many threads, beside what is read into.
+    /// Bytes that reading takes at most with this many threads, without the destination.
     pub fn reading_bytes(width: usize, threads: u64) -> u64 {
         threads * PIECE_BYTES.max(4 * width) as u64
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 /// ten times its length.
 const HEADER_LIMIT: u64 = 256 << 10;
 
-/// What the header of a safetensors file says, checked against the length of the file.
+/// The header of a safetensors file, checked against the length of the file.
 pub(super) struct Header {
     /// Its tensors by name; offsets count from `start`.
     pub tensors: BTreeMap<String, TensorInfo>,

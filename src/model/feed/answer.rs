@@ -16,9 +16,9 @@ use arrow::datatypes::{DataType, Float16Type, Float32Type, UInt16Type, UInt32Typ
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
-/// Bytes of a token beside what was asked: its batch and id, with room for what Arrow puts between columns.
+/// Bytes per token in addition to what was asked: its batch and id, with room for what Arrow puts between columns.
 const TOKEN_BYTES: u64 = 16;
-/// Bytes of an answer beside its tokens: schema, headers, padding.
+/// Bytes of an answer in addition to its tokens: schema, headers, padding.
 const ANSWER_BYTES: u64 = 1 << 20;
 
 /// Bytes of an answer of `n_tokens` at most.

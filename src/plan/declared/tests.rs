@@ -1,4 +1,4 @@
-//! Each statement of an SAE's files against a dataflow file that says otherwise, and one that insists.
+//! Each statement of an SAE's files against a dataflow file that contradicts it, and one that insists.
 
 use super::*;
 use crate::sae::{Activation, Declared, Format};
@@ -38,7 +38,7 @@ fn model(family: &str, layer_norm: bool) -> ModelShape {
     }
 }
 
-/// Settles an SAE at `site` with more keys; corpus keys stand in `corpus`.
+/// Settles an SAE at `site` with more keys; `corpus` has the corpus keys.
 fn settled(
     site: &str,
     keys: &str,
@@ -165,7 +165,7 @@ fn the_registry_names_model_output_and_factor_where_files_do_not() {
     assert!(said(&found, "trained on \"pythia-70m\""), "{found:?}");
     let found = told(Declared { input: input(), model: Some("gpt2".into()), ..Declared::default() });
     assert!(!said(&found, "trained on"), "{found:?}");
-    // what the weights hold is believed, and the other factor told
+    // the weights win, and the other factor is reported
     let found = told(Declared { input: input(), scale: Scale::Factor(3.0), ..Declared::default() });
     assert!(
         said(&found, "its files hold the factor 3, SAELens' registry gives 2; the files are believed"),

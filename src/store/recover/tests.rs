@@ -201,8 +201,8 @@ proptest! {
     }
 }
 
-/// Too many open files, a server that does not answer and the like were taken for damage, and the newest checkpoint was deleted. A link
-/// to itself stands for them: it is there, and the system refuses to look.
+/// Too many open files, a server that does not answer and the like were taken for damage, and the newest checkpoint was
+/// deleted. A link to itself is used for them: it is there, and the system refuses to read it.
 #[cfg(unix)]
 #[test]
 fn a_failure_that_may_pass_costs_no_checkpoint() {

@@ -201,7 +201,7 @@ fn a_reader_sees_one_snapshot_while_others_are_published() {
                     assert_eq!((latents, matches), (format!("latents of {n}"), format!("matches of {n}")));
                     seen.insert(n);
                 }
-                // renewed twice within one reading: said
+                // renewed twice within one reading: an error
                 Err(_) => told += 1,
             }
         }

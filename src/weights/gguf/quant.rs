@@ -147,7 +147,7 @@ fn fifth(high: u32, i: usize) -> u8 {
     (((high >> i) & 1) << 4) as u8
 }
 
-/// scales [16] (low half scale, high half minimum), two bits a value [64], d, dmin.
+/// scales [16] (low half scale, high half minimum), two bits per value [64], d, dmin.
 fn q2_k(b: &[u8], y: &mut [f32]) {
     let (d, min) = (half_at(b, 80), half_at(b, 82));
     for (group, y) in y.chunks_exact_mut(16).enumerate() {
@@ -161,11 +161,11 @@ fn q2_k(b: &[u8], y: &mut [f32]) {
     }
 }
 
-/// Third bits [32], two bits a value [64], six-bit scales [12], d.
+/// Third bits [32], two bits per value [64], six-bit scales [12], d.
 fn q3_k(b: &[u8], y: &mut [f32]) {
     let (high, qs, packed, d) = (&b[..32], &b[32..96], &b[96..108], half_at(b, 108));
     for (group, y) in y.chunks_exact_mut(16).enumerate() {
-        // Four low bits of a scale stand in bytes 0..8 (low halves first), its two high bits in bytes 8..12.
+        // Four low bits of a scale are in bytes 0..8 (low halves first), its two high bits in bytes 8..12.
         let low = if group < 8 { packed[group] & 0xF } else { packed[group - 8] >> 4 };
         let top = (packed[8 + group % 4] >> (2 * (group / 4))) & 3;
         let scale = d * f32::from((low | (top << 4)) as i8 - 32);
@@ -179,7 +179,7 @@ fn q3_k(b: &[u8], y: &mut [f32]) {
     }
 }
 
-/// d, dmin, six-bit scales and minima [12]; for Q5 the fifth bits [32]; four bits a value [128].
+/// d, dmin, six-bit scales and minima [12]; for Q5 the fifth bits [32]; four bits per value [128].
 fn q45_k(b: &[u8], qs: &[u8], high: Option<&[u8]>, y: &mut [f32]) {
     let (d, min, packed) = (half_at(b, 0), half_at(b, 2), &b[4..16]);
     for (group, y) in y.chunks_exact_mut(32).enumerate() {
@@ -198,7 +198,7 @@ fn q45_k(b: &[u8], qs: &[u8], high: Option<&[u8]>, y: &mut [f32]) {
     }
 }
 
-/// Four low bits a value [128], two high bits a value [64], scales [16], d.
+/// Four low bits per value [128], two high bits per value [64], scales [16], d.
 fn q6_k(b: &[u8], y: &mut [f32]) {
     let (low, high, scales, d) = (&b[..128], &b[128..192], &b[192..208], half_at(b, 208));
     for (group, y) in y.chunks_exact_mut(16).enumerate() {
@@ -214,7 +214,7 @@ fn q6_k(b: &[u8], y: &mut [f32]) {
     }
 }
 
-/// d, two high bits of each scale (u16), four low bits [4], four bits a value [128].
+/// d, two high bits of each scale (u16), four low bits [4], four bits per value [128].
 fn iq4_xs(b: &[u8], y: &mut [f32]) {
     let (d, high) = (half_at(b, 0), u16::from_le_bytes([b[2], b[3]]));
     for (group, y) in y.chunks_exact_mut(32).enumerate() {
