@@ -28,7 +28,7 @@ fn values(n: usize, name: &str) -> Vec<f32> {
     (0..n).map(|_| (2.0 * stream.unit() - 1.0) as f32).collect()
 }
 
-/// `k` of `d_sae` latents a row, low ones more often, values in (0, 1].
+/// `k` of `d_sae` latents per row, low ones more often, values in (0, 1].
 fn firings(n_rows: usize, d_sae: usize, k: usize, name: &str) -> LatentBatch {
     let mut stream = Stream::new(0, name, 0);
     let mut batch = LatentBatch { d_sae, row_starts: vec![0], ..LatentBatch::default() };
@@ -64,7 +64,7 @@ fn products(c: &mut Criterion) {
     }
 }
 
-/// The same by the kernel for weights that are kept, rows laid out anew each time.
+/// The same by the kernel for weights that are kept, rows laid out again each time.
 fn kept_products(c: &mut Criterion) {
     let mut group = c.benchmark_group("panels");
     let shapes = [

@@ -69,7 +69,7 @@ fn names_that_wrappers_put_around_a_model_are_read_through() {
         other => Some(other.into()),
     });
     refused(folder.path(), ErrorKind::Input, &["module.gpt_neox.final_layer_norm.bias", "are both"]);
-    // names that nobody knows are shown
+    // unknown names are shown
     renamed(folder.path(), |name| twice(name).map(|name| format!("student.{name}")));
     refused(folder.path(), ErrorKind::Input, &["is missing; it holds student."]);
 }

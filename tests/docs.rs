@@ -304,7 +304,7 @@ fn gather(value: &Value, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// What stands between single backticks, line breaks read as spaces; fenced blocks left out.
+/// The text between single backticks, line breaks read as spaces; fenced blocks left out.
 fn in_code(text: &str) -> impl Iterator<Item = &str> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2))

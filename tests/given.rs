@@ -1,6 +1,6 @@
-//! Latents whose correlation is known by construction: of the token alone, of the context alone, of both. Documents have topics, tokens follow
-//! Zipf's law and repeat inside a document. What is told of listed pairs is compared with the truth, and so are two estimators that are
-//! wrong, to see that the test can fail.
+//! Latents whose correlation is known by construction: of the token alone, of the context alone, of both. Documents
+//! have topics, tokens follow Zipf's law and repeat inside a document. The figures of listed pairs are compared with
+//! the truth, and so are two estimators that are wrong, to see that the test can fail.
 
 use cognate::corpus::{Document, TokenBatch};
 use cognate::linalg::Stream;
@@ -125,7 +125,7 @@ fn latents(rows: &[Row], side: usize) -> LatentBatch {
     out
 }
 
-/// What is told of each kind, and the rows that have a partner.
+/// The figures of each kind, and the rows that have a partner.
 fn told(world: &World) -> ([[f64; 3]; 3], Vec<usize>) {
     let mut index = PartnerIndex::new(RowKey::Token, VOCABULARY);
     let mut memories = [(); 2].map(|()| RowMemory::new(KINDS.len(), index.n_cells()));

@@ -41,7 +41,7 @@ fn stream(a: &Matrix<f32>, b: &Matrix<f32>, batch: usize, height: usize) -> Stre
     stream_turned(a, b, batch, height, |_| 0)
 }
 
-/// The same with each batch's target rows turned by as many as `turn` says of its length.
+/// The same with each batch's target rows rotated by `turn` of its length.
 fn stream_turned(
     a: &Matrix<f32>,
     b: &Matrix<f32>,
@@ -222,8 +222,8 @@ fn batches_and_tiles_of_any_size_give_the_same_bits() {
     }
 }
 
-/// What the filters know of each latent of a side; the labels are the strings of the five largest values, ties and what is
-/// missing by the lowest row, as the fixture says.
+/// What the filters know of each latent of a side; the labels are the strings of the five largest values, ties and what
+/// is missing by the lowest row, as in the fixture.
 fn facts(x: &Matrix<f32>, sums: &LatentSums, tokens: &[String], lists: &[TokenClass]) -> Vec<LatentFacts> {
     let numbers: BTreeMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
     (0..x.n_cols())
@@ -342,8 +342,8 @@ fn filtered_sets_are_those_of_the_fixture_and_the_published_pairs_those_of_the_a
     assert!((score.value - number("svcca_paired")).abs() < 1e-7, "{}", score.value);
 }
 
-/// Two sides that know nothing of each other, each clustered by document: best correlations are high by chance, and the
-/// chance level says so. Then the same with a tenth of the latents copied: those are found.
+/// Two independent sides, each clustered by document: best correlations are high by chance, and the chance level says
+/// so. Then the same with a tenth of the latents copied: those are found.
 #[test]
 fn the_document_null_is_calibrated_and_finds_what_is_planted() {
     let (n, d, batch) = (6000, 400, 500);
@@ -463,8 +463,8 @@ fn check_vector_v2() {
         row[2] += a0;
         row[3] = 0.0;
     }
-    // the published formula (docs/method.md) from sums: Pearson times (T-1)/T times s²/(s+1e-8)² a side; f64 sums of f64 values, since
-    // the vectors are f64 and a latent's stream is f32
+    // the published formula (docs/method.md) from sums: Pearson times (T-1)/T times s²/(s+1e-8)² per side; f64 sums of
+    // f64 values, since the vectors are f64 and a latent's stream is f32
     let sums = |x: &Matrix<f64>, i: usize| {
         (0..50).fold((0.0, 0.0), |(s, q), t| (s + x.row(t)[i], q + x.row(t)[i] * x.row(t)[i]))
     };

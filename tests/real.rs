@@ -1,4 +1,4 @@
-//! Real language models, where `data/real/fetch.sh` has been run: do they go on as a language model does?
+//! Real language models, where `data/real/fetch.sh` has been run: do they continue a prompt as a language model does?
 
 use cognate::corpus::Tokenizer;
 use cognate::ids::Hookpoint;

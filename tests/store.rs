@@ -175,7 +175,8 @@ fn a_full_disk_is_named_and_takes_nothing_away() {
     assert_eq!(restore(&run).0, 3);
 }
 
-/// A newer set leaves the one that is read; two take it away, and the reader reads once more, or says so when that happens again.
+/// A newer set leaves the one that is read; two take it away, and the reader reads once more, or reports it when that
+/// happens again.
 #[test]
 fn a_reader_whose_tables_are_taken_away_reads_once_more() {
     let dir = tempfile::tempdir().unwrap();

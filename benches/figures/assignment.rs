@@ -5,8 +5,8 @@ use cognate::matching::assignment::{ScoredColumns, Sinkhorn, hungarian, hungaria
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// 32 768 latents a side by the Hungarian method over candidates: one JSON line a part with `wanted` in its name, which
-/// `benches/peers/matching.py` sets beside SciPy's.
+/// 32 768 latents per side by the Hungarian method over candidates: one JSON line per part with `wanted` in its name,
+/// which `benches/peers/matching.py` compares with SciPy's.
 pub fn hungarian_beside_scipy(wanted: &str) {
     let n = 32_768u32;
     for candidates in [10, 50] {

@@ -58,7 +58,7 @@ fn edges(pairs: &[[u32; 2]], all: &[Matching]) -> Vec<Edge> {
     pairs.iter().zip(all).flat_map(of).collect()
 }
 
-/// Resident memory of this process in MiB, where the system tells.
+/// Resident memory of this process in MiB, where the system gives it.
 fn memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok());

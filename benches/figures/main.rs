@@ -1,9 +1,10 @@
 //! How long do the heavy parts take at full size, and how good are sketches there? Minutes and gigabytes, so none runs unless it is
 //! named: `cargo bench --bench figures -- NAME [PART]`.
 //!
-//! `sketch`: recall at 32 768 latents, then a million of them. `scores`: a layer pair of the paper's size. `hungarian`: whole
-//! dictionaries over candidates; of `scores` and `hungarian` only the parts with PART in their name. `dictionaries`: kinds of
-//! candidates, and dense methods. `store`: state files and tables. `groups`: components of six places, maintained and found anew.
+//! `sketch`: recall at 32 768 latents, then a million of them. `scores`: a layer pair of the paper's size. `hungarian`:
+//! whole dictionaries over candidates; of `scores` and `hungarian` only the parts with PART in their name.
+//! `dictionaries`: kinds of candidates, and dense methods. `store`: state files and tables. `groups`: components of six
+//! places, maintained and recomputed.
 
 mod assignment;
 mod groups;

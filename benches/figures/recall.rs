@@ -6,7 +6,7 @@ use cognate::moments::{Accumulator, Beside, ByLatent, CandidateSums, CrossTile, 
 use cognate::sae::LatentBatch;
 use std::time::Instant;
 
-/// Latents of a token: some that fire by a Zipf law, each with its copies in the other space.
+/// Latents per token: some that fire by a Zipf law, each with its copies in the other space.
 pub struct World {
     d: usize,
     /// Cumulative firing shares, and whose they are.

@@ -1,4 +1,4 @@
-"""What does each thing that a run counts besides Σxy cost? CPU a token and peak memory, at true shapes, one thing switched on at a time.
+"""What does each thing that a run counts besides Σxy cost? CPU per token and peak memory, at true shapes, one thing switched on at a time.
 
     python benches/peers/shapes.py --out runs/shapes
     python benches/peers/shapes.py --out runs/shapes16 --d-sae 16384

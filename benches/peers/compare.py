@@ -40,7 +40,7 @@ WAYS = {
     "nine": [("stream", "all"), ("dense", "all")],
     "shapes": [("stream", "needed"), ("dense", "needed")],
 }
-# the dense way holds 256 KiB a token at 32768 latents a side: it is measured on fewer, its cost a token is the same
+# the dense way holds 256 KiB per token at 32768 latents per side: it is measured on fewer tokens, at the same cost each
 DENSE_TOKENS = {"shapes": 8000}
 
 

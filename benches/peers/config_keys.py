@@ -315,7 +315,7 @@ def cases(base, family, cls):
         for value in [{}, {"0": {eps: 0.5}}] if key == "per_layer_config" else others(key, base.get(key, default)):
             yield key, "other", {"set": {key: value}}
     if "layer_types" in base:
-        # What stands in for layer_types where it is not there.
+        # What takes the place of layer_types where it is missing.
         for key, values in {"max_window_layers": [0, 2], "use_sliding_window": [False], "sliding_window_pattern": [2, None], "sliding_window": [None, 3]}.items():
             for value in values if key in fields or key == "sliding_window_pattern" else []:
                 yield key, "other", {"set": {key: value}, "remove": ["layer_types"]}

@@ -188,7 +188,7 @@ class Stream:
             product = turned[a] @ csr[b]
             if (a, b) not in self.cross:
                 self.cross[a, b] = np.zeros(product.shape)
-            # the fastest way found to add a sparse matrix to a dense one; every place stands once
+            # the fastest way found to add a sparse matrix to a dense one; every place is there once
             product = product.tocoo()
             self.cross[a, b].ravel()[product.row.astype(np.int64) * product.shape[1] + product.col] += product.data
         self.waiting = []
@@ -212,7 +212,7 @@ class Stream:
             return torch.from_numpy(over / np.outer(spread[a][at], spread[b]))
 
 
-# at 32768 latents a side nobody holds all correlations: the best of each row and column are taken strip by strip
+# at 32768 latents per side all correlations are too many to hold: rows' and columns' best are taken by strips
 BEST_ONLY = args.pairs == "shapes"
 
 

@@ -74,7 +74,7 @@ def sae(cognate, folder, out):
     latents = found["latents"][1]
     rows = lambda values: [values[r * width : (r + 1) * width] for r in range(n)]
     if "topk_ties" in str(folder):
-        # which of equal latents is kept is nobody's promise: the values are
+        # which of equal latents is kept is not promised: the values are
         pairs = [(sorted(a), sorted(b)) for a, b in zip(rows(features), rows(latents))]
         differ = sum(sum(v != 0 for v in a) != sum(v != 0 for v in b) for a, b in pairs)
         features, latents = ([v for row in side for v in row] for side in zip(*pairs))

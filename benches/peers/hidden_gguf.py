@@ -40,7 +40,7 @@ ids = torch.tensor([bos + tokenizer(TEXT, add_special_tokens=False)["input_ids"]
 
 
 def hidden_states():
-    """Outputs of the modules themselves: the last of transformers' hidden_states stands behind the final norm."""
+    """Outputs of the modules themselves: the last of transformers' hidden_states is behind the final norm."""
     found, body = {}, model.model
 
     def keep(name):

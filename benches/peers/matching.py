@@ -25,7 +25,7 @@ def components(n, d, k, seed):
 
 
 def svcca_null(k, runs):
-    """Permutations of SVCCA with k components a side at N = 7,500, components computed once (the authors' code repeats both
+    """Permutations of SVCCA with k components per side at N = 7,500, components computed once (the authors' code repeats both
     decompositions for each)."""
     start = time.perf_counter()
     a, b = components(7500, 512, k, 0), components(7500, 768, k, 1)

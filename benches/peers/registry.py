@@ -1,4 +1,4 @@
-"""What SAELens' registry of published SAEs says, as one compact table: data/sae-lens.tsv.zst.
+"""SAELens' registry of published SAEs as one compact table: data/sae-lens.tsv.zst.
 
 Reads `pretrained_saes.yaml` of the installed sae-lens as SAELens itself reads it, and asks SAELens' own functions for each SAE's
 configuration (`get_*_config_from_hf`), without a network: a file that such a function wants to fetch is a stand-in that holds what
@@ -97,7 +97,7 @@ def rule(conversion, repo, sae_id, path):
 
 
 class Asked(Exception):
-    """A file of the repository that nobody can stand in for."""
+    """A file of the repository that cannot be replaced."""
 
 
 def stand_in(conversion, sae_id, path, hook, hook_out, folder, used):

@@ -1,4 +1,4 @@
-"""Do feeds in Python give what a run computes itself, and does a run go on when they are killed?"""
+"""Do feeds in Python give what a run computes itself, and does a run resume when they are killed?"""
 
 from __future__ import annotations
 

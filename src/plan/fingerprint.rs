@@ -86,9 +86,9 @@ pub(super) fn scored_parts(
 }
 
 /// The parts from the dataflow file, with `cross` for how Σxy is kept, which the file may leave open: one per key, by
-/// its path. Left out are keys that change no number: how long to read (`corpus.max_tokens`, `estimate.stop_when`),
-/// what becomes of bad input (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what
-/// is checked before (`check`), the controls, the run's name, expected sizes; and paths, whose targets have a digest.
+/// its path. Left out are how long to read (`corpus.max_tokens`, `estimate.stop_when`), what becomes of bad input
+/// (`corpus.on_bad_record`: a checkpoint lies before it), when to save (`checkpoint`), what is checked before
+/// (`check`), the controls, the run's name, expected sizes; and paths, whose targets have a digest.
 fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     let mut parts = BTreeMap::new();
     let mut spec = spec.clone();

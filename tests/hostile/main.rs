@@ -1,9 +1,10 @@
-//! Files that are damaged, or made to do damage: no panic, an error that names the file or a reading that is right as far as
-//! it goes, and no memory taken at a header's word.
+//! Files that are damaged, or made to do damage: no panic, an error that names the file or a reading that is right as
+//! far as it goes, and no memory taken because a header asks for it.
 //!
-//! A few thousand inputs for each format here; `COGNATE_HOSTILE_INPUTS=100000 cargo test --profile checked --test hostile` for more, and with
-//! `COGNATE_HOSTILE_INPUTS=1 COGNATE_HOSTILE_FIRST=SEED` one alone, said whole, its panic with where it came from. Each
-//! test says what it saw. What each allocates is counted by this binary's allocator (memory that C libraries take is not).
+//! A few thousand inputs for each format here; `COGNATE_HOSTILE_INPUTS=100000 cargo test --profile checked --test
+//! hostile` for more, and with `COGNATE_HOSTILE_INPUTS=1 COGNATE_HOSTILE_FIRST=SEED` one alone, printed whole, its
+//! panic with its place. Each test prints what it saw. What each allocates is counted by this binary's allocator
+//! (memory that C libraries take is not).
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -43,7 +44,7 @@ struct Format<'a> {
     name: &'a str,
     /// File to be written, below the folder; other files stand beside it already.
     file: &'a str,
-    /// Whole files and the spans where their structure stands.
+    /// Whole files and the spans of their structure.
     whole: Vec<(Vec<u8>, Vec<(usize, usize)>)>,
     text: bool,
     /// Bytes of memory that one byte of a file may account for.
@@ -61,7 +62,7 @@ fn own(path: &str) -> PathBuf {
     common::fixture(path)
 }
 
-/// Opens every mutation of the format's files and judges what comes of it.
+/// Opens every mutation of the format's files and judges the outcome.
 fn hammer(format: Format, folder: &Path, open: impl Fn(&Path) -> Result<()>) {
     hammer_as(&[ErrorKind::Input, ErrorKind::Request], format, folder, open)
 }
@@ -81,7 +82,7 @@ fn hammer_as(kinds: &[ErrorKind], format: Format, folder: &Path, open: impl Fn(&
     let hook = Arc::new(std::panic::take_hook());
     let of_one = hook.clone();
     std::panic::set_hook(Box::new(move |info| {
-        // what is caught and told as damage is no fault, and of many inputs nobody reads the panics
+        // a panic that is caught and reported as damage is no fault, and for many inputs panics are not printed
         if n == 1 && !is_caught() {
             of_one(info);
         }
@@ -295,7 +296,7 @@ fn npz() {
     hammer(format, folder.path(), |folder| run_sae(&folder.join(inside)));
 }
 
-/// Where `mark` stands, and `n` bytes from there.
+/// The places of `mark`, `n` bytes each.
 fn spans(bytes: &[u8], mark: &[u8], n: usize) -> Vec<(usize, usize)> {
     let at = bytes.windows(mark.len()).enumerate().filter(|(_, w)| *w == mark).map(|(at, _)| at);
     at.map(|at| (at, (at + n).min(bytes.len()))).collect()
@@ -540,7 +541,7 @@ fn config_json() {
 #[test]
 fn what_damage_has_found() {
     let _turn = turn();
-    // the library's Strip takes from a token that holds nothing
+    // the library's Strip takes characters from an empty token
     let mut file: serde_json::Value =
         serde_json::from_slice(&std::fs::read(own("tokenizers/llama_sp/tokenizer.json")).unwrap()).unwrap();
     let gone = serde_json::json!({"type": "Replace", "pattern": {"String": "▁"}, "content": ""});

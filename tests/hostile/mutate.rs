@@ -57,8 +57,8 @@ const WORDS: [&str; 16] = [
     "\"\"",
 ];
 
-/// A copy of `whole` with one to three things wrong. `places` are spans where a file's structure stands; most damage is
-/// done there.
+/// A copy of `whole` with one to three things wrong. `places` are spans of a file's structure; most damage is done
+/// there.
 pub fn mutated(whole: &[u8], places: &[(usize, usize)], text: bool, chance: &mut Chance) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     for _ in 0..1 + chance.below(3) {

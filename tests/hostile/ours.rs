@@ -1,5 +1,5 @@
-//! The same for Cognate's own files (dataflow, manifest, state, tables), for what stands beside weights and tokenizers, for corpora of ids and
-//! plain texts, and for what is nested without end.
+//! The same for Cognate's own files (dataflow, manifest, state, tables), for the small files of weights and tokenizers,
+//! for corpora of ids and plain texts, and for endless nesting.
 
 use super::*;
 use cognate::spec::DataflowSpec;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A reading that takes longer is a fault. All here take milliseconds; the machine may be busy.
 const SLOW: Duration = Duration::from_secs(20);
-/// After so long it is taken to go on for ever.
+/// After this long it is taken to run for ever.
 const ENDLESS: Duration = Duration::from_secs(180);
 
 /// Looks at the clock while one input after another is read.

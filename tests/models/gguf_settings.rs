@@ -1,5 +1,5 @@
-//! What a GGUF file does not say has llama.cpp's default, and what it says beyond what is read is refused by name. The
-//! weights and the answers are those of `config_keys` (transformers), put into GGUF files here.
+//! A setting that a GGUF file lacks has llama.cpp's default, and one that is not read is refused by name. The weights
+//! and the answers are those of `config_keys` (transformers), put into GGUF files here.
 
 use super::floats;
 use cognate::ids::Hookpoint;
@@ -96,7 +96,7 @@ fn gemma2_tensors() -> Vec<(String, Vec<usize>, Vec<f32>)> {
     tensors
 }
 
-/// Metadata that says all that there is to say.
+/// Metadata with every setting.
 fn gemma2_metadata() -> BTreeMap<&'static str, Meta> {
     BTreeMap::from([
         ("general.architecture", Meta::Text("gemma2")),

@@ -1,4 +1,5 @@
-//! The best over all places of a model against a look at every best match of every pair, and what must come of places that are the same.
+//! The best over all places of a model against a look at every best match of every pair, and what identical places must
+//! give.
 
 use crate::bench_rig::{matches, run, small_demo};
 use cognate::matching::Direction;

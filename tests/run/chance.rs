@@ -1,4 +1,4 @@
-//! No count without its chance: the table `pairs`, and what is said where there is too little text to tell.
+//! No count without its chance: the table `pairs`, and the message where there is too little text for one.
 
 use crate::bench_rig::{SKETCHED, latents, matches, project, run, small_demo};
 use cognate::matching::Direction;

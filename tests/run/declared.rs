@@ -1,4 +1,4 @@
-//! What an SAE's own files, and SAELens' registry, say of it is believed, or refused where the dataflow file says otherwise.
+//! What an SAE's own files, and SAELens' registry, declare is taken, or refused where the dataflow file contradicts it.
 
 use crate::bench_rig::{cognate, project, run, small_demo};
 use safetensors::tensor::TensorView;
@@ -128,7 +128,7 @@ fn a_missing_factor_is_asked_for_estimated_and_honoured() {
     let scale = found["better"]["scale"].as_f64().unwrap();
     assert!((scale / 3.0 - 1.0).abs() < 0.1, "{scale}");
     assert!(found["contradictions"][0].as_str().unwrap().contains("expected_average_only_in"));
-    // one that is a tenth of it is told as well, in the file's own measure
+    // one that is a tenth of it is reported as well, in the file's own measure
     let (code, found) = doctor(&flow(folder.path(), path, "resid_post.3", "scale = 0.3"));
     let scale = found["better"]["scale"].as_f64().unwrap_or_else(|| panic!("{found:#}"));
     assert!(code == 1 && (scale / 3.0 - 1.0).abs() < 0.1, "{found:#}");

@@ -1,5 +1,5 @@
-//! A run that is stopped or killed while scores are made: at its end, where everything is read, and at a snapshot in the middle. It ends soon, with
-//! the tables before, and goes on to the bytes of an unbroken run.
+//! A run that is stopped or killed while scores are made: at its end, where everything is read, and at a snapshot in
+//! the middle. It ends soon, with the tables before, and resumes to the bytes of an unbroken run.
 
 use crate::bench_rig::{cognate, run, same_tables, small_demo, tables};
 use crate::determinism::hosts;
@@ -65,7 +65,7 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
-/// Waits for the end of a process that was told to stop `since`.
+/// Waits for the end of a process that was asked to stop `since`.
 fn stopped(child: Child, since: Instant, what: &str) -> Output {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,5 @@
-//! Models that another process runs: they give the tables of the model that runs here, whoever is killed; and what is no answer ends the run.
+//! Models that another process runs: they give the tables of the model that runs here, whichever process is killed; and
+//! what is no answer ends the run.
 //!
 //! The feed here is a thread at a socket that runs the demo's own model, so its answers are the forward's to the last bit.
 //! `python/tests/test_feed.py` has feeds in Python.
@@ -170,7 +171,7 @@ fn record_batch(columns: Vec<Column>) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, column, _)| column).collect()).unwrap()
 }
 
-/// The same with every column of activations made anew of its values.
+/// The same with every column of activations rebuilt from its values.
 fn with_values(answer: &RecordBatch, dtype: Option<&str>, make: impl Fn(&[f32]) -> ArrayRef) -> RecordBatch {
     let schema = answer.schema();
     let columns = schema.fields().iter().zip(answer.columns()).map(|(field, column)| {
@@ -196,7 +197,7 @@ fn fed(folder: &Path, socket: &Path, more: &str, replace: &[(&str, &str)]) -> Pa
 const SHORT: [(&str, &str); 2] =
     [("max_tokens = 12_000", "max_tokens = 1_500"), ("snapshot_every = 3_000", "snapshot_every = 500")];
 
-/// What a run says of latents and matches.
+/// What a run finds of latents and matches.
 fn found(run: &Path) -> String {
     format!("{:?}\n{:?}", latents(run), matches(run))
 }
@@ -369,7 +370,7 @@ fn what_is_no_answer_ends_the_run_with_words() {
             _ => replies(number, answer),
         });
         refused(&flow, &own.join("out"), code, &[&["model \"small-a\"", "batch 2"][..], words].concat());
-        // what was saved is whole, and the same command goes on
+        // what was saved is whole, and the same command resumes
         std::fs::remove_file(own.join("feed.sock")).unwrap();
         serve(&own.join("feed.sock"), None, |_, answer| Reply::Answer(answer));
         run(&flow, &own.join("out"), &["--quiet"]);

@@ -1,4 +1,4 @@
-//! What is told of listed partners, from the tables that a run leaves.
+//! The figures of listed partners, from the tables that a run leaves.
 
 use crate::bench_rig::{SKETCHED, cognate, latents, matches, run, small_demo};
 use cognate::matching::Direction;

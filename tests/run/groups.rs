@@ -1,4 +1,4 @@
-//! The tables of groups against plain components of the table `matches`, and what must come of models that are the same.
+//! The tables of groups against plain components of the table `matches`, and what identical models must give.
 
 use crate::bench_rig::{WITHOUT_LAYER_1, latents, matches, run, small_demo, tables};
 use cognate::matching::Direction;
@@ -89,7 +89,7 @@ fn groups_are_the_components_of_kept_mutual_matches_with_what_is_known_of_their_
         }
     }
     assert!(whole > 50 && cut > 0 && with_within > 50, "{whole} whole, {cut} cut, {with_within} given the token");
-    // every component is told of
+    // every component has its group
     let told: BTreeSet<Node> = groups.iter().map(|g| (g.site.to_string(), g.latent)).collect();
     assert_eq!(told.len(), groups.len());
     assert!(components.values().all(|c| c.iter().any(|n| told.contains(n))));

@@ -12,7 +12,7 @@ fn copy_folder(from: &str, to: &Path) {
     }
 }
 
-/// Exit code and what was said.
+/// Exit code and messages.
 fn said(args: &[&str], more: &[&Path]) -> (i32, String) {
     let output = cognate().args(args).args(more).output().unwrap();
     let text = [&output.stdout, &output.stderr].map(|b| String::from_utf8_lossy(b).into_owned()).concat();

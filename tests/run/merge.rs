@@ -227,7 +227,7 @@ fn a_run_ends_when_its_matches_have_settled_with_any_workers_and_after_any_stop(
     }
     let status = cognate().arg("status").arg(path("one")).output().unwrap();
     assert!(String::from_utf8_lossy(&status.stdout).contains("finished, converged"));
-    // done as long as the rule stands; without it, the run goes on
+    // done as long as the rule is there; without it, the run resumes
     let said = String::from_utf8_lossy(&run(&flow, &path("one"), &[]).stderr).into_owned();
     assert!(said.contains("is complete"), "{said}");
     let text = std::fs::read_to_string(&flow).unwrap();

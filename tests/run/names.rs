@@ -29,7 +29,7 @@ fn a_run_is_the_same_whichever_library_names_its_places() {
     assert_eq!(of_b["transformer_lens_4"], "blocks.3.hook_out");
     assert_eq!(of_b["hugging_face"], "gpt_neox.layers.3.output");
 
-    // who reads the run's own dataflow file reads its names too
+    // a command that reads the run's own dataflow file reads its names too
     let scored = other.path().join("scored");
     let score = cognate().arg("score").arg(&out_of_other).arg("--out").arg(&scored).output().unwrap();
     assert!(score.status.success(), "{}", String::from_utf8_lossy(&score.stderr));

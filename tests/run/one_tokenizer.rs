@@ -84,7 +84,7 @@ fn an_added_token_that_no_text_holds_changes_no_number_and_one_that_a_text_holds
         {
             assert!(said.contains(words), "{words}: {said}");
         }
-        // the same run goes on once such records are left out
+        // the same run resumes once such records are left out
         let skip = [("context_length = 64", "context_length = 64\non_bad_record = \"skip\"")];
         let path = flow(folder.path(), model, &tuned, &shown, &skip);
         let output = run(&path, &out, &[]);

@@ -54,7 +54,7 @@ impl Two {
         assert!(!other.contains("bug") && !said(failing).contains("bug"), "{what}");
     }
 
-    /// The run goes on to the bytes of one process.
+    /// The run resumes to the bytes of one process.
     fn goes_on(&self, flow: &Path, out: &Path) {
         let alone = self.path("alone");
         run(flow, &alone, &["--quiet"]);

@@ -1,4 +1,4 @@
-//! Wrong requests are refused in one line that says what was found and what to do.
+//! Wrong requests are refused in one line with what was found and what to do.
 
 use crate::bench_rig::{cognate, project, run, same_tables, small_demo, tables};
 use std::path::Path;

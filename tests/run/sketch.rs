@@ -174,7 +174,7 @@ fn auto_is_exact_or_a_sketch_by_the_limit_and_the_run_keeps_to_it() {
     run(&sketch, &path("sketch"), &["--quiet"]);
     run(&auto, &path("auto-exact"), &["--quiet", "--memory-limit", &roomy]);
     same_tables(&tables(&path("exact")), &path("auto-exact"), "with room");
-    // a sketch is begun and killed; with room for more it goes on as a sketch
+    // a sketch is begun and killed; with room for more it resumes as a sketch
     let mut child = cognate()
         .args(["run", "--quiet", "--memory-limit", &tight, "--out"])
         .arg(path("auto-sketch"))
@@ -186,7 +186,7 @@ fn auto_is_exact_or_a_sketch_by_the_limit_and_the_run_keeps_to_it() {
     child.wait().unwrap();
     run(&auto, &path("auto-sketch"), &["--quiet", "--memory-limit", &roomy]);
     same_tables(&tables(&path("sketch")), &path("auto-sketch"), "begun tight");
-    // what was decided then holds for whoever reads the sums later, fingerprint included
+    // what was decided then holds for every later reader of the sums, fingerprint included
     for (run, other) in [("exact", "auto-exact"), ("sketch", "auto-sketch")] {
         let scored = [run, other].map(|name| {
             let out = path(&format!("scored-{name}"));
@@ -197,7 +197,7 @@ fn auto_is_exact_or_a_sketch_by_the_limit_and_the_run_keeps_to_it() {
         });
         assert!(scored[0] == scored[1], "{other}");
     }
-    // what does not fit is refused, and what would fit is said
+    // what does not fit is refused, with what would fit
     let refused = |flow: &Path, limit: u64| {
         let output = cognate().args(["plan", "--memory-limit", &limit.to_string()]).arg(flow).output().unwrap();
         assert_eq!(output.status.code(), Some(5));

@@ -1,5 +1,5 @@
-//! What is in a checkpoint: which state files, with which keys and tensors. A change here is another state format: whoever makes it raises
-//! the part `state` of the fingerprint.
+//! What is in a checkpoint: which state files, with which keys and tensors. A change here is another state format, and
+//! raises the part `state` of the fingerprint.
 
 use crate::bench_rig::{SKETCHED, run, small_demo};
 use cognate::store::StateReader;

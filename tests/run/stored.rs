@@ -1,5 +1,5 @@
-//! Models whose activations lie in files: they give the tables of the model that runs here, whoever is killed; and files that are not of this corpus end
-//! the run.
+//! Models whose activations lie in files: they give the tables of the model that runs here, whichever process is
+//! killed; and files that are not of this corpus end the run.
 
 use crate::bench_rig::{WITHOUT_LAYER_1, cognate, latents, matches, project, run, same_tables, small_demo, tables};
 use crate::kill::{kill_after, killed_and_taken_up};
@@ -92,7 +92,7 @@ pub fn in_files(folder: &Path, files: &[(&str, &str)], replace: &[(&str, &str)])
     small_demo(folder, &all)
 }
 
-/// What a run says of latents and matches.
+/// What a run finds of latents and matches.
 pub fn found(run: &Path) -> String {
     format!("{:?}\n{:?}", latents(run), matches(run))
 }

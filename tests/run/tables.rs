@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// Snapshot and tokens that one table says it is of; `None` where it is gone.
+/// Snapshot and tokens that one table names; `None` where it is gone.
 fn named<R: TableRow>(dir: &Path) -> Option<(String, String)> {
     let table = TableReader::<R>::open(&dir.join(format!("{}.parquet", R::TABLE))).ok()?;
     Some((table.origin()["snapshot"].clone(), table.origin()["tokens"].clone()))
@@ -160,7 +160,7 @@ fn damaged_lost_and_mixed_tables_are_named_by_every_reader_and_made_again_by_the
     }
     assert!(matches!(TableSet::look(&dir).unwrap(), FoundTables::Whole(_)));
 
-    // whatever became of them, the finished run makes them again, byte for byte, and says so
+    // whatever happened to them, the finished run makes them again, byte for byte, and reports it
     let table = |name: &str| out.join("tables").join(name);
     type Harm<'a> = (&'a str, &'a dyn Fn(), &'a str);
     let harms: [Harm<'_>; 6] = [
@@ -206,7 +206,7 @@ fn damaged_lost_and_mixed_tables_are_named_by_every_reader_and_made_again_by_the
         assert!(!text.contains("made again"), "{what}, once: {text}");
     }
 
-    // a copy that followed the link is a run like any other, and goes on
+    // a copy that followed the link is a run like any other, and resumes
     let copy = folder.path().join("copy");
     assert!(std::process::Command::new("cp").args(["-rL"]).args([&out, &copy]).status().unwrap().success());
     assert!(!copy.join("tables").is_symlink());

@@ -426,7 +426,7 @@ fn what_a_unit_cannot_be_with_is_refused_and_what_it_is_is_said() {
     assert!(output.status.code() == Some(2) && said.contains("compare.unit"), "{said}");
 }
 
-/// More contexts than a batch holds are several rows, and the end of the run says so.
+/// More contexts than a batch holds are several rows, and the end of the run reports it.
 #[test]
 fn documents_that_are_too_long_are_counted_and_said() {
     let folder = tempfile::tempdir().unwrap();

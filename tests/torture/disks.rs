@@ -1,4 +1,5 @@
-//! Disks of every size: full after so many bytes, the work ends with that said; with room, the same command ends with the same bytes.
+//! Disks of every size: full after so many bytes, the work ends with that error; with room, the same command ends with
+//! the same bytes.
 
 use crate::scene::{Scene, can_fail};
 

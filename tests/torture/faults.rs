@@ -1,5 +1,5 @@
-//! Every call of the system that a piece of work makes, failed: a named error or no harm, what stood before stands, and the same command
-//! again ends with the same bytes.
+//! Every call of the system that a piece of work makes, failed: a named error or no harm, what was there before is
+//! still there, and the same command again ends with the same bytes.
 //!
 //! The hook is `src/disk/fault.rs`. A slice here; every call with every error with `COGNATE_TORTURE=all`, about so many faults for each
 //! process with a number.
@@ -62,7 +62,7 @@ fn points(calls: &[(String, String)], slice: Option<usize>) -> Vec<Point> {
         all.extend(errors_of(call).iter().map(|error| Point { call: call.clone(), n: *n, error, path: path.clone() }));
     }
     let Some(slice) = slice else { return all };
-    // the last of its kind: more stands by then
+    // the last of its kind: more is there by then
     let kinds: BTreeMap<(String, String, &str), Point> = (all.into_iter())
         .map(|point| {
             let name = Path::new(&point.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -120,7 +120,7 @@ fn survives(scene: &Scene, victim: usize, point: &Point) -> Result<End, String> 
         }
         End::Named
     };
-    // what stood before stands
+    // what was there before is still there
     let after = (scene.saved(), scene.has_tables().map_err(|e| format!("{e}; {}", told()))?);
     if after.0 < before.0 || before.1 && !after.1 {
         return Err(format!("before: {before:?}, after: {after:?}; {}", told()));
@@ -141,7 +141,8 @@ fn every_call_fails(scene: fn() -> Scene) {
     for victim in 0..scene.n_processes {
         let calls = calls(scene, victim);
         let mut points = points(&calls, slice);
-        // who cannot read where the others are can tell nobody, and is waited for like one that starts late
+        // a process that cannot read the others' addresses can report to none, and is waited for like one that starts
+        // late
         points.retain(|point| !point.path.ends_with("/hosts") || matches!(point.error, "EINTR" | "SHORT"));
         let (mut ends, mut wrong) = (Vec::new(), Vec::new());
         for point in &points {

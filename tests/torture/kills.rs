@@ -26,7 +26,7 @@ fn killed_and_taken_up(scene: &Scene, seed: u64) {
         let mut children = scene.start(workers, None);
         std::thread::sleep(Duration::from_millis(random.below(scene.took.as_millis() as u64 * 9 / 10)));
         let victim = random.below(children.len() as u64) as usize;
-        // a process that sleeps for a moment, and goes on
+        // a process that sleeps for a moment, and continues
         if random.below(3) == 0 && children[victim].try_wait().unwrap().is_none() {
             signal(&children[victim], "-STOP");
             std::thread::sleep(Duration::from_millis(random.below(300)));

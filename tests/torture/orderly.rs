@@ -1,5 +1,6 @@
-//! One of two processes fails in an orderly way, in eight kinds: all are gone within seconds, the other with exit code 5 and the reason, and what
-//! is mended goes on to the same bytes. And one that is stopped and does not go on: the other tells it, and ends by its deadline.
+//! One of two processes fails in an orderly way, in eight kinds: all are gone within seconds, the other with exit code
+//! 5 and the reason, and what is mended resumes to the same bytes. And one that is stopped and does not continue: the
+//! other reports it, and ends by its deadline.
 
 use crate::bench_rig::{cognate, end};
 use crate::scene::{Scene, addresses, can_fail, ended};
@@ -114,7 +115,7 @@ fn one_process_fails_in_order_and_the_other_says_why() {
 
 #[test]
 fn a_process_that_is_stopped_for_good_is_told_and_left() {
-    // told after 10 seconds, left after 60
+    // reported after 10 seconds, left after 60
     let scene = Scene::two_processes_of_own_corpus();
     scene.set();
     let slow = [("COGNATE_FAULT", "slow:3000")];

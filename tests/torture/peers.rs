@@ -12,7 +12,7 @@ fn runs() -> u64 {
     std::env::var("COGNATE_PEERS").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
 }
 
-/// Calls `address` until `is_over`: silent, with noise, with pieces of noise, or with what the other side said itself.
+/// Calls `address` until `is_over`: silent, with noise, with pieces of noise, or with what the other side sent itself.
 fn pester(address: &str, seed: u64, is_over: &AtomicBool, calls: &AtomicU64) {
     let mut random = Random(seed);
     let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! A small piece of work: what stands in its folder before, the processes that do it, the tables that it leaves.
+//! A small piece of work: what is in its folder before, the processes that do it, the tables that it leaves.
 
 use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, fixture, run, tables};
 use cognate::store::{FoundTables, Manifest, RunDir, TableSet};
@@ -253,7 +253,7 @@ impl Scene {
     pub fn try_again(&self) -> Result<(), String> {
         for output in self.outputs(1, None)? {
             let said = String::from_utf8_lossy(&output.stderr);
-            // tables of a snapshot behind the last checkpoint are made again, and that is told
+            // tables of a snapshot behind the last checkpoint are made again, which is reported
             let is_hurt = said.contains("as they were published") && !said.contains("they are of snapshot");
             if !output.status.success() || said.contains("damage") || is_hurt {
                 return Err(format!("the same command again: {:?}: {said}", output.status.code()));

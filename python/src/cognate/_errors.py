@@ -56,7 +56,7 @@ class TableNotFound(CognateError, KeyError):
 
 
 class CognateWarning(UserWarning):
-    """What the program says that should not be missed."""
+    """Messages of the program that should not be missed."""
 
 
 _BY_CODE: dict[int, type[CognateError]] = {
@@ -71,7 +71,7 @@ _BY_CODE: dict[int, type[CognateError]] = {
 
 def of_exit(code: int, said: str) -> CognateError:
     """The error of a program that ended with ``code`` (below 0: killed by that signal) and ``said`` that on standard error."""
-    # the error is the last thing said, and may have several lines
+    # the error comes last, and may have several lines
     message = ("\n" + said).rpartition("\nerror: ")[2].strip()
     if code < 0:
         what = f"cognate was killed by signal {-code}; the same call resumes from the last checkpoint"

@@ -158,7 +158,7 @@ class Narrator:
         self._shown.close(f"stopped after {_thousands(self._tokens)} tokens; the state is saved, the same call resumes")
 
     def failed(self) -> None:
-        """It has ended with an error, which the exception tells."""
+        """It has ended with an error, which the exception holds."""
         self._shown.close(f"ended with an error after {_thousands(self._tokens)} tokens")
 
     def done(self) -> None:

@@ -1,4 +1,4 @@
-"""What is in a run directory, while the run goes on or after it?"""
+"""What is in a run directory, during the run or after it?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LatentCard:
 
 
 class Run(Tables):
-    """A run directory. Its tables are those of the newest snapshot: while the run goes on, two calls may see two snapshots;
+    """A run directory. Its tables are those of the newest snapshot: during the run, two calls may see two snapshots;
     :meth:`snapshot` holds on to one."""
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:

@@ -33,7 +33,7 @@ def run(
     fresh: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Runs a dataflow, or goes on where an earlier call stopped, and waits for its end.
+    """Runs a dataflow, or resumes where an earlier call stopped, and waits for its end.
 
     An interrupt (the notebook's stop button, Ctrl-C) asks the program to stop, waits until its state is saved, and then raises
     ``KeyboardInterrupt``. The same call resumes. A second interrupt ends the program at once; its last checkpoint stays.
@@ -121,7 +121,7 @@ def _started(arguments: list[str]) -> subprocess.Popen[str]:
 
 
 def _follow(arguments: list[str], text: str, narrator: Narrator) -> None:
-    """Starts the program with ``text`` on its standard input and tells the narrator what it says, until it ends.
+    """Starts the program with ``text`` on its standard input and passes its lines to the narrator, until it ends.
 
     Raises:
         CognateError: it did not end well.
@@ -197,13 +197,13 @@ class _HeldInterrupt:
 def _give(process: subprocess.Popen[str], text: str) -> None:
     """Writes all that the program gets to read."""
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it ended before it read: its message says why
+    with contextlib.suppress(BrokenPipeError):  # it ended before it read: its message has the reason
         process.stdin.write(text)
         process.stdin.close()
 
 
 def _tell_all(process: subprocess.Popen[str], narrator: Narrator) -> None:
-    """Tells what the program says until it is silent, and waits for its end."""
+    """Passes on the program's lines until it is silent, and waits for its end."""
     assert process.stdout is not None
     for line in process.stdout:
         try:
