@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Fetches every model and SAE that a pair of the dataflow file needs, and puts the place on this machine in a model's stead; an
-/// SAE keeps the name it was asked for by, which is more telling than its path.
+/// Fetches every model and SAE that a pair of the dataflow file needs, and replaces a model's path by its place on this
+/// machine; an SAE keeps the name in the dataflow file, which means more than its path.
 ///
 /// # Errors
 /// Those of [`hub::fetch`], with the model's or SAE's name.

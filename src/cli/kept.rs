@@ -1,5 +1,5 @@
-//! What was a run asked for, and are the files that it read still what they were? For every command that comes after a run:
-//! what was changed since is named and not used.
+//! What was a run asked for, and are the files that it read still what they were? For every command on an existing run:
+//! files that changed since are named and not used.
 
 use crate::corpus::Tokenizer;
 use crate::disk;

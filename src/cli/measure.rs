@@ -1,4 +1,4 @@
-//! `cognate plan --measure`: the time of a run, guessed from one batch of it.
+//! `cognate plan --measure`: the time of a run, estimated from one batch of it.
 
 use crate::engine::{Loaded, measure_batch, measure_choice};
 use crate::error::{Error, Result};

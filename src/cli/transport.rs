@@ -1,5 +1,5 @@
-//! What is made of the maps between two places for other tools? The maps themselves as a safetensors file, and the dictionary of one place as a
-//! SAELens folder of the other.
+//! Exports of the maps between two places: the maps themselves as a safetensors file, and the dictionary of one place
+//! as a SAELens folder of the other.
 
 use crate::disk;
 use crate::engine::Stitched;

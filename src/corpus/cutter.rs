@@ -251,7 +251,7 @@ impl Cutter {
         self.carry = Carry::default();
     }
 
-    /// Puts ids of one kind behind what is there, as many contexts as it takes.
+    /// Appends ids of one kind, over as many contexts as it takes.
     fn put(&mut self, mut ids: &[u32], kind: Kind, document: &Arc<Document>, out: &mut Vec<Cut>) {
         while !ids.is_empty() {
             let begun = &mut self.carry.begun;

@@ -52,8 +52,8 @@ pub struct CorpusFacts {
 /// Bytes that the tokenizers library holds for each byte of text while it works (measured: 130 for ids alone, more with offsets).
 const HELD_FOR_A_BYTE: u64 = 200;
 
-/// Memory that reading and tokenizing take on so many threads, however long a document is: a piece on each, as far as text is read
-/// ahead, and a line that is held whole.
+/// Memory that reading and tokenizing take on this many threads, however long a document is: a piece on each, as far as
+/// text is read ahead, and a line that is held whole.
 pub fn tokenizing_bytes(threads: u64) -> u64 {
     let Limits { line_bytes, piece_bytes, look_ahead_bytes, .. } = Limits::default();
     let at_work = (threads * piece_bytes as u64).min((look_ahead_bytes + piece_bytes) as u64);

@@ -20,7 +20,7 @@ const NAMES: usize = 24;
 /// What the first records have.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct FirstRecords {
-    /// Records that were looked at; those that are no JSON objects are left out.
+    /// Records that were read; those that are no JSON objects are left out.
     pub(super) n: usize,
     /// Whether any record has the text field.
     pub(super) has_text: bool,

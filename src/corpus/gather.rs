@@ -230,7 +230,7 @@ impl Gatherer {
         here.map(|unit| std::mem::take(&mut unit.is_cut)).or(was_cut.then_some(true))
     }
 
-    /// Whether a piece of so many tokens would be one too many.
+    /// Whether a piece with these numbers of tokens would be one too many.
     fn is_full(&self, row: &Begun, counts: &[usize]) -> bool {
         let Room { of_piece, of_context, contexts } = &self.room;
         match of_piece {
@@ -240,7 +240,7 @@ impl Gatherer {
         }
     }
 
-    /// Notes a piece of so many tokens in the contexts of a row.
+    /// Notes a piece with these numbers of tokens in the contexts of a row.
     fn fill(&self, row: &mut Begun, counts: &[usize]) {
         if fits(&row.filled, counts, &self.room.of_context) {
             row.filled.iter_mut().zip(counts).for_each(|(filled, n)| *filled += n);

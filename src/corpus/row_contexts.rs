@@ -75,7 +75,7 @@ struct Pending {
 }
 
 impl RowContexts {
-    /// None yet, of so many tokenizers.
+    /// Empty, for this many tokenizers.
     pub(super) fn new(n_views: usize) -> RowContexts {
         RowContexts { views: vec![ViewContexts::default(); n_views], ..RowContexts::default() }
     }

@@ -7,7 +7,7 @@
 //! | `CALL:N:ERROR` | the N-th call (from 1) of the kind CALL fails: `rename:2:EIO` |
 //! | `CALL:N+:ERROR` | it and all behind it |
 //! | `full:BYTES` | once so many bytes were written, in all files together, the disk is full |
-//! | `slow:MICROSECONDS` | every call takes so much longer |
+//! | `slow:MICROSECONDS` | every call takes this much longer |
 //!
 //! CALL is `open`, `create`, `read`, `write`, `sync`, `length`, `map`, `lock`, `look`, `list`, `follow`, `link`, `rename`, `remove`,
 //! `make` or `any`; ERROR is EIO, ENOSPC, EACCES, EMFILE, EINTR, or SHORT: half of the bytes that were asked for, one at least.

@@ -2,8 +2,8 @@
 //! 4), which knows most of the older ones too.
 //!
 //! The table was made by asking both: `benches/peers/hookpoints.py` runs them on small models of every family, and
-//! `tests/hookpoints.rs` holds the meanings against what they gave. A name whose meaning changed from version to version
-//! is in [`CHANGED`] and is never guessed.
+//! `tests/hookpoints.rs` compares the meanings with what they gave. A name whose meaning changed from version to
+//! version is in [`CHANGED`] and is never guessed.
 
 use super::hookpoint::block_number;
 use super::place::*;

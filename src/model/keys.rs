@@ -4,7 +4,7 @@
 //!
 //! The tables follow transformers' configuration classes. A key that neither a table nor such a class knows (a note of
 //! the author, another program's setting) changes nothing there and changes nothing here. `tests/models/config_keys.rs`
-//! holds the tables against the classes.
+//! compares the tables with the classes.
 
 use super::config::Config;
 use crate::error::{Error, Result};

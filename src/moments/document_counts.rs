@@ -10,7 +10,7 @@ use crate::store::{StateLayout, StateReader, StateWriter};
 #[derive(Clone, Debug, PartialEq)]
 pub struct DocumentCounts {
     n: Vec<u32>,
-    /// Number of the last of them, one more than it is; 0 for none.
+    /// Number of the last of them, plus 1; 0 for none.
     last: Vec<u64>,
 }
 

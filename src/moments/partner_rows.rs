@@ -68,9 +68,9 @@ impl Partners {
 /// A key that is remembered: two cells, of which one holds the last row of a document before, the other the last of the newest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Slot {
-    /// The key, one more than it is; 0 while the slot is free.
+    /// The key, plus 1; 0 while the slot is free.
     key: u64,
-    /// Number of the newest document, one more than it is; 0 for none.
+    /// Number of the newest document, plus 1; 0 for none.
     newest: u64,
     /// Which of the two cells is the newest document's.
     side: bool,
@@ -83,14 +83,15 @@ struct Slot {
 pub struct PartnerIndex {
     by: RowKey,
     slots: Vec<Slot>,
-    /// Slot of each token or position that has one, one more than it is; empty for bigrams, whose slot is a hash of the key.
+    /// Slot of each token or position that has one, plus 1; 0 for none; empty for bigrams, whose slot is a hash of the
+    /// key.
     slot_of: Vec<u32>,
     /// The same for rows that are pieces of text, which are known by their bytes.
     slot_of_text: BTreeMap<u64, u32>,
     n_used: usize,
-    /// Document and token of the last row, each one more than it is.
+    /// Document and token of the last row, each plus 1.
     last: [u64; 2],
-    /// Row of the batch at hand that was put into a cell, one more than it is; all 0 between batches.
+    /// Row of the current batch that was put into a cell, plus 1; all 0 between batches.
     fresh: Vec<u32>,
 }
 
@@ -255,7 +256,7 @@ impl PartnerIndex {
     }
 }
 
-/// What one row and the one before it (one more than it is) are known by together.
+/// Key of one row and the one before it (plus 1) together.
 fn pair_of(before: u64, row: u64) -> u64 {
     if row <= u64::from(u32::MAX) { before << 32 | row } else { mixed(before) ^ row }
 }

@@ -1,4 +1,5 @@
-//! What tables say of weights alone: cosines of two latents' rows in `matches`, agreement of whole dictionaries in `pairs`.
+//! Columns that come from weights alone: cosines of two latents' rows in `matches`, agreement of whole dictionaries in
+//! `pairs`.
 
 use super::column::{Columns, at, field, optional};
 use crate::error::Result;

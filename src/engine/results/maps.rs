@@ -1,5 +1,5 @@
-//! How do the activations of each pair's places map into each other, and what do matched decoder rows come to under the map? Saved sums in, rows of
-//! `maps` and cosines of matches out; made at a run's end, when the sums are on disk.
+//! How do the activations of each pair's places map into each other, and how well do matched decoder rows agree under
+//! the map? Saved sums in, rows of `maps` and cosines of matches out; made at a run's end, when the sums are on disk.
 
 use crate::engine::results::agreement::OfPair;
 use crate::engine::results::judged::Results;

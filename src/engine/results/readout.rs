@@ -96,7 +96,7 @@ fn read(readout: &Readout<'_>, moments: &FoldMoments, sums: &[LatentReadout<'_>]
     Ok((0..sums.len()).map(latent).collect())
 }
 
-/// What is known of the latents of one side of a pair besides.
+/// What else is known of the latents of one side of a pair.
 struct Side<'a> {
     view: &'a View,
     n_active: Vec<u64>,

@@ -1,5 +1,6 @@
-//! What is read of a checkpoint's sums one by one? Correlations of a few latents with a few others, from its tiles: matching within a category
-//! needs them, where each latent picks among the members alone. And whole files, for what is computed of them at a run's end.
+//! Which of a checkpoint's sums are read one by one? Correlations of a few latents with a few others, from its tiles:
+//! matching within a category needs them, where each latent picks among the members alone. And whole files, for what is
+//! computed of them at a run's end.
 
 use crate::engine::message::{SavedFile, Spaces};
 use crate::error::Result;

@@ -1,11 +1,11 @@
-//! Does a latent's best match say that the other SAE has it, whatever the filters make of the match?
+//! Does a latent's best match show that the other SAE has it, whatever the filters decide?
 
 use crate::matching::{Outcome, Partner};
 
-/// The best correlation from which a match above its chance point says that the other SAE has the latent.
+/// Best correlation from which a match above its chance point shows that the other SAE has the latent.
 const MATCHED: f64 = 0.5;
 
-/// Whether a latent's best match is strong, and what the filters say of it.
+/// Whether a latent's best match is strong, and if so, whether the filters keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strong {
     /// It is not.

@@ -1,6 +1,6 @@
-//! Which tables does a snapshot have? They are made here, for a run as for commands that make them again from saved sums, into a set
-//! that is published when all are there. A table more is one `write_into` more: the set, its readers and their checks know
-//! tables by what the set names.
+//! Which tables does a snapshot have? They are made here, for a run as for commands that make them again from saved
+//! sums, into a set that is published when all are there. A new table is one more `write_into`: the set, its readers
+//! and their checks know tables by what the set names.
 
 use crate::engine::allocator;
 use crate::engine::results::agreement::Agreement;

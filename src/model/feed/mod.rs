@@ -1,5 +1,5 @@
-//! What does a model hold that another process runs? It is asked batch by batch, over a pipe or a Unix socket; its answers are checked and
-//! become the same activations that a forward gives, or latents of SAEs that it has.
+//! A model that another process runs. It is asked batch by batch, over a pipe or a Unix socket; its answers are checked
+//! and become the same activations that a forward gives, or latents of SAEs that it has.
 //!
 //! An answer depends on its request alone. So a run resumes by asking for its next batch, and may ask for one again. What cannot
 //! be known is whether the feed's model is the one it was: the feed may state a digest of it, which enters the fingerprint.

@@ -87,7 +87,7 @@ pub(super) struct ControlData {
     pub mean: [Option<f64>; 2],
     pub mutual: [Option<u64>; 2],
     pub above: [Option<u64>; 2],
-    /// Mutual matches that hold given the token; nothing where that is known of none.
+    /// Mutual matches that hold given the token; `None` where r given the token is known of none.
     pub given: Option<[u64; 2]>,
     pub kept: [Option<u64>; 2],
     /// Of decoder rows and of activations, by the measure that is farthest above its null in the run itself: measure, pairing, value, mean of the null.
