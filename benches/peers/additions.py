@@ -93,7 +93,7 @@ for turn in range(args.rounds):
         short, long = (run(binary, flow(folder, estimate, compare), n) for n in args.tokens)
         per_token = 1e6 * (long["cpu"] - short["cpu"]) / (long["tokens"] - short["tokens"])
         figures[name].append({"us": per_token, "cpu": long["cpu"], "peak": long["peak"], "tokens": long["tokens"]})
-        print(f"round {turn + 1}, {name}: {per_token:.0f} µs a token", file=sys.stderr)
+        print(f"round {turn + 1}, {name}: {per_token:.0f} µs per token", file=sys.stderr)
 if args.json:
     with open(args.json, "w", encoding="utf-8") as file:
         json.dump(figures, file, indent=1)
@@ -104,7 +104,7 @@ def median(name, key):
 
 
 names = list(WAYS)
-print("| counted | CPU µs a token (range) | more | peak GiB | more |\n| --- | --- | --- | --- | --- |")
+print("| counted | CPU µs per token (range) | more | peak GiB | more |\n| --- | --- | --- | --- | --- |")
 for _, name, (_, _, _, beside) in ways:
     us, all_us = median(name, "us"), [f["us"] for f in figures[name]]
     row = [name, f"{us:.0f} ({min(all_us):.0f} to {max(all_us):.0f})", "", f"{median(name, 'peak') / 2**30:.2f}", ""]

@@ -107,7 +107,7 @@ def main():
         return (time.perf_counter() - begun) / (len(array) / args.width)
 
     rows.append(("copied in memory, float32", best(3 * args.rounds, copy), 4))
-    print(f"| {args.width} values a token | µs a token | GB/s |\n| --- | --- | --- |")
+    print(f"| {args.width} values per token | µs per token | GB/s |\n| --- | --- | --- |")
     for what, seconds, size in rows:
         print(f"| {what} | {seconds * 1e6:.2f} | {args.width * size / seconds / 1e9:.2f} |")
 

@@ -72,7 +72,7 @@ def run(cross, tokens):
 
 def told(cross, tokens, **where):
     figures.append({**run(cross, tokens), **where})
-    print(f"{cross}, {tokens} tokens: {per_token(figures[-1]):.2f} µs a token", file=sys.stderr, flush=True)
+    print(f"{cross}, {tokens} tokens: {per_token(figures[-1]):.2f} µs per token", file=sys.stderr, flush=True)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
@@ -94,7 +94,7 @@ for turn in range(args.rounds):
             for _ in range(BESIDE):
                 told(cross, short, turn=turn, beside=tokens)
 
-print("| sums | tokens | runs | CPU s | CPU µs a token | over the short runs beside it | peak MiB |")
+print("| sums | tokens | runs | CPU s | CPU µs per token | over the short runs beside it | peak MiB |")
 print("|---|---|---|---|---|---|---|")
 for cross in args.sums:
     for tokens in [1_000, short, *longer]:

@@ -26,7 +26,7 @@ rng = np.random.default_rng(0)
 
 
 def firings(n, d):
-    """K different latents a row, ascending, and their values."""
+    """K different latents per row, ascending, and their values."""
     names = rng.permutation(d).astype(np.int32)
     draw = lambda size: names[np.minimum((((d + 1) ** 0.1 - 1) * rng.random(size) + 1) ** 10 - 1, d - 1).astype(int)]  # noqa: E731
     latents = np.sort(draw((n, K)), axis=1)
