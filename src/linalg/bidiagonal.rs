@@ -114,7 +114,7 @@ impl Part {
                 continue;
             }
             if self.q[n - 1] > 1.5 * self.q[0] {
-                // small entries belong at the end, where values come off
+                // values are found from the end, so the small entries are put there
                 self.q.reverse();
                 self.e.reverse();
                 found = None;
@@ -169,8 +169,8 @@ impl Part {
         if swept.last > swept.before {
             return careful;
         }
-        // the smallest value shows at the end: the row `z` with `B z` nothing but its last entry has a Rayleigh quotient
-        // and a residual, and the value lies below the quotient by no more than the residual's square by the gap
+        // The last pivot is the smallest. Take the vector `z` for which only the last entry of `B z` is not 0: the
+        // smallest value is at least its Rayleigh quotient less residual² / gap (Kato and Temple).
         let (mut others, mut term) = (0.0, 1.0);
         for (e, q) in self.e.iter().zip(&self.q).rev() {
             term *= e / q;
