@@ -2,8 +2,8 @@
 //!
 //! An end is the byte behind a token (`token_bytes`); starts do not count, because tokenizers differ in whether a token
 //! takes the space before a word. An end inside a character is no end: the piece continues to the next end between two
-//! characters. A token belongs to the piece that reaches its end; one without bytes belongs to the piece that ends at
-//! its position, or to the first piece.
+//! characters. A token belongs to the piece that holds its last byte. A token without bytes belongs to the piece that
+//! ends at its position, or to the first piece.
 //!
 //! Tokens come as a document is read; what lies behind the last common end waits for more. A document's last piece ends with its text.
 

@@ -1,5 +1,5 @@
-//! Which bytes of a text does each token cover? A token's own bytes are laid along the text; where they are not the
-//! text's (a normaliser changed it, an unknown token replaced it), the tokenizer's own alignment gives the token's end.
+//! Which bytes of a text does each token cover? Each token's bytes are compared with the text at its place. Where they
+//! differ (a normaliser changed the text, an unknown token replaced it), the tokenizer's alignment gives the token's end.
 //!
 //! A byte-level token spells bytes by characters of its own, a SentencePiece token writes a space as `▁` and a byte as `<0xNN>`, an added
 //! token is its text. Token i covers the bytes from the end of token i − 1 to its own end, so the spans put together are the text from its
