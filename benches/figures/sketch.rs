@@ -32,7 +32,7 @@ pub fn a_million_latents() {
     }
     let tokens = rows * n as usize;
     println!(
-        "two spaces of {d} latents, width {width}: {:.1} µs a token ({:.0} M entries/s by the clock), peak memory {} MiB",
+        "two spaces of {d} latents, width {width}: {:.1} µs per token ({:.0} M entries/s by the clock), peak memory {} MiB",
         seconds / tokens as f64 * 1e6,
         entries as f64 / seconds * 1e-6,
         peak_mib()

@@ -117,7 +117,7 @@ pub fn check_can_go_on(manifest: &Manifest, plan: &Plan, directory: &Path) -> Re
     let most = plan.spec().corpus.max_tokens;
     if most != 0 && most <= manifest.rows && manifest.second_pass().is_none() {
         return Err(Error::request(format!(
-            "{} was stopped at {} tokens, and max_tokens is {}; ask for more to go on, leave --max-tokens out, or choose another --out",
+            "{} was stopped at {} tokens, and max_tokens is {}; to continue it, give a larger --max-tokens or none; else choose another --out",
             directory.display(),
             thousands(manifest.rows),
             thousands(most)
@@ -125,7 +125,7 @@ pub fn check_can_go_on(manifest: &Manifest, plan: &Plan, directory: &Path) -> Re
     }
     if manifest.is_finished() && manifest.second_pass().is_some() {
         return Err(Error::request(format!(
-            "{} has come to the end of its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
+            "{} has finished its second pass (refine = \"second-pass\") and cannot be lengthened; choose another --out, \
              or --fresh to start over",
             directory.display()
         )));

@@ -31,7 +31,7 @@ pub fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
             return Err(Error::new(
                 ErrorKind::Gate,
                 format!(
-                    "{}; if it is meant so, write {insist}doctor = \"warn\" under [check]",
+                    "{}; if this is intended, write {insist}doctor = \"warn\" under [check]",
                     wrong.join("\n       ")
                 ),
             ));

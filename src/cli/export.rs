@@ -55,7 +55,7 @@ pub fn export(path: &Path, wanted: &Wanted<'_>, memory_limit: Option<&str>) -> R
         ));
     }
     if wanted.into.is_some() && wanted.control_vector.is_none() && wanted.dictionary.is_none() {
-        return Err(Error::request("--into says nothing here: give --control-vector or --dictionary with it"));
+        return Err(Error::request("--into has no effect here: give --control-vector or --dictionary with it"));
     }
     let cache = || wanted.delphi.map_or(Ok(Vec::new()), |(out, n)| delphi::export(path, out, n, memory_limit));
     if !of_readout && !of_maps {

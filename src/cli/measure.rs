@@ -65,7 +65,7 @@ impl Measured {
             String::new()
         };
         format!(
-            "  time      about {} for some {} tokens on {} threads (one batch of {}: {} µs a token{choices}); an estimate\n",
+            "  time      about {} for some {} tokens on {} threads (one batch of {}: {} µs per token{choices}); an estimate\n",
             duration(self.expected_seconds),
             thousands(self.expected_tokens),
             self.threads,

@@ -116,7 +116,7 @@ pub fn as_text(plan: &Outline) -> String {
                     Some(_) => "files hold",
                     None => "feed gives",
                 };
-                ("take", "SAEs", format!("{} latents as the {giver} them, {most} on a token at most", s.width))
+                ("take", "SAEs", format!("{} latents as the {giver} them, at most {most} per token", s.width))
             }
             Origin::Raw { .. } => ("take", "places", format!("{} dimensions as they are", s.width)),
         };

@@ -145,7 +145,7 @@ impl Cursor {
                 if again.chain != trail.here {
                     return Err(changed(
                         file,
-                        format!("up to record {}, where the run stands", self.standing.place.record),
+                        format!("up to record {}, which the run has read", self.standing.place.record),
                     ));
                 }
                 Ok(again.place)

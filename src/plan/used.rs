@@ -90,7 +90,7 @@ fn idle_sae(spec: &DataflowSpec, site: &SiteName, sites: &BTreeSet<&SiteName>) -
         (PairsSpec::Listed(_), []) => format!("name {site} in compare.pairs, or take the SAE out"),
         (PairsSpec::Listed(_), bare) => format!(
             "compare.pairs names {}, which has no SAE and would be compared by its dimensions as they are; name {site} there, put \
-             the SAE at the place that is meant, or take it out",
+             the SAE at the hookpoint that is compared, or take it out",
             bare.join(" and ")
         ),
         (PairsSpec::All(_), _) => format!(

@@ -191,7 +191,7 @@ fn check(model: &ModelSpec) -> Result<(), String> {
         return Err(format!("random_weights: the weights of a model with {kind} cannot be drawn here; take it out"));
     }
     if model.d_model.is_some() && model.sizes.is_some() {
-        return Err("it has both d_model and sizes; sizes says the width too: take d_model out".into());
+        return Err("it has both d_model and sizes, and sizes gives the width too: take d_model out".into());
     }
     if model.layers.is_some() && model.d_model.is_none() {
         return Err(
@@ -257,7 +257,7 @@ fn check_sae(sae: &SaeSpec, model: Option<&ModelSpec>) -> Result<(), String> {
     }
     if !(1..=MOST_LATENTS).contains(&taken.d_sae) || !(1..=taken.d_sae).contains(&taken.most()) {
         return Err(format!(
-            "{kind} has d_sae = {} and most = {}; expected 1 to {MOST_LATENTS} latents, and 1 to d_sae of them on a token",
+            "{kind} has d_sae = {} and most = {}; expected 1 to {MOST_LATENTS} latents, and most from 1 to d_sae",
             taken.d_sae,
             taken.most()
         ));

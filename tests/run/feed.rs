@@ -267,7 +267,7 @@ fn fed_latents_give_the_tables_of_those_that_are_encoded_here() {
     same_tables(&expected, &path("three"), "three workers");
     let plan = cognate().arg("plan").arg(&flow).output().unwrap();
     let said = String::from_utf8_lossy(&plan.stdout);
-    assert!(said.contains("1024 latents as the feed gives them, 64 on a token at most"), "{said}");
+    assert!(said.contains("1024 latents as the feed gives them, at most 64 per token"), "{said}");
     let shown = cognate().arg("show").arg(path("fed")).arg("small-a/resid_post.1/3").output().unwrap();
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     // fewer than fire

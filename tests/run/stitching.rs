@@ -209,7 +209,7 @@ fn taken_over(out: &Path, folder: &Path, b: &Matrix<f32>) {
         (&["--dictionary", "x", "--from", "again/resid_post.2", "--into", from], "has no SAE"),
         (&["--dictionary", "x", "--from", from, "--into", "small-b/resid_post.1"], "the run has maps between"),
         (&["--dictionary", "x", "--from", "small-a", "--into", into], "expected MODEL/HOOKPOINT"),
-        (&["--maps", "--into", into], "--into says nothing here"),
+        (&["--maps", "--into", into], "--into has no effect here"),
         (&["--directions"], "compare.readout = true"),
     ] {
         let (code, said) = export(wrong);

@@ -385,7 +385,7 @@ fn a_latent_cache_gives_the_tables_of_the_sae_that_is_encoded_here() {
     let expected = tables(&path("cached"));
     run(&flow, &path("three"), &["--quiet", "--workers", "3"]);
     same_tables(&expected, &path("three"), "three workers");
-    assert!(said(&["plan"], &flow).contains("1024 latents as the files hold them, 64 on a token at most"));
+    assert!(said(&["plan"], &flow).contains("1024 latents as the files hold them, at most 64 per token"));
     said(&["show", path("cached").to_str().unwrap()], Path::new("small-a/resid_post.1/3"));
     let own = tempfile::tempdir().unwrap();
     std::fs::copy(&flow, own.path().join("flow.toml")).unwrap();

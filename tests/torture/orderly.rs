@@ -2,7 +2,7 @@
 //! 5 and the reason, and what is mended resumes to the same bytes. And one that is stopped and does not continue: the
 //! other reports it, and ends by its deadline.
 
-use crate::bench_rig::{cognate, end};
+use crate::bench_rig::{cognate, end, wait_for};
 use crate::scene::{Scene, addresses, can_fail, ended};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -120,7 +120,8 @@ fn a_process_that_is_stopped_for_good_is_told_and_left() {
     scene.set();
     let slow = [("COGNATE_FAULT", "slow:3000")];
     let mut children = scene.start(1, can_fail().then_some((0, &slow[..])));
-    std::thread::sleep(scene.took / 2);
+    // stopped while they stream: its line is what is silent then
+    wait_for(&mut children[0], &scene.out().join("manifest.json"));
     let stopped = children.pop().unwrap();
     let signal = |name: &str| Command::new("kill").args([name, &stopped.id().to_string()]).status().unwrap();
     if stopped.id() > 0 {

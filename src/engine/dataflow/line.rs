@@ -31,8 +31,37 @@ pub(super) struct Patience {
     pub(super) end: Duration,
 }
 
-/// The patience in a run.
+/// The patience in a run, and while its processes meet.
 pub(super) const PATIENCE: Patience = Patience { tell: Duration::from_secs(10), end: Duration::from_secs(60) };
+
+/// Since when a process has been silent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silence {
+    since: Instant,
+    told: bool,
+}
+
+impl Silence {
+    /// A process that was heard at `now`.
+    pub(super) fn from(now: Instant) -> Silence {
+        Silence { since: now, told: false }
+    }
+
+    /// Prints once that the process `name` is silent. What is wrong, where the patience is at its end at `now`.
+    pub(super) fn look(&mut self, name: &str, now: Instant, patience: Patience, tell: &dyn Fn(&str)) -> Option<String> {
+        let silent = now.duration_since(self.since);
+        let (so_far, end) = (silent.as_secs(), patience.end.as_secs());
+        if silent >= patience.end {
+            return Some(format!(
+                "{name} has been silent for {so_far} s: stopped, out of memory, or its network is down"
+            ));
+        }
+        if silent >= patience.tell && !std::mem::replace(&mut self.told, true) {
+            tell(&format!("{name} has been silent for {so_far} s; the run ends after {end} s"));
+        }
+        None
+    }
+}
 
 /// Called with messages about the other processes, for the user.
 pub(super) type Tell = Arc<dyn Fn(&str) + Send + Sync>;
@@ -142,8 +171,7 @@ struct Other {
     name: String,
     line: Option<Line>,
     is_done: bool,
-    since: Instant,
-    told: bool,
+    silence: Silence,
 }
 
 impl Lines {
@@ -159,11 +187,9 @@ impl Lines {
     ) -> Lines {
         let done = Arc::new(AtomicBool::new(false));
         let of_thread = done.clone();
-        let since = Instant::now();
-        let others: Vec<Other> = lines
-            .into_iter()
-            .map(|(name, line)| Other { name, line: Some(line), is_done: false, since, told: false })
-            .collect();
+        let silence = Silence::from(Instant::now());
+        let others: Vec<Other> =
+            lines.into_iter().map(|(name, line)| Other { name, line: Some(line), is_done: false, silence }).collect();
         let watch = move || watch(&own, others, patience, &status, &of_thread, &*tell);
         Lines { done, thread: Some(std::thread::spawn(watch)) }
     }
@@ -234,7 +260,7 @@ impl Other {
                     return Some(why);
                 }
                 Ok(Some(Word::Done)) => self.is_done = true,
-                Ok(Some(Word::Alive)) => (self.since, self.told) = (now, false),
+                Ok(Some(Word::Alive)) => self.silence = Silence::from(now),
                 Ok(None) => break false,
                 Err(_) => break true,
             }
@@ -244,26 +270,10 @@ impl Other {
             self.line = if ended { None } else { self.line.take() };
             return None;
         }
-        let silent = now.duration_since(self.since);
         let lost = if ended {
             format!("lost contact with another process of this run, {}", self.name)
-        } else if silent >= patience.end {
-            format!(
-                "{} has been silent for {} s: stopped, out of memory, or its network is down",
-                self.name,
-                silent.as_secs()
-            )
         } else {
-            if silent >= patience.tell && !self.told {
-                self.told = true;
-                tell(&format!(
-                    "{} has been silent for {} s; the run ends after {} s",
-                    self.name,
-                    silent.as_secs(),
-                    patience.end.as_secs()
-                ));
-            }
-            return None;
+            self.silence.look(&self.name, now, patience, tell)?
         };
         status.fail(Error::machine(format!("{lost}; start all of them again to resume from the last checkpoint")));
         Some(lost)

@@ -2,11 +2,12 @@
 //! higher numbers, while it opens its weights.
 //!
 //! Every connection begins with a greeting both ways ([`greeting`](super::greeting)). Callers are polled and never waited for, so
-//! a stranger causes no delay. A process of another run is refused and named, and the meeting continues without it.
+//! a stranger causes no delay. A process of another run is refused and named, and the meeting continues without it. A process that has
+//! not come is waited for without limit, and named; one that came and has been silent for as long as in a run ends the meeting.
 
 use crate::engine::dataflow::Cluster;
 use crate::engine::dataflow::greeting::{Caller, Heard, Kind, call};
-use crate::engine::dataflow::line::{Line, Lines, PATIENCE, SAY_EVERY, Tell, Word};
+use crate::engine::dataflow::line::{Line, Lines, PATIENCE, Patience, SAY_EVERY, Silence, Tell, Word};
 use crate::engine::status::RunStatus;
 use crate::error::{Error, Result};
 use std::io;
@@ -57,11 +58,12 @@ impl Meeting {
         stopped: impl Fn() -> bool + Send + 'static,
         tell: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Meeting> {
-        Meeting::begin_with(cluster, status, Last::default(), stopped, Arc::new(tell))
+        Meeting::begin_with(cluster, PATIENCE, status, Last::default(), stopped, Arc::new(tell))
     }
 
     fn begin_with(
         cluster: &Cluster,
+        patience: Patience,
         status: &Arc<RunStatus>,
         last: Last,
         stopped: impl Fn() -> bool + Send + 'static,
@@ -74,14 +76,14 @@ impl Meeting {
         let ended = move || word.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let status = status.clone();
         let thread = std::thread::spawn(move || {
-            let Some(found) = meet(&cluster, &listener, &stopped, &ended, &*tell)? else { return Ok(None) };
+            let Some(found) = meet(&cluster, &listener, patience, &stopped, &ended, &*tell)? else { return Ok(None) };
             let mut peers = Peers::default();
             let mut lines = Vec::new();
             for (j, Found { data, line, .. }) in found.into_iter().enumerate() {
                 peers.data.push(data);
                 lines.extend(line.map(|line| (format!("process {j} at {}", cluster.hosts[j]), line)));
             }
-            peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, PATIENCE, status, tell));
+            peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, patience, status, tell));
             Ok(Some(peers))
         });
         Ok(Meeting { thread: Some(thread), last })
@@ -112,7 +114,7 @@ impl Meeting {
     pub fn instead(cluster: &Cluster, error: Option<&Error>) {
         let word = error.map_or(Word::Done, |error| failure(cluster, error));
         let last = Arc::new(Mutex::new(Some(word)));
-        if let Ok(meeting) = Meeting::begin_with(cluster, &Arc::default(), last, || false, Arc::new(|_| ())) {
+        if let Ok(meeting) = Meeting::begin_with(cluster, PATIENCE, &Arc::default(), last, || false, Arc::new(|_| ())) {
             let _ = meeting.wait();
         }
     }
@@ -139,6 +141,8 @@ struct Found {
     line: Option<Line>,
     /// Whether it has sent on the line that it stays in the run; one that only connected to send its error has not.
     stays: bool,
+    /// On the line.
+    silence: Option<Silence>,
     /// Why the last call did not go through.
     trouble: Option<io::Error>,
 }
@@ -150,24 +154,30 @@ impl Found {
 
     /// A process that calls again was restarted before its end was noticed. If this process stays in the run, it is
     /// sent that.
+    #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     fn put(&mut self, kind: Kind, stream: TcpStream, stay: bool) {
         match kind {
             Kind::Data => self.data = Some(stream),
             Kind::Line => {
                 self.stays = false;
                 self.line = Line::new(stream).ok();
+                self.silence = Some(Silence::from(Instant::now()));
                 self.line.iter_mut().filter(|_| stay).for_each(|line| drop(line.say(&Word::Alive)));
             }
         }
     }
 
     /// Drops connections that were closed. Returns the last word of a process that has ended.
+    #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     fn look(&mut self) -> Option<Word> {
         self.data.take_if(|data| is_gone(data));
         while let Some(line) = &mut self.line {
             match line.hear() {
                 Ok(None) => break,
-                Ok(Some(Word::Alive)) => self.stays = true,
+                Ok(Some(Word::Alive)) => {
+                    self.stays = true;
+                    self.silence = Some(Silence::from(Instant::now()));
+                }
                 Ok(Some(word)) => return Some(word),
                 Err(_) => self.line = None,
             }
@@ -180,6 +190,7 @@ impl Found {
 fn meet(
     cluster: &Cluster,
     listener: &TcpListener,
+    patience: Patience,
     stopped: &dyn Fn() -> bool,
     ended: &dyn Fn() -> Option<Word>,
     tell: &dyn Fn(&str),
@@ -237,6 +248,13 @@ fn meet(
                 // there is nothing to do
                 Word::Done | Word::Alive => Ok(None),
             };
+        }
+        for (j, other) in found.iter_mut().enumerate().filter(|(_, other)| other.line.is_some()) {
+            let (name, now) = (format!("process {j} at {}", hosts[j]), Instant::now());
+            if let Some(lost) = other.silence.as_mut().and_then(|s| s.look(&name, now, patience, tell)) {
+                say_to_all(found, &Word::Failed(lost.clone()));
+                return Err(Error::machine(format!("{lost}; start all processes again")));
+            }
         }
         let are_lined = (0..hosts.len()).all(|j| j == me || found[j].line.is_some());
         if let Some(word) = last {

@@ -245,3 +245,27 @@ fn one_that_fails_or_has_nothing_to_do_before_it_meets_ends_those_that_wait() {
         assert!(error.to_string().starts_with(&format!("process {process} failed: no such model; ")), "{error}");
     }
 }
+
+#[test]
+fn one_that_came_and_is_silent_ends_the_meeting() {
+    let hosts = hosts(3);
+    let (sender, told) = std::sync::mpsc::channel();
+    let tell: Tell = Arc::new(move |text: &str| drop(sender.send(text.to_string())));
+    let patience = Patience { tell: SAY_EVERY * 2, end: SAY_EVERY * 4 };
+    let status = Arc::<RunStatus>::default();
+    let zero = Meeting::begin_with(&cluster(&hosts, 0, 1), patience, &status, Last::default(), || false, tell).unwrap();
+    let other = begin(&cluster(&hosts, 2, 1));
+    // process 1 greets, and says no word on its line
+    let stream = connect(&hosts[0]).unwrap();
+    let line = call(&cluster(&hosts, 1, 1), stream, 0, Kind::Line).unwrap().expect("it is the run's process 0");
+    let named = format!("process 1 at {} has been silent for ", hosts[1]);
+    let error = zero.wait().unwrap_err().to_string();
+    assert!(error.starts_with(&named) && error.contains("4 s: stopped"), "{error}");
+    let told: Vec<String> = told.try_iter().collect();
+    assert!(told.iter().filter(|t| t.starts_with(&named)).count() == 1, "{told:?}");
+    assert!(!told.iter().any(|t| t.contains("process 2")), "2 is not there, and not silent: {told:?}");
+    // the one that was met and does speak hears why
+    let error = other.wait().unwrap_err().to_string();
+    assert!(error.starts_with(&named), "{error}");
+    drop(line);
+}
