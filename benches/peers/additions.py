@@ -36,8 +36,10 @@ WAYS = {
     "given the token, of listed partners (all defaults)": ("runs/shapes", "", "", 0),
     "readout, with all defaults": ("runs/shapes", "", "readout = true", 2),
     "maps, with all defaults": ("runs/shapes", "", "stitch = true", 2),
+    "rows that both tokenizers share (span), all defaults": ("runs/shapes", "", 'align = "span"', 2),
+    "rows of words, all defaults, per word": ("runs/shapes", "", 'unit = "word"', 2),
     "16 384 latents, all defaults": ("runs/shapes16", "", "", None),
-    '16 384 latents, given.mode = "full"': ("runs/shapes16", 'null = { given = { mode = "full" } }', "", 5),
+    '16 384 latents, given.mode = "full"': ("runs/shapes16", 'null = { given = { mode = "full" } }', "", 7),
 }
 
 

@@ -6,6 +6,7 @@ Runs both over the demo: exact, sketch, second pass, random weights, raw hookpoi
 and the new one also with 2 and 3 workers and as two processes. Needs pyarrow. Exit code 1 when a column differs.
 
 With --since FORMAT (a key of SINCE below), OLD is a build from before what that entry lists; what is listed is left out, and said.
+With --near D, a column of floats whose values differ by at most D, nulls in the same places, is not counted and is named with its largest difference.
 """
 
 import argparse
@@ -92,11 +93,12 @@ def column(values):
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-def compare(name, old, new, since):
-    """Prints and counts columns that differ."""
+def compare(name, old, new, since, near):
+    """Prints and counts columns that differ; those within `near` are printed only."""
     names = sorted(p.name for p in (old / "tables").glob("*.parquet"))
     names = [n for n in names if n not in since["tables"]]
     missing = set(names) ^ ({p.name for p in (new / "tables").glob("*.parquet")} - since["tables"])
+    close = []
     differ, columns = [f"{m}: in one run only" for m in sorted(missing)], 0
     for table in names:
         if table in {m for m in missing}:
@@ -115,12 +117,21 @@ def compare(name, old, new, since):
                 of, value = since["rows"][table, c]
                 x, y = (column(v).filter(pc.not_equal(t.column(of), value).combine_chunks()) for v, t in ((x, a), (y, b)))
             if x.type != y.type or not bits(x).equals(bits(y)):
-                differ.append(f"{table}: {c}")
+                by = distance(x, y)
+                (close if by is not None and by <= near else differ).append(f"{table}: {c}" + ("" if by is None else f" by {by:.1e}"))
         for key, value in (a.schema.metadata or {}).items():
             if key.decode().startswith("cognate.") and key.decode() not in NOT_COMPARED | since["metadata"] and (b.schema.metadata or {}).get(key) != value:
                 differ.append(f"{table}: metadata {key.decode()}")
-    print(f"{name:<28} {len(names)} tables, {columns} columns: {'equal' if not differ else ', '.join(differ)}", flush=True)
+    said = "".join(f"; near, {c}" for c in close)
+    print(f"{name:<28} {len(names)} tables, {columns} columns: {'equal' if not differ else ', '.join(differ)}{said}", flush=True)
     return len(differ)
+
+
+def distance(x, y):
+    """By how much two columns of floats differ at most; none where a null, a NaN or a length does too, or the type is another."""
+    if x.type != y.type or not pa.types.is_floating(x.type) or len(x) != len(y) or not x.is_null(nan_is_null=True).equals(y.is_null(nan_is_null=True)):
+        return None
+    return pc.max(pc.abs(pc.subtract(x, y))).as_py() or 0.0
 
 
 def bits(array):
@@ -138,6 +149,7 @@ def main():
     parser.add_argument("new", type=pathlib.Path)
     parser.add_argument("--tokens", type=int, default=16_000)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/same-numbers"))
+    parser.add_argument("--near", type=float, default=-1.0)
     parser.add_argument("--since", choices=sorted(SINCE))
     args = parser.parse_args()
     since = {"flows": set(), "tables": set(), "tables of scores": set(), "metadata": set(), "rows": {}} | SINCE.get(args.since, {})
@@ -154,7 +166,7 @@ def main():
         flow.write_text(text)
         for build, program in builds.items():
             call(program, "run", flow, "--quiet", "--out", args.work / build / name)
-        n_differ += compare(name, args.work / "old" / name, args.work / "new" / name, since)
+        n_differ += compare(name, args.work / "old" / name, args.work / "new" / name, since, args.near)
     for build, program in builds.items():
         runs = args.work / build
         call(program, "merge", runs / "shard0", runs / "shard1", "--out", runs / "merged")
@@ -164,12 +176,12 @@ def main():
             call(program, "score", runs / "exact", *sets, "--out", runs / f"score{k}")
     for name in ["merged", "score0", "score1", "score2"]:
         more = since["tables of scores"] if name.startswith("score") else set()
-        n_differ += compare(name, args.work / "old" / name, args.work / "new" / name, since | {"tables": since["tables"] | more})
+        n_differ += compare(name, args.work / "old" / name, args.work / "new" / name, since | {"tables": since["tables"] | more}, args.near)
     exact, program = args.work / "exact.toml", builds["new"]
     for workers in [2, 3]:
         out = args.work / f"workers{workers}"
         call(program, "run", exact, "--quiet", "--workers", workers, "--out", out)
-        n_differ += compare(f"{workers} workers", args.work / "old/exact", out, since)
+        n_differ += compare(f"{workers} workers", args.work / "old/exact", out, since, args.near)
     sockets = [socket.socket() for _ in range(2)]
     for s in sockets:
         s.bind(("127.0.0.1", 0))
@@ -182,7 +194,7 @@ def main():
     codes = [p.wait() for p in running]
     if codes != [0, 0]:
         sys.exit(f"two processes: exit codes {codes}")
-    n_differ += compare("2 processes", args.work / "old/exact", out, since)
+    n_differ += compare("2 processes", args.work / "old/exact", out, since, args.near)
     print(json.dumps({"differ": n_differ}))
     sys.exit(1 if n_differ else 0)
 

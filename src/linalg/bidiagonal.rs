@@ -13,6 +13,9 @@ const FLOOR: f64 = 1e-290;
 /// Sweeps per value before giving up; two to four are usual.
 const SWEEPS: usize = 40;
 
+/// Of the smallest pivot, what is taken as a shift before any has succeeded.
+const FIRST_SHARE: f64 = 0.25;
+
 /// A part of the matrix that no entry couples with the rest.
 struct Part {
     /// Squared diagonal, without all shifts so far.
@@ -75,81 +78,101 @@ pub(super) fn bidiagonal_values(diagonal: &[f64], above: &[f64]) -> Option<Vec<f
 }
 
 impl Part {
-    /// Sends the values to `values`, and what splits off to `parts`.
+    /// Sends the values to `values`, and what splits off to `parts`. Takes a sweep from `left` for each that it makes.
     fn solve(mut self, parts: &mut Vec<Part>, values: &mut Vec<f64>, left: &mut usize) -> Option<()> {
         let mut next = (vec![0.0; self.q.len()], vec![0.0; self.e.len()]);
         let mut found: Option<Swept> = None;
-        let mut share = 0.25;
-        loop {
-            let n = self.q.len();
-            match n {
-                0 => return Some(()),
-                1 => {
-                    values.push(self.shift.value(self.q[0]));
-                    return Some(());
-                }
-                _ if self.uncoupled(n - 2) || self.e[n - 2] <= NOTHING * self.q[n - 1] => {
-                    values.push(self.shift.value(self.q[n - 1]));
-                    self.shorten(1);
-                    continue;
-                }
-                2 => {
-                    values.extend(two(self.q[0], self.e[0], self.q[1]).map(|q| self.shift.value(q)));
-                    return Some(());
-                }
-                _ if self.uncoupled(n - 3) => {
-                    values.extend(two(self.q[n - 2], self.e[n - 2], self.q[n - 1]).map(|q| self.shift.value(q)));
-                    self.shorten(2);
-                    continue;
-                }
-                _ => {}
-            }
-            let may_split = found.as_ref().is_none_or(|swept| swept.coupling <= 16.0 * NOTHING);
-            if may_split && let Some(at) = (0..n - 3).rev().find(|&k| self.uncoupled(k)) {
-                let q = self.q.split_off(at + 1);
-                let e = self.e.split_off(at + 1);
-                self.e.pop();
-                parts.push(Part { q: std::mem::replace(&mut self.q, q), e: std::mem::replace(&mut self.e, e), ..self });
+        let mut share = FIRST_SHARE;
+        while self.deflate(values) {
+            if found.as_ref().is_none_or(|swept| swept.coupling <= 16.0 * NOTHING) && self.split(parts) {
                 found = None;
                 continue;
             }
-            if self.q[n - 1] > 1.5 * self.q[0] {
+            if self.q[self.q.len() - 1] > 1.5 * self.q[0] {
                 // values are found from the end, so the small entries are put there
                 self.q.reverse();
                 self.e.reverse();
                 found = None;
             }
-            let mut shift = self.guess(found.as_ref(), share);
-            next.0.resize(n, 0.0);
-            next.1.resize(n - 1, 0.0);
-            let mut tries = 0;
-            let swept = loop {
-                *left = left.checked_sub(1)?;
-                let swept = sweep(&self.q, &self.e, shift, &mut next);
-                if swept.least >= 0.0 {
-                    break swept;
-                }
-                if shift == 0.0 {
-                    return None;
-                }
-                share = 0.25;
-                tries += 1;
-                shift = match tries {
-                    // only the last pivot fell below 0: it locates the value, to third order
-                    1 if swept.before > 0.0 => (shift + swept.last) * (1.0 - 2.0 * f64::EPSILON),
-                    1 | 2 => shift / 4.0,
-                    _ => 0.0,
-                }
-                .max(0.0);
-            };
-            if tries == 0 {
-                share += (1.0 - share) / 3.0;
-            }
-            std::mem::swap(&mut self.q, &mut next.0);
-            std::mem::swap(&mut self.e, &mut next.1);
-            self.shift = self.shift.plus(shift);
-            found = Some(swept);
+            found = Some(self.step(found.as_ref(), &mut share, &mut next, left)?);
         }
+        Some(())
+    }
+
+    /// Sends the values that nothing couples any more at the end to `values`. Whether a part of three or more is left.
+    fn deflate(&mut self, values: &mut Vec<f64>) -> bool {
+        loop {
+            let n = self.q.len();
+            match n {
+                0 => return false,
+                1 => {
+                    values.push(self.shift.value(self.q[0]));
+                    return false;
+                }
+                _ if self.uncoupled(n - 2) || self.e[n - 2] <= NOTHING * self.q[n - 1] => {
+                    values.push(self.shift.value(self.q[n - 1]));
+                    self.shorten(1);
+                }
+                2 => {
+                    values.extend(two(self.q[0], self.e[0], self.q[1]).map(|q| self.shift.value(q)));
+                    return false;
+                }
+                _ if self.uncoupled(n - 3) => {
+                    values.extend(two(self.q[n - 2], self.e[n - 2], self.q[n - 1]).map(|q| self.shift.value(q)));
+                    self.shorten(2);
+                }
+                _ => return true,
+            }
+        }
+    }
+
+    /// Where an entry couples nothing, keeps what is behind it and puts the rest to `parts`. Whether there is one.
+    fn split(&mut self, parts: &mut Vec<Part>) -> bool {
+        let Some(at) = (0..self.q.len() - 3).rev().find(|&k| self.uncoupled(k)) else { return false };
+        let q = self.q.split_off(at + 1);
+        let e = self.e.split_off(at + 1);
+        self.e.pop();
+        let (q, e) = (std::mem::replace(&mut self.q, q), std::mem::replace(&mut self.e, e));
+        parts.push(Part { q, e, shift: self.shift });
+        true
+    }
+
+    /// One sweep with the largest shift of those tried that is not too large; `next` is room for it.
+    fn step(
+        &mut self,
+        found: Option<&Swept>,
+        share: &mut f64,
+        next: &mut (Vec<f64>, Vec<f64>),
+        left: &mut usize,
+    ) -> Option<Swept> {
+        let mut shift = self.guess(found, *share);
+        next.0.resize(self.q.len(), 0.0);
+        next.1.resize(self.e.len(), 0.0);
+        for tries in 0.. {
+            *left = left.checked_sub(1)?;
+            let swept = sweep(&self.q, &self.e, shift, next);
+            if swept.least >= 0.0 {
+                if tries == 0 {
+                    *share += (1.0 - *share) / 3.0;
+                }
+                std::mem::swap(&mut self.q, &mut next.0);
+                std::mem::swap(&mut self.e, &mut next.1);
+                self.shift = self.shift.plus(shift);
+                return Some(swept);
+            }
+            if shift == 0.0 {
+                return None;
+            }
+            *share = FIRST_SHARE;
+            shift = match tries {
+                // only the last pivot fell below 0: it locates the value, to third order
+                0 if swept.before > 0.0 => (shift + swept.last) * (1.0 - 2.0 * f64::EPSILON),
+                0 | 1 => shift / 4.0,
+                _ => 0.0,
+            }
+            .max(0.0);
+        }
+        None
     }
 
     /// Whether `e[k]` is negligible against what it couples.
@@ -298,6 +321,9 @@ mod tests {
         assert_eq!(bidiagonal_values(&[2.0, -5.0, 1.0], &[0.0, 0.0]), Some(vec![5.0, 2.0, 1.0]));
         assert_eq!(bidiagonal_values(&[1.0, f64::NAN], &[0.0]), None);
         assert_eq!(bidiagonal_values(&[1.0, 1.0], &[f64::INFINITY]), None);
+        // no sweep is left: it says so, and does not answer with what it has
+        let part = Part { q: vec![3.0, 2.0, 1.0], e: vec![1.0, 1.0], shift: Shift::default() };
+        assert!(part.solve(&mut Vec::new(), &mut Vec::new(), &mut 2).is_none());
         // rank one: [0, 1] above a zero row
         let found = bidiagonal_values(&[0.0, 0.0], &[1.0]).unwrap();
         assert!((found[0] - 1.0).abs() < 1e-15 && found[1] == 0.0, "{found:?}");

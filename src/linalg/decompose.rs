@@ -213,6 +213,9 @@ mod tests {
             let only = singular_values(&a).unwrap();
             assert_eq!(only.len(), f.s.len());
             assert!(only.iter().zip(&f.s).all(|(x, y)| (x - y).abs() < 1e-13));
+            // what a matrix is left to on which the sweeps stall
+            let stalled = run_svd(&a, None).unwrap();
+            assert!(only.iter().zip(&stalled).all(|(x, y)| (x - y).abs() < 1e-13) && stalled.len() == only.len());
             let c = transposed_product(&a, &a);
             let e = symmetric_eigen(&c).unwrap();
             let back = product_transposed(&scale_columns(&e.vectors, &e.values), &e.vectors);

@@ -2,7 +2,7 @@
 //! 5 and the reason, and what is mended resumes to the same bytes. And one that is stopped and does not continue: the
 //! other reports it, and ends by its deadline.
 
-use crate::bench_rig::{cognate, end, wait_for};
+use crate::bench_rig::{cognate, end};
 use crate::scene::{Scene, addresses, can_fail, ended};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -120,8 +120,12 @@ fn a_process_that_is_stopped_for_good_is_told_and_left() {
     scene.set();
     let slow = [("COGNATE_FAULT", "slow:3000")];
     let mut children = scene.start(1, can_fail().then_some((0, &slow[..])));
-    // stopped while they stream: its line is what is silent then
-    wait_for(&mut children[0], &scene.out().join("manifest.json"));
+    // Stopped when they have met: one that has not come is waited for without limit. The template holds one checkpoint.
+    let checkpoints = || std::fs::read_dir(scene.out().join("state")).unwrap().count();
+    while checkpoints() < 2 {
+        assert!(children.iter_mut().all(|child| child.try_wait().unwrap().is_none()), "ended before it was stopped");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let stopped = children.pop().unwrap();
     let signal = |name: &str| Command::new("kill").args([name, &stopped.id().to_string()]).status().unwrap();
     if stopped.id() > 0 {
