@@ -6,7 +6,7 @@
 //! them (`weights/names.rs`). Every tensor's place has been checked against its file's length before a value is read.
 
 use super::convert::{StoredDtype, widen};
-use super::file::map;
+use super::file::{Mapped, map};
 use super::names::plain;
 use super::source::Source;
 use super::tensors::{Entry, Extent};
@@ -14,10 +14,12 @@ use super::{safetensors, torch};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::{CHECKPOINTS, refuse_pointer};
-use memmap2::Mmap;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+/// Values that are widened before their bytes are counted as read.
+const PIECE_VALUES: usize = 1 << 18;
 
 /// A checkpoint of safetensors or torch files.
 pub struct Checkpoint {
@@ -29,7 +31,7 @@ pub struct Checkpoint {
 
 struct Shard {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: Mapped,
 }
 
 struct Stored {
@@ -186,7 +188,10 @@ impl Source for Checkpoint {
         let past = || self.wrong(name, &format!("ends before value {}", first + out.len()));
         if !entry.column_major {
             let bytes = values(first, out.len()).ok_or_else(past)?;
-            widen(dtype, bytes, out);
+            for (bytes, out) in bytes.chunks(PIECE_VALUES * size).zip(out.chunks_mut(PIECE_VALUES)) {
+                widen(dtype, bytes, out);
+                all.has_read(bytes.len());
+            }
             return Ok(());
         }
         let [rows, cols] = *entry.shape.as_slice() else {
@@ -197,6 +202,7 @@ impl Source for Checkpoint {
             let bytes = values(col * rows + row, 1).ok_or_else(|| self.wrong(name, "ends early"))?;
             widen(dtype, bytes, std::slice::from_mut(value));
         }
+        all.has_read(out.len() * size);
         Ok(())
     }
 

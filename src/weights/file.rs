@@ -5,7 +5,44 @@ use crate::error::{Error, Result};
 use crate::hub::{POINTER_BYTES, refuse_pointer};
 use memmap2::Mmap;
 use std::io::{Read, Seek};
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Bytes that are read of a mapped file before its pages are given back.
+const RELEASE_BYTES: usize = 8 << 20;
+
+/// A file, mapped read-only. The system counts the pages that were read as memory of this process, beside the copy that was
+/// made of them, so they are given back while the file is read.
+pub struct Mapped {
+    bytes: Mmap,
+    /// Bytes read since pages were given back.
+    read: AtomicUsize,
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Mapped {
+    /// Counts `n_bytes` that have been read, and gives all pages back when there are enough. Who reads them again gets the
+    /// same bytes, from the system's cache or the disk.
+    #[allow(unsafe_code)]
+    pub fn has_read(&self, n_bytes: usize) {
+        if self.read.fetch_add(n_bytes, Relaxed) + n_bytes < RELEASE_BYTES {
+            return;
+        }
+        self.read.store(0, Relaxed);
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and is never written, so that its pages hold nothing that the file does not: one that
+        // is dropped while another thread reads it is read from the file again.
+        let _ = unsafe { self.bytes.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+}
 
 /// Maps `path` for reading.
 ///
@@ -15,14 +52,14 @@ use std::path::Path;
 /// # Errors
 /// `Input` when it is a Git LFS pointer; else as [`Error::io`], `what` being the attempt ("read the checkpoint").
 #[allow(unsafe_code)]
-pub fn map(what: &str, path: &Path) -> Result<Mmap> {
+pub fn map(what: &str, path: &Path) -> Result<Mapped> {
     let file = File::open(path).map_err(|e| Error::io(what, path, &e))?;
     let mapped = file.to_map().map_err(|e| Error::io(what, path, &e))?;
     // SAFETY: the map is read-only and private to this process. Its bytes are read as plain numbers only, for which every
     // pattern is valid. The documented condition above demands that the file is not shortened meanwhile.
     let bytes = unsafe { Mmap::map(mapped) }.map_err(|e| Error::io(what, path, &e))?;
     refuse_pointer(path, &bytes[..bytes.len().min(POINTER_BYTES)])?;
-    Ok(bytes)
+    Ok(Mapped { bytes, read: AtomicUsize::new(0) })
 }
 
 /// Opens a file for reading.

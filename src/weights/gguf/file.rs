@@ -11,8 +11,7 @@ use super::quant::{Kind, MAX_BLOCK};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::split_names;
-use crate::weights::file::map;
-use memmap2::Mmap;
+use crate::weights::file::{Mapped, map};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,9 +41,12 @@ pub struct GgufFile {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
+/// Blocks that are widened before their bytes are counted as read.
+const PIECE_BLOCKS: usize = 1 << 13;
+
 struct Part {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: Mapped,
 }
 
 /// Position of a tensor.
@@ -149,13 +151,17 @@ impl GgufFile {
         let bytes = &self.parts[tensor.part].bytes;
         let (per_block, size) = tensor.kind.block();
         let mut block = [0.0; MAX_BLOCK];
-        let mut done = 0;
+        let (mut done, mut counted) = (0, first / per_block);
         while done < out.len() {
             let (number, offset) = ((first + done) / per_block, (first + done) % per_block);
             tensor.kind.widen(&bytes[tensor.start + number * size..][..size], &mut block[..per_block]);
             let n = (per_block - offset).min(out.len() - done);
             out[done..done + n].copy_from_slice(&block[offset..offset + n]);
             done += n;
+            if done == out.len() || number % PIECE_BLOCKS == PIECE_BLOCKS - 1 {
+                bytes.has_read((number + 1 - counted) * size);
+                counted = number + 1;
+            }
         }
     }
 }
