@@ -30,7 +30,7 @@ NOT_COMPARED = {"cognate.fingerprint"}
 NEW_TABLES = ["best_over.parquet", "best_over_counts.parquet", "best_over_scores.parquet", "cycles.parquet", "group_sizes.parquet", "groups.parquet"]
 NULL_OF_ACTIVATIONS = ["null_mean", "null_sd"]
 
-# changes that were meant, by the last commit before them
+# changes that were meant, by the last commit before them, oldest first; those of a later one hold for an earlier build too
 SINCE = {
     "3a2ec64": {
         # a row's bucket in a sketch is drawn by its file's name and first record, before by its file's number
@@ -152,7 +152,9 @@ def main():
     parser.add_argument("--near", type=float, default=-1.0)
     parser.add_argument("--since", choices=sorted(SINCE))
     args = parser.parse_args()
-    since = {"flows": set(), "tables": set(), "tables of scores": set(), "metadata": set(), "rows": {}} | SINCE.get(args.since, {})
+    since = {"flows": set(), "tables": set(), "tables of scores": set(), "metadata": set(), "rows": {}}
+    for meant in list(SINCE.values())[list(SINCE).index(args.since):] if args.since else []:
+        since |= {what: since[what] | names for what, names in meant.items()}
     for what, names in since.items():
         if names:
             print(f"left out, changed since {args.since}: {what} {', '.join(sorted(map(str, names)))}")

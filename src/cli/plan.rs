@@ -46,10 +46,22 @@ pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) 
 
 /// The plan for people.
 pub fn as_text(plan: &Outline) -> String {
-    let mut out = String::new();
-    let spec = &plan.spec();
+    let mut out = format!("plan of {:?}\n", plan.spec().name);
     let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
-    line(format!("plan of {:?}", spec.name));
+    say_text(plan, &mut line);
+    say_models(plan, &mut line);
+    say_spaces(plan, &mut line);
+    say_pairs(plan, &mut line);
+    say_scores(plan, &mut line);
+    say_budgets(plan, &mut line);
+    out
+}
+
+/// Takes a line of the plan.
+type TakeLine<'a> = &'a mut dyn FnMut(String);
+
+fn say_text(plan: &Outline, line: TakeLine) {
+    let spec = plan.spec();
     line(format!(
         "  corpus    {}; contexts of {} tokens, {} a batch",
         corpus_in_short(plan),
@@ -77,6 +89,9 @@ pub fn as_text(plan: &Outline) -> String {
         let names: Vec<&str> = spec.controls.keys().map(String::as_str).collect();
         line(format!("  controls  {}: the same run again for each, behind this one", names.join(", ")));
     }
+}
+
+fn say_models(plan: &Outline, line: TakeLine) {
     for (k, m) in plan.models().iter().enumerate() {
         let at = |&hookpoint| Site { model: m.name.clone(), hookpoint, tag: Tag::default() };
         let places: Vec<Site> = m.hookpoints.iter().map(at).chain(m.fed.iter().cloned()).collect();
@@ -108,6 +123,9 @@ pub fn as_text(plan: &Outline) -> String {
             m.shape.n_layers
         ));
     }
+}
+
+fn say_spaces(plan: &Outline, line: TakeLine) {
     let spaces = plan.spaces().iter().map(|s| {
         let what = match &s.origin {
             Origin::Sae { sae, .. } => ("encode", "SAEs", sae.in_words()),
@@ -126,6 +144,10 @@ pub fn as_text(plan: &Outline) -> String {
         let these = format!("{model}/{}{}", in_short(&places), in_number(places.len(), kind));
         line(format!("  {verb:<9} {these}: {what}"));
     }
+}
+
+fn say_pairs(plan: &Outline, line: TakeLine) {
+    let spec = plan.spec();
     let pairs = plan.pairs().iter().enumerate().map(|(p, pair)| {
         let (a, b) = plan.pair_sites(p);
         let widths = format!("{} x {}", plan.spaces()[pair.source].width, plan.spaces()[pair.target].width);
@@ -146,6 +168,10 @@ pub fn as_text(plan: &Outline) -> String {
         let n = in_number(sources.len() * targets.len(), "pairs");
         line(format!("  match     {source}/{} x {target}/{}{n}: {what}", in_short(&sources), in_short(&targets)));
     }
+}
+
+fn say_scores(plan: &Outline, line: TakeLine) {
+    let spec = plan.spec();
     for (step, what, bytes) in steps_beside(plan) {
         line(format!("  {step:<9} {what}; {}", human_bytes(bytes)));
     }
@@ -159,6 +185,10 @@ pub fn as_text(plan: &Outline) -> String {
             line(format!("  score     {} of {of}; null of {runs} permutations", names.join(", ")));
         }
     }
+}
+
+fn say_budgets(plan: &Outline, line: TakeLine) {
+    let spec = plan.spec();
     line(format!(
         "  publish   every {} tokens; checkpoint every {} tokens{}",
         thousands(spec.estimate.snapshot_every),
@@ -182,7 +212,6 @@ pub fn as_text(plan: &Outline) -> String {
     for assumption in plan.assumptions() {
         line(format!("  assumed   {assumption}"));
     }
-    out
 }
 
 /// Optional steps for every pair, in addition to matches and scores: name, what is done, bytes of memory at most.

@@ -100,195 +100,247 @@ fn check_bytes(steps: &Steps) -> u64 {
 
 /// What is held at most when it is done in this way. Tiles are counted with every row alive.
 pub(super) fn costs(steps: &Steps, choice: &Choice) -> Vec<Cost> {
-    let spec = &steps.spec;
-    let cost = |kind: &'static str, of: String, memory_bytes: u64, disk_bytes: u64| Cost {
-        kind,
-        of,
-        memory_bytes,
-        disk_bytes,
-        only_streaming: false,
-    };
-    let streaming =
-        |kind, of: String, memory_bytes| Cost { kind, of, memory_bytes, disk_bytes: 0, only_streaming: true };
-    let mut out = Vec::new();
-    let threads = rayon::current_num_threads() as u64;
-    let mut largest_target = 0;
-    for (k, m) in steps.models.iter().enumerate() {
-        match &m.elsewhere {
-            Some(elsewhere) => {
-                let contexts = spec.corpus.batch_contexts as u64;
-                let tokens = contexts.saturating_mul(spec.corpus.context_length as u64);
-                let (kind, bytes) = elsewhere.memory_bytes(tokens);
-                out.push(streaming(kind, m.name.clone(), bytes));
-            }
-            None => {
-                let bytes = crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k));
-                out.push(streaming("model", m.name.clone(), bytes));
-            }
-        }
-    }
-    for (s, sae) in steps.saes() {
-        out.push(cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
-        let screen = choice.screen_bytes(sae);
-        if screen > 0 {
-            out.push(streaming("screen", s.site.to_string(), screen));
-        }
-    }
-    let n_loaded = out.len();
-    for p in &steps.pairs {
-        let (a, b) = (&steps.spaces[p.source], &steps.spaces[p.target]);
-        let sites = || format!("{} x {}", a.site, b.site);
-        let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
-        if !steps.is_raw(*p) {
-            // candidates are there twice while they are chosen again
-            let times = if choice.is_sketched() { 2 } else { 1 };
-            for (kind, bytes) in PairSums::parts(&choice.pair_shape(steps, *p, a.width)) {
-                out.push(cost(kind, sites(), times * bytes, bytes));
-            }
-            largest_target = largest_target.max(b.width as u64);
-        }
-        let views = if choice.is_sketched() {
-            best * WHOLE_VIEW_BYTES[0] + (a.width + b.width) as u64 * WHOLE_VIEW_BYTES[1]
-        } else {
-            best * VIEW_ROW_BYTES
-        };
-        out.push(cost("match views", sites(), views, (a.width + b.width) as u64 * 4));
-        if spec.estimate.listed > 0 {
-            let bytes = steps.listed_bytes(*p);
-            out.push(cost("listed partners", sites(), bytes, bytes));
-        }
-    }
-    for (_, s) in steps.spaces.iter().enumerate().filter(|(k, _)| choice.has_sketch(steps, *k)) {
-        let bytes = Sketch::bytes(&(s.width, choice.width));
-        out.push(cost("sketch", s.site.to_string(), bytes, bytes));
-    }
-    if choice.is_sketched() {
-        let at_work = choosing_bytes(choice.width, largest_target as usize, spec.compare.candidates) as u64;
-        out.push(cost("choosing candidates", String::new(), (threads + 1) * at_work, 0));
-    }
-    for s in &steps.spaces {
-        let bytes = LatentSums::bytes(&s.width) + Profiles::bytes(&steps.profile_shape(s));
-        // twice in memory: once held, once on its way to the tables
-        out.push(cost("sums and top tokens", s.site.to_string(), 2 * bytes, bytes));
-    }
-    for s in &steps.spaces {
-        let bytes = steps.given_bytes(s);
-        if bytes > 0 {
-            out.push(cost("rows of earlier documents (null.given)", s.site.to_string(), bytes, bytes));
-        }
-    }
-    let mut moments = 0;
-    for r in steps.raw_sites.iter().filter(|_| steps.scores_activations()) {
-        let bytes = SiteMoments::bytes(&r.width);
-        moments += bytes;
-        out.push(cost("raw moments", r.site.to_string(), 2 * bytes, bytes));
-    }
-    for p in &steps.raw_pairs {
-        let (a, b) = (&steps.raw_sites[p.source], &steps.raw_sites[p.target]);
-        let bytes = CrossCoMoment::bytes(&(a.width, b.width, steps.co_moment_nulls(p)));
-        moments += bytes;
-        out.push(cost("raw cross moments", format!("{} x {}", a.site, b.site), 2 * bytes, bytes));
-    }
-    for r in &steps.readouts {
-        let (space, site) = (&steps.spaces[r.space], &steps.readout_sites[r.site]);
-        let bytes = ReadoutSums::bytes(&steps.readout_shape(*r, space.width));
-        out.push(cost("readout", format!("{} out of {}", space.site, site.site), bytes, bytes));
-    }
-    for r in &steps.readout_sites {
-        let bytes = FoldMoments::bytes(&r.width);
-        moments += bytes;
-        out.push(cost("readout moments", r.site.to_string(), bytes, bytes));
-    }
-    for stitch in &steps.stitches {
-        let bytes = FoldCross::bytes(&steps.stitch_shape(stitch));
-        moments += bytes;
-        let [a, b] = [stitch.source, stitch.target].map(|k| &steps.readout_sites[k].site);
-        out.push(cost("stitch", format!("{a} x {b}"), bytes, bytes));
-    }
-    if let Some(width) =
-        steps.stitches.iter().flat_map(|s| [s.source, s.target]).max_by_key(|k| steps.readout_sites[*k].width)
-    {
-        out.push(cost(
-            "maps of one pair",
-            String::new(),
-            MAP_MATRICES * 8 * (steps.readout_sites[width].width as u64).pow(2),
-            0,
-        ));
-    }
-    if let Some(width) = steps.readouts.iter().map(|r| steps.readout_sites[r.site].width as u64).max() {
-        // two moments and factors, a strip read back
-        let strip = steps.readouts.iter().map(|r| {
-            let n = steps.spaces[r.space].width;
-            ReadoutSums::bytes(&steps.readout_shape(*r, tile_rows(n, steps.readout_sites[r.site].width)))
-        });
-        out.push(cost("reading out", String::new(), 48 * width * width + strip.max().unwrap_or(0), 0));
-    }
-    if !spec.estimate.measures.is_empty() {
-        let scored = steps.pairs.iter().filter(|p| !steps.is_raw(**p)).map(|p| rows_bytes(steps, p)).max();
-        out.push(cost("scores of one pair's matched rows", String::new(), scored.unwrap_or(0), 0));
-    }
-    if spec.estimate.dictionary {
-        let paired = steps.pairs.iter().filter(|p| steps.has_decoder_cosines(**p)).map(|p| dictionary_bytes(steps, p));
-        out.push(cost("dictionaries of one model", String::new(), paired.max().unwrap_or(0), 0));
-    }
-    if spec.estimate.logits {
-        let of = |p: &&Pair| steps.has_logit_effects(**p);
-        let width = |s: usize| steps.spaces[s].sae().map_or(0, |sae| sae.shape.d_out as u64);
-        let widest = steps.pairs.iter().filter(of).map(|p| width(p.source).max(width(p.target))).max().unwrap_or(0);
-        let n = (steps.models.len() * (steps.models.len() + 1) / 2) as u64;
-        out.push(cost("effects on the logits", String::new(), 8 * widest * widest * (3 * n + LOGIT_MATRICES), 0));
-    }
-    if spec.estimate.filters.one_to_one == OneToOne::Transport {
-        let pool = |s: usize| steps.spaces[s].width.min(TRANSPORT_POOL) as u64;
-        let largest = steps.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
-        out.push(cost("transport of one pool", String::new(), 2 * 8 * largest, 0));
-    }
-    let rows = (spec.corpus.batch_contexts as u64).saturating_mul(spec.corpus.context_length as u64);
-    let contexts: u64 = (steps.models.iter().filter(|m| m.elsewhere.is_none()))
-        .map(|m| crate::model::context_bytes(&m.shape, spec.corpus.context_length, &m.hookpoints))
-        .max()
-        .unwrap_or(0);
-    let activations: u64 = steps.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
-    let entries = |s: &Space| match &s.origin {
-        Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
-        Origin::Fed { most, .. } => *most as u64,
-        Origin::Raw { .. } => s.width as u64,
-    };
-    let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum::<u64>()
-        + (steps.readout_sites.iter().enumerate())
-            .filter(|(k, _)| steps.is_read(*k))
-            .map(|(_, r)| 4 * r.width as u64)
-            .sum::<u64>();
-    let encoded = rows.saturating_mul(2 * latents).saturating_add(moments);
-    let encoding: u64 = steps.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
-    // a thread keeps what its contexts were computed in while it encodes
-    let at_work = threads * (contexts + encoding);
-    out.push(streaming(
-        "one batch in its forward and encode",
-        String::new(),
-        rows.saturating_mul(activations).saturating_add(at_work),
-    ));
-    out.push(streaming("encoded batches in the air", String::new(), encoded.saturating_mul(BATCHES_IN_THE_AIR)));
-    let turned = rows.saturating_mul(steps.turned_bytes());
-    if turned > 0 {
-        out.push(streaming("one batch beside its partners", String::new(), turned));
-    }
-    let others: usize = steps.tokenizers.iter().map(|t| t.checked_vocabulary()).sum();
-    if others > 0 {
-        out.push(streaming("tokenizers that texts are checked by", String::new(), others as u64 * TOKEN_BYTES));
-    }
-    out.push(streaming("tokenizing", String::new(), tokenizing_bytes(threads).saturating_sub(ROOM_BYTES)));
-    if steps.corpus.window_bytes > 0 {
-        out.push(streaming("window of a zstd file", String::new(), steps.corpus.window_bytes));
-    }
+    let mut costs = Costs { steps, choice, out: Vec::new(), moments: 0 };
+    costs.loaded();
+    let n_loaded = costs.out.len();
+    costs.pairs();
+    costs.latents();
+    costs.raw();
+    costs.readouts();
+    costs.scores();
+    costs.batches();
+    costs.text();
     // the check is over before any of that is held
-    let instead: u64 = out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
-    if check_bytes(steps) > instead {
-        out.push(streaming("check of the SAEs before the first batch", String::new(), check_bytes(steps) - instead));
+    let instead: u64 = costs.out[n_loaded..].iter().map(|c| c.memory_bytes).sum();
+    let check = check_bytes(steps);
+    if check > instead {
+        costs.streaming("check of the SAEs before the first batch", String::new(), check - instead);
     }
-    out.push(cost("program, reader, tokenizer, table writers", String::new(), PROGRAM_BYTES, SeenContexts::bytes(&())));
-    out.retain(|cost| steps.streams || !cost.only_streaming);
-    out
+    let program = "program, reader, tokenizer, table writers";
+    costs.cost(program, String::new(), PROGRAM_BYTES, SeenContexts::bytes(&()));
+    costs.out.retain(|cost| steps.streams || !cost.only_streaming);
+    costs.out
+}
+
+/// The parts so far.
+struct Costs<'a> {
+    steps: &'a Steps,
+    choice: &'a Choice,
+    out: Vec<Cost>,
+    /// Bytes of all sums that each batch in the air brings moments for.
+    moments: u64,
+}
+
+impl Costs<'_> {
+    fn cost(&mut self, kind: &'static str, of: String, memory_bytes: u64, disk_bytes: u64) {
+        self.out.push(Cost { kind, of, memory_bytes, disk_bytes, only_streaming: false });
+    }
+
+    /// What is held only while the corpus is read.
+    fn streaming(&mut self, kind: &'static str, of: String, memory_bytes: u64) {
+        self.out.push(Cost { kind, of, memory_bytes, disk_bytes: 0, only_streaming: true });
+    }
+
+    /// Models and SAEs.
+    fn loaded(&mut self) {
+        let steps = self.steps;
+        for (k, m) in steps.models.iter().enumerate() {
+            let (kind, bytes) = match &m.elsewhere {
+                Some(elsewhere) => {
+                    let contexts = steps.spec.corpus.batch_contexts as u64;
+                    elsewhere.memory_bytes(contexts.saturating_mul(steps.spec.corpus.context_length as u64))
+                }
+                None => ("model", crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k))),
+            };
+            self.streaming(kind, m.name.clone(), bytes);
+        }
+        for (s, sae) in steps.saes() {
+            self.cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0);
+            let screen = self.choice.screen_bytes(sae);
+            if screen > 0 {
+                self.streaming("screen", s.site.to_string(), screen);
+            }
+        }
+    }
+
+    /// Sums and match views of each pair; the sketches that serve them.
+    fn pairs(&mut self) {
+        let (steps, choice) = (self.steps, self.choice);
+        let (spec, is_sketched) = (&steps.spec, choice.is_sketched());
+        let mut largest_target = 0;
+        for p in &steps.pairs {
+            let (a, b) = (&steps.spaces[p.source], &steps.spaces[p.target]);
+            let sites = || format!("{} x {}", a.site, b.site);
+            let best = (a.width + b.width) as u64 * spec.estimate.best as u64;
+            if !steps.is_raw(*p) {
+                // candidates are there twice while they are chosen again
+                let times = if is_sketched { 2 } else { 1 };
+                for (kind, bytes) in PairSums::parts(&choice.pair_shape(steps, *p, a.width)) {
+                    self.cost(kind, sites(), times * bytes, bytes);
+                }
+                largest_target = largest_target.max(b.width);
+            }
+            let views = match is_sketched {
+                true => best * WHOLE_VIEW_BYTES[0] + (a.width + b.width) as u64 * WHOLE_VIEW_BYTES[1],
+                false => best * VIEW_ROW_BYTES,
+            };
+            self.cost("match views", sites(), views, (a.width + b.width) as u64 * 4);
+            if spec.estimate.listed > 0 {
+                let bytes = steps.listed_bytes(*p);
+                self.cost("listed partners", sites(), bytes, bytes);
+            }
+        }
+        for (_, s) in steps.spaces.iter().enumerate().filter(|(k, _)| choice.has_sketch(steps, *k)) {
+            let bytes = Sketch::bytes(&(s.width, choice.width));
+            self.cost("sketch", s.site.to_string(), bytes, bytes);
+        }
+        if is_sketched {
+            let at_work = choosing_bytes(choice.width, largest_target, spec.compare.candidates) as u64;
+            self.cost("choosing candidates", String::new(), (threads() + 1) * at_work, 0);
+        }
+    }
+
+    /// What is kept of each space's latents.
+    fn latents(&mut self) {
+        let steps = self.steps;
+        for s in &steps.spaces {
+            let bytes = LatentSums::bytes(&s.width) + Profiles::bytes(&steps.profile_shape(s));
+            // twice in memory: once held, once on its way to the tables
+            self.cost("sums and top tokens", s.site.to_string(), 2 * bytes, bytes);
+        }
+        for s in &steps.spaces {
+            let bytes = steps.given_bytes(s);
+            if bytes > 0 {
+                self.cost("rows of earlier documents (null.given)", s.site.to_string(), bytes, bytes);
+            }
+        }
+    }
+
+    /// Moments of raw activations.
+    fn raw(&mut self) {
+        let steps = self.steps;
+        for r in steps.raw_sites.iter().filter(|_| steps.scores_activations()) {
+            let bytes = SiteMoments::bytes(&r.width);
+            self.moments += bytes;
+            self.cost("raw moments", r.site.to_string(), 2 * bytes, bytes);
+        }
+        for p in &steps.raw_pairs {
+            let (a, b) = (&steps.raw_sites[p.source], &steps.raw_sites[p.target]);
+            let bytes = CrossCoMoment::bytes(&(a.width, b.width, steps.co_moment_nulls(p)));
+            self.moments += bytes;
+            self.cost("raw cross moments", format!("{} x {}", a.site, b.site), 2 * bytes, bytes);
+        }
+    }
+
+    /// Readouts and maps between places.
+    fn readouts(&mut self) {
+        let steps = self.steps;
+        let width = |k: usize| steps.readout_sites[k].width;
+        for r in &steps.readouts {
+            let (space, site) = (&steps.spaces[r.space], &steps.readout_sites[r.site]);
+            let bytes = ReadoutSums::bytes(&steps.readout_shape(*r, space.width));
+            self.cost("readout", format!("{} out of {}", space.site, site.site), bytes, bytes);
+        }
+        for r in &steps.readout_sites {
+            let bytes = FoldMoments::bytes(&r.width);
+            self.moments += bytes;
+            self.cost("readout moments", r.site.to_string(), bytes, bytes);
+        }
+        for stitch in &steps.stitches {
+            let bytes = FoldCross::bytes(&steps.stitch_shape(stitch));
+            self.moments += bytes;
+            let [a, b] = [stitch.source, stitch.target].map(|k| &steps.readout_sites[k].site);
+            self.cost("stitch", format!("{a} x {b}"), bytes, bytes);
+        }
+        if let Some(widest) = steps.stitches.iter().flat_map(|s| [s.source, s.target]).map(width).max() {
+            self.cost("maps of one pair", String::new(), MAP_MATRICES * 8 * (widest as u64).pow(2), 0);
+        }
+        if let Some(widest) = steps.readouts.iter().map(|r| width(r.site) as u64).max() {
+            // two moments and factors, a strip read back
+            let strip = steps.readouts.iter().map(|r| {
+                let rows = tile_rows(steps.spaces[r.space].width, width(r.site));
+                ReadoutSums::bytes(&steps.readout_shape(*r, rows))
+            });
+            self.cost("reading out", String::new(), 48 * widest * widest + strip.max().unwrap_or(0), 0);
+        }
+    }
+
+    /// What scores at a snapshot or the end hold while they are made.
+    fn scores(&mut self) {
+        let steps = self.steps;
+        let estimate = &steps.spec.estimate;
+        if !estimate.measures.is_empty() {
+            let scored = steps.pairs.iter().filter(|p| !steps.is_raw(**p)).map(|p| rows_bytes(steps, p)).max();
+            self.cost("scores of one pair's matched rows", String::new(), scored.unwrap_or(0), 0);
+        }
+        if estimate.dictionary {
+            let paired = steps.pairs.iter().filter(|p| steps.has_decoder_cosines(**p));
+            let largest = paired.map(|p| dictionary_bytes(steps, p)).max();
+            self.cost("dictionaries of one model", String::new(), largest.unwrap_or(0), 0);
+        }
+        if estimate.logits {
+            let of = |p: &&Pair| steps.has_logit_effects(**p);
+            let width = |s: usize| steps.spaces[s].sae().map_or(0, |sae| sae.shape.d_out as u64);
+            let widest = steps.pairs.iter().filter(of).map(|p| width(p.source).max(width(p.target))).max().unwrap_or(0);
+            let n = (steps.models.len() * (steps.models.len() + 1) / 2) as u64;
+            self.cost("effects on the logits", String::new(), 8 * widest * widest * (3 * n + LOGIT_MATRICES), 0);
+        }
+        if estimate.filters.one_to_one == OneToOne::Transport {
+            let pool = |s: usize| steps.spaces[s].width.min(TRANSPORT_POOL) as u64;
+            let largest = steps.pairs.iter().map(|p| pool(p.source) * pool(p.target)).max().unwrap_or(0);
+            self.cost("transport of one pool", String::new(), 2 * 8 * largest, 0);
+        }
+    }
+
+    /// Batches on their way: the one at work, those that wait, rows beside their partners.
+    fn batches(&mut self) {
+        let steps = self.steps;
+        let corpus = &steps.spec.corpus;
+        let rows = (corpus.batch_contexts as u64).saturating_mul(corpus.context_length as u64);
+        let contexts: u64 = (steps.models.iter().filter(|m| m.elsewhere.is_none()))
+            .map(|m| crate::model::context_bytes(&m.shape, corpus.context_length, &m.hookpoints))
+            .max()
+            .unwrap_or(0);
+        let activations: u64 = steps.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
+        let entries = |s: &Space| match &s.origin {
+            Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
+            Origin::Fed { most, .. } => *most as u64,
+            Origin::Raw { .. } => s.width as u64,
+        };
+        let read = steps.readout_sites.iter().enumerate().filter(|(k, _)| steps.is_read(*k));
+        let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum::<u64>()
+            + read.map(|(_, r)| 4 * r.width as u64).sum::<u64>();
+        let encoded = rows.saturating_mul(2 * latents).saturating_add(self.moments);
+        let encoding: u64 = steps.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
+        // a thread keeps what its contexts were computed in while it encodes
+        let at_work = rows.saturating_mul(activations).saturating_add(threads() * (contexts + encoding));
+        self.streaming("one batch in its forward and encode", String::new(), at_work);
+        let waiting = encoded.saturating_mul(BATCHES_IN_THE_AIR);
+        self.streaming("encoded batches in the air", String::new(), waiting);
+        let turned = rows.saturating_mul(steps.turned_bytes());
+        if turned > 0 {
+            self.streaming("one batch beside its partners", String::new(), turned);
+        }
+    }
+
+    /// Reading and tokenizing.
+    fn text(&mut self) {
+        let steps = self.steps;
+        let others: usize = steps.tokenizers.iter().map(|t| t.checked_vocabulary()).sum();
+        if others > 0 {
+            let bytes = others as u64 * TOKEN_BYTES;
+            self.streaming("tokenizers that texts are checked by", String::new(), bytes);
+        }
+        let bytes = tokenizing_bytes(threads()).saturating_sub(ROOM_BYTES);
+        self.streaming("tokenizing", String::new(), bytes);
+        if steps.corpus.window_bytes > 0 {
+            self.streaming("window of a zstd file", String::new(), steps.corpus.window_bytes);
+        }
+    }
+}
+
+fn threads() -> u64 {
+    rayon::current_num_threads() as u64
 }
 
 #[cfg(test)]
