@@ -77,7 +77,7 @@ def run(binary, text, tokens):
         path = f"{folder}/flow.toml"
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        command = [binary, "run", path, "--json", "--out", f"{folder}/run", "--max-tokens", str(tokens), "--memory-limit", "24GB"]
+        command = [binary, "run", path, "--json", "--out", f"{folder}/run", "--max-tokens", str(tokens), "--memory-limit", "24GB", "--disk-limit", "64GB"]
         done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(done.stderr)
