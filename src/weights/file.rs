@@ -29,8 +29,8 @@ impl Deref for Mapped {
 }
 
 impl Mapped {
-    /// Counts `n_bytes` that have been read, and gives all pages back when there are enough. Who reads them again gets the
-    /// same bytes, from the system's cache or the disk.
+    /// Counts `n_bytes` that have been read. After every [`RELEASE_BYTES`] all pages are given back. A page that is read
+    /// again has the same bytes, from the system's cache or the disk.
     #[allow(unsafe_code)]
     pub fn has_read(&self, n_bytes: usize) {
         if self.read.fetch_add(n_bytes, Relaxed) + n_bytes < RELEASE_BYTES {

@@ -47,7 +47,7 @@ impl Silence {
         Silence { since: now, told: false }
     }
 
-    /// Prints once that the process `name` is silent. What is wrong, where the patience is at its end at `now`.
+    /// Prints once that the process `name` is silent. Returns the failure from [`Patience::end`] on, as of `now`.
     pub(super) fn look(&mut self, name: &str, now: Instant, patience: Patience, tell: &dyn Fn(&str)) -> Option<String> {
         let silent = now.duration_since(self.since);
         let (so_far, end) = (silent.as_secs(), patience.end.as_secs());
