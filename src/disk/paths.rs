@@ -62,7 +62,7 @@ pub fn link_metadata(path: &Path) -> Result<Metadata> {
     called(Call::Look, path, || std::fs::symlink_metadata(path))
 }
 
-/// Whether something is there. What cannot be looked at is taken to be.
+/// Whether something is there. What cannot be looked at, and not a second time either, is taken to be.
 pub fn exists(path: &Path) -> bool {
     is_there(path, |_| true)
 }
@@ -78,13 +78,15 @@ pub fn is_dir(path: &Path) -> bool {
 }
 
 fn is_there(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> bool {
-    match metadata(path) {
+    // a name that no file can have is too long, or has a zero in it
+    let is_absent = |e: &std::io::Error| {
+        use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+        matches!(e.kind(), NotFound | NotADirectory | InvalidInput | InvalidFilename)
+    };
+    // a disk that stumbles once would else make a file of one that need not be there
+    match metadata(path).or_else(|e| if is_absent(&e) { Err(e) } else { metadata(path) }) {
         Ok(found) => wanted(&found),
-        // a name that no file can have: too long, or with a zero in it
-        Err(e) => !matches!(
-            e.kind(),
-            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
-        ),
+        Err(e) => !is_absent(&e),
     }
 }
 

@@ -185,6 +185,21 @@ fn a_set_whose_sync_failed_behind_its_rename_stays() {
     }
 }
 
+/// A look at a file that need not be there failed once: the file was taken to be there, and its reading ended with exit code 2.
+#[test]
+fn a_look_that_fails_once_makes_no_file_of_none() {
+    if !can_fail() {
+        return;
+    }
+    let scene = Scene::resumed();
+    let at_none = |point: &Point| point.call == "look" && point.error == "EIO" && !Path::new(&point.path).exists();
+    let points: Vec<Point> = points(&calls(&scene, 0), None).into_iter().filter(at_none).collect();
+    assert!(points.iter().any(|point| point.path.ends_with("/added_tokens.json")), "{points:?}");
+    for point in points.iter().filter(|point| point.path.ends_with(".json")) {
+        survives(&scene, 0, point).unwrap_or_else(|e| panic!("{}: {e}", point.wish()));
+    }
+}
+
 #[test]
 fn every_call_of_an_exact_run_fails() {
     every_call_fails(Scene::exact);
