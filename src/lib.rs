@@ -17,6 +17,7 @@ pub mod units;
 pub mod hub;
 pub mod linalg;
 pub mod store;
+pub mod threads;
 pub mod weights;
 
 pub mod corpus;

@@ -15,7 +15,7 @@ mod circles;
 const LAYERS: [&[&str]; 18] = [
     &["error"],
     &["disk", "halt", "ids", "units"],
-    &["linalg", "hub", "store"],
+    &["linalg", "hub", "store", "threads"],
     &["weights"],
     &["corpus"],
     &["model"],

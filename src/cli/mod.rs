@@ -47,6 +47,7 @@ use crate::cli::args::{Cli, Command};
 use crate::cli::progress::Console;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
+use crate::threads;
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -89,6 +90,10 @@ fn unless_closed<T>(result: std::io::Result<T>, dropped: T) -> std::io::Result<T
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Status { .. } | Command::Show { .. } | Command::Diff { .. } => threads::stay_alone(),
+        _ => threads::start_pool()?,
+    }
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan { flow, json, memory_limit, measure } => {

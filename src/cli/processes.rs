@@ -5,6 +5,7 @@ use crate::disk;
 use crate::engine::{Cluster, RunStatus, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::RunDir;
+use crate::threads;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,9 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
 /// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint
 /// and the end; a second one ends at once. Where there are several processes, the one that `leads` also learns of
 /// signals to the others.
+///
+/// # Errors
+/// `Machine` when the system does not let them be heard, or gives no thread.
 pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool, several: bool) -> Result<()> {
     let wish = Arc::new(AtomicBool::new(false));
     let interrupted = i32::from(ErrorKind::Interrupted.exit_code());
@@ -54,7 +58,7 @@ pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool, several: 
             .map_err(|e| Error::machine(format!("cannot listen for signals: {e}")))?;
     }
     let (status, run) = (Arc::downgrade(status), run.clone());
-    std::thread::spawn(move || {
+    threads::start("signals", "the thread that waits for signals", move || {
         loop {
             std::thread::sleep(std::time::Duration::from_millis(50));
             let Some(status) = status.upgrade() else { return };
@@ -69,7 +73,7 @@ pub fn listen(status: &Arc<RunStatus>, run: &Arc<RunDir>, leads: bool, several: 
                 return;
             }
         }
-    });
+    })?;
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 use crate::cli::machine;
 use crate::engine::{Event, Making, RunStatus};
+use crate::error::Result;
 use crate::plan::Plan;
 use crate::report::Summary;
+use crate::threads;
 use crate::units::{duration, human_bytes, thousands};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -110,7 +112,16 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 
 impl RunProgress {
     /// Starts to watch a run of `plan` behind its first rows; `leads` is false in processes that print nothing.
-    pub fn start(voice: Console, status: Arc<RunStatus>, plan: &Plan, first_rows: u64, leads: bool) -> RunProgress {
+    ///
+    /// # Errors
+    /// `Machine` when the system gives no thread.
+    pub fn start(
+        voice: Console,
+        status: Arc<RunStatus>,
+        plan: &Plan,
+        first_rows: u64,
+        leads: bool,
+    ) -> Result<RunProgress> {
         let max_tokens = plan.spec().corpus.max_tokens;
         let rows_are = plan.spec().compare.rows_are();
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
@@ -124,11 +135,11 @@ impl RunProgress {
         let unchanged = Arc::new(AtomicU64::new(u64::MAX));
         let thread = leads.then(|| {
             let (bar, done, unchanged) = (bar.clone(), done.clone(), unchanged.clone());
-            std::thread::spawn(move || {
+            threads::start("progress", "the thread that shows progress", move || {
                 watch(voice, &status, [max_tokens, first_rows], rows_are, &bar, &done, &unchanged)
             })
         });
-        RunProgress { voice, rows_are, bar, done, thread, unchanged }
+        Ok(RunProgress { voice, rows_are, bar, done, thread: thread.transpose()?, unchanged })
     }
 
     /// The printer of events.

@@ -307,22 +307,26 @@ impl Process<'_> {
     ) -> Result<Streamed> {
         let (plan, leads, voice) = (&self.plan, self.leads, self.voice);
         let status = Arc::new(RunStatus::default());
-        listen(&status, &self.run, leads, cluster.hosts.len() > 1)?;
         abort_on_panic();
         let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
-        let asked = asked(&self.args.flow, plan, dataflow)?;
-        let (of_process, of_run) = (status.clone(), self.run.clone());
-        let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
-        let meeting = Meeting::begin(&cluster, &status, stopped, move |text| voice.say(text))?;
-        let loaded = match self.load(resume.as_ref()) {
-            Ok(loaded) => Arc::new(loaded),
+        let begun = (|| {
+            listen(&status, &self.run, leads, cluster.hosts.len() > 1)?;
+            let asked = asked(&self.args.flow, plan, dataflow)?;
+            let (of_process, of_run) = (status.clone(), self.run.clone());
+            let stopped = move || of_process.stop_requested() || (leads && of_run.stop_requested());
+            Ok((asked, Meeting::begin(&cluster, &status, stopped, move |text| voice.say(text))?))
+        })();
+        let (asked, meeting) = begun.inspect_err(|e| Meeting::instead(&cluster, Some(e)))?;
+        let first_rows = resume.as_ref().map_or(0, |m| m.rows);
+        let loaded = self.load(resume.as_ref()).map(Arc::new);
+        let ready = loaded.and_then(|l| Ok((l, RunProgress::start(voice, status.clone(), plan, first_rows, leads)?)));
+        let (loaded, watch) = match ready {
+            Ok(ready) => ready,
             Err(e) => {
                 meeting.fail(&cluster, &status, &e);
                 return Err(e);
             }
         };
-        let first_rows = resume.as_ref().map_or(0, |m| m.rows);
-        let watch = RunProgress::start(voice, status.clone(), plan, first_rows, leads);
         let teller = watch.teller();
         let job = Job {
             plan: plan.clone(),

@@ -37,5 +37,6 @@ mod stored;
 mod stored_saved;
 mod stored_text;
 mod tables;
+mod threads;
 mod units;
 mod weights;

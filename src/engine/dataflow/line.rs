@@ -5,11 +5,13 @@
 //! [`Patience::end`]; a line that closes without a last word ends the run at once.
 
 use crate::engine::status::RunStatus;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::threads;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -143,18 +145,19 @@ impl Line {
             }
         }
     }
+}
 
-    /// Sends the last word and waits until the other side has closed the line, at most [`LINGER`]. A connection that is closed
-    /// while words are unread may lose the last one.
-    #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
-    pub(super) fn leave(mut self, word: &Word) {
-        let since = Instant::now();
-        if self.say(word).and_then(|()| self.stream.shutdown(Shutdown::Write)).is_err() {
-            return;
-        }
-        while since.elapsed() < LINGER && !matches!(self.hear(), Err(_) | Ok(Some(Word::Failed(_)))) {
-            std::thread::sleep(LOOK_EVERY.min(Duration::from_millis(10)));
-        }
+/// Sends the last word on all lines and waits until the other sides have closed them, at most [`LINGER`]. A connection that is closed
+/// while words are unread may lose the last one.
+#[allow(clippy::disallowed_methods, reason = "patience with other processes")]
+pub(super) fn leave_all(lines: impl Iterator<Item = Line>, word: &Word) {
+    let since = Instant::now();
+    let says =
+        |mut line: Line| line.say(word).and_then(|()| line.stream.shutdown(Shutdown::Write)).is_ok().then_some(line);
+    let mut open: Vec<Line> = lines.filter_map(says).collect();
+    while since.elapsed() < LINGER && !open.is_empty() {
+        open.retain_mut(|line| !matches!(line.hear(), Err(_) | Ok(Some(Word::Failed(_)))));
+        std::thread::sleep(LOOK_EVERY.min(Duration::from_millis(10)));
     }
 }
 
@@ -177,6 +180,9 @@ struct Other {
 impl Lines {
     /// Watches `lines`, given with the name of each process, until [`Lines::leave`]. `own` names this process. When another
     /// process fails, this process's `status` fails; `tell` is given the name of a silent process.
+    ///
+    /// # Errors
+    /// `Machine` when the system gives no thread; the other processes are told.
     #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     pub(super) fn watch(
         own: String,
@@ -184,14 +190,31 @@ impl Lines {
         patience: Patience,
         status: Arc<RunStatus>,
         tell: Tell,
-    ) -> Lines {
+    ) -> Result<Lines> {
         let done = Arc::new(AtomicBool::new(false));
         let of_thread = done.clone();
         let silence = Silence::from(Instant::now());
         let others: Vec<Other> =
             lines.into_iter().map(|(name, line)| Other { name, line: Some(line), is_done: false, silence }).collect();
-        let watch = move || watch(&own, others, patience, &status, &of_thread, &*tell);
-        Lines { done, thread: Some(std::thread::spawn(watch)) }
+        let (sender, receiver) = channel();
+        let name = own.clone();
+        let watch = move || {
+            if let Ok(others) = receiver.recv() {
+                watch(&own, others, patience, &status, &of_thread, &*tell);
+            }
+        };
+        match threads::start("lines", "the thread that watches the other processes", watch) {
+            Ok(thread) => {
+                // a thread that has started takes them
+                let _ = sender.send(others);
+                Ok(Lines { done, thread: Some(thread) })
+            }
+            Err(e) => {
+                let last = Word::Failed(format!("{name} failed: {e}"));
+                leave_all(others.into_iter().filter_map(|other| other.line), &last);
+                Err(e)
+            }
+        }
     }
 
     /// Tells all others that this process is done, or why it failed, and waits until they have ended as well: timely
@@ -238,13 +261,7 @@ fn watch(
         let error = status.error().map_or_else(String::new, |error| error.to_string());
         format!("{own} failed: {error}")
     }));
-    let leaving: Vec<JoinHandle<()>> = (others.into_iter().filter_map(|other| other.line))
-        .map(|line| {
-            let last = last.clone();
-            std::thread::spawn(move || line.leave(&last))
-        })
-        .collect();
-    leaving.into_iter().for_each(|thread| drop(thread.join()));
+    leave_all(others.into_iter().filter_map(|other| other.line), &last);
 }
 
 impl Other {
@@ -300,7 +317,7 @@ mod tests {
         let (sender, told) = std::sync::mpsc::channel();
         let tell: Tell = Arc::new(move |text: &str| drop(sender.send(text.to_string())));
         let lines = vec![("process 1 at b:1".to_string(), here)];
-        (Lines::watch("process 0".into(), lines, patience, status.clone(), tell), status, told, there)
+        (Lines::watch("process 0".into(), lines, patience, status.clone(), tell).unwrap(), status, told, there)
     }
 
     fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {

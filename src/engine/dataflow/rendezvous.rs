@@ -7,9 +7,10 @@
 
 use crate::engine::dataflow::Cluster;
 use crate::engine::dataflow::greeting::{Caller, Heard, Kind, call};
-use crate::engine::dataflow::line::{Line, Lines, PATIENCE, Patience, SAY_EVERY, Silence, Tell, Word};
+use crate::engine::dataflow::line::{Line, Lines, PATIENCE, Patience, SAY_EVERY, Silence, Tell, Word, leave_all};
 use crate::engine::status::RunStatus;
 use crate::error::{Error, Result};
+use crate::threads;
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -51,7 +52,7 @@ impl Meeting {
     /// failure of another process fails `status`.
     ///
     /// # Errors
-    /// `Machine` when this process's address cannot be listened at.
+    /// `Machine` when this process's address cannot be listened at, or the system gives no thread.
     pub fn begin(
         cluster: &Cluster,
         status: &Arc<RunStatus>,
@@ -75,7 +76,7 @@ impl Meeting {
         let (cluster, listener, word) = (cluster.clone(), listen(cluster)?, last.clone());
         let ended = move || word.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let status = status.clone();
-        let thread = std::thread::spawn(move || {
+        let thread = threads::start("meeting", "the thread that meets the other processes", move || {
             let Some(found) = meet(&cluster, &listener, patience, &stopped, &ended, &*tell)? else { return Ok(None) };
             let mut peers = Peers::default();
             let mut lines = Vec::new();
@@ -83,9 +84,9 @@ impl Meeting {
                 peers.data.push(data);
                 lines.extend(line.map(|line| (format!("process {j} at {}", cluster.hosts[j]), line)));
             }
-            peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, patience, status, tell));
+            peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, patience, status, tell)?);
             Ok(Some(peers))
-        });
+        })?;
         Ok(Meeting { thread: Some(thread), last })
     }
 
@@ -113,9 +114,10 @@ impl Meeting {
     /// The same for a process that ends before its meeting has begun: because of `error`, or because nothing is left to do.
     pub fn instead(cluster: &Cluster, error: Option<&Error>) {
         let word = error.map_or(Word::Done, |error| failure(cluster, error));
-        let last = Arc::new(Mutex::new(Some(word)));
-        if let Ok(meeting) = Meeting::begin_with(cluster, PATIENCE, &Arc::default(), last, || false, Arc::new(|_| ())) {
-            let _ = meeting.wait();
+        if cluster.hosts.len() > 1
+            && let Ok(listener) = listen(cluster)
+        {
+            let _ = meet(cluster, &listener, PATIENCE, &|| false, &|| Some(word.clone()), &|_| ());
         }
     }
 }
@@ -286,7 +288,7 @@ fn meet(
 
 /// Tells every process that was met that the run ends, and why.
 fn say_to_all(found: Vec<Found>, word: &Word) {
-    found.into_iter().filter_map(|f| f.line).for_each(|line| line.leave(word));
+    leave_all(found.into_iter().filter_map(|f| f.line), word);
 }
 
 fn connect(host: &str) -> io::Result<TcpStream> {

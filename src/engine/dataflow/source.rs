@@ -9,6 +9,7 @@ use crate::engine::message::{Control, Next, Pass, PendingBatch};
 use crate::engine::status::{RunStatus, Stage, Unpublished};
 use crate::error::Result;
 use crate::ids::BatchIndex;
+use crate::threads;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -27,17 +28,17 @@ pub struct Fed {
 }
 
 /// Reads ahead in a thread of its own, at most `ahead` batches.
-pub fn feed(mut corpus: Corpus, ahead: usize, status: Arc<RunStatus>) -> Receiver<Result<Fed>> {
+///
+/// # Errors
+/// `Machine` when the thread cannot be started.
+pub fn feed(mut corpus: Corpus, ahead: usize, status: Arc<RunStatus>) -> Result<Receiver<Result<Fed>>> {
     let (sender, receiver) = sync_channel(ahead);
-    std::thread::Builder::new()
-        .name("reader".into())
-        .spawn(move || {
-            if let Err(error) = read_all(&mut corpus, &sender, &status) {
-                let _ = sender.send(Err(error));
-            }
-        })
-        .expect("a thread can be started");
-    receiver
+    threads::start("reader", "the thread that reads the corpus", move || {
+        if let Err(error) = read_all(&mut corpus, &sender, &status) {
+            let _ = sender.send(Err(error));
+        }
+    })?;
+    Ok(receiver)
 }
 
 fn read_all(corpus: &mut Corpus, sender: &SyncSender<Result<Fed>>, status: &RunStatus) -> Result<()> {
@@ -140,7 +141,7 @@ impl SourceParts {
         let mut corpus = reopen()?;
         corpus.follow(serde_json::from_str(end).expect("the cursor of a batch is plain data"));
         let cursor = serde_json::to_string(&corpus.cursor()).expect("a cursor is plain data");
-        self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, status.clone());
+        self.feed = feed(corpus, self.in_flight.clamp(1, 8) as usize, status.clone())?;
         Ok(cursor)
     }
 }

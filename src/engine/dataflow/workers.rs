@@ -12,10 +12,11 @@ use crate::engine::job::Job;
 use crate::error::{Error, Result, is_caught};
 use crate::ids::BatchIndex;
 use crate::store::{Manifest, differing_parts};
+use crate::threads;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -51,6 +52,12 @@ pub fn abort_on_panic() {
             );
             std::process::exit(i32::from(crate::error::ErrorKind::Machine.exit_code()));
         }
+        if message.contains(" buzzer: ") {
+            // a worker that has started waits for one that the system gave no thread for: the main thread ends the process, and says so
+            std::thread::sleep(REASON_COMES);
+            let _ = writeln!(std::io::stderr(), "error: not all worker threads could be started");
+            std::process::exit(i32::from(crate::error::ErrorKind::Machine.exit_code()));
+        }
         default(info);
         let _ =
             writeln!(std::io::stderr(), "this is a bug in cognate; the run can be resumed from its last checkpoint");
@@ -73,13 +80,19 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
         job.status.request_stop();
         return Ok(());
     };
+    let status = job.status.clone();
     let result = with_peers(job, data, corpus);
+    if let Err(e) = &result {
+        // the others hear it, and workers that have started end
+        status.fail(e.clone());
+    }
     lines.into_iter().for_each(Lines::leave);
     result
 }
 
 /// Runs the dataflow with the processes that were met.
 fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -> Result<()> {
+    let n = job.cluster.workers.max(1);
     let (workers, connections) = workers_of(&job.cluster, peers)?;
     let mut worker = timely::WorkerConfig::default();
     // arrangements are compacted between snapshots: their memory does not grow with the number of snapshots
@@ -89,7 +102,7 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
     );
     let status = job.status.clone();
     let first = job.resume.as_ref().map_or(0, |m| m.next_batch);
-    let source = corpus.map(|corpus| {
+    let source = corpus.map(|corpus| -> Result<_> {
         let (every, twice) = (job.plan.spec().checkpoint.every, job.plan.reads_twice());
         let estimate = &job.plan.spec().estimate;
         let mut schedule = Schedule::new(estimate.snapshot_every, every, twice, estimate.listed > 0);
@@ -100,9 +113,10 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
         let cursor = job.resume.as_ref().and_then(Manifest::cursor).map(ToString::to_string).unwrap_or_default();
         let due = job.resume.as_ref().and_then(|m| m.due);
         let due = due.map(|due| schedule.due(first.saturating_sub(1), due, cursor.clone()));
-        let feed = feed(corpus, job.in_flight.clamp(1, 8) as usize, status.clone());
-        (feed, schedule, job.run.clone(), due, cursor)
+        let feed = feed(corpus, job.in_flight.clamp(1, 8) as usize, status.clone())?;
+        Ok((feed, schedule, job.run.clone(), due, cursor))
     });
+    let source = source.transpose()?;
     status.rows.store(job.resume.as_ref().map_or(0, |m| m.rows), Relaxed);
     // handed to the one worker that reads
     let source = Mutex::new(source);
@@ -138,7 +152,8 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
             }
         }
     });
-    let guards = guards.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))?;
+    // all that timely does here itself is to start threads, and its reason is a debug text
+    let guards = guards.map_err(|_| threads::refused(&workers_in_words(n), None))?;
     if several_processes {
         // after a failure the peers would wait for us and we for them: leave, and they see the closed sockets
         while !status.failed() && guards.guards().iter().any(|g| !g.is_finished()) {
@@ -161,9 +176,9 @@ fn workers_of(
     peers: Vec<Option<TcpStream>>,
 ) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
     let n = cluster.workers.max(1);
-    let connected = if peers.is_empty() {
+    if peers.is_empty() {
         let config = if n == 1 { Config::Thread } else { Config::Process(n) };
-        config.try_build()
+        config.try_build().map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
     } else {
         let hooks = Hooks::default();
         let threads = ProcessBuilder::new_typed_vector(n, hooks.refill.clone(), hooks.spill.clone());
@@ -172,9 +187,15 @@ fn workers_of(
                 let workers = workers.into_iter().map(AllocatorBuilder::Tcp).collect();
                 (workers, Box::new(guard) as Box<dyn Any + Send>)
             })
-            .map_err(|e| e.to_string())
-    };
-    connected.map_err(|e| Error::machine(format!("cannot start the workers: {e}")))
+            .map_err(|e| match e.kind() {
+                ErrorKind::WouldBlock => threads::refused("the threads that send to the other processes", Some(&e)),
+                _ => Error::machine(format!("cannot start the workers: {e}")),
+            })
+    }
+}
+
+fn workers_in_words(n: usize) -> String {
+    if n == 1 { "the worker thread".to_string() } else { format!("the {n} worker threads") }
 }
 
 /// What process 0 sends to the others: the parts of the fingerprint, the batch to begin at, the holder of the run
