@@ -4,6 +4,7 @@ use super::fields::first_records;
 use super::files::{CorpusFile, kind_of};
 use super::frame::allowed;
 use super::options::{BosRule, CorpusFormat, CorpusOptions, OnBadRecord, RowRule};
+use super::pages::{MOST_HEADERS, Pages};
 use super::parquet::ParquetReader;
 use super::record::{FilePosition, Limits};
 use super::sniff::sniff;
@@ -12,10 +13,21 @@ use crate::weights::IdFile;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What unpacking files takes.
+pub(super) struct Unpacking {
+    /// Most memory that one file takes, in bytes: the window of zstd.
+    pub(super) window_bytes: u64,
+    /// Pages of Parquet files.
+    pub(super) pages: Pages,
+    /// Whether all of them were looked at.
+    pub(super) all_pages: bool,
+}
+
 /// Refuses early what reading would fail at: formats that lack what is asked, missing columns, files whose content does not
-/// match their ending. Returns the most memory that unpacking one file takes, in bytes.
-pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<u64> {
+/// match their ending. Returns what unpacking them takes.
+pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits: Limits) -> Result<Unpacking> {
     let (mut has_fields, mut window_bytes) = (false, 0);
+    let (mut pages, mut headers) = (Pages::default(), MOST_HEADERS);
     let mut splits: BTreeMap<&Path, &Path> = BTreeMap::new();
     for file in files {
         let (format, wrapping) = kind_of(&file.path, options.format)?;
@@ -37,6 +49,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
                         "read the corpus: {what}; mend it, or leave it out with on_bad_record = \"skip\""
                     )));
                 }
+                pages = reader.pages(&mut headers, pages)?;
             }
             (CorpusFormat::Safetensors, named) => {
                 let found = IdFile::open(&file.path, named.as_deref()).map_err(|e| e.within("read the corpus"))?;
@@ -66,7 +79,7 @@ pub(super) fn check_files(files: &[CorpusFile], options: &CorpusOptions, limits:
             options.labels.join(", ")
         )));
     }
-    Ok(window_bytes)
+    Ok(Unpacking { window_bytes, pages, all_pages: headers > 0 })
 }
 
 /// Whether files of that format hold ids whatever else is asked.

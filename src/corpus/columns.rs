@@ -21,6 +21,8 @@ pub(super) struct FieldColumns {
     /// Whether the file asks for that column by its own name, not by the default one.
     id_is_asked_for: bool,
     pub(super) labels: Vec<String>,
+    /// Whether the column of names is passed over although it is there: it cannot be read, and nobody asked for it.
+    id_is_passed_over: bool,
     /// Columns whose 16 bytes are UUIDs.
     uuids: Vec<String>,
 }
@@ -40,10 +42,16 @@ impl FieldColumns {
             content: options.ids.clone().unwrap_or_else(|| options.text.clone()),
             ready_made: options.ids.is_some(),
             id: options.id.clone(),
-            id_is_asked_for: options.id != super::options::default_id(),
+            id_is_asked_for: !options.id_is_by_default(),
             labels: options.labels.clone(),
+            id_is_passed_over: false,
             uuids: Vec::new(),
         }
+    }
+
+    /// Passes over the column of names where the file does not ask for it.
+    pub(super) fn pass_over_id(&mut self) {
+        self.id_is_passed_over = !self.id_is_asked_for;
     }
 
     /// Takes over which columns hold UUIDs.
@@ -103,7 +111,8 @@ impl FieldColumns {
 
     /// Numbers of the top-level columns to read. With `named`, also the column of names, if it exists and has a text form.
     pub(super) fn roots(&self, schema: &Schema, named: bool) -> Vec<usize> {
-        let id = schema.field_with_name(&self.id).is_ok_and(|f| named && has_text_form(f.data_type()));
+        let id = schema.field_with_name(&self.id).is_ok_and(|f| has_text_form(f.data_type()));
+        let id = id && named && !self.id_is_passed_over;
         let wanted = self.labels.iter().chain([&self.content]).chain(id.then_some(&self.id));
         wanted.filter_map(|column| schema.index_of(column).ok()).collect()
     }
@@ -128,29 +137,42 @@ impl FieldColumns {
     }
 }
 
-/// The text of a row, or what it is instead.
-pub(super) fn text_at(column: &ArrayRef, at: usize) -> Result<&str, String> {
+/// The text of a row as bytes, or what it is instead.
+pub(super) fn text_at(column: &ArrayRef, at: usize) -> Result<&[u8], String> {
     if column.is_null(at) {
         return Err("is null; expected a text".to_string());
     }
-    match column.as_binary_opt::<i64>() {
-        Some(bytes) => std::str::from_utf8(bytes.value(at)).map_err(|e| format!("is not UTF-8 ({e})")),
-        None => Ok(column.as_string::<i64>().value(at)),
-    }
+    Ok(match column.as_binary_opt::<i64>() {
+        Some(bytes) => bytes.value(at),
+        None => column.as_string::<i64>().value(at).as_bytes(),
+    })
 }
 
-/// The ids of a row, or what it holds instead.
-pub(super) fn ids_at(column: &ArrayRef, at: usize) -> Result<Vec<u32>, String> {
+/// Bytes of a column as text.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|e| format!("is not UTF-8 ({e})"))
+}
+
+/// The ids of a row from number `from` on, `most` of them, and whether these are the last; or what it holds instead, which is found
+/// with the first of them.
+pub(super) fn ids_at(column: &ArrayRef, at: usize, from: usize, most: usize) -> Result<(Vec<u32>, bool), String> {
     let lists = column.as_list::<i64>();
     if lists.is_null(at) {
         return Err("is null; expected a list of token ids".to_string());
     }
-    let values = lists.value(at);
     let id = |id: Option<i64>| match id {
         Some(id) => u32::try_from(id).map_err(|_| format!("holds {id}; expected token ids")),
         None => Err("holds a null; expected token ids".to_string()),
     };
-    values.as_primitive::<Int64Type>().iter().map(id).collect()
+    let values = lists.value(at);
+    let values = values.as_primitive::<Int64Type>();
+    let from = from.min(values.len());
+    let n = most.min(values.len() - from);
+    if from == 0 && n < values.len() {
+        values.iter().try_for_each(|value| id(value).map(drop))?;
+    }
+    let ids = values.slice(from, n).iter().map(id).collect::<Result<_, _>>()?;
+    Ok((ids, from + n == values.len()))
 }
 
 fn is_text(kind: &DataType) -> bool {

@@ -6,6 +6,17 @@ use super::record::Opening;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
+/// The longest name of a document that is kept as it is where no name is asked for, in bytes.
+const LONGEST_NAME: usize = 4096;
+/// What is kept of a longer one, in bytes: enough for messages.
+pub(super) const NAME_BEGINS: usize = 64;
+
+/// The beginning of a long name.
+pub(super) fn cut(name: &str) -> String {
+    let most = (0..=NAME_BEGINS.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &name[..most])
+}
+
 /// A record as read.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -54,6 +65,7 @@ pub(super) fn json(line: &[u8], name: &str, number: u64, options: &CorpusOptions
         });
     }
     let name = match fields.id {
+        Some(Field::Text(id)) if id.len() > LONGEST_NAME && options.id_is_by_default() => cut(&id),
         Some(Field::Text(id) | Field::Scalar(id)) if !id.is_empty() => id,
         _ => format!("{name}:{number}"),
     };

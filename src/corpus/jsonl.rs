@@ -3,7 +3,7 @@
 
 use super::bytes::{Broken, BytePlace};
 use super::files::Wrapping;
-use super::json::{Record, json};
+use super::json::{Record, cut, json};
 use super::long::{decode, number_of, skeleton};
 use super::options::{CorpusOptions, OnBadRecord};
 use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
@@ -123,7 +123,11 @@ impl JsonlReader {
         let read = match skeleton(&mut ahead, hold, line_bytes, record_bytes as u64) {
             Err(broken) => return self.end_broken(broken),
             Ok(read) => read.and_then(|skeleton| {
-                let record = json(&skeleton.line, &self.name, number, &self.options)?;
+                let mut record = json(&skeleton.line, &self.name, number, &self.options)?;
+                let named = number_of(&record.opening.name).and_then(|k| skeleton.long.get(k));
+                if let Some(name) = named.filter(|_| self.options.id_is_by_default()) {
+                    record.opening.name = cut(&name.begins);
+                }
                 let shown = record.opening.labels.iter().flatten().chain([&record.opening.name]);
                 if let Some(k) = shown.into_iter().find_map(|value| number_of(value)) {
                     return Err(format!("a label or the name, text {k} of the record, is longer than {hold} bytes"));

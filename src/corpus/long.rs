@@ -4,6 +4,7 @@
 //! skeleton is parsed like any other line. The record's text is then read from its start and decoded piece by piece.
 
 use super::bytes::Broken;
+use super::json::NAME_BEGINS;
 use super::window::Window;
 
 /// A line without its long texts.
@@ -19,6 +20,8 @@ pub(super) struct LongText {
     pub(super) offset: u64,
     /// Lone halves of surrogate pairs in it.
     pub(super) surrogates: u64,
+    /// How it begins, decoded: more than messages show of it.
+    pub(super) begins: String,
 }
 
 /// Placeholder of long text number `k` in a skeleton.
@@ -156,10 +159,12 @@ impl Scan {
         match *escape {
             Escape::None if byte == b'"' => {
                 if *long {
+                    let begins = decode(&self.out.line[*kept..], 2 * NAME_BEGINS).text;
+                    let begins = String::from_utf8_lossy(&begins).into_owned();
                     self.out.line.truncate(*kept);
                     self.out.line.extend_from_slice(word(self.out.long.len()).as_bytes());
                     let surrogates = *surrogates + u64::from(self.high);
-                    self.out.long.push(LongText { offset: *offset, surrogates });
+                    self.out.long.push(LongText { offset: *offset, surrogates, begins });
                 }
                 self.out.line.push(byte);
                 self.state = State::Outside;

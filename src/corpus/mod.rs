@@ -40,6 +40,7 @@ mod jsonl;
 mod lenient;
 mod long;
 mod options;
+mod pages;
 mod parquet;
 mod parse;
 mod prefetch;

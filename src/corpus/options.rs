@@ -76,6 +76,11 @@ pub struct CorpusOptions {
 }
 
 impl CorpusOptions {
+    /// Whether nobody asked for names of documents: those of the usual field are taken where they can be.
+    pub(super) fn id_is_by_default(&self) -> bool {
+        self.id == default_id()
+    }
+
     /// These files at this length, every other key at its default.
     pub fn of_files(files: Vec<String>, context_length: usize) -> CorpusOptions {
         CorpusOptions {
@@ -207,7 +212,7 @@ pub enum CorpusFormat {
 fn default_text() -> String {
     "text".into()
 }
-pub(super) fn default_id() -> String {
+fn default_id() -> String {
     "id".into()
 }
 fn yes() -> bool {

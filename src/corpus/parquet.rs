@@ -1,14 +1,18 @@
 //! Rows of a .parquet file, row group by row group: a text or a list of ready-made ids, with name and labels.
 //!
-//! Only the columns asked for are read, some rows at a time, so a row group may be larger than memory; a page is decoded whole.
+//! Only the columns asked for are read, some rows at a time, so a row group may be larger than memory; a page is decoded whole
+//! (`pages`), and a row that is long is handed on piece by piece.
 //! Reading from a row on passes over the pages before it in its row group alone. Damage, a type and a compression that are not
 //! read are three things: rows that cannot be decoded are lost one page at a time and counted, the others refuse the file.
 
-use super::columns::{DecodedRows, FieldColumns, ids_at, text_at};
+use super::columns::{DecodedRows, FieldColumns, ids_at, text_at, utf8};
 use super::options::CorpusOptions;
+use super::pages::{MOST_HEADERS_IN_A_GROUP, Pages, SMALL_PAGE, pages_of};
 use super::record::{FilePosition, Limits, Opening, Raw, RawBody};
+use super::split::{boundary, first_piece};
 use crate::disk::Ranges;
 use crate::error::{Error, Result, caught};
+use crate::units::human_bytes;
 use arrow::array::{Array, StringArray};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -57,6 +61,8 @@ pub(super) struct ParquetReader {
     meta: Option<ArrowReaderMetadata>,
     group: Option<ParquetRecordBatchReader>,
     rows: Option<DecodedRows>,
+    /// The row group whose pages were looked at last, and how large they are.
+    pages: Option<(u64, Pages)>,
     /// What was wrong with the file itself.
     bad: Option<String>,
 }
@@ -86,11 +92,11 @@ impl ParquetReader {
         if let Some(meta) = &meta {
             columns.check(&name, meta.schema())?;
             columns.note_uuids(meta.parquet_schema());
-            check_codecs(&name, &columns, meta)?;
+            check_codecs(&name, &mut columns, meta)?;
         }
         let bad = bad.filter(|_| !place.is_end());
         let path = path.to_path_buf();
-        Ok(ParquetReader { name, path, columns, limits, place, meta, group: None, rows: None, bad })
+        Ok(ParquetReader { name, path, columns, limits, place, meta, group: None, rows: None, pages: None, bad })
     }
 
     /// What is wrong with the file itself, asked on opening a corpus.
@@ -98,7 +104,52 @@ impl ParquetReader {
         self.bad.take()
     }
 
-    /// The next row; `None` at the end of the file.
+    /// How large pages of the columns are in this file, `headers` of them looked at; `so_far`: in the files before.
+    ///
+    /// # Errors
+    /// `Machine` when the file cannot be read.
+    pub(super) fn pages(&self, headers: &mut u64, so_far: Pages) -> Result<Pages> {
+        let Some(meta) = &self.meta else { return Ok(so_far) };
+        let groups = 0..meta.metadata().num_row_groups();
+        groups
+            .map(|group| self.pages_in(meta, group, headers, so_far.largest))
+            .try_fold(so_far, |all, pages| Ok(all.or(pages?)))
+    }
+
+    fn pages_in(&self, meta: &ArrowReaderMetadata, group: usize, headers: &mut u64, largest: u64) -> Result<Pages> {
+        let failed =
+            |e: parquet::errors::ParquetError| Error::machine(format!("read the corpus file {}: {e}", self.name));
+        let file = Ranges::open(&self.path).map_err(|e| Error::io("open the corpus file", &self.path, &e))?;
+        let mask = ProjectionMask::roots(meta.parquet_schema(), self.columns.roots(meta.schema(), true));
+        let group = meta.metadata().row_group(group);
+        let leaves = (0..group.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
+        pages_of(&file, group, leaves, headers, largest).map_err(failed)
+    }
+
+    /// Looks at the pages of the row group that is read next, before one of them is decoded.
+    ///
+    /// # Errors
+    /// `Request` for a page that is larger than what was counted; `Machine` when the file cannot be read.
+    fn look_at_pages(&mut self, meta: &ArrowReaderMetadata) -> Result<()> {
+        let group = self.place.frame;
+        if self.pages.is_some_and(|(known, _)| known == group) {
+            return Ok(());
+        }
+        let mut headers = MOST_HEADERS_IN_A_GROUP;
+        let pages = self.pages_in(meta, group as usize, &mut headers, 0)?;
+        if pages.largest > self.limits.page_bytes {
+            return Err(Error::request(format!(
+                "the corpus file {}: row group {group} has a page of {}, and pages of {} were planned for, as not all could be looked at                  before; write the file again with smaller pages, for example with pyarrow's write_batch_size = 16",
+                self.name,
+                human_bytes(pages.largest),
+                human_bytes(self.limits.page_bytes)
+            )));
+        }
+        self.pages = Some((group, pages));
+        Ok(())
+    }
+
+    /// The next row, or piece of one; `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Raw>> {
         if let Some(message) = self.bad.take() {
             self.place = self.place.end();
@@ -110,19 +161,20 @@ impl ParquetReader {
         }
         let Some(meta) = self.meta.clone() else { return Ok(None) };
         while self.place.frame < meta.metadata().num_row_groups() as u64 {
-            if let Some(rows) = &mut self.rows {
+            if let Some(rows) = &self.rows {
                 if rows.next < rows.content.len() {
                     let at = rows.next;
-                    rows.next += 1;
-                    return self.row(&meta, at).map(Some);
+                    return Ok(Some(self.row(&meta, at)));
                 }
                 self.rows = None;
             }
+            self.look_at_pages(&meta)?;
             match self.decode(&meta, self.first(&meta), true) {
                 Ok(Some(rows)) => self.rows = Some(rows),
                 Ok(None) => {
                     self.group = None;
-                    self.place = FilePosition { frame: self.place.frame + 1, skip: 0, ..self.place };
+                    let frame = self.place.frame + 1;
+                    self.place = FilePosition { frame, skip: 0, line: 0, inside: false, ..self.place };
                 }
                 Err(Fault::Machine(what)) => {
                     return Err(Error::machine(format!("read the corpus file {}: {what}", self.name)));
@@ -148,11 +200,13 @@ impl ParquetReader {
         self.place.skip / self.step(meta) * self.step(meta)
     }
 
-    /// Rows decoded at once in the row group: fewer where they are long.
+    /// Rows decoded at once in the row group: one by one where they are long, or lie in large pages.
     fn step(&self, meta: &ArrowReaderMetadata) -> u64 {
         let group = meta.metadata().row_group(self.place.frame as usize);
         let size = u64::try_from(group.total_byte_size()).unwrap_or(0);
-        if size / self.rows_of(meta).max(1) >= LONG_ROW { 1 } else { STEP }
+        let are_long = size / self.rows_of(meta).max(1) >= LONG_ROW;
+        let are_large = self.pages.is_some_and(|(_, pages)| pages.largest > SMALL_PAGE);
+        if are_long || are_large { 1 } else { STEP }
     }
 
     /// Decodes the next rows of the row group, from row `first` of it on; `None` at its end. `named`: with their names.
@@ -217,10 +271,12 @@ impl ParquetReader {
             if lost == 1 { " is" } else { "s are" }
         );
         self.group = None;
-        let record = self.place.record + lost;
+        // one that was begun is counted already
+        let record = self.place.record + lost - u64::from(self.place.inside).min(lost);
+        let place = FilePosition { record, line: 0, inside: false, ..self.place };
         self.place = match good < n_rows {
-            true => FilePosition { skip: good, record, ..self.place },
-            false => FilePosition { frame: self.place.frame + 1, skip: 0, record, ..self.place },
+            true => FilePosition { skip: good, ..place },
+            false => FilePosition { frame: place.frame + 1, skip: 0, ..place },
         };
         let file_bytes = self.file_bytes(meta);
         Some(Raw { after: self.place, file_bytes, body: RawBody::Bad { what: message, records: lost.max(1) } })
@@ -251,31 +307,33 @@ impl ParquetReader {
         good.min(n_rows)
     }
 
-    /// Row `at` of the decoded ones.
-    fn row(&mut self, meta: &ArrowReaderMetadata, at: usize) -> Result<Raw> {
-        let record = self.place.record + 1;
-        self.place = FilePosition { skip: self.place.skip + 1, record, ..self.place };
-        let rows = self.rows.as_ref().expect("the row is one of the decoded ones");
+    /// Row `at` of the decoded ones, or the next piece of it.
+    fn row(&mut self, meta: &ArrowReaderMetadata, at: usize) -> Raw {
+        let (begun, record) = (self.place.inside, self.place.record + u64::from(!self.place.inside));
+        let from = if begun { usize::try_from(self.place.line).unwrap_or(usize::MAX) } else { 0 };
+        let rows = self.rows.as_mut().expect("the row is one of the decoded ones");
         let text_of =
             |column: &Option<StringArray>| column.as_ref().filter(|c| c.is_valid(at)).map(|c| c.value(at).to_string());
-        let opening = Opening {
+        let opening = (!begun).then(|| Opening {
             name: text_of(&rows.id).unwrap_or_else(|| format!("{}:{record}", self.name)),
             labels: rows.labels.iter().map(text_of).collect(),
+        });
+        let found = match self.columns.ready_made {
+            true => ids_at(&rows.content, at, from, self.limits.piece_ids)
+                .map(|(ids, closes)| (from + ids.len(), RawBody::Ids { opening, ids, closes })),
+            false => text_at(&rows.content, at).and_then(|text| piece(text, from, opening, &self.limits)),
         };
-        let here = format!("{}:{record}: column {:?}", self.name, self.columns.content);
-        let content = if self.columns.ready_made {
-            ids_at(&rows.content, at).map(|ids| RawBody::Ids { opening: Some(opening), ids, closes: true })
-        } else {
-            match text_at(&rows.content, at) {
-                Ok(text) if text.len() > self.limits.record_bytes => {
-                    Err(format!("holds {} bytes; expected at most {}", text.len(), self.limits.record_bytes))
-                }
-                Ok(text) => Ok(RawBody::Row { opening, text: text.to_string() }),
-                Err(what) => Err(what),
-            }
+        let (to, body) = found.unwrap_or_else(|what| {
+            let what = format!("{}:{record}: column {:?} {what}", self.name, self.columns.content);
+            (0, RawBody::Bad { what, records: 1 })
+        });
+        let goes_on = matches!(body, RawBody::Ids { closes: false, .. } | RawBody::Long { closes: false, .. });
+        self.place = match goes_on {
+            true => FilePosition { line: to as u64, inside: true, record, ..self.place },
+            false => FilePosition { skip: self.place.skip + 1, line: 0, inside: false, record, ..self.place },
         };
-        let body = content.unwrap_or_else(|what| RawBody::Bad { what: format!("{here} {what}"), records: 1 });
-        Ok(Raw { after: self.place, file_bytes: self.file_bytes(meta), body })
+        rows.next += usize::from(!goes_on);
+        Raw { after: self.place, file_bytes: self.file_bytes(meta), body }
     }
 
     fn rows_of(&self, meta: &ArrowReaderMetadata) -> u64 {
@@ -295,21 +353,57 @@ impl ParquetReader {
     }
 }
 
-/// Refuses columns whose compression is not read.
-fn check_codecs(name: &str, columns: &FieldColumns, meta: &ArrowReaderMetadata) -> Result<()> {
-    let wanted = columns.roots(meta.schema(), true);
-    let mask = ProjectionMask::roots(meta.parquet_schema(), wanted);
-    for (k, group) in meta.metadata().row_groups().iter().enumerate() {
-        for (leaf, column) in group.columns().iter().enumerate() {
-            if mask.leaf_included(leaf) && matches!(column.compression(), Compression::LZO | Compression::BROTLI(_)) {
-                return Err(Error::request(format!(
-                    "the corpus file {name}: column {} is compressed by {} in row group {k}, which is not read; write the file again, \
-                     for example with zstd",
-                    column.column_path(),
-                    column.compression()
-                )));
-            }
-        }
+/// A text, or the piece of a long one that begins at byte `from`, with its margins; and where it ends.
+fn piece(text: &[u8], from: usize, opening: Option<Opening>, limits: &Limits) -> Result<(usize, RawBody), String> {
+    let Limits { record_bytes, line_bytes, piece_bytes, margin_bytes, .. } = *limits;
+    if text.len() > record_bytes {
+        return Err(format!("holds {} bytes; expected at most {record_bytes}", text.len()));
     }
-    Ok(())
+    if let Some(opening) = opening.as_ref().filter(|_| text.len() <= line_bytes) {
+        let row = RawBody::Row { opening: opening.clone(), text: utf8(text)?.to_string() };
+        return Ok((text.len(), row));
+    }
+    if opening.is_some() {
+        // what is wrong with it is known before a part of it is read
+        utf8(text)?;
+    }
+    if from > text.len() {
+        return Err("is not what it was when it was begun".to_string());
+    }
+    let rest = &text[from..];
+    let end = from + if rest.len() > piece_bytes { first_piece(rest, piece_bytes) } else { rest.len() };
+    let begin = if from > 0 { boundary(text, from.saturating_sub(margin_bytes)) } else { 0 };
+    let margin_end = boundary(text, end.saturating_add(margin_bytes).min(text.len()));
+    let body = RawBody::Long {
+        opening,
+        text: utf8(&text[begin..margin_end])?.to_string(),
+        piece: from - begin..end - begin,
+        surrogates: 0,
+        closes: end == text.len(),
+    };
+    Ok((end, body))
+}
+
+/// Refuses columns whose compression is not read; names that nobody asked for are passed over then.
+fn check_codecs(name: &str, columns: &mut FieldColumns, meta: &ArrowReaderMetadata) -> Result<()> {
+    let unread = |columns: &FieldColumns| {
+        let mask = ProjectionMask::roots(meta.parquet_schema(), columns.roots(meta.schema(), true));
+        meta.metadata().row_groups().iter().enumerate().find_map(|(k, group)| {
+            let is_unread = |codec| matches!(codec, Compression::LZO | Compression::BROTLI(_));
+            let wanted = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+            wanted.map(|(_, column)| column).find(|column| is_unread(column.compression())).map(|column| (k, column))
+        })
+    };
+    if unread(columns).is_some() {
+        columns.pass_over_id();
+    }
+    match unread(columns) {
+        None => Ok(()),
+        Some((k, column)) => Err(Error::request(format!(
+            "the corpus file {name}: column {} is compressed by {} in row group {k}, which is not read; write the file again, for \
+             example with zstd",
+            column.column_path(),
+            column.compression()
+        ))),
+    }
 }

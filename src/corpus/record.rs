@@ -8,11 +8,11 @@ use std::ops::Range;
 pub(super) struct FilePosition {
     /// Offset of the compressed member or frame, or of the next byte of a plain file; row group of a Parquet file.
     pub(super) frame: u64,
-    /// Unwrapped bytes behind it; rows of the row group.
+    /// Unwrapped bytes behind it; rows of the row group, the one that continues not counted.
     pub(super) skip: u64,
     /// Records begun before this place.
     pub(super) record: u64,
-    /// Line ends before this place.
+    /// Line ends before this place; of a Parquet file, what of the row that continues was handed on: bytes of its text, or ids.
     pub(super) line: u64,
     /// Whether the document begun last continues here.
     pub(super) inside: bool,
@@ -83,17 +83,20 @@ impl RawBody {
 pub(super) struct Limits {
     /// The longest record; a longer one is bad.
     pub(super) record_bytes: usize,
-    /// The longest line of JSON that is held whole; the text of a longer one is read in pieces.
+    /// The longest line of JSON that is held whole, and the longest text of a Parquet file that is handed on whole; the text of a longer
+    /// one is read in pieces.
     pub(super) line_bytes: usize,
     /// The longest text that goes through the tokenizer in one piece. The tokenizers library holds some 130 times a
     /// text's size while it works (2.1 GB for 16 MiB, measured).
     pub(super) piece_bytes: usize,
     /// What is tokenized with a piece beyond its cuts.
     pub(super) margin_bytes: usize,
-    /// Ids of one piece of a .bin document.
+    /// Ids of one piece of a document of ids.
     pub(super) piece_ids: usize,
     /// Text in the air between reading and cutting.
     pub(super) look_ahead_bytes: usize,
+    /// The largest page of a Parquet file, unwrapped, that is decoded; what was counted for when not all of them were looked at.
+    pub(super) page_bytes: u64,
 }
 
 impl Default for Limits {
@@ -105,6 +108,7 @@ impl Default for Limits {
             margin_bytes: 1 << 10,
             piece_ids: 1 << 20,
             look_ahead_bytes: 1 << 20,
+            page_bytes: u64::MAX,
         }
     }
 }

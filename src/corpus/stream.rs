@@ -1,9 +1,9 @@
 //! The corpus as a stream of batches, seekable to any batch.
 
 use super::batch::{Document, LeftOut, TokenBatch};
-use super::check::{check_files, check_keys};
+use super::check::{Unpacking, check_files, check_keys};
 use super::cursor::{Again, Cursor, ReaderState};
-use super::facts::{CorpusFacts, Progress};
+use super::facts::{CorpusFacts, Progress, most_tokens};
 use super::files::{CorpusFile, list, list_here};
 use super::handed::{AnyCutter, Filling, Handed};
 use super::options::{CorpusOptions, OnBadRecord};
@@ -30,6 +30,8 @@ pub struct Corpus {
     files: Vec<CorpusFile>,
     /// Most memory that unpacking one file takes.
     window_bytes: u64,
+    /// Most memory that decoding pages of a Parquet file takes.
+    pages_bytes: u64,
     ahead: Ahead,
     cutter: AnyCutter,
     /// Number and first row of the next batch.
@@ -98,7 +100,9 @@ impl Corpus {
         options.sample.map_or(Ok(()), |sample| sample.check())?;
         let cutter = AnyCutter::new(&options, &tokenizers)?;
         let files = list(&options.files, options.format)?;
-        let window_bytes = check_files(&files, &options, limits)?;
+        let Unpacking { window_bytes, pages, all_pages } = check_files(&files, &options, limits)?;
+        let page_bytes = if all_pages { limits.page_bytes } else { pages.largest };
+        let limits = Limits { page_bytes, ..limits };
         let mut corpus = Corpus {
             ahead: Ahead::new(0, FilePosition::default(), None, limits),
             cutter,
@@ -117,6 +121,7 @@ impl Corpus {
             limits,
             files,
             window_bytes,
+            pages_bytes: pages.memory,
         };
         corpus.cursor = corpus.position();
         Ok(corpus)
@@ -277,6 +282,8 @@ impl Corpus {
             n_files: self.files.len(),
             size_bytes: self.files.iter().map(|f| f.size_bytes).sum(),
             window_bytes: self.window_bytes,
+            pages_bytes: self.pages_bytes,
+            most_tokens: most_tokens(&self.files, &self.options, &self.tokenizers),
             vocab_size: self.tokenizers.iter().map(|t| t.vocab_size()).collect(),
             bos: read(self.cutter.bos_ids()),
             eos: read(self.cutter.eos_ids()),

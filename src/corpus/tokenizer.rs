@@ -249,6 +249,17 @@ impl Tokenizer {
         in_library(|| self.inner.decode(ids, false)).map_err(|e| Error::input(format!("decode {} ids: {e}", ids.len())))
     }
 
+    /// Tokens that a byte of text gives at most: one where bytes are what is cut; three where a space becomes `▁`, whose bytes may be tokens;
+    /// more where texts are rewritten first (a ligature of three bytes is 33 in NFKC).
+    pub(super) fn most_tokens_of_a_byte(&self) -> u64 {
+        let is_of_bytes = matches!(self.inner.get_pre_tokenizer(), Some(PreTokenizerWrapper::ByteLevel(_)));
+        match self.inner.get_normalizer() {
+            None if is_of_bytes => 1,
+            None => 3,
+            Some(_) => 12,
+        }
+    }
+
     /// What a person reads at one token: decoded alone, a leading space kept, `U+FFFD` for parts of a character; an id
     /// without a token reads `<id N>`.
     pub fn token_text(&self, id: u32) -> String {

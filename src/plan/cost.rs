@@ -146,10 +146,7 @@ impl Costs<'_> {
         let steps = self.steps;
         for (k, m) in steps.models.iter().enumerate() {
             let (kind, bytes) = match &m.elsewhere {
-                Some(elsewhere) => {
-                    let contexts = steps.spec.corpus.batch_contexts as u64;
-                    elsewhere.memory_bytes(contexts.saturating_mul(steps.spec.corpus.context_length as u64))
-                }
+                Some(elsewhere) => elsewhere.memory_bytes(steps.tokens_of_a_batch()),
                 None => ("model", crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k))),
             };
             self.streaming(kind, m.name.clone(), bytes);
@@ -296,7 +293,7 @@ impl Costs<'_> {
     fn batches(&mut self) {
         let steps = self.steps;
         let corpus = &steps.spec.corpus;
-        let rows = (corpus.batch_contexts as u64).saturating_mul(corpus.context_length as u64);
+        let rows = steps.tokens_of_a_batch();
         let contexts: u64 = (steps.models.iter().filter(|m| m.elsewhere.is_none()))
             .map(|m| crate::model::context_bytes(&m.shape, corpus.context_length, &m.hookpoints))
             .max()
@@ -335,6 +332,9 @@ impl Costs<'_> {
         self.streaming("tokenizing", String::new(), bytes);
         if steps.corpus.window_bytes > 0 {
             self.streaming("window of a zstd file", String::new(), steps.corpus.window_bytes);
+        }
+        if steps.corpus.pages_bytes > 0 {
+            self.streaming("pages of a Parquet file", String::new(), steps.corpus.pages_bytes);
         }
     }
 }

@@ -49,6 +49,10 @@ pub(super) struct CorpusHere {
     pub missing: Vec<String>,
     /// Memory that unpacking a file takes on top of what every file takes.
     pub window_bytes: u64,
+    /// Memory that pages of a Parquet file take.
+    pub pages_bytes: u64,
+    /// Tokens of all contexts at most, where that is known.
+    pub most_tokens: Option<u64>,
 }
 
 impl Steps {
@@ -139,8 +143,17 @@ impl Steps {
                 }
             )));
         }
-        self.corpus.window_bytes = corpus.facts().window_bytes;
+        let facts = corpus.facts();
+        (self.corpus.window_bytes, self.corpus.pages_bytes) = (facts.window_bytes, facts.pages_bytes);
+        self.corpus.most_tokens = facts.most_tokens;
         Ok(self)
+    }
+
+    /// Tokens of a batch at most.
+    pub(super) fn tokens_of_a_batch(&self) -> u64 {
+        let CorpusOptions { batch_contexts, context_length, .. } = &self.spec.corpus;
+        let full = (*batch_contexts as u64).saturating_mul(*context_length as u64);
+        self.corpus.most_tokens.map_or(full, |most| full.min(most))
     }
 
     /// The same where files need not be here, which is noted; they are looked into when all are, and a tokenizer is.

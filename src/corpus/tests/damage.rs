@@ -317,6 +317,59 @@ fn a_damaged_page_of_parquet_costs_its_rows_and_a_damaged_name_none() {
 }
 
 #[test]
+fn names_that_nobody_asked_for_are_passed_over_where_they_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("n.parquet");
+    let column = |values: [&str; 2]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let columns = vec![("text", column(["a b", "c d"])), ("id", column(["x", "y"]))];
+    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::SNAPPY)
+        .build();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let asked = options(&[path.display().to_string()], 8);
+    let names = |asked: &CorpusOptions| -> Vec<String> {
+        let (batches, _) = read(asked.clone(), Limits::default()).unwrap();
+        batches.iter().flat_map(|b| &b.documents).map(|d| d.name.to_string()).collect()
+    };
+    assert_eq!(names(&asked), ["x", "y"]);
+    // 1 (Snappy, written as 2) becomes 4, Brotli
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(4).rposition(|w| w == b"id\x15\x02").unwrap();
+    bytes[at + 3] = 8;
+    std::fs::write(&path, bytes).unwrap();
+    let found = names(&asked);
+    assert!(found[0].ends_with("n.parquet:1") && found[1].ends_with("n.parquet:2"), "{found:?}");
+    // asked for, as a label
+    let labelled = CorpusOptions { labels: vec!["id".into()], ..asked };
+    let said = Corpus::open(labelled, tokenizer()).err().unwrap().to_string();
+    assert!(said.contains("column \"id\" is compressed by BROTLI"), "{said}");
+}
+
+#[test]
+fn a_long_name_that_nobody_asked_for_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "é\"x".repeat(2000);
+    let line = |key: &str, text: &str| format!("{}\n", serde_json::json!({ key: long, "text": text }));
+    let name_of = |bytes: String, id: &str, limits: Limits| {
+        let asked = CorpusOptions { id: id.into(), ..put(folder.path(), "l.jsonl", bytes.as_bytes()) };
+        read(asked, limits).map(|(batches, _)| batches[0].documents[0].name.to_string())
+    };
+    let cut = name_of(line("id", "a b c"), "id", Limits::default()).unwrap();
+    assert!(cut.len() < 80 && cut.ends_with('…') && long.starts_with(cut.trim_end_matches('…')), "{cut}");
+    // the same where the line is not held whole
+    let tight = Limits { line_bytes: 2000, record_bytes: 1 << 20, ..Limits::default() };
+    assert_eq!(name_of(line("id", "a b c"), "id", tight).unwrap(), cut);
+    assert_eq!(name_of(line("id", &"a b c ".repeat(1000)), "id", tight).unwrap(), cut);
+    // asked for it is a record that cannot be named as asked
+    assert_eq!(name_of(line("key", "a"), "key", Limits::default()).unwrap(), long);
+    assert!(name_of(line("key", "a"), "key", tight).unwrap_err().to_string().contains("longer than"));
+}
+
+#[test]
 fn parquet_types_and_compressions_that_are_not_read_are_no_damage() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l.parquet");

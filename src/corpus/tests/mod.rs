@@ -5,6 +5,7 @@ mod companions;
 mod cutting;
 mod damage;
 mod id_tensors;
+mod pages;
 mod reading;
 mod spans;
 mod units;
@@ -71,6 +72,7 @@ pub(super) const TIGHT: Limits = Limits {
     margin_bytes: 16,
     piece_ids: 16,
     look_ahead_bytes: 300,
+    page_bytes: u64::MAX,
 };
 
 /// All batches to the end, and how far it came.
