@@ -1,6 +1,6 @@
 //! The machine's limits: memory that does not grow with the corpus, a disk that is full.
 
-use crate::bench_rig::{cognate, project, run, same_tables, skip, small_demo, tables};
+use crate::bench_rig::{COUNTED_TWICE, SKETCHED, cognate, project, run, same_tables, skip, small_demo, tables};
 use crate::common::SmallDisk;
 use std::path::Path;
 use std::process::Command;
@@ -63,10 +63,7 @@ fn one_document_of_100_mb_stays_within_the_plan() {
     }
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("corpus.jsonl");
-    let demo = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
-    let of =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_string();
-    let part = serde_json::to_string(&demo.lines().map(of).collect::<Vec<_>>().join("\n")).unwrap();
+    let part = serde_json::to_string(&demo_texts()).unwrap();
     let part = &part[1..part.len() - 1];
     let line = format!("{{\"text\": \"{}\", \"lang\": \"en\"}}\n", part.repeat(100_000_000 / part.len()));
     assert!(line.len() > 90_000_000);
@@ -79,9 +76,14 @@ fn one_document_of_100_mb_stays_within_the_plan() {
 
 /// Runs a dataflow whose peak must not exceed its plan; the tokens that it read.
 fn stays_within_the_plan(flow: &Path, out: &Path) -> f64 {
+    stays_within_the_plan_of(flow, out, &[])
+}
+
+/// The same with flags that do not change the plan.
+fn stays_within_the_plan_of(flow: &Path, out: &Path, more: &[&str]) -> f64 {
     let plan = cognate().args(["plan", "--json"]).arg(flow).output().unwrap();
     let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
-    let output = run(flow, out, &["--json"]);
+    let output = run(flow, out, &[&["--json"], more].concat());
     let summary: serde_json::Value = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|l| serde_json::from_str(l).ok())
@@ -202,4 +204,99 @@ fn a_full_disk_is_named_and_the_run_goes_on_when_there_is_room() {
     let whole = folder.path().join("whole");
     run(&flow, &whole, &["--quiet"]);
     same_tables(&tables(&whole), &kept, "after the disk was full");
+}
+
+/// The same document as one row of a Parquet file, whose page is decoded whole: that is in the plan. Its text is read piece by piece.
+#[test]
+fn one_row_of_100_mb_stays_within_the_plan() {
+    use parquet::arrow::ArrowWriter;
+    if !cfg!(target_os = "linux") {
+        return skip("peak memory is read where Linux keeps it");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("corpus.parquet");
+    let part = demo_texts();
+    let text = part.repeat(100_000_000 / part.len());
+    assert!(text.len() > 90_000_000);
+    {
+        let column = |text: String| -> arrow::array::ArrayRef {
+            std::sync::Arc::new(arrow::array::StringArray::from(vec![text]))
+        };
+        let columns = vec![("text", column(text)), ("lang", column("en".into()))];
+        let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+        let codec = parquet::basic::Compression::ZSTD(Default::default());
+        let properties = parquet::file::properties::WriterProperties::builder().set_compression(codec).build();
+        let file = std::fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    let changes = [("data/demo/corpus.jsonl", path.to_str().unwrap()), ("max_tokens = 12_000", "max_tokens = 4_000")];
+    let flow = small_demo(folder.path(), &changes);
+    let begun = std::time::Instant::now();
+    let tokens = stays_within_the_plan(&flow, &folder.path().join("run"));
+    // the whole text would be some 30 million tokens
+    assert!((4_000.0..6_000.0).contains(&tokens), "{tokens}");
+    println!("one row of 100 MB: {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+/// The texts of the demo's corpus, one behind the other.
+fn demo_texts() -> String {
+    let demo = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    let of =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_string();
+    demo.lines().map(of).collect::<Vec<_>>().join("\n")
+}
+
+/// What each kind of run holds at most, against what it was measured to hold.
+#[test]
+fn runs_of_every_kind_stay_within_the_plan() {
+    if !cfg!(target_os = "linux") {
+        return skip("peak memory is read where Linux keeps it");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let raw = (
+        "pairs = \"all\"",
+        "pairs = \"all\"\nhookpoints = [\"small-a/embed\", \"small-a/resid_post.3\", \"small-b/resid_post.1\"]",
+    );
+    let remembers = ("[estimate]", "[estimate]\ntop_tokens = 1000\ntop_context = [100, 100]");
+    for (name, changes) in [
+        ("exact", &[][..]),
+        ("sketched", &[SKETCHED][..]),
+        ("sketched, counted twice", &[COUNTED_TWICE]),
+        ("raw", &[raw]),
+        ("strong tokens", &[remembers, ("max_tokens = 12_000", "max_tokens = 8_000")]),
+    ] {
+        println!("{name}");
+        let flow = small_demo(folder.path(), changes);
+        assert!(stays_within_the_plan(&flow, &folder.path().join(name)) >= 8_000.0, "{name}");
+    }
+    // the demo as it is
+    println!("demo");
+    let flow = project().join("dataflows/demo.toml");
+    let begun = stays_within_the_plan_of(&flow, &folder.path().join("demo"), &["--max-tokens", "8000"]);
+    assert!(begun >= 8_000.0);
+}
+
+/// One batch that may have 2^20 contexts is the whole corpus, and is planned as what the corpus can give.
+#[test]
+fn the_largest_batches_stay_within_a_plan_that_knows_the_corpus() {
+    if !cfg!(target_os = "linux") {
+        return skip("peak memory is read where Linux keeps it");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("corpus.jsonl");
+    let demo = std::fs::read_to_string(project().join("data/demo/corpus.jsonl")).unwrap();
+    std::fs::write(&text, demo.split_inclusive('\n').take(40).collect::<String>()).unwrap();
+    let changes = [
+        ("data/demo/corpus.jsonl", text.to_str().unwrap()),
+        ("batch_contexts = 8", "batch_contexts = 1_048_576"),
+        ("[checkpoint]", "[check]\ndoctor = \"off\"\n[checkpoint]"),
+    ];
+    let flow = small_demo(folder.path(), &changes);
+    let tokens = stays_within_the_plan(&flow, &folder.path().join("run"));
+    assert!(tokens > 12_000.0, "{tokens}");
+    let plan = cognate().args(["plan", "--json"]).arg(&flow).output().unwrap();
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert!(plan["memory_bytes"].as_f64().unwrap() < 4e9, "{plan}");
 }
