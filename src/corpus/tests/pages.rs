@@ -65,7 +65,7 @@ fn the_largest_page_is_counted_and_one_that_was_not_is_refused_before_it_is_deco
 fn rows_of_any_length_give_the_contexts_of_the_same_rows_read_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.parquet");
-    let texts: Vec<String> = [3, 900, 0, 200, 201, 5000, 40].map(|n| text(n)).to_vec();
+    let texts: Vec<String> = [3, 900, 0, 200, 201, 5000, 40].map(text).to_vec();
     let all = |asked: &CorpusOptions, limits: Limits| {
         let (batches, progress) = read(asked.clone(), limits).unwrap();
         let contexts = batches.iter().flat_map(|b| b.views[0].contexts.clone()).collect::<Vec<_>>();
