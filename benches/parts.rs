@@ -53,7 +53,7 @@ fn seconds(mut work: impl FnMut()) -> f64 {
 }
 
 fn forward(model: &Path, hookpoint: Hookpoint, length: usize, contexts: usize, sides: &[&str]) {
-    let model = cognate::model::open_for(model, None, &[hookpoint]).unwrap();
+    let model = cognate::model::open_for(model, None, Default::default(), &[hookpoint]).unwrap();
     let n_vocab = model.shape().n_vocab as u32;
     let ids: Vec<Vec<u32>> = (0..contexts as u32)
         .map(|c| (0..length as u32).map(|p| (c * 7919 + p * 31 + p * p % 101) % n_vocab).collect())

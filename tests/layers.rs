@@ -41,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("libc", &["engine"]),
     ("hf_hub", &["hub"]),
     ("candle_core", &["model"]),
+    ("candle_nn", &["model"]),
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),
     // loops in the machine's vectors, each next to the numbers that it is for

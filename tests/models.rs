@@ -6,7 +6,7 @@ use cognate::corpus::{Document, TokenBatch};
 use cognate::error::{ErrorKind, Result};
 use cognate::ids::{HookName, Hookpoint};
 use cognate::linalg::Matrix;
-use cognate::model::{self, ActivationBatch};
+use cognate::model::{self, ActivationBatch, BackendName, Compute};
 use common::fixture;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -96,7 +96,17 @@ fn names(hookpoints: &[Hookpoint]) -> Vec<HookName> {
     hookpoints.iter().map(|&h| h.into()).collect()
 }
 
+fn candle() -> Compute {
+    Compute { backend: BackendName::Candle, ..Compute::default() }
+}
+
+/// By this program's kernels and by the tensor library; the larger difference is given back.
 fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
+    let of = |compute| compare_on(compute, model, reference, limit, folder);
+    of(Compute::default()).max(of(candle()))
+}
+
+fn compare_on(compute: Compute, model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
     let bytes = std::fs::read(reference).unwrap();
     let wanted = SafeTensors::deserialize(&bytes).unwrap();
     let mut hookpoints: Vec<Hookpoint> =
@@ -105,7 +115,7 @@ fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
     hookpoints.dedup();
     assert!(hookpoints.len() > 5, "{}", reference.display());
     let out = folder.join("out.safetensors");
-    activations(model, reference, &names(&hookpoints), &out).unwrap();
+    activations(model, compute, reference, &names(&hookpoints), &out).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     let found = SafeTensors::deserialize(&bytes).unwrap();
     let mut worst: f64 = 0.0;
@@ -117,7 +127,11 @@ fn compare(model: &Path, reference: &Path, limit: f64, folder: &Path) -> f64 {
         let (want, got) = (floats(&want), floats(&got));
         let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
         let off = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / rms;
-        assert!(off <= limit, "{} {name}: off by {off:.2e} of its RMS, limit {limit:.0e}", model.display());
+        assert!(
+            off <= limit,
+            "{} {name}, {compute:?}: off by {off:.2e} of its RMS, limit {limit:.0e}",
+            model.display()
+        );
         worst = worst.max(off);
         compared += 1;
     }
@@ -144,6 +158,64 @@ fn every_hookpoint_of_the_project_s_own_models_is_as_transformers_has_it() {
         println!("{name}: {worst:.1e}");
         let copy = with_other_config(&model, folder.path());
         compare(&copy, &model.join("reference.safetensors"), 5e-5, folder.path());
+    }
+}
+
+/// Contexts of many lengths together: what is behind the end of a shorter one changes nothing, wherever rows are read.
+#[test]
+fn contexts_that_run_together_hold_what_each_holds_alone() {
+    for name in ["small-a", "small-b"] {
+        let (ours, theirs) = (model::open(&demo(name)).unwrap(), model::open_on(&demo(name), candle()).unwrap());
+        for batch in [batch(&some_contexts()), batch_of(&some_contexts(), |c, p| (c + p) % 3 == 0)] {
+            let read = |model: &dyn model::Model| forward(model, &batch, &HOOKPOINTS).unwrap();
+            for (a, b) in read(ours.as_ref()).iter().zip(read(theirs.as_ref())) {
+                assert_eq!((a.hookpoint, a.x.n_rows()), (b.hookpoint, b.x.n_rows()));
+                let rms = (a.x.as_slice().iter().map(|v| v * v).sum::<f32>() / a.x.as_slice().len() as f32).sqrt();
+                let differences = a.x.as_slice().iter().zip(b.x.as_slice()).map(|(a, b)| (a - b).abs());
+                let off = differences.fold(0.0, f32::max) / rms;
+                assert!(off < 2e-5, "{name} {}: off by {off:.1e} of its RMS", a.hookpoint);
+            }
+        }
+        // the same batch once more, and on one thread: the same bits
+        let batch = batch(&some_contexts());
+        let read = || forward(theirs.as_ref(), &batch, &HOOKPOINTS).unwrap();
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        for (a, b) in read().iter().zip(one.install(read)) {
+            assert!(bits(a.x.as_slice()) == bits(b.x.as_slice()), "{}", a.hookpoint);
+        }
+    }
+}
+
+/// f16 keeps 11 bits: what is lost grows with the blocks.
+#[test]
+fn f16_is_near_to_f32_and_what_cannot_be_had_is_refused() {
+    let ids: Vec<u32> = (0..100).map(|p| p * 37 % 4096).collect();
+    let hookpoints = [Hookpoint::Embed, Hookpoint::ResidPost(3)];
+    let read = |compute| model::open_on(&demo("small-a"), compute).map(|model| model.activations(&ids, &hookpoints));
+    let half = Compute { dtype: model::Dtype::F16, ..candle() };
+    let (wide, half) = (read(Compute::default()).unwrap().unwrap(), read(half).unwrap().unwrap());
+    for (k, (a, b)) in wide.iter().zip(&half).enumerate() {
+        let (mut off, mut size) = (0.0, 0.0);
+        for (a, b) in a.as_slice().iter().zip(b.as_slice()) {
+            off += (a - b).powi(2);
+            size += a.powi(2);
+        }
+        let share = (off / size).sqrt();
+        // the weights are stored in f16, so what enters is exact
+        assert!(share < [1e-9, 4e-3][k] && (k == 0 || share > 1e-5), "place {k}: {share:.1e}");
+    }
+    let device: model::DeviceName = "cuda:0".parse().unwrap();
+    for (compute, words) in [
+        (Compute { dtype: model::Dtype::Bf16, ..candle() }, "does not multiply on the CPU"),
+        (Compute { dtype: model::Dtype::F16, ..Compute::default() }, "multiply f32 only"),
+        (Compute { device, ..Compute::default() }, "add backend = \"candle\""),
+    ] {
+        let error = read(compute).map(|_| ()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Request && error.to_string().contains(words), "{error}");
+    }
+    if !model::HAS_CUDA {
+        let error = read(Compute { device, ..candle() }).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("built without CUDA"), "{error}");
     }
 }
 
@@ -313,11 +385,11 @@ fn blocks_that_nobody_asked_for_are_not_needed() {
     let whole = model::open(&demo("small-a")).unwrap();
     let ids: Vec<u32> = (0..40).collect();
     for hookpoint in [Hookpoint::ResidPost(1), Hookpoint::ResidPre(2), Hookpoint::Embed, Hookpoint::FinalNorm] {
-        let part = model::open_for(&demo("small-a"), None, &[hookpoint]).unwrap();
+        let part = model::open_for(&demo("small-a"), None, Compute::default(), &[hookpoint]).unwrap();
         let (a, b) = (whole.activations(&ids, &[hookpoint]).unwrap(), part.activations(&ids, &[hookpoint]).unwrap());
         assert!(bits(a[0].as_slice()) == bits(b[0].as_slice()), "{hookpoint}");
     }
-    let part = model::open_for(&demo("small-a"), None, &[Hookpoint::ResidPre(2)]).unwrap();
+    let part = model::open_for(&demo("small-a"), None, Compute::default(), &[Hookpoint::ResidPre(2)]).unwrap();
     let error = part.activations(&ids, &[Hookpoint::MlpIn(2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Request);
     assert!(error.to_string().contains("needs 3 blocks, 2 were loaded"), "{error}");
@@ -338,7 +410,7 @@ fn random_weights_leave_what_enters_and_change_what_comes_out() {
         (differences / a.as_slice().iter().map(|x| x * x).sum::<f32>()).sqrt()
     };
     assert!(distance(&own[1], &drawn[1]) > 0.1 && distance(&other[1], &drawn[1]) > 0.1);
-    let part = model::open_for(&demo("small-a"), weights(42), &hookpoints[1..]).unwrap();
+    let part = model::open_for(&demo("small-a"), weights(42), Compute::default(), &hookpoints[1..]).unwrap();
     assert_eq!(part.activations(&ids, &hookpoints[1..]).unwrap()[0], drawn[1], "in part as in whole");
     // embeddings too: what enters is drawn, row by row, with the stored spread
     let all = |seed| Some(model::RandomWeights { seed, embeddings: true });
@@ -518,9 +590,17 @@ fn sizes_and_files_are_known_from_the_header() {
     let block = (3 + 1) * 160 * 160 + 2 * 160 * 320 + (3 + 1 + 1) * 160 + 320 + 2 * 2 * 160;
     assert_eq!(shape.n_block_parameters, block);
     for n in [0, 2, 6] {
-        assert_eq!(model::memory_bytes(&shape, n), 4 * (n as u64 * block + 2 * 160));
+        let bytes = 4 * (n as u64 * block + 2 * 160);
+        assert_eq!(model::weight_bytes(&shape, Compute::default(), n), model::Takes { here: bytes, device: 0 });
+        let half = Compute { device: "cuda:0".parse().unwrap(), dtype: model::Dtype::Bf16, ..candle() };
+        let takes = model::weight_bytes(&shape, half, n);
+        assert!(takes.device >= bytes / 2 && takes.device < bytes / 2 + (1 << 20) && takes.here < 1 << 20, "{takes:?}");
     }
-    assert!(model::context_bytes(&shape, 128, &[Hookpoint::ResidPost(0), Hookpoint::ResidPost(1)]) > 128 * 160 * 4 * 4);
+    let places = [Hookpoint::ResidPost(0), Hookpoint::ResidPost(1)];
+    let running = |compute, contexts, threads| model::running_bytes(&shape, compute, [contexts, 128], &places, threads);
+    let one = running(Compute::default(), 32, 1).here;
+    assert!(one > 128 * 160 * 4 * 4 && running(Compute::default(), 32, 3).here == 3 * one);
+    assert!(running(candle(), 32, 1).here > running(candle(), 1, 1).here);
     let names: Vec<String> = model::files(&demo("small-b"))
         .unwrap()
         .iter()
@@ -544,7 +624,8 @@ fn the_tokens_file_is_read_as_documented() {
     tensors.insert("one.input_ids", (Dtype::U16, vec![2], vec![5, 0, 1, 1]));
     tensors.insert("other", (Dtype::F32, vec![12], ids));
     write(&tensors);
-    activations(&demo("small-a"), &tokens, &names(&[Hookpoint::ResidPost(0), Hookpoint::Embed]), &out).unwrap();
+    let usual = Compute::default();
+    activations(&demo("small-a"), usual, &tokens, &names(&[Hookpoint::ResidPost(0), Hookpoint::Embed]), &out).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     let found = SafeTensors::deserialize(&bytes).unwrap();
     let mut shapes: Vec<_> = found.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect();
@@ -559,6 +640,6 @@ fn the_tokens_file_is_read_as_documented() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside the output");
     tensors.insert("bad.input_ids", (Dtype::I64, vec![1], (-1_i64).to_le_bytes().to_vec()));
     write(&tensors);
-    let error = activations(&demo("small-a"), &tokens, &names(&[Hookpoint::Embed]), &out).unwrap_err();
+    let error = activations(&demo("small-a"), usual, &tokens, &names(&[Hookpoint::Embed]), &out).unwrap_err();
     assert!(error.to_string().contains("\"bad.input_ids\": -1 is no token id"), "{error}");
 }

@@ -8,10 +8,8 @@
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint};
-use crate::linalg::Matrix;
-use crate::model::{self, Model};
+use crate::model::{self, Compute, Model, OneContext};
 use crate::store::write_atomic;
-use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +29,7 @@ struct Tokens {
 /// `Request` for a missing file, an unknown architecture, a hookpoint the model has not got or a tokens file without ids;
 /// `Input` for damaged files, ids outside the vocabulary and activations that are not finite; `Machine` when `out` cannot
 /// be written.
-pub fn activations(model: &Path, tokens: &Path, hookpoints: &[HookName], out: &Path) -> Result<()> {
+pub fn activations(model: &Path, compute: Compute, tokens: &Path, hookpoints: &[HookName], out: &Path) -> Result<()> {
     if hookpoints.is_empty() {
         return Err(Error::request("no hookpoint was named; name at least one, for example resid_post.0"));
     }
@@ -44,7 +42,7 @@ pub fn activations(model: &Path, tokens: &Path, hookpoints: &[HookName], out: &P
         }
     }
     let sets = read_tokens(tokens)?;
-    let model = model::open_for(model, None, &wanted)?;
+    let model = model::open_for(model, None, compute, &wanted)?;
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
     for set in sets {
         let read = run(model.as_ref(), &set, &wanted)
@@ -113,20 +111,25 @@ fn ids(view: &TensorView) -> Result<Vec<u32>> {
 /// Every context of the set, `[n_seq * len, width]` for each hookpoint.
 fn run(model: &dyn Model, set: &Tokens, hookpoints: &[Hookpoint]) -> Result<Vec<Vec<f32>>> {
     let length = set.shape.last().copied().unwrap_or(0);
-    let contexts: Vec<&[u32]> = set.ids.chunks_exact(length.max(1)).collect();
-    let read: Vec<Result<Vec<Matrix<f32>>>> =
-        contexts.par_iter().map(|ids| model.activations(ids, hookpoints)).collect();
-    let mut out = vec![Vec::new(); hookpoints.len()];
-    for (c, matrices) in read.into_iter().enumerate() {
-        for ((hookpoint, out), matrix) in hookpoints.iter().zip(&mut out).zip(matrices?) {
-            if let Some(at) = matrix.as_slice().iter().position(|v| !v.is_finite()) {
+    let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
+    let mut out: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; set.ids.len() * width]).collect();
+    let counted = vec![true; length];
+    let one = |ids| OneContext { ids, counted: &counted, out: Vec::with_capacity(widths.len()) };
+    let mut contexts: Vec<OneContext> = set.ids.chunks_exact(length.max(1)).map(one).collect();
+    for (values, width) in out.iter_mut().zip(&widths) {
+        let places = values.chunks_exact_mut((length * width).max(1));
+        contexts.iter_mut().zip(places).for_each(|(context, place)| context.out.push(place));
+    }
+    for (c, result) in model.write_contexts(hookpoints, &mut contexts).into_iter().enumerate() {
+        result?;
+        for ((hookpoint, width), values) in hookpoints.iter().zip(&widths).zip(&contexts[c].out) {
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
                 return Err(Error::input(format!(
                     "activation {} at {hookpoint}, sequence {c}, position {} is not finite; the weights are damaged or overflow",
-                    matrix.as_slice()[at],
-                    at / matrix.n_cols().max(1)
+                    values[at],
+                    at / width.max(&1)
                 )));
             }
-            out.append(&mut matrix.into_vec());
         }
     }
     Ok(out)

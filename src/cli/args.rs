@@ -3,6 +3,7 @@
 use crate::corpus::parse_count;
 use crate::error::{Error, Result};
 use crate::ids::HookName;
+use crate::model::{BackendName, DeviceName, Dtype};
 use crate::sae::Format;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -175,6 +176,15 @@ pub enum Command {
         /// Model folder, a .gguf file, or hf:owner/name[@revision]
         #[arg(long)]
         model: String,
+        /// What computes it: kernels (this program's own, on the CPU in f32) or candle (the tensor library, on any of its devices)
+        #[arg(long, default_value = "kernels")]
+        backend: BackendName,
+        /// Where: cpu, or cuda:0 for the first CUDA device of a build with CUDA
+        #[arg(long, default_value = "cpu")]
+        device: DeviceName,
+        /// In which numbers: f32, bf16 or f16
+        #[arg(long, default_value = "f32")]
+        dtype: Dtype,
         /// Safetensors file with integer tensors named input_ids or NAME.input_ids
         #[arg(long)]
         tokens: PathBuf,

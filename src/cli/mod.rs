@@ -47,6 +47,7 @@ use crate::cli::args::{Cli, Command};
 use crate::cli::progress::Console;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
+use crate::model::Compute;
 use crate::threads;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
@@ -150,9 +151,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!same)))
         }
         Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),
-        Command::Activations { model, tokens, hookpoints, out } => {
+        Command::Activations { model, backend, device, dtype, tokens, hookpoints, out } => {
             let model = fetch::fetch(&model, Want::Weights, Console::new(false, false))?;
-            activations::activations(&model, &tokens, &hookpoints, &out)?;
+            activations::activations(&model, Compute { backend, device, dtype }, &tokens, &hookpoints, &out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Encode { sae, input, tensor, out, decode, format } => {

@@ -111,7 +111,7 @@ fn say_models(plan: &Outline, line: TakeLine) {
             None => {}
         }
         line(format!(
-            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded",
+            "  forward   {}: {}, {} blocks of {}, {:.1} M parameters{}, read at {}; {} of {} blocks loaded{}",
             m.name,
             m.shape.family,
             m.shape.n_layers,
@@ -120,7 +120,8 @@ fn say_models(plan: &Outline, line: TakeLine) {
             m.random_weights.map_or(String::new(), |random| format!(" drawn at random ({random})")),
             in_short(&places),
             plan.blocks_loaded(k),
-            m.shape.n_layers
+            m.shape.n_layers,
+            Some(m.compute.to_string()).filter(|how| !how.is_empty()).map_or(String::new(), |how| format!("; {how}")),
         ));
     }
 }
@@ -202,6 +203,9 @@ fn say_budgets(plan: &Outline, line: TakeLine) {
     line(format!("  memory    {} at most:", human_bytes(plan.memory_bytes())));
     for (bytes, what) in plan.costs_by_kind() {
         line(format!("    {:>9}  {what}", human_bytes(bytes)));
+    }
+    for (device, bytes) in plan.device_bytes() {
+        line(format!("  {device:<9} {} of its own memory at most", human_bytes(bytes)));
     }
     if let Some(bytes) = plan.screens_left_out() {
         let bytes = human_bytes(bytes);
@@ -351,6 +355,7 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
             "n_layers": Some(m.shape.n_layers).filter(|n| *n < usize::MAX), "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,
+            "backend": m.compute.backend, "device": m.compute.device, "dtype": m.compute.dtype,
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "spaces": plan.spaces().iter().map(|s| json!({

@@ -7,7 +7,7 @@
 //! glibc also raises, with every large piece that is freed, the size from which pieces come from the system directly, up to
 //! 32 MiB: large pieces then land between small ones and are not given back. Held at its first value, the peak over a
 //! corpus repeated 1, 4 and 16 times was 117, 119 and 120 MB; left to itself it was 125, 130 and 139. What is needed again for
-//! every context or block of rows is therefore not asked of the allocator each time: threads keep it (`model/layers/pool.rs`,
+//! every context or block of rows is therefore not asked of the allocator each time: threads keep it (`model/pool.rs`,
 //! the buffers of products, attention and encode).
 
 /// From this size on a piece of memory is the system's own and goes back to it when freed: glibc's first value.

@@ -1,4 +1,4 @@
-//! What does a loaded model do? Token ids of one context in, activations at its hookpoints out.
+//! What does a loaded model do? Token ids of contexts in, activations at its hookpoints out.
 
 use super::shape::ModelShape;
 use crate::error::Result;
@@ -14,37 +14,43 @@ pub struct ActivationBatch {
     pub x: Matrix<f32>,
 }
 
+/// A context to be run, and where what it holds goes.
+pub struct OneContext<'a> {
+    /// Its tokens.
+    pub ids: &'a [u32],
+    /// Positions whose rows are read, one mark for each token.
+    pub counted: &'a [bool],
+    /// For each hookpoint that is read: `[number counted, width]`, row-major.
+    pub out: Vec<&'a mut [f32]>,
+}
+
 /// A loaded model.
 pub trait Model: Send + Sync {
     /// Its sizes.
     fn shape(&self) -> &ModelShape;
 
-    /// One context through the network as far as the last hookpoint asked for. What each of `hookpoints` holds at the positions
-    /// that are `counted` goes to its `out`, in that order: `[number counted, width]`, row-major, with nothing held in between.
+    /// Contexts through the network as far as the last of `hookpoints`. What each of these holds at the positions that are counted
+    /// goes to the context's places, with nothing held in between. One result for each context, in their order.
     ///
     /// # Errors
-    /// `Input` when an id is outside the vocabulary or the context is longer than positions allow; `Request` when the
-    /// family has no such hookpoint.
+    /// `Input` when an id is outside the vocabulary or a context is longer than positions allow; `Request` when the
+    /// family has no such hookpoint; `Machine` when a device fails.
     ///
     /// # Panics
-    /// When `counted` or an `out` is of another length.
-    fn write_activations(
-        &self,
-        ids: &[u32],
-        hookpoints: &[Hookpoint],
-        counted: &[bool],
-        out: &mut [&mut [f32]],
-    ) -> Result<()>;
+    /// When `counted`, or a context's `out`, is of another length.
+    fn write_contexts(&self, hookpoints: &[Hookpoint], contexts: &mut [OneContext]) -> Vec<Result<()>>;
 
-    /// The same at every position, for each of `hookpoints` `[ids.len(), width]`.
+    /// One context, at every position: for each of `hookpoints` `[ids.len(), width]`.
     ///
     /// # Errors
-    /// As [`Model::write_activations`].
+    /// As [`Model::write_contexts`].
     fn activations(&self, ids: &[u32], hookpoints: &[Hookpoint]) -> Result<Vec<Matrix<f32>>> {
         let zeros = |&h: &Hookpoint| Ok(Matrix::zeros(ids.len(), self.shape().width(h)?));
         let mut all = hookpoints.iter().map(zeros).collect::<Result<Vec<Matrix<f32>>>>()?;
-        let mut out: Vec<&mut [f32]> = all.iter_mut().map(Matrix::as_mut_slice).collect();
-        self.write_activations(ids, hookpoints, &vec![true; ids.len()], &mut out)?;
+        let counted = vec![true; ids.len()];
+        let out = all.iter_mut().map(Matrix::as_mut_slice).collect();
+        let mut contexts = [OneContext { ids, counted: &counted, out }];
+        self.write_contexts(hookpoints, &mut contexts).into_iter().collect::<Result<()>>()?;
         Ok(all)
     }
 }

@@ -3,8 +3,8 @@
 //! A family makes an [`Architecture`] of its configuration. The same description is checked against the headers of a
 //! checkpoint, costed, and loaded (`load.rs`).
 
-use super::layers::activation::ActivationFunction;
-use super::layers::rotary::Rope;
+use super::activation_function::ActivationFunction;
+use super::rotary::Rope;
 use super::shape::ModelShape;
 use crate::ids::BlockKind;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! An absent key has the default of the family's class in transformers. A null key is different: by the family's table it means
 //! none, the family's own rule, or an error.
 
-use super::layers::ActivationFunction;
+use super::activation_function::ActivationFunction;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::refuse_pointer;

@@ -1,7 +1,7 @@
-//! What does a whole batch give? Contexts in parallel, special tokens left out, here and only here.
+//! What does a whole batch give? Special tokens left out, here and only here.
 
-use super::activations::{ActivationBatch, Model};
-use super::layers::pool::{buffer, put_back};
+use super::activations::{ActivationBatch, Model, OneContext};
+use super::pool::{buffer, put_back};
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
@@ -9,11 +9,11 @@ use crate::linalg::Matrix;
 use rayon::prelude::*;
 
 /// Every context of `view`, which is one of `batch`, through `model`: for each of `hookpoints`, in that order,
-/// `[n_tokens, width]`, one row per token that belongs to a row of the batch ([`TokenView::tokens`]). The bits of a row depend on
-/// its context alone, not on the batch or on the number of threads.
+/// `[n_tokens, width]`, one row per token that belongs to a row of the batch ([`TokenView::tokens`]). On the CPU's own kernels the bits of a row
+/// depend on its context alone, not on the batch or on the number of threads.
 ///
 /// # Errors
-/// As [`Model::activations`], with the document named; `Input` when an activation of a counted row is not finite.
+/// As [`Model::write_contexts`], with the document named; `Input` when an activation of a counted row is not finite.
 pub fn forward(
     model: &dyn Model,
     batch: &TokenBatch,
@@ -21,24 +21,37 @@ pub fn forward(
     hookpoints: &[Hookpoint],
 ) -> Result<Vec<ActivationBatch>> {
     let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
-    // Whole-batch buffers, cut into the rows of each context. Contexts are written in parallel, each at its own place.
+    // Whole-batch buffers, cut into the rows of each context. Each is written at its own place.
     let lengths: Vec<usize> = view.contexts.iter().map(|c| c.tokens().count()).collect();
     let n: usize = lengths.iter().sum();
+    let counted: Vec<Vec<bool>> =
+        view.contexts.iter().map(|context| context.row_of.iter().map(Option::is_some).collect()).collect();
     let mut out: Vec<Matrix<f32>> = widths.iter().map(|&width| Matrix::from_vec(n, width, buffer(n * width))).collect();
-    let mut jobs: Vec<Vec<&mut [f32]>> = lengths.iter().map(|_| Vec::with_capacity(hookpoints.len())).collect();
+    let mut contexts: Vec<OneContext> = (view.contexts.iter().zip(&counted))
+        .map(|(context, counted)| OneContext { ids: &context.ids, counted, out: Vec::with_capacity(hookpoints.len()) })
+        .collect();
     for (matrix, &width) in out.iter_mut().zip(&widths) {
         let mut rest = matrix.as_mut_slice();
-        for (job, length) in jobs.iter_mut().zip(&lengths) {
+        for (context, length) in contexts.iter_mut().zip(&lengths) {
             let (own, after) = rest.split_at_mut(length * width);
-            job.push(own);
+            context.out.push(own);
             rest = after;
         }
     }
-    // The error of the first context wins, whichever fails first in time.
-    let results: Vec<Result<()>> = (jobs.into_par_iter().enumerate())
-        .map(|(c, slots)| run_context(model, (batch, view), c, hookpoints, slots))
+    let results = model.write_contexts(hookpoints, &mut contexts);
+    // The error of the first context wins, whichever failed first in time.
+    for (c, result) in results.into_iter().enumerate() {
+        result.map_err(|e| {
+            // a context without rows has no document
+            let first = view.contexts[c].tokens().next();
+            let name = |(row, _)| format!("document {}", batch.document_of(row).name);
+            e.within(first.map_or_else(|| format!("context {c} of batch {}", batch.index), name))
+        })?;
+    }
+    let found: Vec<Result<()>> = (contexts.par_iter().enumerate())
+        .map(|(c, context)| check_finite(model, (batch, view), c, hookpoints, &context.out))
         .collect();
-    results.into_iter().collect::<Result<()>>()?;
+    found.into_iter().collect::<Result<()>>()?;
     Ok(hookpoints.iter().zip(out).map(|(&hookpoint, x)| ActivationBatch { hookpoint, x }).collect())
 }
 
@@ -47,24 +60,16 @@ pub fn recycle(read: Vec<ActivationBatch>) {
     read.into_iter().for_each(|read| put_back(read.x.into_vec()));
 }
 
-fn run_context(
+fn check_finite(
     model: &dyn Model,
     (batch, view): (&TokenBatch, &TokenView),
     c: usize,
     hookpoints: &[Hookpoint],
-    mut slots: Vec<&mut [f32]>,
+    out: &[&mut [f32]],
 ) -> Result<()> {
-    let context = &view.contexts[c];
-    let counted: Vec<bool> = context.row_of.iter().map(Option::is_some).collect();
-    model.write_activations(&context.ids, hookpoints, &counted, &mut slots).map_err(|e| {
-        // a context without rows has no document
-        let first = context.tokens().next();
-        let name = |(row, _)| format!("document {}", batch.document_of(row).name);
-        e.within(first.map_or_else(|| format!("context {c} of batch {}", batch.index), name))
-    })?;
-    for (slot, hookpoint) in slots.into_iter().zip(hookpoints) {
+    for (out, hookpoint) in out.iter().zip(hookpoints) {
         let width = model.shape().width(*hookpoint)?;
-        for ((row, p), x) in context.tokens().zip(slot.chunks_exact(width.max(1))) {
+        for ((row, p), x) in view.contexts[c].tokens().zip(out.chunks_exact(width.max(1))) {
             if let Some(at) = x.iter().position(|v| !v.is_finite()) {
                 return Err(Error::input(format!(
                     "model of family {}: activation {} of feature {at} at {hookpoint} is not finite, document {}, context {c} \

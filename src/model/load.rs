@@ -5,15 +5,15 @@ use super::architecture::{
     Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, StoredOrder,
     TableSpec, TensorSpec,
 };
+use super::backend::{Attention, Backend, LinearValues, Mlp, NormValues, Order};
 use super::decoder::{Block, Decoder, Input};
-use super::layers::linear::Order;
-use super::layers::{Attention, Embedding, Linear, Mlp, Norm, Rotary, device_error};
+use super::embedding::Embedding;
 use super::random::{RandomTable, RandomWeights, redraw};
+use super::rotary::Rotary;
 use super::shape::ModelShape;
 use super::unembedding::Unembedding;
 use crate::error::{Error, Result};
 use crate::weights::Source;
-use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 /// A checkpoint that holds all tensors of an architecture, under its names.
@@ -65,40 +65,38 @@ impl Checked {
     /// The decoder with its first `n_blocks` blocks; messages call it `name`.
     ///
     /// # Errors
-    /// Those of reading; `Machine` when the tensor library fails.
-    pub fn load(&self, n_blocks: usize, name: String) -> Result<Decoder> {
+    /// Those of reading; `Machine` when the device fails.
+    pub fn load<B: Backend>(&self, backend: B, n_blocks: usize, name: String) -> Result<Decoder<B>> {
         let Architecture { input, layers, rotations, final_norm, .. } = &self.architecture;
-        let rotations: Vec<Arc<Rotary>> = (rotations.iter())
+        let rotations: Vec<Arc<B::Rotary>> = (rotations.iter())
             .map(|spec| {
                 let rotary = Rotary::new(&spec.rope);
-                Arc::new(if spec.neighbours { rotary.of_neighbours() } else { rotary })
+                Arc::new(backend.rotary(if spec.neighbours { rotary.of_neighbours() } else { rotary }))
             })
             .collect();
         let blocks = (layers.iter().take(n_blocks).enumerate())
-            .map(|(l, layer)| self.block(l, layer, &rotations))
+            .map(|(l, layer)| self.block(&backend, l, layer, &rotations))
             .collect::<Result<_>>()?;
         let InputSpec { tokens, scale, project, positions } = input;
-        Ok(Decoder {
-            shape: self.shape(),
-            name,
-            input: Input {
-                tokens: self.table(tokens)?,
-                scale: *scale,
-                project: project.as_ref().map(|spec| self.linear(spec, &plain)).transpose()?,
-                positions: (positions.as_ref())
-                    .map(|(table, first)| Ok::<_, Error>((self.table(table)?, *first)))
-                    .transpose()?,
-            },
-            blocks,
-            final_norm: final_norm.as_ref().map(|spec| self.norm(spec, &plain)).transpose()?,
-        })
+        let project = project.as_ref().map(|spec| backend.linear(self.linear(spec, &plain)?)).transpose()?;
+        let positions =
+            (positions.as_ref()).map(|(table, first)| Ok::<_, Error>((self.table(table)?, *first))).transpose()?;
+        let final_norm = final_norm.as_ref().map(|spec| backend.norm(self.norm(spec, &plain)?)).transpose()?;
+        let input = Input { tokens: self.table(tokens)?, scale: *scale, project, positions };
+        Ok(Decoder { backend, shape: self.shape(), name, input, blocks, final_norm })
     }
 
-    fn block(&self, l: usize, layer: &LayerSpec, rotations: &[Arc<Rotary>]) -> Result<Block> {
+    fn block<B: Backend>(
+        &self,
+        backend: &B,
+        l: usize,
+        layer: &LayerSpec,
+        rotations: &[Arc<B::Rotary>],
+    ) -> Result<Block<B>> {
         let BlockSpec { attention, mlp, wiring } = &self.architecture.block;
         let at = |name: &str| self.architecture.in_block(l, name);
-        let linear = |spec: &LinearSpec| self.linear(spec, &at);
-        let norm = |spec: &NormSpec| self.norm(spec, &at);
+        let linear = |spec: &LinearSpec| backend.linear(self.linear(spec, &at)?);
+        let norm = |spec: &NormSpec| backend.norm(self.norm(spec, &at)?);
         let &AttentionSpec { n_heads, n_kv_heads, d_head, .. } = attention;
         let MlpSpec { gate, up, activation, down } = mlp;
         Ok(Block {
@@ -213,33 +211,34 @@ impl Checked {
         Ok(values)
     }
 
-    fn linear(&self, spec: &LinearSpec, at: &dyn Fn(&str) -> String) -> Result<Linear> {
+    fn linear(&self, spec: &LinearSpec, at: &dyn Fn(&str) -> String) -> Result<LinearValues> {
         let tensors = spec.tensors();
         let whole = self.weights(&tensors[0], at)?;
         let bias = tensors.get(1).map(|tensor| self.weights(tensor, at)).transpose()?;
-        let order = if spec.stored == StoredOrder::InOut { Order::InOut } else { Order::OutIn };
-        let weight = of_stored(&spec.stored, whole, spec.n_in, spec.n_out);
-        let bias = bias.map(|bias| of_stored(&spec.stored, bias, 1, spec.n_out));
-        Ok(Linear::new(&weight, bias, spec.n_in, spec.n_out, order))
+        Ok(LinearValues {
+            weight: of_stored(&spec.stored, whole, spec.n_in, spec.n_out),
+            bias: bias.map(|bias| of_stored(&spec.stored, bias, 1, spec.n_out)),
+            n_in: spec.n_in,
+            n_out: spec.n_out,
+            order: if spec.stored == StoredOrder::InOut { Order::InOut } else { Order::OutIn },
+        })
     }
 
-    fn norm(&self, spec: &NormSpec, at: &dyn Fn(&str) -> String) -> Result<Norm> {
+    fn norm(&self, spec: &NormSpec, at: &dyn Fn(&str) -> String) -> Result<NormValues> {
         let values = |name: &str, ending: &str, width: usize| self.values(&at(&format!("{name}.{ending}")), &[width]);
-        let tensor = |values: Vec<f32>| Tensor::from_slice(&values, values.len(), &Device::Cpu).map_err(device_error);
-        let full = |value: f32, width: usize| Tensor::full(value, width, &Device::Cpu).map_err(device_error);
         Ok(match *spec {
-            NormSpec::Layer { name: Some(name), width, eps } => Norm::Layer {
-                weight: tensor(values(name, "weight", width)?)?,
-                bias: tensor(values(name, "bias", width)?)?,
+            NormSpec::Layer { name: Some(name), width, eps } => NormValues::Layer {
+                weight: values(name, "weight", width)?,
+                bias: values(name, "bias", width)?,
                 eps: eps as f32,
             },
             NormSpec::Layer { name: None, width, eps } => {
-                Norm::Layer { weight: full(1.0, width)?, bias: full(0.0, width)?, eps: eps as f32 }
+                NormValues::Layer { weight: vec![1.0; width], bias: vec![0.0; width], eps: eps as f32 }
             }
             NormSpec::Rms { name, width, eps, stored_less } => {
                 let mut weight = values(name, "weight", width)?;
                 weight.iter_mut().for_each(|v| *v += stored_less);
-                Norm::Rms { weight: tensor(weight)?, eps: eps as f32 }
+                NormValues::Rms { weight, eps: eps as f32 }
             }
         })
     }

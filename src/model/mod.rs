@@ -2,25 +2,32 @@
 //! process that is asked (`feed/`), or from files (`stored/`). [`Network`] is any of these.
 //!
 //! A family is one file that describes an architecture in plain data (`architecture.rs`). The description is checked against
-//! headers, costed, or loaded (`load.rs`). All families share the layers, which are written in candle tensors; the most expensive
-//! operations are candle custom ops over CPU kernels. One product takes the rows of one context: a context's activations do not
-//! depend on its batch.
+//! headers, costed, or loaded (`load.rs`). All families share the wiring (`decoder.rs`) over layers of a backend (`backend.rs`): this
+//! program's own kernels (`cpu/`), where a context's activations do not depend on its batch, or the tensor library's (`candle/`).
 
+mod activation_function;
 mod activations;
 mod architecture;
+mod backend;
+mod candle;
+mod compute;
 mod config;
+mod cost;
+mod cpu;
 mod decoder;
+mod embedding;
 mod families;
 mod feed;
 mod forward;
 mod gguf;
 mod keys;
-mod layers;
 mod load;
 mod network;
 mod open;
+mod pool;
 mod random;
 mod rope;
+mod rotary;
 mod shape;
 mod sparse;
 mod stored;
@@ -28,7 +35,9 @@ mod stored;
 mod tests;
 mod unembedding;
 
-pub use activations::{ActivationBatch, Model};
+pub use activations::{ActivationBatch, Model, OneContext};
+pub use compute::{BackendName, Compute, DeviceName, Dtype, HAS_CUDA};
+pub use cost::{Takes, running_bytes, weight_bytes, width_of};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
 pub use feed::{Asked, Feed, FeedOptions, Holds};
@@ -36,8 +45,8 @@ pub use forward::{forward, recycle};
 pub use gguf::tokenizer_json;
 pub use network::{Elsewhere, Held, Network};
 pub use open::{
-    context_bytes, described, described_by, files, header, memory_bytes, name_of, open, open_for, open_redrawn,
-    tokenizer, tokenizer_files, unembedding, width_of,
+    described, described_by, files, header, name_of, open, open_for, open_on, open_redrawn, tokenizer, tokenizer_files,
+    unembedding,
 };
 pub use random::RandomWeights;
 pub use shape::ModelShape;

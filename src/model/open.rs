@@ -1,7 +1,9 @@
 //! How is a model found and opened, and what does it cost?
 
 use super::activations::Model;
+use super::compute::{BackendName, Compute};
 use super::config::Config;
+use super::cpu::Cpu;
 use super::decoder::blocks_needed;
 use super::families;
 use super::gguf;
@@ -75,20 +77,44 @@ pub fn open(path: &Path) -> Result<Arc<dyn Model>> {
 /// As [`header`].
 pub fn open_redrawn(path: &Path, random: Option<RandomWeights>) -> Result<Arc<dyn Model>> {
     let model = checked(path)?.redrawn(random);
-    Ok(Arc::new(model.load(model.shape().n_layers, path.display().to_string())?))
+    loaded(path, &model, Compute::default(), model.shape().n_layers)
+}
+
+/// All blocks of the model at `path`, computed in the way of `compute`.
+///
+/// # Errors
+/// As [`open_for`].
+pub fn open_on(path: &Path, compute: Compute) -> Result<Arc<dyn Model>> {
+    let model = checked(path)?;
+    loaded(path, &model, compute, model.shape().n_layers)
 }
 
 /// The model at `path`, with random weights where a seed is given, with only the blocks that `hookpoints` need.
 ///
 /// # Errors
-/// The errors of [`header`]; `Request` when the model does not have one of the hookpoints.
-pub fn open_for(path: &Path, random: Option<RandomWeights>, hookpoints: &[Hookpoint]) -> Result<Arc<dyn Model>> {
+/// The errors of [`header`] and [`Compute::check`]; `Request` when the model does not have one of the hookpoints; `Machine` when its
+/// device cannot be opened.
+pub fn open_for(
+    path: &Path,
+    random: Option<RandomWeights>,
+    compute: Compute,
+    hookpoints: &[Hookpoint],
+) -> Result<Arc<dyn Model>> {
     let model = checked(path)?.redrawn(random);
     let shape = model.shape();
     for &hookpoint in hookpoints {
         shape.width(hookpoint).map_err(|e| e.within(format!("model {}", path.display())))?;
     }
-    Ok(Arc::new(model.load(blocks_needed(&shape, hookpoints), path.display().to_string())?))
+    loaded(path, &model, compute, blocks_needed(&shape, hookpoints))
+}
+
+fn loaded(path: &Path, model: &Checked, compute: Compute, n_blocks: usize) -> Result<Arc<dyn Model>> {
+    compute.check()?;
+    let name = path.display().to_string();
+    Ok(match compute.backend {
+        BackendName::Kernels => Arc::new(model.load(Cpu, n_blocks, name)?),
+        BackendName::Candle => Arc::new(model.load(compute.candle()?, n_blocks, name)?),
+    })
 }
 
 /// The output head of the model at `path`; `None` where the file holds none of the stream's width.
@@ -129,32 +155,6 @@ pub fn tokenizer(path: &Path) -> Result<Tokenizer> {
 /// The files that hold the tokenizer of the model at `path` alone, as far as they are there; a GGUF file holds its own.
 pub fn tokenizer_files(path: &Path) -> Vec<PathBuf> {
     if disk::is_dir(path) { Tokenizer::files(path) } else { Vec::new() }
-}
-
-/// Bytes that a model holds when `n_blocks` blocks are loaded: the blocks, the final norm and a projection after the token
-/// embedding, in f32. Token and position embeddings stay memory-mapped.
-pub fn memory_bytes(shape: &ModelShape, n_blocks: usize) -> u64 {
-    let (d_model, d_token) = (shape.d_model as u64, shape.d_token as u64);
-    let project = if d_token == d_model { 0 } else { d_token * d_model };
-    4 * (n_blocks as u64 * shape.n_block_parameters + project + 2 * d_model)
-}
-
-/// Bytes that one context of `n_tokens` holds while it runs, the activations read at `hookpoints` included; as many
-/// contexts run at once as there are threads. The MLP is taken as eight times `d_model` (gate and up of four each), and
-/// what is laid out for the products as five; where a place inside the MLP is read, its layers go one after the other and
-/// four of its width are alive.
-pub fn context_bytes(shape: &ModelShape, n_tokens: usize, hookpoints: &[Hookpoint]) -> u64 {
-    let (n, d, d_attn) = (n_tokens as u64, shape.d_model as u64, shape.d_attn as u64);
-    let inside = |h: &&Hookpoint| {
-        matches!(h, Hookpoint::MlpPre(_) | Hookpoint::MlpUp(_) | Hookpoint::MlpGateAct(_) | Hookpoint::MlpAct(_))
-    };
-    let hidden = if hookpoints.iter().any(|h| inside(&h)) { 4 * shape.d_mlp as u64 } else { 0 };
-    4 * n * (8 * d + 5 * d + 6 * d + 5 * d_attn + 64 + hidden + 2 * width_of(shape, hookpoints))
-}
-
-/// Values per row at all `hookpoints` together. The model must have every hookpoint.
-pub fn width_of(shape: &ModelShape, hookpoints: &[Hookpoint]) -> u64 {
-    hookpoints.iter().map(|&h| shape.width(h).unwrap_or(shape.d_model) as u64).sum()
 }
 
 /// The two layouts a model has on disk.

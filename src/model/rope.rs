@@ -10,7 +10,7 @@
 //! is refused; the message names both keys.
 
 use super::config::{Config, Setting};
-use super::layers::rotary::{Rope, Scaling};
+use super::rotary::{Rope, Scaling};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value, json};
 

@@ -147,7 +147,7 @@ impl Costs<'_> {
         for (k, m) in steps.models.iter().enumerate() {
             let (kind, bytes) = match &m.elsewhere {
                 Some(elsewhere) => elsewhere.memory_bytes(steps.tokens_of_a_batch()),
-                None => ("model", crate::model::memory_bytes(&m.shape, steps.blocks_loaded(k))),
+                None => ("model", steps.weight_bytes(k).here),
             };
             self.streaming(kind, m.name.clone(), bytes);
         }
@@ -294,10 +294,7 @@ impl Costs<'_> {
         let steps = self.steps;
         let corpus = &steps.spec.corpus;
         let rows = steps.tokens_of_a_batch();
-        let contexts: u64 = (steps.models.iter().filter(|m| m.elsewhere.is_none()))
-            .map(|m| crate::model::context_bytes(&m.shape, corpus.context_length, &m.hookpoints))
-            .max()
-            .unwrap_or(0);
+        let contexts = (0..steps.models.len()).map(|k| steps.running_bytes(k).here).max().unwrap_or(0);
         let activations: u64 = steps.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
         let entries = |s: &Space| match &s.origin {
             Origin::Sae { sae, .. } => sae.shape.entries_per_row(sae.encode) as u64,
@@ -310,7 +307,7 @@ impl Costs<'_> {
         let encoded = rows.saturating_mul(2 * latents).saturating_add(self.moments);
         let encoding: u64 = steps.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
         // a thread keeps what its contexts were computed in while it encodes
-        let at_work = rows.saturating_mul(activations).saturating_add(threads() * (contexts + encoding));
+        let at_work = rows.saturating_mul(activations).saturating_add(contexts + threads() * encoding);
         self.streaming("one batch in its forward and encode", String::new(), at_work);
         let waiting = encoded.saturating_mul(BATCHES_IN_THE_AIR);
         self.streaming("encoded batches in the air", String::new(), waiting);

@@ -3,7 +3,7 @@
 use crate::disk::File;
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::model::{Elsewhere, Stored};
+use crate::model::{BackendName, DeviceName, Elsewhere, Stored};
 use crate::plan::choice::Choice;
 use crate::plan::steps::Steps;
 use crate::sae::{Format, Reading};
@@ -107,6 +107,15 @@ fn spec_parts(spec: &DataflowSpec, cross: Cross) -> BTreeMap<String, String> {
     }
     let value = serde_json::to_value(&spec).expect("a dataflow file is plain data");
     flatten("", &value, &mut parts);
+    // as in runs from before there was a choice
+    for (name, model) in &spec.models {
+        let usual =
+            [("backend", model.backend == BackendName::default()), ("device", model.device == DeviceName::default())];
+        usual
+            .iter()
+            .filter(|(_, usual)| *usual)
+            .for_each(|(key, _)| drop(parts.remove(&format!("models.{name}.{key}"))));
+    }
     parts.retain(|key, _| {
         let left_out = [
             "name",

@@ -1,17 +1,24 @@
 //! What does a plan take in all, and does it fit into the memory and onto the disk that there is?
 
 use crate::error::{Error, Result};
+use crate::model::DeviceName;
 use crate::plan::choice::Choice;
 use crate::plan::cost::{grouped, memory_of};
 use crate::plan::decide::suggestion;
 use crate::plan::{Cost, Outline, PlannedSae};
 use crate::units::human_bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Outline {
     /// Bytes of memory at most.
     pub fn memory_bytes(&self) -> u64 {
         memory_of(&self.costs)
+    }
+
+    /// Devices with memory of their own, and bytes of it at most.
+    pub fn device_bytes(&self) -> BTreeMap<DeviceName, u64> {
+        self.steps.device_bytes()
     }
 
     /// Bytes on disk at most: two checkpoints and the tables, and as much again for each control.

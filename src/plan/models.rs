@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint, Site};
 use crate::model::{
-    Asked, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredLatents, StoredPlace,
+    Asked, Compute, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredLatents,
+    StoredPlace,
 };
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
@@ -25,6 +26,8 @@ pub struct PlannedModel {
     pub view: usize,
     /// What is drawn at random of its weights; `None` for the checkpoint's own.
     pub random_weights: Option<RandomWeights>,
+    /// With what it is computed, where, and in which numbers.
+    pub compute: Compute,
     /// Its sizes.
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.
@@ -42,7 +45,9 @@ impl PlannedModel {
     pub fn open(&self, hookpoints: &[Hookpoint]) -> Result<Network> {
         match &self.elsewhere {
             Some(elsewhere) => Ok(Network::Elsewhere(elsewhere.clone())),
-            None => Ok(Network::Forward(crate::model::open_for(&self.path, self.random_weights, hookpoints)?)),
+            None => {
+                Ok(Network::Forward(crate::model::open_for(&self.path, self.random_weights, self.compute, hookpoints)?))
+            }
         }
     }
 }
@@ -142,10 +147,10 @@ pub(super) fn plan_models(
             }
             (None, None) => None,
         };
-        let random_weights = written.random_weights;
+        let (random_weights, compute) = (written.random_weights, written.compute());
         // until tokenizers are read
         let fed = fed.into_iter().cloned().collect();
-        out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, shape, hookpoints, fed });
+        out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, compute, shape, hookpoints, fed });
     }
     Ok(out)
 }

@@ -3,11 +3,11 @@
 //! read but what is compared.
 
 use crate::ids::Hookpoint;
-use crate::model::{ModelShape, blocks_needed};
+use crate::model::{DeviceName, ModelShape, Takes, blocks_needed, running_bytes, weight_bytes};
 use crate::plan::steps::Steps;
-use crate::plan::{PlannedSae, Space};
+use crate::plan::{PlannedModel, PlannedSae, Space};
 use crate::spec::DoctorRule;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Steps {
     /// Where an SAE is tried: what it reads, what it predicts. The declared place first; none where that cannot be tried, or
@@ -47,6 +47,34 @@ impl Steps {
             Some(_) => 0,
             None => blocks_needed(&self.models[k].shape, &self.read_at(k)),
         }
+    }
+
+    /// What the weights of model `k` take; nothing where it does not run here.
+    pub fn weight_bytes(&self, k: usize) -> Takes {
+        let PlannedModel { elsewhere, shape, compute, .. } = &self.models[k];
+        if elsewhere.is_some() { Takes::default() } else { weight_bytes(shape, *compute, self.blocks_loaded(k)) }
+    }
+
+    /// What it takes to run batches through model `k`, the activations that are read left out; nothing where it does not run here.
+    pub fn running_bytes(&self, k: usize) -> Takes {
+        let PlannedModel { elsewhere, shape, compute, hookpoints, .. } = &self.models[k];
+        let corpus = &self.spec.corpus;
+        let batch = [corpus.batch_contexts, corpus.context_length];
+        match elsewhere {
+            Some(_) => Takes::default(),
+            None => running_bytes(shape, *compute, batch, hookpoints, rayon::current_num_threads() as u64),
+        }
+    }
+
+    /// Devices with memory of their own, and bytes of it at most: all models' weights, and the one that runs.
+    pub fn device_bytes(&self) -> BTreeMap<DeviceName, u64> {
+        let mut out: BTreeMap<DeviceName, (u64, u64)> = BTreeMap::new();
+        for (k, model) in self.models.iter().enumerate().filter(|(_, m)| m.compute.device != DeviceName::Cpu) {
+            let (weights, running) = out.entry(model.compute.device).or_default();
+            *weights += self.weight_bytes(k).device;
+            *running = self.running_bytes(k).device.max(*running);
+        }
+        out.into_iter().map(|(device, (weights, running))| (device, weights.saturating_add(running))).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{DataflowSpec, FedLatents, ModelSpec, SaeSpec};
 use crate::ids::HookName;
-use crate::model::RowFiles;
+use crate::model::{Compute, RowFiles};
 use crate::sae::Encode;
 use std::path::Path;
 
@@ -10,6 +10,11 @@ impl ModelSpec {
     /// Whether it does not run here.
     pub fn is_elsewhere(&self) -> bool {
         self.feed.is_some() || self.files.is_some()
+    }
+
+    /// With what it is computed, where, and in which numbers.
+    pub fn compute(&self) -> Compute {
+        Compute { backend: self.backend, device: self.device, dtype: self.dtype }
     }
 
     /// Paths and patterns of its activations, with their keys.
@@ -186,6 +191,11 @@ fn check(model: &ModelSpec) -> Result<(), String> {
         return Err(
             "tokenizer names a repository; write the folder on this machine that holds its tokenizer.json".into()
         );
+    }
+    if model.compute() != Compute::default() {
+        return Err(format!(
+            "backend, device and dtype are of a model that runs here, and this one has {kind}; take them out"
+        ));
     }
     if model.random_weights.is_some() {
         return Err(format!("random_weights: the weights of a model with {kind} cannot be drawn here; take it out"));

@@ -19,7 +19,7 @@ use crate::corpus::{CorpusOptions, deserialize_count};
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Site, SiteName};
 use crate::matching::{Categories, Rules};
-use crate::model::{FeedOptions, RandomWeights, RowFiles};
+use crate::model::{BackendName, DeviceName, Dtype, FeedOptions, RandomWeights, RowFiles};
 use crate::sae::{Encode, Format, RandomSae};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,12 @@ pub struct ModelSpec {
     /// Number format of the computation.
     #[serde(default)]
     pub dtype: Dtype,
+    /// With what it is computed.
+    #[serde(default)]
+    pub backend: BackendName,
+    /// Where it is computed.
+    #[serde(default)]
+    pub device: DeviceName,
     /// The weights of linear layers, or embeddings too, are drawn at random, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_weights: Option<RandomWeights>,
@@ -102,19 +108,6 @@ pub struct ModelSpec {
     /// there. Changes no number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Map<String, Value>>,
-}
-
-/// Number format of a model's computation; weights are stored as they come and widened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dtype {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16, for devices that multiply it.
-    Bf16,
-    /// 16-bit floats, for devices that multiply them.
-    F16,
 }
 
 /// `[saes."model/hookpoint"]`

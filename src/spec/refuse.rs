@@ -1,7 +1,7 @@
 //! What can be wrong in a dataflow file, judged by its values alone? Each refusal names the key, what was found and what to do.
 
 use super::path::titled;
-use super::{CompareSpec, Cross, DataflowSpec, Dtype, FORMAT, PairsSpec};
+use super::{CompareSpec, Cross, DataflowSpec, FORMAT, PairsSpec};
 use crate::error::{Error, Result};
 use crate::ids::SiteName;
 use crate::matching::{AROUND, TOP_STRINGS};
@@ -73,13 +73,8 @@ impl DataflowSpec {
                 return fail(format!("model name {name:?} is empty or holds a '/'; sites are written MODEL/HOOKPOINT"));
             }
         }
-        if let Some((name, model)) = self.models.iter().find(|(_, m)| m.dtype != Dtype::F32) {
-            let dtype = if model.dtype == Dtype::Bf16 { "bf16" } else { "f16" };
-            return fail(format!(
-                "models.{name}.dtype is \"{dtype}\", but models run on the CPU here, which multiplies f32 only: {dtype} would be \
-                 widened for every product, slower and with fewer digits; write dtype = \"f32\" (weights stored in {dtype} are read \
-                 as they are)"
-            ));
+        for (name, model) in &self.models {
+            model.compute().check().map_err(|e| e.within(format!("{}: models.{name}", titled(path))))?;
         }
         for (site, sae) in &self.saes {
             self.model_of(site, "saes", path)?;

@@ -1,5 +1,6 @@
 //! `cognate run` as a person starts it: the binary, a dataflow file, the tables it leaves.
 
+mod backend;
 mod bench_rig;
 mod best_over;
 mod chance;

@@ -8,10 +8,10 @@
 
 use super::llama_like::{HeadNorms, Norms, Variant};
 use crate::error::{Error, Result};
+use crate::model::activation_function::ActivationFunction;
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
 use crate::model::keys::{Key, harmless, only, read, read_or_null};
-use crate::model::layers::ActivationFunction;
 use crate::model::rope::RopeKeys;
 use serde_json::{Value, json};
 

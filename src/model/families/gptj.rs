@@ -8,7 +8,7 @@ use crate::model::architecture::{
 };
 use crate::model::config::{Config, Setting};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::rotary::{Rope, Scaling};
+use crate::model::rotary::{Rope, Scaling};
 
 /// Its keys; four of them have another name that is read too.
 pub const KEYS: &[Key] = &[

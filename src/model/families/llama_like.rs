@@ -2,14 +2,14 @@
 //! is a [`Variant`] that holds where it differs.
 
 use crate::error::Result;
+use crate::model::activation_function::ActivationFunction;
 use crate::model::architecture::{
     Architecture, AttentionSpec, BlockSpec, InputSpec, LayerSpec, LinearSpec, MlpSpec, NormSpec, Projections,
     RotarySpec, Scores, StoredOrder, Wiring, linear, table,
 };
 use crate::model::config::Config;
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::ActivationFunction;
-use crate::model::layers::rotary::Rope;
+use crate::model::rotary::Rope;
 
 /// Keys of the whole variant.
 pub const KEYS: &[Key] = &[

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 use crate::model::architecture::Architecture;
 use crate::model::config::{Config, Setting};
 use crate::model::keys::{Key, harmless, read, read_or_null};
-use crate::model::layers::rotary::Scaling;
 use crate::model::rope::{Fraction, RopeKeys};
+use crate::model::rotary::Scaling;
 use serde_json::{Value, json};
 
 /// Keys in addition to those of all Llama-like families.

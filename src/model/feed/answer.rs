@@ -9,7 +9,7 @@ use super::asked::{Asked, INDEX, VALUE};
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::{Error, Result};
 use crate::linalg::Matrix;
-use crate::model::layers::pool::buffer;
+use crate::model::pool::buffer;
 use crate::model::sparse::SparseRows;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float16Type, Float32Type, UInt16Type, UInt32Type, UInt64Type};

@@ -2,8 +2,7 @@
 //! plain formulas in f64, and against transformers' own modules.
 
 use super::*;
-use crate::model::layers::Rotary;
-use candle_core::{Device, Tensor};
+use crate::model::rotary::Rotary;
 use std::f64::consts::PI;
 
 /// Frequencies of the pairs, radians per position, and what cosines and sines are multiplied by.
@@ -103,15 +102,11 @@ fn cases() -> Vec<Case> {
     fixture["cases"].as_array().unwrap().iter().map(read).collect()
 }
 
-/// Cosine and sine of every position and pair, as `rotary` turns features that are 1 in the first half and 0 in the second.
-fn turned(rotary: &Rotary, rope: &Rope, n: usize, d_head: usize) -> Vec<Vec<(f64, f64)>> {
-    let n_pairs = rope.n_pairs();
-    let row = (0..d_head).map(|f| if f < n_pairs { 1f32 } else { 0.0 });
-    let rows: Vec<f32> = std::iter::repeat_n(row, n).flatten().collect();
-    let x = Tensor::from_vec(rows, (n, 1, d_head), &Device::Cpu).unwrap();
-    let rows = rotary.apply(x).unwrap().to_vec3::<f32>().unwrap();
-    let of = |row: &Vec<Vec<f32>>| (0..n_pairs).map(|i| (row[0][i].into(), row[0][i + n_pairs].into())).collect();
-    rows.iter().map(of).collect()
+/// Cosine and sine of every position and pair of a context of `n`.
+fn turned(rotary: &Rotary, n: usize) -> Vec<Vec<(f64, f64)>> {
+    let (turns, n_pairs) = (rotary.turns(n), rotary.rope().n_pairs());
+    let of = |(cos, sin): (&[f32], &[f32])| cos.iter().zip(sin).map(|(&c, &s)| (c.into(), s.into())).collect();
+    turns.cos.chunks_exact(n_pairs).zip(turns.sin.chunks_exact(n_pairs)).take(n).map(of).collect()
 }
 
 /// What a frequency may be off by, as a share: it is rounded some four times in f32, to 1.2e-7 each (a power, a product, a quotient, a
@@ -127,7 +122,7 @@ fn allowed(angle: f64) -> f64 {
 fn rotations_are_the_plain_ones_at_every_length() {
     let (mut n_met, mut worst) = (0, 0f64);
     for Case { about, rope } in cases() {
-        let (name, d_head) = (&about["name"], about["d_head"].as_u64().unwrap() as usize);
+        let name = &about["name"];
         // one rotation meets all lengths, shorter ones behind longer ones too
         let rotary = Rotary::new(&rope);
         let before = about["original_context"].as_u64().unwrap() as usize;
@@ -139,7 +134,7 @@ fn rotations_are_the_plain_ones_at_every_length() {
                 worst = worst.max(off);
                 assert!(off < FREQUENCY, "{name}, {n} tokens, pair {i}: {got}, {want}");
             }
-            for (p, row) in turned(&rotary, &rope, n, d_head).iter().enumerate() {
+            for (p, row) in turned(&rotary, n).iter().enumerate() {
                 for (f, &(cos, sin)) in plain.frequencies.iter().zip(row) {
                     let angle = p as f64 * f;
                     let off =
@@ -159,7 +154,7 @@ fn rotations_are_the_plain_ones_at_every_length() {
 fn rotations_are_those_of_transformers() {
     let (mut n_met, mut n_longer) = (0, 0);
     for Case { about, rope } in cases() {
-        let (name, d_head) = (&about["name"], about["d_head"].as_u64().unwrap() as usize);
+        let name = &about["name"];
         let numbers = |v: &Value| -> Vec<f64> { v.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect() };
         for length in about["lengths"].as_array().unwrap() {
             let n = length["n_tokens"].as_u64().unwrap() as usize;
@@ -171,7 +166,7 @@ fn rotations_are_those_of_transformers() {
             }
             let attention = length["attention"].as_f64().unwrap();
             assert!((f64::from(rope.attention()) - attention).abs() < 1e-7 * attention, "{name}: {attention}");
-            let rows = turned(&Rotary::new(&rope), &rope, n, d_head);
+            let rows = turned(&Rotary::new(&rope), n);
             for at in length["at"].as_array().unwrap() {
                 let p = at["position"].as_u64().unwrap() as usize;
                 let (cos, sin) = (numbers(&at["cos"]), numbers(&at["sin"]));

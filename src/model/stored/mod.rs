@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::model::activations::ActivationBatch;
-use crate::model::layers::pool::buffer;
+use crate::model::pool::buffer;
 use crate::model::sparse::SparseRows;
 use crate::weights::RowFile;
 use latents::Latents;

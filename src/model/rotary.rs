@@ -7,10 +7,6 @@
 //! (`modeling_rope_utils.py`): linear, Llama 3.1's, dynamic NTK, YaRN (Peng et al. 2023, arXiv 2309.00071), LongRoPE (Ding
 //! et al. 2024, arXiv 2402.13753). Dynamic NTK and LongRoPE also depend on the length of the context.
 
-use super::tensors::{device_error, head_strides};
-use crate::error::Result;
-use crate::linalg::vectorised;
-use candle_core::{CpuStorage, D, InplaceOp1, Layout, Tensor};
 use std::sync::{Arc, RwLock};
 
 /// How heads are rotated.
@@ -160,7 +156,7 @@ impl Rope {
     }
 
     /// Whether a context of `n_tokens` has the same frequencies as a context of one token.
-    fn is_short(&self, n_tokens: usize) -> bool {
+    pub fn is_short(&self, n_tokens: usize) -> bool {
         match &self.scaling {
             Scaling::Dynamic { max_positions: most, .. } | Scaling::Long { original_context: most, .. } => {
                 n_tokens as f64 <= *most
@@ -184,7 +180,7 @@ fn llama3(frequency: f32, factor: f64, low: f64, high: f64, original_context: f6
     stretched as f32
 }
 
-/// Turns the first features of every head by the token's position.
+/// A rotation, with the cosines and sines that it needed so far.
 #[derive(Debug)]
 pub struct Rotary {
     rope: Rope,
@@ -197,13 +193,14 @@ pub struct Rotary {
     longer: RwLock<Arc<Turns>>,
 }
 
+/// Cosines and sines of positions.
 #[derive(Debug, Default)]
-struct Turns {
+pub struct Turns {
     n_positions: usize,
     /// `[n_positions, n_pairs]`.
-    cos: Vec<f32>,
+    pub cos: Vec<f32>,
     /// `[n_positions, n_pairs]`.
-    sin: Vec<f32>,
+    pub sin: Vec<f32>,
 }
 
 impl Turns {
@@ -230,24 +227,18 @@ impl Rotary {
         Rotary { neighbours: true, ..self }
     }
 
-    /// `x: [n_tokens, n_heads, d_head]`, token i at position i; rotated in place where the device allows.
-    ///
-    /// # Errors
-    /// `Machine` when the tensor library fails.
-    pub fn apply(&self, x: Tensor) -> Result<Tensor> {
-        let n_pairs = self.rope.n_pairs();
-        if n_pairs == 0 {
-            return Ok(x);
-        }
-        let turns = self.turns(x.dims().first().copied().unwrap_or(0));
-        if x.device().is_cpu() {
-            x.inplace_op1(&Turn { turns, n_pairs, neighbours: self.neighbours }).map_err(device_error)?;
-            return Ok(x);
-        }
-        self.plain(&x, &turns).map_err(device_error)
+    /// Whether neighbouring features turn together.
+    pub fn is_of_neighbours(&self) -> bool {
+        self.neighbours
     }
 
-    fn turns(&self, n_tokens: usize) -> Arc<Turns> {
+    /// How heads are rotated.
+    pub fn rope(&self) -> &Rope {
+        &self.rope
+    }
+
+    /// Cosines and sines of a context of `n_tokens`: those of its positions, and of more behind them.
+    pub fn turns(&self, n_tokens: usize) -> Arc<Turns> {
         let short = self.rope.is_short(n_tokens);
         let place = if short { &self.turns } else { &self.longer };
         let have = place.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -262,77 +253,5 @@ impl Rotary {
             *held = made.clone();
         }
         made
-    }
-
-    /// The same in candle's own operations.
-    fn plain(&self, x: &Tensor, turns: &Turns) -> candle_core::Result<Tensor> {
-        let (n_tokens, n_heads, d_head) = x.dims3()?;
-        let n = self.rope.n_pairs();
-        let table = |values: &[f32]| Tensor::from_slice(&values[..n_tokens * n], (n_tokens, 1, n), x.device());
-        let (cos, sin) = (table(&turns.cos)?, table(&turns.sin)?);
-        let (a, b) = if self.neighbours {
-            let pairs = x.narrow(D::Minus1, 0, 2 * n)?.contiguous()?.reshape((n_tokens, n_heads, n, 2))?;
-            (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
-        } else {
-            (x.narrow(D::Minus1, 0, n)?, x.narrow(D::Minus1, n, n)?)
-        };
-        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
-        let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
-        let turned = if self.neighbours {
-            Tensor::stack(&[&first, &second], 3)?.reshape((n_tokens, n_heads, 2 * n))?
-        } else {
-            Tensor::cat(&[&first, &second], D::Minus1)?
-        };
-        if d_head == 2 * n {
-            return Ok(turned);
-        }
-        Tensor::cat(&[&turned, &x.narrow(D::Minus1, 2 * n, d_head - 2 * n)?.contiguous()?], D::Minus1)
-    }
-}
-
-struct Turn {
-    turns: Arc<Turns>,
-    n_pairs: usize,
-    neighbours: bool,
-}
-
-impl InplaceOp1 for Turn {
-    fn name(&self) -> &'static str {
-        "rotary"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (start, token_stride, head_stride) = head_strides(layout)?;
-        let (n_tokens, n_heads, d_head) = layout.shape().dims3()?;
-        let CpuStorage::F32(values) = storage else { candle_core::bail!("rotary turns f32 tensors only") };
-        let n = self.n_pairs;
-        if d_head < 2 * n {
-            candle_core::bail!("{} rotated features do not fit heads of {d_head}", 2 * n);
-        }
-        vectorised(
-            #[inline(always)]
-            || {
-                for t in 0..n_tokens {
-                    let (cos, sin) = (&self.turns.cos[t * n..][..n], &self.turns.sin[t * n..][..n]);
-                    for h in 0..n_heads {
-                        let at = start + t * token_stride + h * head_stride;
-                        if self.neighbours {
-                            let pairs = values[at..][..2 * n].as_chunks_mut::<2>().0;
-                            for (i, [a, b]) in pairs.iter_mut().enumerate() {
-                                (*a, *b) = (*a * cos[i] - *b * sin[i], *b * cos[i] + *a * sin[i]);
-                            }
-                            continue;
-                        }
-                        let (first, second) = values[at..][..2 * n].split_at_mut(n);
-                        for i in 0..n {
-                            let (a, b) = (first[i], second[i]);
-                            first[i] = a * cos[i] - b * sin[i];
-                            second[i] = b * cos[i] + a * sin[i];
-                        }
-                    }
-                }
-            },
-        );
-        Ok(())
     }
 }

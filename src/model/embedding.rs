@@ -2,10 +2,8 @@
 //! they are looked up, so a vocabulary of 256k costs no memory.
 
 use super::pool::buffer;
-use super::tensors::device_error;
 use crate::error::Result;
 use crate::weights::Source;
-use candle_core::{Device, Tensor};
 use std::sync::Arc;
 
 /// A table of rows.
@@ -22,24 +20,26 @@ impl Embedding {
         Embedding { source, name, d }
     }
 
-    /// The rows named by `ids`, each inside the table, times `scale`: `[n_tokens, d]` f32.
+    /// Width of a row.
+    pub fn width(&self) -> usize {
+        self.d
+    }
+
+    /// The rows named by `ids`, each inside the table, times `scale`: `[n, d]` f32. `None` is padding, a row of 0.
     ///
     /// # Errors
-    /// `Machine` when the tensor library fails; as the checkpoint's reading otherwise.
-    pub fn rows(
-        &self,
-        ids: impl ExactSizeIterator<Item = usize>,
-        scale: Option<f32>,
-        device: &Device,
-    ) -> Result<Tensor> {
-        let n = ids.len();
-        let mut values = buffer(n * self.d);
+    /// As the checkpoint's reading.
+    pub fn rows(&self, ids: impl ExactSizeIterator<Item = Option<usize>>, scale: Option<f32>) -> Result<Vec<f32>> {
+        let mut values = buffer(ids.len() * self.d);
         for (id, row) in ids.zip(values.chunks_exact_mut(self.d)) {
-            self.source.read(&self.name, id * self.d, row)?;
+            match id {
+                Some(id) => self.source.read(&self.name, id * self.d, row)?,
+                None => row.fill(0.0),
+            }
         }
         if let Some(scale) = scale {
             values.iter_mut().for_each(|v| *v *= scale);
         }
-        Tensor::from_vec(values, (n, self.d), device).map_err(device_error)
+        Ok(values)
     }
 }

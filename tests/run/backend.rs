@@ -1,0 +1,94 @@
+//! The same run by the tensor library: what its numbers promise, and what is refused.
+
+use crate::bench_rig::{cognate, matches, run, same_tables, small_demo, tables};
+use cognate::matching::Direction;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The small demo with keys added to both models.
+fn demo_with(folder: &Path, keys: &str, more: &[(&str, &str)]) -> PathBuf {
+    let paths = ["data/demo/models/small-a", "data/demo/models/small-b"].map(|path| format!("path = \"{path}\"\n"));
+    let added = paths.clone().map(|path| format!("{path}{keys}\n"));
+    let mut replace: Vec<(&str, &str)> = paths.iter().zip(&added).map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    replace.extend(more);
+    small_demo(folder, &replace)
+}
+
+#[test]
+fn the_tensor_library_finds_the_matches_that_the_kernels_find() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = |name: &str, keys: &str| {
+        let out = folder.path().join(name);
+        run(&demo_with(folder.path(), keys, &[]), &out, &["--quiet"]);
+        let of = |m: cognate::table::MatchRow| {
+            let key = (m.pair.source.to_string(), m.pair.target.to_string(), m.direction == Direction::Forward);
+            Some(((key, m.picker()?, m.rank), (m.source_latent, m.target_latent, m.correlation?)))
+        };
+        matches(&out).into_iter().filter_map(of).collect::<BTreeMap<_, _>>()
+    };
+    let (ours, theirs) = (found("kernels", ""), found("candle", "backend = \"candle\""));
+    assert!(ours.len() > 5_000, "{}", ours.len());
+    // a top-k choice between near equals may fall the other way: some firings of few latents
+    let (mut partners, mut worst) = (0, Vec::new());
+    for (key, (source, target, r)) in &ours {
+        let Some((s, t, q)) = theirs.get(key) else { continue };
+        partners += usize::from((source, target) == (s, t));
+        worst.push((r - q).abs());
+    }
+    worst.sort_by(f64::total_cmp);
+    let (median, most) = (worst[worst.len() / 2], worst[worst.len() * 99 / 100]);
+    println!("{partners} of {} partners, r differs by {median:.1e}, 99 % within {most:.1e}", ours.len());
+    assert!(partners as f64 > 0.99 * ours.len() as f64 && median < 1e-6 && most < 2e-3);
+}
+
+#[test]
+fn the_tensor_library_gives_the_same_bytes_for_any_workers_and_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let flow = demo_with(folder.path(), "backend = \"candle\"", &[("max_tokens = 12_000", "max_tokens = 6_000")]);
+    let first = folder.path().join("first");
+    run(&flow, &first, &["--quiet", "--workers", "1", "--in-flight", "1"]);
+    let expected = tables(&first);
+    for (workers, threads) in [("2", "1"), ("3", "2")] {
+        let out = folder.path().join(format!("w{workers}t{threads}"));
+        let mut command = cognate();
+        command.env("RAYON_NUM_THREADS", threads).args(["run", "--quiet", "--workers", workers, "--out"]);
+        assert!(command.arg(&out).arg(&flow).status().unwrap().success());
+        same_tables(&expected, &out, &format!("{workers} workers, {threads} threads"));
+    }
+    // in two parts
+    let out = folder.path().join("parts");
+    run(&flow, &out, &["--quiet", "--max-tokens", "3000"]);
+    run(&flow, &out, &["--quiet"]);
+    same_tables(&expected, &out, "stopped at 3 000 tokens and resumed");
+}
+
+#[test]
+fn what_cannot_be_computed_so_is_refused_before_it_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |keys: &str| {
+        let flow = demo_with(folder.path(), keys, &[]);
+        let output = cognate().arg("plan").arg(&flow).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{keys}: {said}");
+        said
+    };
+    for (keys, words) in [
+        ("device = \"cuda:0\"", "add backend = \"candle\""),
+        ("dtype = \"bf16\"", "multiply f32 only"),
+        ("backend = \"candle\"\ndtype = \"bf16\"", "does not multiply on the CPU"),
+        ("backend = \"torch\"", "kernels"),
+        ("device = \"gpu\"", "\"cuda:0\" for the first CUDA device"),
+    ] {
+        let said = refused(keys);
+        assert!(said.contains(words) && said.contains("models.small-a"), "{keys}: {said}");
+    }
+    if !cognate::model::HAS_CUDA {
+        let said = refused("backend = \"candle\"\ndevice = \"cuda:0\"");
+        assert!(said.contains("built without CUDA"), "{said}");
+    }
+    // what is planned says with what
+    let flow = demo_with(folder.path(), "backend = \"candle\"\ndtype = \"f16\"", &[]);
+    let output = cognate().arg("plan").arg(&flow).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("by candle on cpu in f16"), "{said}");
+}
