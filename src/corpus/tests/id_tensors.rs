@@ -98,6 +98,20 @@ fn what_is_no_file_of_ids_is_refused_and_a_bad_sequence_is_a_bad_record() {
     std::fs::write(path("cut.safetensors"), b"short").unwrap();
     told(options(&[path("cut.safetensors").display().to_string()], 8), ErrorKind::Input, &["cut.safetensors"]);
 
+    // in the first piece: the pieces behind it are left out too
+    let mut wrong = whole.clone();
+    wrong[2][3] = -1;
+    let good: Vec<Vec<i64>> = whole.iter().enumerate().filter(|(k, _)| *k != 2).map(|(_, ids)| ids.clone()).collect();
+    let [of_wrong, of_good] = [(&wrong, "first-piece"), (&good, "good")].map(|(ids, name)| {
+        let file = write(&path(&format!("{name}.safetensors")), "ids", ids, false);
+        read(CorpusOptions { on_bad_record: OnBadRecord::Skip, ..options(&[file], 8) }, TIGHT).unwrap()
+    });
+    assert_eq!((of_wrong.1.skipped_records, of_wrong.1.documents), (1, 5));
+    let ids = |batches: &[TokenBatch]| -> Vec<Vec<u32>> {
+        batches.iter().flat_map(|b| &b.views[0].contexts).map(|context| context.ids.clone()).collect()
+    };
+    assert_eq!(ids(&of_wrong.0), ids(&of_good.0));
+
     // behind the first piece, and not in the vocabulary
     for (bad, words) in [(-1, "sequence 2 has the id -1 at position 18"), (1 << 20, "id 1048576 at position")] {
         let mut wrong = whole.clone();
