@@ -335,6 +335,7 @@ mod tests {
         let texts = std::fs::read_to_string(folder.join("corpus.jsonl")).unwrap();
         let said: Vec<Value> =
             serde_json::from_str(&std::fs::read_to_string(folder.join("tokens.json")).unwrap()).unwrap();
+        assert!(texts.lines().count() == said.len() && !said.is_empty(), "{}", said.len());
         for (line, said) in texts.lines().zip(&said) {
             let text = serde_json::from_str::<Value>(line).unwrap()["text"].as_str().unwrap().to_string();
             let byte_of: Vec<usize> = text.char_indices().map(|(b, _)| b).chain([text.len()]).collect();
@@ -352,6 +353,7 @@ mod tests {
                 });
                 let ends: Vec<usize> = ends.collect();
                 let whole = found.ends.iter().map(|&end| next_character(&text, end).unwrap());
+                assert_eq!(found.ends.len(), ends.len(), "{kind} {text:?}");
                 for (k, (mine, theirs)) in whole.zip(&ends).enumerate().take(ends.len().saturating_sub(1)) {
                     // the library counts a space before the text to the first character
                     assert!(mine == *theirs || k == 0 && mine == 0, "{kind} {text:?} {k}: {mine} {theirs}");

@@ -316,7 +316,9 @@ fn rows_are_those_of_the_fixture() {
                 found[batch.document_of(r).number as usize].push(batch.rows[r].text.unwrap());
             }
         }
-        // documents without text are not in the fixture's list
+        // documents without text are not in the fixture's list, and have no rows
+        let n_said = said.iter().map(|said| said["segments"].as_array().unwrap().len()).sum::<usize>();
+        assert!(n_said > 9_000 && found.iter().map(Vec::len).sum::<usize>() == n_said, "{n_said}");
         for said in &said {
             let (text, rows) =
                 (&texts[said["doc"].as_u64().unwrap() as usize], &found[said["doc"].as_u64().unwrap() as usize]);
