@@ -244,8 +244,12 @@ impl TableSet {
 /// # Errors
 /// Those of [`TableSet::open`] and of `read`; `Machine` when the tables were renewed twice under the reader.
 pub fn read_tables<T>(run: &RunDir, read: impl Fn(&TableSet) -> Result<T>) -> Result<T> {
-    for _ in 0..2 {
-        let set = TableSet::open(run)?;
+    for last in [false, true] {
+        let set = match TableSet::open(run) {
+            // it may have been renewed while it was looked at
+            Err(e) if e.kind() == ErrorKind::State && !last => continue,
+            set => set?,
+        };
         let result = read(&set);
         if set.stands()? {
             return result;
@@ -418,7 +422,10 @@ fn numbers(root: &Path) -> Result<Vec<u64>> {
 /// Removes every set but those named. May fail: what stays is removed another time.
 fn keep_sets(root: &Path, kept: &[u64]) {
     for number in numbers(root).unwrap_or_default().into_iter().filter(|n| !kept.contains(n)) {
-        let _ = disk::remove_dir_all(&root.join(set_path(number)));
+        let set = root.join(set_path(number));
+        // first what says that its tables are there, so that a reader who misses one knows why
+        let _ = disk::remove_file(&set.join(SET_FILE));
+        let _ = disk::remove_dir_all(&set);
     }
 }
 

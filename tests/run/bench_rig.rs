@@ -4,7 +4,7 @@ pub use crate::common::{fixture, project, skip};
 use cognate::matching::Direction;
 use cognate::store::{RunDir, TableSet};
 use cognate::table::{LatentRow, MatchRow, TableReader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
@@ -118,10 +118,11 @@ pub fn end(mut child: Child, limit: Duration, what: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Fails with the names of the tables that differ.
+/// Fails with the names of the tables that differ, or that only one of both has.
 pub fn same_tables(expected: &BTreeMap<String, Vec<u8>>, run: &Path, what: &str) {
     let found = tables(run);
-    let differ: Vec<&String> = expected.iter().filter(|(k, v)| found.get(*k) != Some(v)).map(|(k, _)| k).collect();
+    let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let differ: Vec<&String> = names.into_iter().filter(|name| found.get(*name) != expected.get(*name)).collect();
     assert!(differ.is_empty(), "{what}: {differ:?} differ");
 }
 

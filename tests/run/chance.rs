@@ -91,7 +91,9 @@ fn rows_beside_their_own_document_are_told() {
     let flow = small_demo(folder.path(), &[("max_tokens = 12_000", "max_tokens = 3_000")]);
     let out = folder.path().join("run");
     let said = String::from_utf8_lossy(&run(&flow, &out, &[]).stdout).into_owned();
-    for row in pairs(&out) {
+    let rows = pairs(&out);
+    assert_eq!(rows.len(), 2);
+    for row in rows {
         let share = row.own_document_share.unwrap();
         assert!(share > 0.5 && share < 1.0 && row.documents > 1, "{row:?}");
         let expected = format!("{:.0} % of the rotated rows lie beside their own document", 100.0 * share);

@@ -92,7 +92,9 @@ fn shuffled_rows_of_real_decoders_score_within_their_null() {
         .map(|m| m.parse().unwrap())
         .collect();
     let nulls = Permutations::Seeded { seed: 5, stream: "null/control", runs: 60 };
-    for score in compare_rows(&p, &q, &measures, nulls).unwrap() {
+    let scores = compare_rows(&p, &q, &measures, nulls).unwrap();
+    assert_eq!(scores.len(), measures.len());
+    for score in scores {
         let (value, null) = (score.value.unwrap(), score.null.unwrap());
         let distance = (value - null.mean).abs() / null.sd.unwrap();
         assert!(null.p_value > 0.02 && distance < 3.5, "{}: {value} {null:?}", score.measure);

@@ -82,6 +82,7 @@ fn a_merge_is_the_run_over_all_shards() {
         for (a, b) in [(got.mean, want.mean), (got.std, want.std)] {
             close(Some(a), Some(b), 1e-12, &what);
         }
+        assert!(got.labels.len() == want.labels.len() && !got.labels.is_empty(), "{what}: {}", got.labels.len());
         for (a, b) in got.labels.iter().zip(&want.labels) {
             let ((a, b), sums) = (a.as_ref().zip(b.as_ref()).unwrap(), "label");
             assert_eq!(a.n_active, b.n_active, "{what}");
@@ -90,6 +91,7 @@ fn a_merge_is_the_run_over_all_shards() {
     }
     // correlations, scores and nulls: sums of partial sums round elsewhere than one sum
     let (got, expected) = (matches(&path("abc")), matches(&path("whole")));
+    assert!(got.len() == expected.len() && got.iter().any(|m| m.kept));
     let differ = got.iter().zip(&expected).filter(|(a, b)| a.correlation != b.correlation).count();
     for (got, want) in got.iter().zip(&expected) {
         assert_eq!((got.rank, got.kept, &got.dropped_by), (want.rank, want.kept, &want.dropped_by), "{want:?}");
@@ -97,6 +99,7 @@ fn a_merge_is_the_run_over_all_shards() {
     }
     println!("{differ} of {} correlations differ in their last bits", got.len());
     let [merged, whole] = ["abc", "whole"].map(|name| crate::chance::pairs(&path(name)));
+    assert_eq!((merged.len(), whole.len()), (2, 2));
     for (got, want) in merged.iter().zip(&whole) {
         // the last batch of a shard is a short one, so rows are turned to others: chance is another draw, counts are the same
         let about = |row: &PairRow| (row.tokens, row.documents, row.too_few.clone(), row.no_chance.clone());
@@ -111,7 +114,6 @@ fn a_merge_is_the_run_over_all_shards() {
         let by_chance = got.n_mutual_null.unwrap();
         assert!(by_chance > 0 && by_chance.abs_diff(want.n_mutual_null.unwrap()) < by_chance / 4, "{got:?} {want:?}");
     }
-    assert_eq!(got.len(), expected.len());
     let read = |run: &Path| -> Vec<SimilarityRow> {
         TableReader::open(&run.join("tables/similarities.parquet")).unwrap().read_all().unwrap()
     };

@@ -105,6 +105,7 @@ fn scores_from_saved_sums_are_the_bytes_of_a_run_that_had_these_keys_from_its_st
             assert!(dropped().all(|m| within(m).is_none_or(|r| r < 0.2)) && dropped().count() > 100);
             assert!(rows.iter().filter(|m| m.kept).count() > 10, "some hold");
             let counts = crate::chance::pairs(&out);
+            assert!(!counts.is_empty());
             assert!(counts.iter().all(|p| p.counts.n_kept_null.is_none() && p.counts.n_mutual_null.is_some()));
         }
     }

@@ -94,7 +94,10 @@ pub fn in_files(folder: &Path, files: &[(&str, &str)], replace: &[(&str, &str)])
 
 /// What a run finds of latents and matches.
 pub fn found(run: &Path) -> String {
-    format!("{:?}\n{:?}", latents(run), matches(run))
+    let (latents, matches) = (latents(run), matches(run));
+    let compared = matches.iter().filter(|m| m.correlation.is_some()).count();
+    assert!(latents.iter().any(|l| l.alive) && compared > 10, "there is something to compare: {compared}");
+    format!("{latents:?}\n{matches:?}")
 }
 
 pub fn refused(flow: &Path, out: &Path, code: i32, words: &[&str]) {

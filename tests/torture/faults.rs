@@ -165,7 +165,8 @@ fn every_call_fails(scene: fn() -> Scene) {
         n => Some(n.map_or(SLICE, |n| n.parse().expect("COGNATE_TORTURE is \"all\" or a number of faults"))),
     };
     let part = std::env::var("COGNATE_TORTURE_PART").ok().map(|text| {
-        let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse::<usize>().ok()?)));
+        let numbers =
+            text.split_once('/').and_then(|(part, of)| Some((part.parse::<usize>().ok()?, of.parse::<usize>().ok()?)));
         numbers.filter(|(part, of)| part < of).expect("COGNATE_TORTURE_PART is K/M, K below M")
     });
     for victim in 0..scene.n_processes {
