@@ -292,7 +292,6 @@ impl Costs<'_> {
     /// Batches on their way: the one at work, those that wait, rows beside their partners.
     fn batches(&mut self) {
         let steps = self.steps;
-        let corpus = &steps.spec.corpus;
         let rows = steps.tokens_of_a_batch();
         let contexts = (0..steps.models.len()).map(|k| steps.running_bytes(k).here).max().unwrap_or(0);
         let activations: u64 = steps.models.iter().map(|m| 4 * crate::model::width_of(&m.shape, &m.hookpoints)).sum();
