@@ -139,7 +139,8 @@ impl ParquetReader {
         let pages = self.pages_in(meta, group as usize, &mut headers, 0)?;
         if pages.largest > self.limits.page_bytes {
             return Err(Error::request(format!(
-                "the corpus file {}: row group {group} has a page of {}, and pages of {} were planned for, as not all could be looked at                  before; write the file again with smaller pages, for example with pyarrow's write_batch_size = 16",
+                "the corpus file {}: row group {group} has a page of {}, and pages of {} were planned for, as the headers of not all pages \
+                 could be read before; write the file again with smaller pages, for example with pyarrow's write_batch_size = 16",
                 self.name,
                 human_bytes(pages.largest),
                 human_bytes(self.limits.page_bytes)
