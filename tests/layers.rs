@@ -64,7 +64,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blake3", &["linalg", "store", "corpus", "plan", "engine"]),
     ("toml", &["spec"]),
     ("serde_path_to_error", &["spec"]),
-    ("strsim", &["disk", "hub", "spec"]),
+    ("strsim", &["cli", "disk", "hub", "spec"]),
     ("thiserror", &["error"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

@@ -47,7 +47,8 @@ use crate::cli::args::{Cli, Command};
 use crate::cli::progress::Console;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 /// The program.
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
             default(info);
         }
     }));
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|e| with_nearest_command(e).exit());
     match dispatch(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -66,6 +67,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// Names the command that a misspelt one is near to, where clap found none.
+fn with_nearest_command(mut error: clap::Error) -> clap::Error {
+    let known = error.get(ContextKind::SuggestedSubcommand).is_some();
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return error };
+    let command = Cli::command();
+    let far = |name: &&str| strsim::osa_distance(word, name);
+    let near = command.get_subcommands().map(clap::Command::get_name).min_by_key(far).filter(|name| far(name) <= 2);
+    if let Some(near) = near.filter(|_| !known) {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near.to_string()]));
+    }
+    error
 }
 
 /// Standard output. Where its reader has closed it (`cognate diff … | head`) the rest is dropped; any other failure is one.

@@ -9,7 +9,11 @@ use std::fmt;
 /// # Errors
 /// `Request` when it is none, or no whole number that 64 bits hold.
 pub fn parse_count(text: &str) -> Result<u64> {
-    let clean: String = text.trim().chars().filter(|c| *c != '_').collect();
+    // a line between two digits, as in TOML
+    let c: Vec<char> = text.trim().chars().collect();
+    let is_digit = |k: Option<usize>| k.and_then(|k| c.get(k)).is_some_and(char::is_ascii_digit);
+    let between = |k: usize| c[k] == '_' && is_digit(k.checked_sub(1)) && is_digit(Some(k + 1));
+    let clean: String = (0..c.len()).filter(|&k| !between(k)).map(|k| c[k]).collect();
     let split = clean.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(clean.len());
     let (digits, unit) = clean.split_at(split);
     let power = match unit {
@@ -88,7 +92,10 @@ mod tests {
         ] {
             assert_eq!(parse_count(text).unwrap(), count, "{text}");
         }
-        for bad in ["", "k", "1.5", "-1", "1e-3", "1e20", "1.0001k", "NaN", "1 000", "5kB", "1.2.3", "0x10", "."] {
+        for bad in [
+            "", "k", "1.5", "-1", "1e-3", "1e20", "1.0001k", "NaN", "1 000", "5kB", "1.2.3", "0x10", ".", "50_", "_50",
+            "1__0", "1_.5M",
+        ] {
             let error = parse_count(bad).unwrap_err().to_string();
             assert!(error.contains(&format!("{bad:?}")) && error.contains("50k"), "{error}");
         }

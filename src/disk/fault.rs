@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `CALL:N:ERROR` | the N-th call (from 1) of the kind CALL fails: `rename:2:EIO` |
 //! | `CALL:N+:ERROR` | it and all behind it |
+//! | `CALL:N/2:ERROR` | it and every second one behind it, so that what is made again goes through |
 //! | `full:BYTES` | once so many bytes were written, in all files together, the disk is full |
 //! | `slow:MICROSECONDS` | every call takes this much longer |
 //!
@@ -60,13 +61,21 @@ enum Fault {
         /// `None`: of any kind.
         call: Option<Call>,
         first: u64,
-        lasting: bool,
+        behind: Behind,
         outcome: Outcome,
     },
     Full {
         bytes: u64,
     },
     Slow(Duration),
+}
+
+/// Which calls fail behind the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    None,
+    All,
+    EverySecond,
 }
 
 /// The fault of this process, and how far it is from it: calls of the kind, or bytes written.
@@ -95,7 +104,7 @@ impl Armed {
     fn by_environment() -> Armed {
         let fault = std::env::var(FAULT).ok().map(|text| {
             parse(&text).unwrap_or_else(|| {
-                panic!("{FAULT}={text:?}, expected CALL:N:ERROR, CALL:N+:ERROR, full:BYTES or slow:MICROSECONDS, as src/disk/fault.rs lists them")
+                panic!("{FAULT}={text:?}, expected CALL:N:ERROR, CALL:N+:ERROR, CALL:N/2:ERROR, full:BYTES or slow:MICROSECONDS, as src/disk/fault.rs lists them")
             })
         });
         let log = std::env::var_os(LOG).map(|path| {
@@ -111,12 +120,18 @@ impl Armed {
             return Ok(wanted);
         };
         let outcome = match *fault {
-            Fault::Calls { call: of, first, lasting, outcome } => {
+            Fault::Calls { call: of, first, behind, outcome } => {
                 if of.is_some_and(|of| of != call) {
                     return Ok(wanted);
                 }
                 let n = 1 + self.passed.fetch_add(1, Ordering::SeqCst);
-                if n < first || n > first && !lasting {
+                let fails = match behind {
+                    _ if n <= first => n == first,
+                    Behind::None => false,
+                    Behind::All => true,
+                    Behind::EverySecond => (n - first).is_multiple_of(2),
+                };
+                if !fails {
                     return Ok(wanted);
                 }
                 outcome
@@ -167,15 +182,19 @@ fn parse(text: &str) -> Option<Fault> {
         "any" => None,
         _ => Some(CALLS.iter().find(|(name, _)| *name == call)?.1),
     };
-    let (n, lasting) = n.strip_suffix('+').map_or((n, false), |n| (n, true));
+    let (n, behind) = match (n.strip_suffix('+'), n.strip_suffix("/2")) {
+        (Some(n), _) => (n, Behind::All),
+        (_, Some(n)) => (n, Behind::EverySecond),
+        (None, None) => (n, Behind::None),
+    };
     let first = n.parse().ok().filter(|n| *n > 0)?;
     let outcome = match error {
         "SHORT" => Outcome::Short,
         _ => Outcome::Fails(ERRORS.iter().find(|(name, _)| *name == error)?.1),
     };
     // it would be made again for ever
-    let endless = lasting && error == "EINTR";
-    (!endless).then_some(Fault::Calls { call, first, lasting, outcome })
+    let endless = behind == Behind::All && error == "EINTR";
+    (!endless).then_some(Fault::Calls { call, first, behind, outcome })
 }
 
 #[cfg(test)]
@@ -200,6 +219,7 @@ mod tests {
         assert_eq!(fates("write:2+:ENOSPC", &[Write, Read, Write, Write]), [Ok(10), Ok(10), Err(28), Err(28)]);
         assert_eq!(fates("any:2:EINTR", &[Write, Read, Write]), [Ok(10), Err(4), Ok(10)]);
         assert_eq!(fates("read:1:SHORT", &[Write, Read, Read]), [Ok(10), Ok(5), Ok(10)]);
+        assert_eq!(fates("any:2/2:EINTR", &[Write, Read, Read, Write, Read]), [Ok(10), Err(4), Ok(10), Err(4), Ok(10)]);
     }
 
     #[test]

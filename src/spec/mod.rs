@@ -425,6 +425,11 @@ fn list_in_words(told: &str, expected: &str) -> Option<String> {
     // invalid type: string "x", or: invalid type: integer `3`,
     let found = told.trim_end_matches([' ', ',']).rsplit_once(": ").map_or("", |(_, found)| found);
     let value = match found.split_once(' ') {
+        // several in one text: one each
+        Some(("string", text)) if length.is_none() && text.contains(',') => {
+            let each = |part: &str| format!("\"{}\"", part.trim());
+            text.trim_matches('"').split(',').map(each).collect::<Vec<_>>().join(", ")
+        }
         Some(("string", text)) => text.to_string(),
         Some(("integer" | "boolean", value)) => value.trim_matches('`').to_string(),
         Some(("floating", rest)) => rest.trim_start_matches("point ").trim_matches('`').to_string(),

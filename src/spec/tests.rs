@@ -90,6 +90,7 @@ fn a_list_that_is_none_is_answered_with_an_example_and_a_wrong_name_is_told_once
             "files = \"x.txt\"",
             "line 5: corpus.files: invalid type: string \"x.txt\", expected an array, for example [\"x.txt\"]",
         ),
+        ("[estimate]", "[estimate]\nmeasures = \"cka,svcca\"", "expected an array, for example [\"cka\", \"svcca\"]"),
         (
             "[estimate]",
             "[estimate]\ntop_context = 3",

@@ -39,9 +39,12 @@ fn a_missing_file() {
 
 #[test]
 fn a_misspelt_command_and_a_repository_without_its_mark() {
-    let output = cognate().args(["statsu", "flow.toml"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("'statsu'") && said.contains("'status'"), "{said}");
+    for (written, meant) in [("statsu", "status"), ("rnu", "run"), ("plna", "plan")] {
+        let output = cognate().args([written, "flow.toml"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let named = [written, meant].iter().all(|name| said.contains(&format!("'{name}'")));
+        assert!(output.status.code() == Some(2) && named, "{said}");
+    }
     check(
         &[("data/demo/models/small-b", "EleutherAI/pythia-70m")],
         2,

@@ -2,7 +2,8 @@
 //! still there, and the same command again ends with the same bytes.
 //!
 //! The hook is `src/disk/fault.rs`. A slice here; every call with every error with `COGNATE_TORTURE=all`, about so many faults for each
-//! process with a number.
+//! process with a number. Interrupted and short calls, which are no failures, come together then: a run whose every call is interrupted
+//! once, one whose every read is short. `COGNATE_TORTURE_PART=K/M` takes each M-th fault from the K-th on (from 0): all takes hours.
 
 use crate::scene::{Scene, can_fail};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ struct Point {
     /// Kind of call, and its number among those of the kind.
     call: String,
     n: usize,
+    /// Nothing, `+` for all calls behind it too, `/2` for every second one.
+    behind: &'static str,
     error: &'static str,
     /// What it was about when the calls were counted.
     path: String,
@@ -24,7 +27,7 @@ struct Point {
 
 impl Point {
     fn wish(&self) -> String {
-        format!("{}:{}:{}", self.call, self.n, self.error)
+        format!("{}:{}{}:{}", self.call, self.n, self.behind, self.error)
     }
 }
 
@@ -59,9 +62,27 @@ fn points(calls: &[(String, String)], slice: Option<usize>) -> Vec<Point> {
     for (call, path) in calls {
         let n = numbers.entry(call).or_default();
         *n += 1;
-        all.extend(errors_of(call).iter().map(|error| Point { call: call.clone(), n: *n, error, path: path.clone() }));
+        let point = |error| Point { call: call.clone(), n: *n, behind: "", error, path: path.clone() };
+        all.extend(errors_of(call).iter().map(|&error| point(error)));
     }
-    let Some(slice) = slice else { return all };
+    let Some(slice) = slice else {
+        all.retain(|point| !is_no_failure(point.error));
+        let together = [
+            ("any", 1, "/2", "EINTR"),
+            ("any", 2, "/2", "EINTR"),
+            ("read", 1, "+", "SHORT"),
+            ("write", 1, "+", "SHORT"),
+        ];
+        let point = |(call, n, behind, error): (&str, _, _, _)| Point {
+            call: call.into(),
+            n,
+            behind,
+            error,
+            path: "all of them".into(),
+        };
+        all.extend(together.map(point));
+        return all;
+    };
     // the last of its kind: more is there by then
     let kinds: BTreeMap<(String, String, &str), Point> = (all.into_iter())
         .map(|point| {
@@ -73,6 +94,11 @@ fn points(calls: &[(String, String)], slice: Option<usize>) -> Vec<Point> {
     let step = kinds.len().div_ceil(slice).max(1);
     // another phase for each, or the same errors would be met again and again
     kinds.into_values().enumerate().filter(|(k, _)| k % step == (k / step) % step).map(|(_, point)| point).collect()
+}
+
+/// An interrupted call is made again, and a short one goes on.
+fn is_no_failure(error: &str) -> bool {
+    matches!(error, "EINTR" | "SHORT")
 }
 
 /// What became of a fault.
@@ -103,7 +129,7 @@ fn survives(scene: &Scene, victim: usize, point: &Point) -> Result<End, String> 
         scene.is_as_expected().map_err(|e| format!("{e}; {}", told()))?;
         if met.is_empty() { End::NotMet } else { End::Harmless }
     } else {
-        if matches!(point.error, "EINTR" | "SHORT") {
+        if is_no_failure(point.error) {
             return Err(format!("an interrupted or a short call is no failure: {}", told()));
         }
         // another process may have done its part by then
@@ -138,12 +164,20 @@ fn every_call_fails(scene: fn() -> Scene) {
         Some("all") => None,
         n => Some(n.map_or(SLICE, |n| n.parse().expect("COGNATE_TORTURE is \"all\" or a number of faults"))),
     };
+    let part = std::env::var("COGNATE_TORTURE_PART").ok().map(|text| {
+        let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse::<usize>().ok()?)));
+        numbers.filter(|(part, of)| part < of).expect("COGNATE_TORTURE_PART is K/M, K below M")
+    });
     for victim in 0..scene.n_processes {
         let calls = calls(scene, victim);
         let mut points = points(&calls, slice);
         // a process that cannot read the others' addresses can report to none, and is waited for like one that starts
         // late
-        points.retain(|point| !point.path.ends_with("/hosts") || matches!(point.error, "EINTR" | "SHORT"));
+        points.retain(|point| !point.path.ends_with("/hosts") || is_no_failure(point.error));
+        if let Some((part, of)) = part {
+            let numbers = (0..points.len()).filter(|k| k % of == part);
+            points = numbers.map(|k| points[k].clone()).collect();
+        }
         let (mut ends, mut wrong) = (Vec::new(), Vec::new());
         for point in &points {
             match survives(scene, victim, point) {
@@ -156,8 +190,9 @@ fn every_call_fails(scene: fn() -> Scene) {
             }
         }
         let count = |of: End| ends.iter().filter(|end| **end == of).count();
+        let of_part = part.map_or(String::new(), |(part, of)| format!(" (part {part} of {of})"));
         println!(
-            "faults, {} of process {victim}: {} calls, {} faults: {} named, {} harmless, {} not met, {} wrong",
+            "faults, {} of process {victim}{of_part}: {} calls, {} faults: {} named, {} harmless, {} not met, {} wrong",
             scene.name,
             calls.len(),
             points.len(),
