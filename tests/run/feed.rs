@@ -286,7 +286,7 @@ fn a_fed_run_killed_at_random_moments_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("feed.sock");
     serve(&socket, Some("sha256:1"), |_, answer| Reply::Answer(answer));
-    killed_and_taken_up(folder.path(), &fed(folder.path(), &socket, "", &[]), 4);
+    killed_and_taken_up(folder.path(), &fed(folder.path(), &socket, "", &[]), crate::kill::kills());
 }
 
 #[test]

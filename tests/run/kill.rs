@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Moments; more with `COGNATE_KILLS`.
-fn kills() -> u64 {
+pub fn kills() -> u64 {
     std::env::var("COGNATE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
 }
 
