@@ -182,7 +182,7 @@ impl Lines {
     /// process fails, this process's `status` fails; `tell` is given the name of a silent process.
     ///
     /// # Errors
-    /// `Machine` when the system gives no thread; the other processes are told.
+    /// `Machine` when the system gives no thread. The other processes are then told so.
     #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
     pub(super) fn watch(
         own: String,
