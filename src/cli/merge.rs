@@ -3,6 +3,7 @@
 use crate::cli::ended::{summary, write_report};
 use crate::cli::kept::Kept;
 use crate::cli::machine::limit;
+use crate::cli::mend::mend_tables;
 use crate::cli::progress::Console;
 use crate::cli::recorded::cross_of;
 use crate::disk;
@@ -53,7 +54,11 @@ pub fn merge(runs: &[PathBuf], out: &Path, memory_limit: Option<&str>, json: boo
     let run = RunDir::open_or_create(out)?;
     let voice = Console::new(false, json);
     if disk::exists(&run.manifest()) || disk::exists(&run.previous_manifest()) {
-        check_is_this(&run, &merged, plan.fingerprint_parts())?;
+        let manifest = check_is_this(&run, &merged, plan.fingerprint_parts())?;
+        // what a killed one left is removed, and what was lost is made again
+        run.carry_out(&Decision::Resume { manifest: Box::new(manifest.clone()), warnings: Vec::new() })?;
+        let run = Arc::new(run);
+        mend_tables(&run, &plan, &manifest, voice)?;
         write_report(&run, voice);
         voice.say(&format!("{} is complete: it is a merge of these runs already", out.display()));
         voice.summary(&summary(&run, None)?);
@@ -85,11 +90,11 @@ fn say(merged: &[MergedRun], out: &Path) {
     println!("merged into {}\n", out.display());
 }
 
-/// Refuses a directory that holds anything but the merge of these runs.
+/// The manifest of a directory that holds the merge of these runs; refuses any other.
 ///
 /// # Errors
 /// `Request`, naming what differs; `State` when its manifest or a file of it is damaged.
-fn check_is_this(run: &RunDir, merged: &[MergedRun], parts: &BTreeMap<String, String>) -> Result<()> {
+fn check_is_this(run: &RunDir, merged: &[MergedRun], parts: &BTreeMap<String, String>) -> Result<Manifest> {
     let other = |why: String| {
         Err(Error::request(format!("{} holds a run already: {why}; choose another --out", run.root().display())))
     };
@@ -109,7 +114,7 @@ fn check_is_this(run: &RunDir, merged: &[MergedRun], parts: &BTreeMap<String, St
     if !differ.is_empty() {
         return other(format!("a merge of these runs as they were before: {}", differ.join("; ")));
     }
-    Ok(())
+    Ok(manifest)
 }
 
 /// The newest whole checkpoint of a run that no process is writing.

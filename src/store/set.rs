@@ -16,7 +16,7 @@ use super::commit::{Step, perform};
 use super::digest::{FileRecord, digest_of};
 use super::fs::{create_dir_all, names_in, sync_dir, temporary_name, write_error};
 use super::layout::{RunDir, SETS, TABLES};
-use super::manifest::{is_damage, not_now, read_bounded};
+use super::manifest::{Manifest, is_damage, not_now, read_bounded};
 use super::seal::{format_of, sealed, unsealed};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
@@ -270,7 +270,7 @@ pub fn check_in_set(file: &Path) -> Result<()> {
     let Ok(record) = read_record(dir)? else { return Ok(()) };
     match record.tables.get(name).map(|expected| fault(file, name, expected)).transpose()?.flatten() {
         Some(fault) => Err(Error::state(format!(
-            "{}: {fault}; give the same `cognate run` (or `cognate score`) again, which makes it again from the saved sums",
+            "{}: {fault}; give the command that wrote it (`cognate run`, `merge` or `score`) again, which makes it again from the saved sums",
             dir.display()
         ))),
         None => Ok(()),
@@ -279,9 +279,14 @@ pub fn check_in_set(file: &Path) -> Result<()> {
 
 /// The sentence for tables that are not as they were published.
 fn hurt(run: &RunDir, faults: &[String]) -> Error {
-    let again = match disk::exists(&run.manifest()) {
-        true => "give the same `cognate run` again, which makes them again from the saved sums",
-        false => "give the same `cognate score` again",
+    let again = match Manifest::whole_at(&run.manifest()) {
+        Ok(Some(manifest)) if !manifest.merged().is_empty() => {
+            "give the same `cognate merge` again, which makes them again from the saved sums"
+        }
+        _ if disk::exists(&run.manifest()) => {
+            "give the same `cognate run` again, which makes them again from the saved sums"
+        }
+        _ => "give the same `cognate score` again",
     };
     Error::state(format!(
         "the tables of {} are not as they were published: {}; {again}",

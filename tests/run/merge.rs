@@ -182,8 +182,16 @@ fn a_merge_is_the_run_over_all_shards() {
     // done already: the same bytes, and the page again where it is lost
     let (tables_before, manifest) = (tables(&path("ab")), std::fs::read(path("ab/manifest.json")).unwrap());
     std::fs::remove_file(path("ab/report.html")).unwrap();
+    // as one leaves it that is killed while it writes the page
+    std::fs::write(path("ab/.cognate-report.tmp"), "<html>").unwrap();
     let (code, said) = merge(&[&path("a"), &path("b")], &path("ab"));
     assert!(code == 0 && said.contains("is complete: it is a merge of these runs already"), "{code} {said}");
+    assert!(!path("ab/.cognate-report.tmp").exists());
+    // a table that was damaged is made again, and said to be
+    let matches = path("ab/tables/matches.parquet");
+    std::fs::write(&matches, &std::fs::read(&matches).unwrap()[1..]).unwrap();
+    let (code, said) = merge(&[&path("a"), &path("b")], &path("ab"));
+    assert!(code == 0 && said.contains("all were made again from the saved sums"), "{code} {said}");
     same_tables(&tables_before, &path("ab"), "merged once");
     assert!(std::fs::read(path("ab/manifest.json")).unwrap() == manifest && path("ab/report.html").exists());
     let (code, said) = merge(&[&path("b"), &path("a")], &path("ab"));
