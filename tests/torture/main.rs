@@ -14,4 +14,5 @@ mod faults;
 mod kills;
 mod orderly;
 mod peers;
+mod relay;
 mod scene;

@@ -158,6 +158,13 @@ impl Scene {
         })
     }
 
+    /// Eight processes, resumed from the middle.
+    pub fn eight_processes() -> Scene {
+        Scene::new("eight-processes", 8, run_command, |folder, template| {
+            run(&flow(folder, &[]), &template.join("out"), &["--quiet", "--max-tokens", "200"]);
+        })
+    }
+
     /// Two runs added up.
     pub fn merge() -> Scene {
         Scene::new("merge", 1, merge_command, |folder, template| {
@@ -229,7 +236,12 @@ impl Scene {
 
     /// Starts process `i`, among those that were started last.
     pub fn start_one(&self, i: usize, workers: usize, victim: Victim) -> Child {
-        let mut command = (self.command)(self, i, workers, &self.path("hosts"));
+        self.start_with_hosts(i, workers, &self.path("hosts"), victim)
+    }
+
+    /// Starts process `i`, which reads the addresses of all in the file `hosts`.
+    pub fn start_with_hosts(&self, i: usize, workers: usize, hosts: &Path, victim: Victim) -> Child {
+        let mut command = (self.command)(self, i, workers, hosts);
         for (key, value) in victim.filter(|(of, _)| *of == i).into_iter().flat_map(|(_, more)| more) {
             command.env(key, value);
         }
