@@ -16,7 +16,7 @@ use cognate::linalg::Matrix;
 use cognate::model::Model;
 use cognate::sae::{Encode, Sae};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -316,6 +316,71 @@ fn a_feed_that_dies_again_and_again_costs_time_and_no_bit() {
     }
     assert!(deaths > 1, "it died {deaths} times");
     same_tables(&expected, &path("dying"), "a feed that died");
+}
+
+/// What a feed says, passed on as far as a number of bytes: then it is gone, in the middle of a message or between two.
+fn pass_on(through: &Path, to: &Path, left: &Arc<AtomicU64>, passed: &Arc<AtomicU64>) {
+    let (listener, to) = (UnixListener::bind(through).unwrap(), to.to_path_buf());
+    let (left, passed) = (left.clone(), passed.clone());
+    std::thread::spawn(move || {
+        for run in listener.incoming() {
+            let (run, feed) = (run.unwrap(), UnixStream::connect(&to).unwrap());
+            let (mut asked, mut to_feed) = (run.try_clone().unwrap(), feed.try_clone().unwrap());
+            std::thread::spawn(move || drop(std::io::copy(&mut asked, &mut to_feed)));
+            let (left, passed) = (left.clone(), passed.clone());
+            std::thread::spawn(move || {
+                let (mut run, mut feed, mut buffer) = (run, feed, vec![0; 1 << 14]);
+                while let Ok(n @ 1..) = feed.read(&mut buffer) {
+                    let n = n.min(usize::try_from(left.load(Ordering::SeqCst)).unwrap());
+                    left.fetch_sub(n as u64, Ordering::SeqCst);
+                    passed.fetch_add(n as u64, Ordering::SeqCst);
+                    if n == 0 || run.write_all(&buffer[..n]).is_err() {
+                        break;
+                    }
+                }
+                [&run, &feed].map(|stream| stream.shutdown(std::net::Shutdown::Both)).into_iter().for_each(drop);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_feed_killed_at_random_moments_costs_time_and_no_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    serve(&path("whole.sock"), Some("sha256:1"), |_, answer| Reply::Answer(answer));
+    let (left, passed) = (Arc::new(AtomicU64::new(u64::MAX / 2)), Arc::<AtomicU64>::default());
+    pass_on(&path("dying.sock"), &path("whole.sock"), &left, &passed);
+    let flow = fed(folder.path(), &path("dying.sock"), "", &[]);
+    run(&flow, &path("whole"), &["--quiet"]);
+    let (expected, of_a_run) = (tables(&path("whole")), passed.load(Ordering::SeqCst));
+    let mut state = 7u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let (mut deaths, mut ends) = (0, 0);
+    while deaths < crate::kill::kills() || ends == 0 {
+        left.store(random(of_a_run), Ordering::SeqCst);
+        let workers = (1 + random(3)).to_string();
+        let mut command = cognate();
+        command.args(["run", "--quiet", "--workers", &workers, "--out"]).arg(path("dying")).arg(&flow);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            same_tables(&expected, &path("dying"), &format!("after {deaths} deaths of the feed"));
+            std::fs::remove_dir_all(path("dying")).unwrap();
+            ends += 1;
+        } else {
+            assert!(
+                output.status.code() == Some(5) && said.contains("model \"small-a\""),
+                "{:?} {said}",
+                output.status
+            );
+            deaths += 1;
+        }
+    }
+    println!("the feed died {deaths} times, {ends} runs brought to their end");
 }
 
 #[test]
