@@ -14,6 +14,7 @@ pub mod halt;
 pub mod ids;
 pub mod units;
 
+pub mod device;
 pub mod hub;
 pub mod linalg;
 pub mod store;

@@ -15,7 +15,7 @@ mod circles;
 const LAYERS: [&[&str]; 18] = [
     &["error"],
     &["disk", "halt", "ids", "units"],
-    &["linalg", "hub", "store", "threads"],
+    &["device", "linalg", "hub", "store", "threads"],
     &["weights"],
     &["corpus"],
     &["model"],
@@ -38,9 +38,10 @@ const LAYERS: [&[&str]; 18] = [
 const HOMES: &[(&str, &[&str])] = &[
     ("timely", &["engine"]),
     ("differential_dataflow", &["engine"]),
+    ("bincode", &["engine"]),
     ("libc", &["engine"]),
     ("hf_hub", &["hub"]),
-    ("candle_core", &["model"]),
+    ("candle_core", &["device", "model"]),
     ("candle_nn", &["model"]),
     ("faer", &["linalg"]),
     ("gemm", &["linalg"]),

@@ -3,10 +3,11 @@
 
 use cognate::cli::activations::activations;
 use cognate::corpus::{Document, TokenBatch};
+use cognate::device::{BackendName, Compute, DeviceName, Dtype as Numbers, Takes};
 use cognate::error::{ErrorKind, Result};
 use cognate::ids::{HookName, Hookpoint};
 use cognate::linalg::Matrix;
-use cognate::model::{self, ActivationBatch, BackendName, Compute};
+use cognate::model::{self, ActivationBatch};
 use common::fixture;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -192,7 +193,7 @@ fn f16_is_near_to_f32_and_what_cannot_be_had_is_refused() {
     let ids: Vec<u32> = (0..100).map(|p| p * 37 % 4096).collect();
     let hookpoints = [Hookpoint::Embed, Hookpoint::ResidPost(3)];
     let read = |compute| model::open_on(&demo("small-a"), compute).map(|model| model.activations(&ids, &hookpoints));
-    let half = Compute { dtype: model::Dtype::F16, ..candle() };
+    let half = Compute { dtype: Numbers::F16, ..candle() };
     let (wide, half) = (read(Compute::default()).unwrap().unwrap(), read(half).unwrap().unwrap());
     for (k, (a, b)) in wide.iter().zip(&half).enumerate() {
         let (mut off, mut size) = (0.0, 0.0);
@@ -204,16 +205,16 @@ fn f16_is_near_to_f32_and_what_cannot_be_had_is_refused() {
         // the weights are stored in f16, so what enters is exact
         assert!(share < [1e-9, 4e-3][k] && (k == 0 || share > 1e-5), "place {k}: {share:.1e}");
     }
-    let device: model::DeviceName = "cuda:0".parse().unwrap();
+    let device: DeviceName = "cuda:0".parse().unwrap();
     for (compute, words) in [
-        (Compute { dtype: model::Dtype::Bf16, ..candle() }, "does not multiply on the CPU"),
-        (Compute { dtype: model::Dtype::F16, ..Compute::default() }, "multiply f32 only"),
+        (Compute { dtype: Numbers::Bf16, ..candle() }, "does not multiply on the CPU"),
+        (Compute { dtype: Numbers::F16, ..Compute::default() }, "multiply f32 only"),
         (Compute { device, ..Compute::default() }, "add backend = \"candle\""),
     ] {
         let error = read(compute).map(|_| ()).unwrap_err();
         assert!(error.kind() == ErrorKind::Request && error.to_string().contains(words), "{error}");
     }
-    if !model::HAS_CUDA {
+    if !cognate::device::HAS_CUDA {
         let error = read(Compute { device, ..candle() }).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("built without CUDA"), "{error}");
     }
@@ -591,8 +592,8 @@ fn sizes_and_files_are_known_from_the_header() {
     assert_eq!(shape.n_block_parameters, block);
     for n in [0, 2, 6] {
         let bytes = 4 * (n as u64 * block + 2 * 160);
-        assert_eq!(model::weight_bytes(&shape, Compute::default(), n), model::Takes { here: bytes, device: 0 });
-        let half = Compute { device: "cuda:0".parse().unwrap(), dtype: model::Dtype::Bf16, ..candle() };
+        assert_eq!(model::weight_bytes(&shape, Compute::default(), n), Takes { here: bytes, device: 0 });
+        let half = Compute { device: "cuda:0".parse().unwrap(), dtype: Numbers::Bf16, ..candle() };
         let takes = model::weight_bytes(&shape, half, n);
         assert!(takes.device >= bytes / 2 && takes.device < bytes / 2 + (1 << 20) && takes.here < 1 << 20, "{takes:?}");
     }

@@ -4,6 +4,8 @@
 //! and output. Limits are the fixtures' own: 5e-5 of the tensor's root mean square, equal supports.
 
 use cognate::cli::encode::encode;
+use cognate::device::{BackendName, Compute, Dtype as Numbers};
+use cognate::linalg::Matrix;
 use cognate::sae::{self, Format};
 use common::fixture;
 use safetensors::SafeTensors;
@@ -43,11 +45,26 @@ fn compare(what: &str, found: &[f32], expected: &[f32], same_support: bool) -> R
     Ok(worst)
 }
 
-/// Encodes `x` of a reference through the command and compares; `features` names the tensor to compare with.
+/// Encodes `x` of a reference through the command, by the kernels and by the tensor library, and compares; `features` names the tensor
+/// to compare with.
 fn check(sae: &Path, reference: &Path, features: &str, format: Option<Format>, ties: bool) -> Result<String, String> {
+    let by = |backend| Compute { backend, ..Compute::default() };
+    let kernels = check_by(by(BackendName::Kernels), sae, reference, features, format, ties)?;
+    let candle = check_by(by(BackendName::Candle), sae, reference, features, format, ties);
+    Ok(format!("{kernels}; by candle {}", candle.map_err(|e| format!("by candle: {e}"))?))
+}
+
+fn check_by(
+    compute: Compute,
+    sae: &Path,
+    reference: &Path,
+    features: &str,
+    format: Option<Format>,
+    ties: bool,
+) -> Result<String, String> {
     let out = tempfile::tempdir().unwrap();
     let out = out.path().join("z.safetensors");
-    encode(sae, reference, Some("x"), &out, true, format).map_err(|e| e.to_string())?;
+    encode(sae, reference, Some("x"), &out, true, format, compute).map_err(|e| e.to_string())?;
     let (shape, latents) = tensor(&out, "latents").unwrap();
     let (expected_shape, expected) = tensor(reference, features).unwrap();
     if shape != expected_shape {
@@ -172,6 +189,46 @@ fn write_sparsify(folder: &Path, d_in: usize, d_sae: usize, k: usize) {
     write_safetensors(&folder.join("sae.safetensors"), &tensors);
     std::fs::write(folder.join("cfg.json"), format!("{{\"k\": {k}, \"num_latents\": {d_sae}, \"d_in\": {d_in}}}"))
         .unwrap();
+}
+
+/// By the tensor library, more rows than it multiplies at once, of whole numbers, which any order of summation adds exactly: the same
+/// latents and values as by the kernels, ties included.
+#[test]
+fn the_tensor_library_selects_as_the_kernels_do() {
+    let (d_in, d_sae, n) = (5, 65_536, 700);
+    let folder = tempfile::tempdir().unwrap();
+    let whole = |n: usize, seed: u64| values(n, seed).into_iter().map(|v| (3.0 * v).round()).collect::<Vec<f32>>();
+    let x = Matrix::from_vec(n, d_in, whole(n * d_in, 5));
+    let candle = |dtype| Compute { backend: BackendName::Candle, dtype, ..Compute::default() };
+    for k in [1, 64] {
+        let tensors = [
+            ("encoder.weight", &[d_sae, d_in][..], whole(d_sae * d_in, 1)),
+            ("encoder.bias", &[d_sae], whole(d_sae, 2)),
+            ("W_dec", &[d_sae, d_in], vec![0.0; d_sae * d_in]),
+            ("b_dec", &[d_in], vec![0.0; d_in]),
+        ];
+        write_safetensors(&folder.path().join("sae.safetensors"), &tensors);
+        let about = format!("{{\"k\": {k}, \"num_latents\": {d_sae}, \"d_in\": {d_in}}}");
+        std::fs::write(folder.path().join("cfg.json"), about).unwrap();
+        let sae = sae::open(folder.path(), None).unwrap();
+        for encode in [sae::Encode::Sparse, sae::Encode::Dense] {
+            let x = if encode == sae::Encode::Dense { &Matrix::from_vec(1, d_in, x.row(3).to_vec()) } else { &x };
+            let kernels = sae.encode(x, encode).unwrap();
+            assert!(kernels.n_rows() == x.n_rows() && !kernels.latents.is_empty());
+            // of whole numbers below 2048 f16 loses nothing
+            for dtype in [Numbers::F32, Numbers::F16] {
+                let found = sae.clone().computed(&[candle(dtype)]).unwrap().encode(x, encode).unwrap();
+                assert!(found == kernels, "k {k}, {encode:?}, {dtype}");
+            }
+        }
+    }
+    // what f16 cannot hold is named
+    let half = sae::open(folder.path(), None).unwrap().computed(&[candle(Numbers::F16)]).unwrap();
+    let mut large = x.clone();
+    large.row_mut(600)[0] = 1e6;
+    let error = half.encode(&large, sae::Encode::Sparse).unwrap_err().to_string();
+    assert!(error.contains("row 600 of the activations") && error.contains("overflow"), "{error}");
+    assert!(half.computed(&[candle(Numbers::Bf16)]).unwrap_err().to_string().contains("does not multiply on the CPU"));
 }
 
 /// Llamascopium by its description: the selection in units of decoder rows, the latents without them.

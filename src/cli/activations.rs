@@ -5,10 +5,11 @@
 //! holds `<hookpoint>` or `NAME.<hookpoint>`, `[len, width]` or `[n_seq, len, width]` f32, special tokens included; the
 //! hookpoint in its plain form, however it was asked for.
 
+use crate::device::Compute;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint};
-use crate::model::{self, Compute, Model, OneContext};
+use crate::model::{self, Model, OneContext};
 use crate::store::write_atomic;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::BTreeMap;

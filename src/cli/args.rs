@@ -1,9 +1,9 @@
 //! Which commands and flags are there, and what is their `--help`?
 
 use crate::corpus::parse_count;
+use crate::device::{BackendName, Compute, DeviceName, Dtype};
 use crate::error::{Error, Result};
 use crate::ids::HookName;
-use crate::model::{BackendName, DeviceName, Dtype};
 use crate::sae::Format;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -46,6 +46,15 @@ pub enum Command {
         /// Load models and SAEs, run one batch, and estimate how long a run would take
         #[arg(long)]
         measure: bool,
+        /// Estimate it for 1, 2, 4 … up to this many machines like this one, a process on each
+        #[arg(long, value_name = "N", requires = "measure", value_parser = count_from_1)]
+        machines: Option<u64>,
+        /// Devices of each machine, where the dataflow file names one; batches go round them [default: 1]
+        #[arg(long, value_name = "N", requires = "machines", value_parser = count_from_1)]
+        devices: Option<u64>,
+        /// Gbit a second that each machine sends and receives
+        #[arg(long, value_name = "GBIT", requires = "machines", default_value = "10", value_parser = rate)]
+        network: f64,
     },
     /// Show the status of a run, running or finished; read-only
     Status {
@@ -176,15 +185,8 @@ pub enum Command {
         /// Model folder, a .gguf file, or hf:owner/name[@revision]
         #[arg(long)]
         model: String,
-        /// What computes it: kernels (this program's own, on the CPU in f32) or candle (the tensor library, on any of its devices)
-        #[arg(long, default_value = "kernels")]
-        backend: BackendName,
-        /// Where: cpu, or cuda:0 for the first CUDA device of a build with CUDA
-        #[arg(long, default_value = "cpu")]
-        device: DeviceName,
-        /// In which numbers: f32, bf16 or f16
-        #[arg(long, default_value = "f32")]
-        dtype: Dtype,
+        #[command(flatten)]
+        compute: ComputeArgs,
         /// Safetensors file with integer tensors named input_ids or NAME.input_ids
         #[arg(long)]
         tokens: PathBuf,
@@ -216,7 +218,30 @@ pub enum Command {
         /// Insist on a format instead of sniffing
         #[arg(long)]
         format: Option<Format>,
+        #[command(flatten)]
+        compute: ComputeArgs,
     },
+}
+
+/// How a model or an SAE is computed.
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// What computes it: kernels (this program's own, on the CPU in f32) or candle (the tensor library, on any of its devices)
+    #[arg(long, default_value = "kernels")]
+    backend: BackendName,
+    /// Where: cpu, or cuda:0 for the first CUDA device of a build with CUDA
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+    /// In which numbers: f32, bf16 or f16
+    #[arg(long, default_value = "f32")]
+    dtype: Dtype,
+}
+
+impl ComputeArgs {
+    /// As they were given.
+    pub fn compute(&self) -> Compute {
+        Compute { backend: self.backend, device: self.device, dtype: self.dtype }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +266,10 @@ pub struct RunArgs {
     /// File with a secret that all processes of the run share; a process that does not know it is refused
     #[arg(long, value_name = "FILE", requires = "hosts")]
     pub secret_file: Option<PathBuf>,
+    /// Devices of this machine, separated by commas, in place of the one in the dataflow file: batches go round them. As many
+    /// workers as devices, or a multiple
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub devices: Vec<DeviceName>,
     /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6), or not at all (0); a later run may go further
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_tokens: Option<u64>,
@@ -264,7 +293,13 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// A number of tokens, at least one.
+/// A number above 0.
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0);
+    number.ok_or_else(|| "expected a number above 0, for example 10 or 0.5".to_string())
+}
+
+/// A number, at least one.
 fn count_from_1(text: &str) -> Result<u64> {
     match parse_count(text)? {
         0 => Err(Error::request("0 is too few; expected 1 or more")),

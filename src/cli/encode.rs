@@ -4,6 +4,7 @@
 //! f32 and, when asked, `reconstruction` `[…, d_out]` f32. The reconstruction is the SAE's forward pass, the skip
 //! connection included where it has one.
 
+use crate::device::Compute;
 use crate::error::{Error, Result};
 use crate::hub::registry;
 use crate::linalg::Matrix;
@@ -28,6 +29,7 @@ pub fn encode(
     out: &Path,
     decode: bool,
     format: Option<Format>,
+    compute: Compute,
 ) -> Result<Option<String>> {
     let facts = registry::facts(&sae.to_string_lossy());
     let overrides = facts.as_ref().map(|facts| facts.overrides.clone()).unwrap_or_default();
@@ -40,7 +42,7 @@ pub fn encode(
             sae.display()
         )
     });
-    let sae = sae::open_as(sae, &reading)?;
+    let sae = sae::open_as(sae, &reading)?.computed(&[compute])?;
     let (shape, x) = sae::read_activations(input, tensor)?;
     let (d_sae, d_out) = (sae.shape().d_sae, sae.shape().d_out);
     let header = header(&shape, x.n_rows(), d_sae, decode.then_some(d_out));

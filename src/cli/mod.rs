@@ -47,7 +47,6 @@ use crate::cli::args::{Cli, Command};
 use crate::cli::progress::Console;
 use crate::error::{Result, is_caught};
 use crate::hub::Want;
-use crate::model::Compute;
 use crate::threads;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
@@ -111,8 +110,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     }
     match command {
         Command::Run(args) => run::run(&args),
-        Command::Plan { flow, json, memory_limit, measure } => {
-            plan::plan(&flow, json, memory_limit.as_deref(), measure)
+        Command::Plan { flow, json, memory_limit, measure, machines, devices, network } => {
+            let wanted = machines.map(|n| plan::Wanted { n, devices, gbit: network });
+            plan::plan(&flow, json, memory_limit.as_deref(), measure, wanted)
         }
         Command::Status { run, json } => status::status(&run, json),
         Command::Show { run, latent, json } => show::show(&run, &latent, json),
@@ -151,15 +151,17 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::from(u8::from(!same)))
         }
         Command::Merge { runs, out, memory_limit, json } => merge::merge(&runs, &out, memory_limit.as_deref(), json),
-        Command::Activations { model, backend, device, dtype, tokens, hookpoints, out } => {
+        Command::Activations { model, compute, tokens, hookpoints, out } => {
             let model = fetch::fetch(&model, Want::Weights, Console::new(false, false))?;
-            activations::activations(&model, Compute { backend, device, dtype }, &tokens, &hookpoints, &out)?;
+            activations::activations(&model, compute.compute(), &tokens, &hookpoints, &out)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Encode { sae, input, tensor, out, decode, format } => {
+        Command::Encode { sae, input, tensor, out, decode, format, compute } => {
             let voice = Console::new(false, false);
             let sae = fetch::fetch(&sae, Want::Sae, voice)?;
-            if let Some(warning) = encode::encode(&sae, &input, tensor.as_deref(), &out, decode, format)? {
+            if let Some(warning) =
+                encode::encode(&sae, &input, tensor.as_deref(), &out, decode, format, compute.compute())?
+            {
                 voice.warn(&warning);
             }
             Ok(ExitCode::SUCCESS)

@@ -5,10 +5,11 @@ use crate::cli::measure::Measured;
 use crate::cli::progress::Console;
 use crate::cli::recorded::recorded_cross;
 use crate::corpus::{RowRule, RowUnit, Sample, SpanContexts};
-use crate::error::Result;
+use crate::device::DeviceName;
+use crate::error::{Error, Result};
 use crate::ids::{Site, Tag};
 use crate::model::{Elsewhere, Stored};
-use crate::plan::{Origin, Outline, Purpose, Request, grouped};
+use crate::plan::{Machines, Origin, Outline, Purpose, Request, grouped};
 use crate::sae::Pool;
 use crate::spec::DataflowSpec;
 use crate::units::{human_bytes, thousands};
@@ -18,19 +19,52 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// The machines that are asked about.
+pub struct Wanted {
+    /// How many.
+    pub n: u64,
+    /// Devices of each.
+    pub devices: Option<u64>,
+    /// Gbit a second of each.
+    pub gbit: f64,
+}
+
+impl Wanted {
+    /// # Errors
+    /// `Request` for devices that the dataflow file does not use.
+    fn machines(&self, plan: &Outline) -> Result<Machines> {
+        let computes = plan.models().iter().any(|model| model.compute().device != DeviceName::Cpu);
+        if self.devices.is_some() && !computes {
+            return Err(Error::request(
+                "--devices is given, but no model of the dataflow file has a device; write device = \"cuda:0\", or leave it out",
+            ));
+        }
+        let devices = if computes { self.devices.unwrap_or(1) } else { 0 };
+        Ok(Machines { n: self.n, devices, network: self.gbit * 1e9 / 8.0 })
+    }
+}
+
 /// Prints the plan of the dataflow file `flow`, whose weights and corpus need not be here.
 ///
 /// # Errors
 /// Those of reading and planning; `Machine` when it is over `memory_limit`.
-pub fn plan(flow: &Path, json: bool, memory_limit: Option<&str>, measure: bool) -> Result<ExitCode> {
+pub fn plan(
+    flow: &Path,
+    json: bool,
+    memory_limit: Option<&str>,
+    measure: bool,
+    wanted: Option<Wanted>,
+) -> Result<ExitCode> {
     let (spec, _) = DataflowSpec::read(flow)?;
     let known = recorded_cross(&spec.default_directory())?;
     // what is measured must be here whole
     let purpose = if measure { Purpose::Run } else { Purpose::Outline };
     let request = Request { spec, purpose, memory_limit: limit(memory_limit)?, known_cross: known };
     let outline = request.outline()?;
+    let machines = wanted.map(|wanted| wanted.machines(&outline)).transpose()?;
     let fits = outline.check_memory();
-    let measured = if measure && fits.is_ok() { Some(Measured::of(&Arc::new(request.plan(|_| {})?))?) } else { None };
+    let measured =
+        if measure && fits.is_ok() { Some(Measured::of(&Arc::new(request.plan(|_| {})?), machines)?) } else { None };
     if json {
         let mut out = as_json(&outline);
         out["measured"] = json!(measured);
@@ -121,7 +155,7 @@ fn say_models(plan: &Outline, line: TakeLine) {
             in_short(&places),
             plan.blocks_loaded(k),
             m.shape.n_layers,
-            Some(m.compute.to_string()).filter(|how| !how.is_empty()).map_or(String::new(), |how| format!("; {how}")),
+            Some(m.compute().to_string()).filter(|how| !how.is_empty()).map_or(String::new(), |how| format!("; {how}")),
         ));
     }
 }
@@ -355,7 +389,7 @@ pub fn as_json(plan: &Outline) -> serde_json::Value {
             "n_layers": Some(m.shape.n_layers).filter(|n| *n < usize::MAX), "d_model": m.shape.d_model,
             "n_layers_loaded": plan.blocks_loaded(k),
             "n_parameters": m.shape.n_parameters,
-            "backend": m.compute.backend, "device": m.compute.device, "dtype": m.compute.dtype,
+            "backend": m.compute().backend, "device": m.compute().device, "dtype": m.compute().dtype,
             "hookpoints": m.hookpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "spaces": plan.spaces().iter().map(|s| json!({

@@ -92,6 +92,7 @@ impl Wish {
         if let Some(n) = args.max_tokens {
             spec.corpus.max_tokens = n;
         }
+        spec.take_devices(&args.devices, args.workers)?;
         let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
         let wish = Wish { spec, text, directory, is_control: false, written_max_tokens };
         if !wish.spec.controls.is_empty() && cluster.hosts.len() > 1 {

@@ -1,8 +1,6 @@
-//! With what is a model computed, where, and in which numbers?
+//! With what is a model computed, where, and in which numbers, and what cannot be had?
 
-use super::candle::Candle;
 use crate::error::{Error, Result};
-use candle_core::{DType, Device};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -166,23 +164,5 @@ impl Compute {
             )),
             _ => Ok(()),
         }
-    }
-
-    /// Candle on its device.
-    ///
-    /// # Errors
-    /// `Machine` when the device cannot be opened.
-    pub(super) fn candle(&self) -> Result<Candle> {
-        let device = match self.device {
-            DeviceName::Cpu => Device::Cpu,
-            DeviceName::Cuda(number) => Device::new_cuda(number)
-                .map_err(|e| Error::machine(format!("cuda:{number} cannot be opened: {e}; check nvidia-smi")))?,
-        };
-        let dtype = match self.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::Bf16 => DType::BF16,
-            Dtype::F16 => DType::F16,
-        };
-        Ok(Candle::new(device, dtype))
     }
 }

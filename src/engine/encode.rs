@@ -25,12 +25,12 @@ impl Loaded {
     /// Opens what the plan names: of a model only the blocks up to the last hookpoint that is read, or tried by the doctor.
     ///
     /// # Errors
-    /// Those of [`PlannedModel::open`](crate::plan::PlannedModel::open) and [`Outline::open_saes`](crate::plan::Outline::open_saes).
+    /// Those of [`PlannedModel::open`](crate::plan::PlannedModel::open) and [`Outline::open_encoders`](crate::plan::Outline::open_encoders).
     pub fn open(plan: &Plan) -> Result<Loaded> {
         let models = (plan.models().iter().enumerate())
             .map(|(k, m)| m.open(&plan.read_at(k)).map_err(|e| e.within(format!("model {:?}", m.name))))
             .collect::<Result<_>>()?;
-        Ok(Loaded { models, saes: plan.open_saes()? })
+        Ok(Loaded { models, saes: plan.open_encoders()? })
     }
 
     /// SAEs that were tried at screening, and how many times as fast it was found to be.
@@ -56,7 +56,8 @@ impl Loaded {
     }
 }
 
-/// What a batch gives, co-moments of raw activations only `with_moments`: a pure function of its tokens and the plan.
+/// What a batch gives, co-moments of raw activations only `with_moments`: a pure function of its tokens and the plan. `turn` says
+/// which of several devices computes it.
 ///
 /// # Errors
 /// Those of the forward, of a feed and of the encode, which name the place of a non-finite value.
@@ -66,11 +67,12 @@ pub fn encode_batch(
     tokens: &Arc<crate::corpus::TokenBatch>,
     shared: &RunStatus,
     with_moments: bool,
+    turn: usize,
 ) -> Result<EncodedBatch> {
     let mut read: Vec<Held> = shared.timed(Stage::Forward, || {
         (plan.models().iter().zip(&loaded.models))
             .map(|(planned, model)| {
-                (model.read(tokens, &tokens.views[planned.view], &planned.hookpoints))
+                (model.read(turn, tokens, &tokens.views[planned.view], &planned.hookpoints))
                     .map_err(|e| e.within(format!("model {:?}", planned.name)))
             })
             .collect::<Result<_>>()
@@ -101,7 +103,7 @@ pub fn encode_batch(
             .map(|(space, sae)| match &space.origin {
                 Origin::Sae { tap, sae: planned } => {
                     let sae = sae.as_ref().expect("every SAE of the plan is open");
-                    let encoded = sae.encode(held(tap), planned.encode);
+                    let encoded = sae.encode_in_turn(turn, held(tap), planned.encode);
                     let of_tokens = encoded.map_err(|e| e.within(format!("sae \"{}\"", space.site)))?;
                     Ok(of_tokens.pooled(row_of_tap(tap), n_rows, pool.latents))
                 }

@@ -35,7 +35,7 @@ pub use event::{Event, Observer, SnapshotFacts};
 pub use export::{Stitched, Transferred, stitched, transferred};
 pub use job::{Job, RunOutcome};
 pub use latent_cache::{Cached, cache_latents};
-pub use measure::{measure_batch, measure_choice};
+pub use measure::{BatchTimes, measure_batch, measure_choice};
 pub use merge::{Part, merge};
 pub use score::{remake, score};
 pub use status::{Making, RunStatus, Stage};

@@ -1,18 +1,9 @@
 //! How much memory does a model take, here and on its device?
 
 use super::candle::{GROUP_SCORES, GROUP_TOKENS};
-use super::compute::{BackendName, Compute, DeviceName};
 use super::shape::ModelShape;
+use crate::device::{BackendName, Compute, DeviceName, Takes};
 use crate::ids::Hookpoint;
-
-/// Bytes at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Takes {
-    /// In this machine's memory.
-    pub here: u64,
-    /// On its device, where that has memory of its own.
-    pub device: u64,
-}
 
 /// What a model holds when `n_blocks` blocks are loaded: the blocks, the final norm and a projection after the token
 /// embedding. Token and position embeddings stay memory-mapped.

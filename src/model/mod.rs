@@ -10,7 +10,6 @@ mod activations;
 mod architecture;
 mod backend;
 mod candle;
-mod compute;
 mod config;
 mod cost;
 mod cpu;
@@ -36,8 +35,7 @@ mod tests;
 mod unembedding;
 
 pub use activations::{ActivationBatch, Model, OneContext};
-pub use compute::{BackendName, Compute, DeviceName, Dtype, HAS_CUDA};
-pub use cost::{Takes, running_bytes, weight_bytes, width_of};
+pub use cost::{running_bytes, weight_bytes, width_of};
 pub use decoder::blocks_needed;
 pub use families::knows_key;
 pub use feed::{Asked, Feed, FeedOptions, Holds};

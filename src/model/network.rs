@@ -21,8 +21,8 @@ pub struct Held {
 /// A model that can be asked for its activations.
 #[derive(Clone)]
 pub enum Network {
-    /// It is loaded here.
-    Forward(Arc<dyn Model>),
+    /// It is loaded here, on each of some devices.
+    Forward(Vec<Arc<dyn Model>>),
     /// It does not run here.
     Elsewhere(Elsewhere),
 }
@@ -37,13 +37,15 @@ pub enum Elsewhere {
 }
 
 impl Network {
-    /// What it holds at `hookpoints` for every context of `view`, which is one of `batch`: see [`forward`].
+    /// What it holds at `hookpoints` for every context of `view`, which is one of `batch`: see [`forward`]. Of several devices it
+    /// takes the one whose turn it is: 0 the first, 1 the second, and round.
     ///
     /// # Errors
     /// As [`forward`], [`Feed::read`] and [`Stored::read`].
-    pub fn read(&self, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Held> {
+    pub fn read(&self, turn: usize, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Held> {
         match self {
-            Network::Forward(model) => {
+            Network::Forward(models) => {
+                let model = &models[turn % models.len()];
                 Ok(Held { activations: forward(model.as_ref(), batch, view, hookpoints)?, latents: Vec::new() })
             }
             Network::Elsewhere(Elsewhere::Feed(feed)) => {

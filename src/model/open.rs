@@ -1,7 +1,7 @@
 //! How is a model found and opened, and what does it cost?
 
 use super::activations::Model;
-use super::compute::{BackendName, Compute};
+use super::candle::Candle;
 use super::config::Config;
 use super::cpu::Cpu;
 use super::decoder::blocks_needed;
@@ -12,6 +12,7 @@ use super::random::RandomWeights;
 use super::shape::ModelShape;
 use super::unembedding::Unembedding;
 use crate::corpus::Tokenizer;
+use crate::device::{BackendName, Compute, Opened};
 use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Hookpoint;
@@ -113,7 +114,7 @@ fn loaded(path: &Path, model: &Checked, compute: Compute, n_blocks: usize) -> Re
     let name = path.display().to_string();
     Ok(match compute.backend {
         BackendName::Kernels => Arc::new(model.load(Cpu, n_blocks, name)?),
-        BackendName::Candle => Arc::new(model.load(compute.candle()?, n_blocks, name)?),
+        BackendName::Candle => Arc::new(model.load(Candle::new(Opened::of(compute)?), n_blocks, name)?),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What does a request leave open, and what was decided? How Σxy is kept, and whether SAEs screen their latents.
 
+use crate::device::BackendName;
 use crate::moments::PairShape;
 use crate::plan::steps::Steps;
 use crate::plan::{Pair, PlannedSae};
@@ -40,6 +41,8 @@ impl Choice {
 
     /// Bytes that screening this SAE's latents takes; 0 where they are not screened.
     pub fn screen_bytes(&self, sae: &PlannedSae) -> u64 {
-        if self.screens && sae.encode == Encode::Sparse { sae.shape.screen_bytes() } else { 0 }
+        let is_screened =
+            self.screens && sae.encode == Encode::Sparse && sae.computed[0].backend == BackendName::Kernels;
+        if is_screened { sae.shape.screen_bytes() } else { 0 }
     }
 }

@@ -1,6 +1,7 @@
 //! What is held, in bytes: the parts of a plan, whichever way it is done, and their sum.
 
 use crate::corpus::tokenizing_bytes;
+use crate::device::BackendName;
 use crate::matching::{OneToOne, TRANSPORT_POOL, choosing_bytes};
 use crate::moments::{
     Accumulator, CrossCoMoment, FoldCross, FoldMoments, LatentSums, PairSums, Profiles, ReadoutSums, SeenContexts,
@@ -153,6 +154,10 @@ impl Costs<'_> {
         }
         for (s, sae) in steps.saes() {
             self.cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0);
+            let encoder = steps.encoder_bytes(sae)[0].here;
+            if encoder > 0 {
+                self.streaming("encoder of the tensor library", s.site.to_string(), encoder);
+            }
             let screen = self.choice.screen_bytes(sae);
             if screen > 0 {
                 self.streaming("screen", s.site.to_string(), screen);
@@ -304,9 +309,13 @@ impl Costs<'_> {
         let latents: u64 = steps.spaces.iter().map(|s| entries(s) * 8).sum::<u64>()
             + read.map(|(_, r)| 4 * r.width as u64).sum::<u64>();
         let encoded = rows.saturating_mul(2 * latents).saturating_add(self.moments);
-        let encoding: u64 = steps.saes().map(|(_, sae)| sae.shape.encoding_bytes(sae.encode)).max().unwrap_or(0);
+        let encoding = |sae: &PlannedSae| match sae.computed[0].backend {
+            BackendName::Kernels => threads() * sae.shape.encoding_bytes(sae.encode),
+            BackendName::Candle => steps.encoder_bytes(sae)[1].here,
+        };
+        let encoding = steps.saes().map(|(_, sae)| encoding(sae)).max().unwrap_or(0);
         // a thread keeps what its contexts were computed in while it encodes
-        let at_work = rows.saturating_mul(activations).saturating_add(contexts + threads() * encoding);
+        let at_work = rows.saturating_mul(activations).saturating_add(contexts + encoding);
         self.streaming("one batch in its forward and encode", String::new(), at_work);
         let waiting = encoded.saturating_mul(BATCHES_IN_THE_AIR);
         self.streaming("encoded batches in the air", String::new(), waiting);

@@ -1,9 +1,10 @@
 //! Is it the same run? A digest of everything that changes a number, part by part, so that a refusal can say which.
 
+use crate::device::{BackendName, DeviceName};
 use crate::disk::File;
 use crate::error::{Error, Result};
 use crate::ids::Site;
-use crate::model::{BackendName, DeviceName, Elsewhere, Stored};
+use crate::model::{Elsewhere, Stored};
 use crate::plan::choice::Choice;
 use crate::plan::steps::Steps;
 use crate::sae::{Format, Reading};

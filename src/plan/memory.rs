@@ -1,7 +1,7 @@
 //! What does a plan take in all, and does it fit into the memory and onto the disk that there is?
 
+use crate::device::DeviceName;
 use crate::error::{Error, Result};
-use crate::model::DeviceName;
 use crate::plan::choice::Choice;
 use crate::plan::cost::{grouped, memory_of};
 use crate::plan::decide::suggestion;

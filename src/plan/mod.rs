@@ -22,6 +22,7 @@ mod parts;
 mod places;
 mod request;
 mod runnable;
+mod scale;
 mod sites;
 mod sizes;
 mod space;
@@ -39,6 +40,7 @@ pub use outline::Outline;
 pub use parts::{Cost, Pair, PlannedReadout, PlannedStitch, RawPair, RawSite, Strip, Tile};
 pub use request::{Purpose, Request, SavedSums};
 pub use runnable::Plan;
+pub use scale::{Bound, Expected, Machines, PerToken};
 pub use space::{Origin, PlannedSae, Space, Tap};
 
 #[cfg(test)]

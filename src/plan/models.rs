@@ -1,10 +1,10 @@
 //! Which models are run, with which sizes, and which hookpoints do the names in the dataflow file mean?
 
+use crate::device::Compute;
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Hookpoint, Site};
 use crate::model::{
-    Asked, Compute, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredLatents,
-    StoredPlace,
+    Asked, Elsewhere, Feed, Holds, ModelShape, Network, RandomWeights, RowFiles, Stored, StoredLatents, StoredPlace,
 };
 use crate::plan::sizes::{Sized, of_model};
 use crate::spec::DataflowSpec;
@@ -26,8 +26,8 @@ pub struct PlannedModel {
     pub view: usize,
     /// What is drawn at random of its weights; `None` for the checkpoint's own.
     pub random_weights: Option<RandomWeights>,
-    /// With what it is computed, where, and in which numbers.
-    pub compute: Compute,
+    /// With what it is computed, where, and in which numbers; the same on each of some devices.
+    pub computed: Vec<Compute>,
     /// Its sizes.
     pub shape: ModelShape,
     /// Every hookpoint to be read, ascending; the forward stops after the last.
@@ -37,6 +37,11 @@ pub struct PlannedModel {
 }
 
 impl PlannedModel {
+    /// With what it is computed, and in which numbers; where, on the first of its devices.
+    pub fn compute(&self) -> Compute {
+        self.computed[0]
+    }
+
     /// Opens it: of a model that is run here, the blocks up to the last of `hookpoints`. A feed is not asked yet, and files are not
     /// looked for.
     ///
@@ -46,7 +51,9 @@ impl PlannedModel {
         match &self.elsewhere {
             Some(elsewhere) => Ok(Network::Elsewhere(elsewhere.clone())),
             None => {
-                Ok(Network::Forward(crate::model::open_for(&self.path, self.random_weights, self.compute, hookpoints)?))
+                let on =
+                    |compute: &Compute| crate::model::open_for(&self.path, self.random_weights, *compute, hookpoints);
+                Ok(Network::Forward(self.computed.iter().map(on).collect::<Result<_>>()?))
             }
         }
     }
@@ -147,10 +154,10 @@ pub(super) fn plan_models(
             }
             (None, None) => None,
         };
-        let (random_weights, compute) = (written.random_weights, written.compute());
+        let (random_weights, computed) = (written.random_weights, written.computed());
         // until tokenizers are read
         let fed = fed.into_iter().cloned().collect();
-        out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, compute, shape, hookpoints, fed });
+        out.push(PlannedModel { name, path, elsewhere, view: 0, random_weights, computed, shape, hookpoints, fed });
     }
     Ok(out)
 }

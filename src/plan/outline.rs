@@ -2,7 +2,7 @@
 //! be shown; a [`Plan`](super::Plan) can also be run.
 
 use crate::corpus::{Corpus, CorpusOptions};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{Hookpoint, Site, library_names};
 use crate::moments::{Null, PairShape, ProfileShape, ReadoutShape, RowKey, tile_rows};
 use crate::plan::choice::Choice;
@@ -329,18 +329,31 @@ impl Outline {
         (&self.spaces()[source].site, &self.spaces()[target].site)
     }
 
-    /// Opens every SAE: one per space, `None` for a raw one. They screen their latents ([`Sae::screened`]) where that was decided.
+    /// Opens every SAE for its directions: one per space, `None` for a raw one.
     ///
     /// # Errors
     /// Those of [`PlannedSae::open`].
     pub fn open_saes(&self) -> Result<Vec<Option<Arc<Sae>>>> {
-        let open = |s: &Space| {
-            let open = |sae: &PlannedSae| {
-                let opened = sae.open()?;
-                Ok::<_, Error>(Arc::new(if self.choice.screen_bytes(sae) > 0 { opened.screened() } else { opened }))
-            };
-            s.sae().map(open).transpose().map_err(|e| e.within(format!("sae \"{}\"", s.site)))
+        self.each_sae(PlannedSae::open)
+    }
+
+    /// Opens every SAE to encode: one per space, `None` for a raw one. They screen their latents ([`Sae::screened`]) where that was
+    /// decided.
+    ///
+    /// # Errors
+    /// Those of [`PlannedSae::encoder`].
+    pub fn open_encoders(&self) -> Result<Vec<Option<Arc<Sae>>>> {
+        self.each_sae(|sae| {
+            let opened = sae.encoder()?;
+            Ok(if self.choice.screen_bytes(sae) > 0 { opened.screened() } else { opened })
+        })
+    }
+
+    fn each_sae(&self, open: impl Fn(&PlannedSae) -> Result<Sae>) -> Result<Vec<Option<Arc<Sae>>>> {
+        let of_space = |s: &Space| {
+            let opened = s.sae().map(|sae| open(sae).map(Arc::new)).transpose();
+            opened.map_err(|e| e.within(format!("sae \"{}\"", s.site)))
         };
-        self.spaces().iter().map(open).collect()
+        self.spaces().iter().map(of_space).collect()
     }
 }

@@ -2,8 +2,9 @@
 //! besides: a block before and after, the normed twin. From there follows how many blocks are loaded. Of a model that does not run here nothing is
 //! read but what is compared.
 
+use crate::device::{BackendName, DeviceName, Products, Takes};
 use crate::ids::Hookpoint;
-use crate::model::{DeviceName, ModelShape, Takes, blocks_needed, running_bytes, weight_bytes};
+use crate::model::{ModelShape, blocks_needed, running_bytes, weight_bytes};
 use crate::plan::steps::Steps;
 use crate::plan::{PlannedModel, PlannedSae, Space};
 use crate::spec::DoctorRule;
@@ -51,28 +52,46 @@ impl Steps {
 
     /// What the weights of model `k` take; nothing where it does not run here.
     pub fn weight_bytes(&self, k: usize) -> Takes {
-        let PlannedModel { elsewhere, shape, compute, .. } = &self.models[k];
-        if elsewhere.is_some() { Takes::default() } else { weight_bytes(shape, *compute, self.blocks_loaded(k)) }
+        let PlannedModel { elsewhere, shape, computed, .. } = &self.models[k];
+        if elsewhere.is_some() { Takes::default() } else { weight_bytes(shape, computed[0], self.blocks_loaded(k)) }
     }
 
     /// What it takes to run batches through model `k`, the activations that are read left out; nothing where it does not run here.
     pub fn running_bytes(&self, k: usize) -> Takes {
-        let PlannedModel { elsewhere, shape, compute, hookpoints, .. } = &self.models[k];
+        let PlannedModel { elsewhere, shape, computed, hookpoints, .. } = &self.models[k];
         let corpus = &self.spec.corpus;
         let batch = [corpus.batch_contexts, corpus.context_length];
         match elsewhere {
             Some(_) => Takes::default(),
-            None => running_bytes(shape, *compute, batch, hookpoints, rayon::current_num_threads() as u64),
+            None => running_bytes(shape, computed[0], batch, hookpoints, rayon::current_num_threads() as u64),
         }
     }
 
-    /// Devices with memory of their own, and bytes of it at most: all models' weights, and the one that runs.
+    /// What the encoder of an SAE takes where the tensor library multiplies by it, beside the one in f32 here; and what encoding a
+    /// batch takes.
+    pub fn encoder_bytes(&self, sae: &PlannedSae) -> [Takes; 2] {
+        let (d_in, d_sae) = (sae.shape.d_in, sae.shape.d_sae);
+        let compute = sae.computed[0];
+        match compute.backend {
+            BackendName::Kernels => [Takes::default(); 2],
+            BackendName::Candle => [
+                Products::weight_bytes(compute, d_in, d_sae),
+                Products::running_bytes(compute, d_in, d_sae, self.tokens_of_a_batch()),
+            ],
+        }
+    }
+
+    /// Devices with memory of their own, and bytes of it at most: the weights of all models and encoders, and the one that runs.
     pub fn device_bytes(&self) -> BTreeMap<DeviceName, u64> {
+        let of_model = |k: usize| (&self.models[k].computed, [self.weight_bytes(k), self.running_bytes(k)]);
+        let encoders = self.saes().map(|(_, sae)| (&sae.computed, self.encoder_bytes(sae)));
+        let all = (0..self.models.len()).map(of_model).chain(encoders);
+        let on_each = all.flat_map(|(computed, takes)| computed.iter().map(move |compute| (compute.device, takes)));
         let mut out: BTreeMap<DeviceName, (u64, u64)> = BTreeMap::new();
-        for (k, model) in self.models.iter().enumerate().filter(|(_, m)| m.compute.device != DeviceName::Cpu) {
-            let (weights, running) = out.entry(model.compute.device).or_default();
-            *weights += self.weight_bytes(k).device;
-            *running = self.running_bytes(k).device.max(*running);
+        for (device, takes) in on_each.filter(|(device, _)| *device != DeviceName::Cpu) {
+            let (weights, running) = out.entry(device).or_default();
+            *weights += takes[0].device;
+            *running = takes[1].device.max(*running);
         }
         out.into_iter().map(|(device, (weights, running))| (device, weights.saturating_add(running))).collect()
     }

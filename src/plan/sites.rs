@@ -158,6 +158,7 @@ fn plan_sae(
         // latents of a random SAE have no page there
         neuronpedia: facts.filter(|_| sae.random.is_none()).and_then(|facts| facts.neuronpedia),
         any_fvu: sae.insist.contains(&Insist::Fvu),
+        computed: model.computed.clone(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Where do the latents of a space come from? From an SAE that reads a model's hookpoint, from that hookpoint itself, or from a feed or files that give them.
 
+use crate::device::Compute;
 use crate::error::Result;
 use crate::ids::{Hookpoint, Site};
 use crate::sae::{Encode, RandomSae, Reading, Sae, SaeShape, Scale};
@@ -109,6 +110,8 @@ pub struct PlannedSae {
     pub neuronpedia: Option<String>,
     /// Whether an FVU of 1 or more is expected.
     pub any_fvu: bool,
+    /// With what it is encoded, where, and in which numbers: as its model.
+    pub computed: Vec<Compute>,
 }
 
 impl PlannedSae {
@@ -125,6 +128,14 @@ impl PlannedSae {
     pub fn scale(&self) -> f64 {
         let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
         self.reading.scale.unwrap_or(own)
+    }
+
+    /// The SAE, ready to encode as its model is computed.
+    ///
+    /// # Errors
+    /// Those of [`PlannedSae::open`] and [`Sae::computed`].
+    pub fn encoder(&self) -> Result<Sae> {
+        self.open()?.computed(&self.computed)
     }
 
     /// The SAE, read as the dataflow file wants it, or the random one in its place.

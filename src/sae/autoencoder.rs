@@ -9,6 +9,7 @@ use super::format::Format;
 use super::latents::Encode;
 use super::rule::{Activation, Normalise, Rule};
 use super::screen::Screen;
+use crate::device::Products;
 use crate::linalg::Matrix;
 use crate::linalg::panels::Panels;
 use serde::Serialize;
@@ -99,6 +100,8 @@ pub struct Sae {
     pub(super) skip: Option<Matrix<f32>>,
     /// Latents ruled out by a cheap product before they are computed.
     pub(super) screen: Option<Arc<Screen>>,
+    /// The encoder on each of some devices, where it is computed there; none where the kernels do.
+    pub(super) products: Vec<Arc<Products>>,
 }
 
 impl Sae {

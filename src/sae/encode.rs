@@ -22,7 +22,7 @@ use std::time::Instant;
 /// Rows of a block: twice what the product takes in one go, so that weights come from memory half as often.
 pub(super) const BLOCK_ROWS: usize = 264;
 /// Panels of latents in a tile: with [`BLOCK_ROWS`] a tile of 264 KiB, which stays in the second-level cache.
-const TILE_PANELS: usize = 16;
+pub(super) const TILE_PANELS: usize = 16;
 
 /// What a thread works in; kept from block to block, whatever SAE it is of.
 #[derive(Default)]
@@ -60,7 +60,7 @@ impl SaeShape {
 
 /// Latents of a block: entries of its rows one after the other.
 #[derive(Default)]
-struct Block {
+pub(super) struct Block {
     row_lengths: Vec<usize>,
     latents: Vec<u32>,
     values: Vec<f32>,
@@ -98,6 +98,14 @@ impl Sae {
     /// `Request` when `x` is not `d_in` wide or the batch has more than 2³² entries; `Input` naming the first row that
     /// is not finite, or whose latents are not, or (SAEs that divide by the norm of the input) that is all zeros.
     pub fn encode(&self, x: &Matrix<f32>, encode: Encode) -> Result<LatentBatch> {
+        self.encode_in_turn(0, x, encode)
+    }
+
+    /// The same on the device whose turn it is, of several: 0 the first, 1 the second, and round.
+    ///
+    /// # Errors
+    /// As [`Sae::encode`]; `Machine` when the device fails.
+    pub fn encode_in_turn(&self, turn: usize, x: &Matrix<f32>, encode: Encode) -> Result<LatentBatch> {
         let d_in = self.shape.d_in;
         if x.n_cols() != d_in {
             return Err(Error::request(format!(
@@ -118,10 +126,13 @@ impl Sae {
             }
             (_, rule) => rule,
         };
-        let blocks: Vec<Result<Block>> = (0..x.n_rows().div_ceil(BLOCK_ROWS))
-            .into_par_iter()
-            .map(|b| Scratch::lend(|scratch| self.encode_block(x, b * BLOCK_ROWS, rule, scratch)))
-            .collect();
+        let blocks = match self.products.len() {
+            0 => (0..x.n_rows().div_ceil(BLOCK_ROWS))
+                .into_par_iter()
+                .map(|b| Scratch::lend(|scratch| self.encode_block(x, b * BLOCK_ROWS, rule, scratch)))
+                .collect(),
+            n => self.encode_with(&self.products[turn % n], x, rule)?,
+        };
         self.join(blocks)
     }
 
@@ -129,7 +140,7 @@ impl Sae {
     /// same latents and values, sooner, for [`SaeShape::screen_bytes`](super::SaeShape::screen_bytes) more.
     #[must_use]
     pub fn screened(mut self) -> Sae {
-        if self.shape.screen_bytes() > 0 {
+        if self.shape.screen_bytes() > 0 && self.products.is_empty() {
             self.screen = Screen::of(&self.w_enc, &self.rule).map(Arc::new);
         }
         self
@@ -177,6 +188,11 @@ impl Sae {
                 screen.record(took, start.elapsed());
             }
         }
+        self.block_of(first_row, rule, picks)
+    }
+
+    /// The latents of rows from `first_row` on, by what was picked of each.
+    pub(super) fn block_of(&self, first_row: usize, rule: &Rule, picks: &mut [RowSelection]) -> Result<Block> {
         let mut block = Block::default();
         for (r, pick) in picks.iter_mut().enumerate() {
             if let Some(latent) = pick.broken() {
@@ -193,7 +209,7 @@ impl Sae {
     }
 
     /// `u = normalise(x) - subtract` of rows from `first_row` on, made in `u`; the rows themselves where that is all there is to it.
-    fn prepare<'a>(&self, x: &'a [f32], first_row: usize, u: &'a mut Vec<f32>) -> Result<&'a [f32]> {
+    pub(super) fn prepare<'a>(&self, x: &'a [f32], first_row: usize, u: &'a mut Vec<f32>) -> Result<&'a [f32]> {
         let d_in = self.shape.d_in;
         let as_it_is = self.normalise == Normalise::Nothing && self.subtract.is_none();
         if !as_it_is {
@@ -240,7 +256,7 @@ impl Sae {
 }
 
 /// Takes the candidates of a tile, `products: [picks.len() or more, width]`.
-fn pick(rule: &Rule, first: usize, width: usize, products: &[f32], picks: &mut [RowSelection]) {
+pub(super) fn pick(rule: &Rule, first: usize, width: usize, products: &[f32], picks: &mut [RowSelection]) {
     let span = first..first + width;
     vectorised(
         #[inline(always)]

@@ -11,6 +11,7 @@ mod declared;
 mod decode;
 mod dictionary_learning;
 mod encode;
+mod encode_with;
 mod folder;
 mod format;
 mod gemma_scope;

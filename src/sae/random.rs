@@ -120,6 +120,7 @@ impl RandomSae {
             output_scale: None,
             skip: None,
             screen: None,
+            products: Vec::new(),
             shape,
         })
     }

@@ -252,6 +252,7 @@ impl Recipe {
             output_scale,
             skip,
             screen: None,
+            products: Vec::new(),
         })
     }
 }

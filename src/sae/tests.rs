@@ -51,6 +51,7 @@ fn sae(d_in: usize, d_sae: usize, rule: Rule) -> Sae {
         output_scale: None,
         skip: None,
         screen: None,
+        products: Vec::new(),
     }
 }
 

@@ -16,10 +16,11 @@ mod refuse;
 mod set;
 
 use crate::corpus::{CorpusOptions, deserialize_count};
+use crate::device::{BackendName, DeviceName, Dtype};
 use crate::error::{Error, Result};
 use crate::ids::{HookName, Site, SiteName};
 use crate::matching::{Categories, Rules};
-use crate::model::{BackendName, DeviceName, Dtype, FeedOptions, RandomWeights, RowFiles};
+use crate::model::{FeedOptions, RandomWeights, RowFiles};
 use crate::sae::{Encode, Format, RandomSae};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,9 @@ pub struct ModelSpec {
     /// Where it is computed.
     #[serde(default)]
     pub device: DeviceName,
+    /// In its place, each of these, batch by batch; of the command line, not of the file.
+    #[serde(skip)]
+    pub devices: Vec<DeviceName>,
     /// The weights of linear layers, or embeddings too, are drawn at random, for a control; the model's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_weights: Option<RandomWeights>,

@@ -55,6 +55,10 @@ fn the_tensor_library_gives_the_same_bytes_for_any_workers_and_threads() {
         assert!(command.arg(&out).arg(&flow).status().unwrap().success());
         same_tables(&expected, &out, &format!("{workers} workers, {threads} threads"));
     }
+    // two devices that take turns, each with its own copy of models and encoders
+    let out = folder.path().join("devices");
+    run(&flow, &out, &["--quiet", "--workers", "2", "--devices", "cpu,cpu"]);
+    same_tables(&expected, &out, "on two devices");
     // in two parts
     let out = folder.path().join("parts");
     run(&flow, &out, &["--quiet", "--max-tokens", "3000"]);
@@ -82,9 +86,26 @@ fn what_cannot_be_computed_so_is_refused_before_it_begins() {
         let said = refused(keys);
         assert!(said.contains(words) && said.contains("models.small-a"), "{keys}: {said}");
     }
-    if !cognate::model::HAS_CUDA {
+    if !cognate::device::HAS_CUDA {
         let said = refused("backend = \"candle\"\ndevice = \"cuda:0\"");
         assert!(said.contains("built without CUDA"), "{said}");
+    }
+    // devices of the command line
+    for (keys, args, words) in [
+        (
+            "backend = \"candle\"",
+            &["--devices", "cpu,cpu"][..],
+            "--workers is 1; each worker uses one device: give --workers 2",
+        ),
+        ("backend = \"candle\"", &["--devices", "cuda:0"], "write device = \"cuda:0\" in the dataflow file"),
+        ("", &["--devices", "cpu"], "no model has backend = \"candle\""),
+        ("", &["--devices", "gpu:0"], "\"cuda:0\" for the first CUDA device"),
+    ] {
+        let flow = demo_with(folder.path(), keys, &[]);
+        let out = folder.path().join("refused");
+        let output = cognate().args(["run", "--out"]).arg(&out).args(args).arg(&flow).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(words) && !out.exists(), "{args:?}: {said}");
     }
     // what is planned says with what
     let flow = demo_with(folder.path(), "backend = \"candle\"\ndtype = \"f16\"", &[]);

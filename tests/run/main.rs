@@ -28,6 +28,7 @@ mod processes;
 mod raw;
 mod readout;
 mod refusals;
+mod scale;
 mod score;
 mod sketch;
 mod sources;

@@ -12,13 +12,15 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{Scope, Stream};
 
-/// What every batch gives, once for each of `peers` workers. Batch t is encoded on worker (t + 1) mod `peers`.
+/// What every batch gives, once for each of `peers` workers, of which this is number `index`. Batch t is encoded on worker (t + 1) mod `peers`.
 pub fn encode<'scope>(
     scope: Scope<'scope, BatchIndex>,
     work: Stream<'scope, BatchIndex, Vec<PendingBatch>>,
     job: Arc<Job>,
-    peers: usize,
+    [index, peers]: [usize; 2],
 ) -> Stream<'scope, BatchIndex, Vec<EncodedPart>> {
+    // workers of a process take its devices in turn
+    let turn = index % job.cluster.workers;
     work.unary::<CapacityContainerBuilder<Vec<EncodedPart>>, _, _, _>(
         // the worker that reads has the last of each round: the others have theirs before it begins
         Exchange::new(|w: &PendingBatch| w.control.t + 1),
@@ -43,7 +45,8 @@ pub fn encode<'scope>(
                     return;
                 }
                 let batch = if work.control.brings == Brings::Batch {
-                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.status, work.control.pass == Pass::First)
+                    let first = work.control.pass == Pass::First;
+                    encode_batch(&job.plan, &job.loaded, &work.tokens, &job.status, first, turn)
                 } else {
                     Ok(EncodedBatch::default())
                 };

@@ -25,7 +25,7 @@ pub fn build(
     let (index, peers) = (worker.index(), worker.peers());
     worker.dataflow::<BatchIndex, _, _>(|scope| {
         let work = batches(scope, parts, probe.clone(), job.status.clone());
-        let encoded = encode(scope, work, job.clone(), peers);
+        let encoded = encode(scope, work, job.clone(), [index, peers]);
         let folded = fold(encoded, job.clone(), resume, index, peers);
         let maintained = views(folded.clone(), job.plan.spec().estimate.best);
         publish(maintained, notes_of(folded), job.clone(), index).probe_with(probe);

@@ -11,37 +11,32 @@ use super::activation_function::ActivationFunction;
 use super::activations::OneContext;
 use super::backend::{AttentionOf, Backend, LinearValues, NormValues, Order, Part};
 use super::rotary::Rotary;
+use crate::device::Opened;
 use crate::error::{Error, Result};
 #[cfg(test)]
 pub(super) use attention::Masks;
 #[cfg(not(test))]
 use attention::Masks;
 use attention::{Projected, Turning};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 pub(super) use decoder::{GROUP_SCORES, GROUP_TOKENS};
 use layers::{Linear, Norm, activated};
 
 /// Candle on one of its devices.
 pub struct Candle {
-    device: Device,
-    dtype: DType,
+    on: Opened,
     masks: Masks,
 }
 
-/// An error of the tensor library. Shapes are checked at load, so it is a system error (memory, device).
+/// An error of the tensor library in a forward.
 fn device_error(e: candle_core::Error) -> Error {
-    Error::machine(format!("a tensor operation of the forward failed: {e}"))
+    Opened::failed(e).within("forward")
 }
 
 impl Candle {
-    /// On `device`, with weights and activations in `dtype`.
-    pub fn new(device: Device, dtype: DType) -> Self {
-        Candle { device, dtype, masks: Masks::default() }
-    }
-
-    fn tensor(&self, values: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
-        let shape = shape.into();
-        Tensor::from_vec(values, shape, &self.device).and_then(|x| x.to_dtype(self.dtype)).map_err(device_error)
+    /// With weights and activations on `on`.
+    pub fn new(on: Opened) -> Self {
+        Candle { on, masks: Masks::default() }
     }
 }
 
@@ -55,16 +50,16 @@ impl Backend for Candle {
     fn linear(&self, layer: LinearValues) -> Result<Linear> {
         let LinearValues { weight, bias, n_in, n_out, order } = layer;
         let weight = match order {
-            Order::OutIn => self.tensor(weight, (n_out, n_in))?.t().map_err(device_error)?,
-            Order::InOut => self.tensor(weight, (n_in, n_out))?,
+            Order::OutIn => self.on.tensor(weight, (n_out, n_in))?.t().map_err(device_error)?,
+            Order::InOut => self.on.tensor(weight, (n_in, n_out))?,
         };
-        Ok(Linear { weight, bias: bias.map(|bias| self.tensor(bias, n_out)).transpose()? })
+        Ok(Linear { weight, bias: bias.map(|bias| self.on.tensor(bias, n_out)).transpose()? })
     }
 
     fn norm(&self, norm: NormValues) -> Result<Norm> {
         let vector = |values: Vec<f32>| {
             let n = values.len();
-            self.tensor(values, n)
+            self.on.tensor(values, n)
         };
         Ok(match norm {
             NormValues::Layer { weight, bias, eps } => Norm::Layer(vector(weight)?, vector(bias)?, eps.into()),
@@ -78,7 +73,7 @@ impl Backend for Candle {
 
     fn rows(&self, values: Vec<f32>, width: usize) -> Result<Tensor> {
         let n = values.len() / width;
-        self.tensor(values, (n, width))
+        self.on.tensor(values, (n, width))
     }
 
     fn apply(&self, linear: &Linear, x: &Tensor) -> Result<Tensor> {
@@ -125,7 +120,7 @@ impl Backend for Candle {
             return Ok(());
         }
         let n = counted.len();
-        let values: Vec<f32> = Tensor::from_vec(counted, n, &self.device)
+        let values: Vec<f32> = Tensor::from_vec(counted, n, &self.on.device)
             .and_then(|counted| x.index_select(&counted, 0)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
             .map_err(device_error)?;
         let mut rest = &values[..];

@@ -4,6 +4,7 @@
 use super::attention::{View, gather};
 use super::strides::Strides;
 use super::{Cpu, rotary};
+use crate::device::Opened;
 use crate::model::activation_function::ActivationFunction;
 use crate::model::architecture::Scores;
 use crate::model::backend::{Backend, LinearValues, Mlp, NormValues, Order};
@@ -27,7 +28,7 @@ fn random(n: usize, width: usize, seed: u64, scale: f32) -> Rows {
 
 /// Candle in f32, or in f64, where it is exact beside us.
 fn candle(dtype: DType) -> Candle {
-    Candle::new(Device::Cpu, dtype)
+    Candle::new(Opened { device: Device::Cpu, dtype })
 }
 
 fn taken(candle: &Candle, x: &Rows) -> Tensor {
