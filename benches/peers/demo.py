@@ -19,10 +19,13 @@ import time
 START = time.perf_counter()
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--pairs", choices=["one", "nine", "shapes"], default="one")
+parser.add_argument("--pairs", choices=["one", "nine", "shapes", "wide"], default="one")
 parser.add_argument("--way", choices=["dense", "stream"], default="stream")
 parser.add_argument("--blocks", choices=["all", "needed"], default="all", help="run whole models, or cut behind the last block read")
 parser.add_argument("--threads", type=int, default=1)
+parser.add_argument("--device", default="cpu", help="where torch computes: cpu, cuda:0")
+parser.add_argument("--dtype", default="float32", help="of models and SAEs: float32, bfloat16, float16")
+parser.add_argument("--data", help="folder of the models and SAEs of shapes and wide [default: runs/shapes]")
 parser.add_argument("--max-tokens", type=int, default=0, help="stop after the batch in which this many are reached; 0 = all")
 parser.add_argument("--batch", type=int, default=32, help="contexts a batch")
 parser.add_argument("--fold-batches", type=int, default=8, help="batches gathered before one sparse product")
@@ -41,15 +44,17 @@ from transformers import AutoModel  # noqa: E402
 torch.set_num_threads(args.threads)
 torch.set_grad_enabled(False)
 
-CONTEXT = 256 if args.pairs == "shapes" else 128
+DEVICE, DTYPE = torch.device(args.device), getattr(torch, args.dtype)
+CONTEXT = 128 if args.pairs in ("one", "nine") else 256
 BOS = 0
 HOME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 CORPUS = f"{HOME}/data/demo/corpus.jsonl"
-DATA = f"{HOME}/runs/shapes" if args.pairs == "shapes" else f"{HOME}/data/demo"
+DATA = f"{HOME}/data/demo" if args.pairs in ("one", "nine") else args.data or f"{HOME}/runs/shapes"
 LAYERS = {
     "one": {"small-a": [2], "small-b": [3]},
     "nine": {"small-a": [1, 2, 3], "small-b": [1, 3, 5]},
     "shapes": {"pythia-160m": [6], "pythia-70m": [3]},
+    "wide": {"wide-2b": [13], "pythia-160m": [6]},
 }[args.pairs]
 FIRST, SECOND = LAYERS
 PAIRS = [(f"{FIRST}/resid_post.{a}", f"{SECOND}/resid_post.{b}") for a in LAYERS[FIRST] for b in LAYERS[SECOND]]
@@ -77,7 +82,7 @@ class stage:
 
 
 def open_model(name):
-    model = AutoModel.from_pretrained(f"{DATA}/models/{name}", dtype=torch.float32, attn_implementation="sdpa").eval()
+    model = AutoModel.from_pretrained(f"{DATA}/models/{name}", dtype=DTYPE, attn_implementation="sdpa").eval().to(DEVICE)
     model.final_layer_norm = torch.nn.Identity()  # the last hidden state is then the last block's output itself
     if args.blocks == "needed":
         model.layers = model.layers[: max(LAYERS[name]) + 1]
@@ -87,7 +92,7 @@ def open_model(name):
 
 def open_sae(name, layer):
     folder = f"{DATA}/saes/{name}/layers.{layer}"
-    w = {k: v.float() for k, v in load_file(f"{folder}/sae.safetensors").items()}
+    w = {k: v.to(DEVICE, DTYPE) for k, v in load_file(f"{folder}/sae.safetensors").items()}
     return w["encoder.weight"], w["encoder.bias"], w["b_dec"], json.load(open(f"{folder}/cfg.json"))["k"]
 
 
@@ -213,7 +218,7 @@ class Stream:
 
 
 # at 32768 latents per side all correlations are too many to hold: rows' and columns' best are taken by strips
-BEST_ONLY = args.pairs == "shapes"
+BEST_ONLY = args.pairs in ("shapes", "wide")
 
 
 def strips(site):
@@ -245,10 +250,11 @@ for ids, counted in batches():
     found = {}
     for name, layers in LAYERS.items():
         with stage("forward"):
-            states = models[name](ids, use_cache=False, output_hidden_states=True).hidden_states
+            states = models[name](ids.to(DEVICE), use_cache=False, output_hidden_states=True).hidden_states
         with stage("encode"):
             for layer in layers:
-                values, latents = encode(saes[name, layer], states[layer + 1][counted])
+                values, latents = (x.cpu() for x in encode(saes[name, layer], states[layer + 1][counted.to(DEVICE)]))
+                values = values.float()
                 found[f"{name}/resid_post.{layer}"] = (values, latents, len(saes[name, layer][1]))
     n_tokens += int(counted.sum())
     with stage("fold"):

@@ -20,13 +20,22 @@ SHAPES = {
     "pythia-70m": dict(d=512, layers=6, heads=8, mlp=2048),
     "pythia-160m": dict(d=768, layers=12, heads=12, mlp=3072),
     "pythia-410m": dict(d=1024, layers=24, heads=16, mlp=4096),
+    # a model of two billion parameters, as wide and deep as such are
+    "wide-2b": dict(d=2304, layers=26, heads=18, mlp=9216),
 }
 VOCAB = 50304
+# draws once and repeats it where a tensor is larger: the time is that of any numbers
+MOST_DRAWN = 1 << 25
 DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../data/demo/models/small-a")
 
 
 def draw(name, shape, sd):
-    return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, dtype=np.float32) * np.float32(sd)
+    n, stream = int(np.prod(shape)), np.random.default_rng(zlib.crc32(name.encode()))
+    if n <= MOST_DRAWN:
+        return stream.standard_normal(shape, dtype=np.float32) * np.float32(sd)
+    # rows turned by their number, so that no two are equal
+    drawn = stream.standard_normal(MOST_DRAWN, dtype=np.float32) * np.float32(sd)
+    return np.resize(drawn, n + n // MOST_DRAWN * 7)[-n:].reshape(shape)
 
 
 def write_model(folder, name):

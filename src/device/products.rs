@@ -1,5 +1,6 @@
 //! What are the products of rows and an encoder on a device?
 
+use super::choose::{Choice, Chosen};
 use super::compute::{Compute, DeviceName};
 use super::opened::Opened;
 use super::takes::Takes;
@@ -8,6 +9,15 @@ use candle_core::{DType, Tensor};
 
 /// Products at most that come back at once, where they are of more than one row.
 const MOST: usize = 32 << 20;
+
+/// What comes back from a device.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// All products, `[n_rows, d_sae]`.
+    Products(Vec<f32>),
+    /// What was kept of them.
+    Chosen(Chosen),
+}
 
 /// An encoder on a device.
 #[derive(Clone, Debug)]
@@ -33,15 +43,21 @@ impl Products {
         rows(self.weight.dims()[1])
     }
 
-    /// `u w`, `[n_rows, d_sae]` f32, of `u: [n_rows, d_in]`.
+    /// `u w` of `u: [n_rows, d_in]`, or what `choice` keeps of it, where the device chooses.
     ///
     /// # Errors
     /// `Machine` when the device fails.
-    pub fn of(&self, u: &[f32]) -> Result<Vec<f32>> {
+    pub fn of(&self, u: &[f32], choice: &Choice) -> Result<Made> {
         let d_in = self.weight.dims()[0];
         let u = self.on.tensor(u.to_vec(), (u.len() / d_in, d_in))?;
-        let products = u.matmul(&self.weight).and_then(|z| z.to_dtype(DType::F32)?.flatten_all()?.to_vec1());
-        products.map_err(Opened::failed)
+        let z = u.matmul(&self.weight).and_then(|z| z.to_dtype(DType::F32)).map_err(Opened::failed)?;
+        #[cfg(feature = "cuda")]
+        if z.device().is_cuda() {
+            return super::choose::chosen(&z, choice).map(Made::Chosen).map_err(Opened::failed);
+        }
+        // on the CPU the caller chooses
+        let _ = choice;
+        z.flatten_all().and_then(|z| z.to_vec1()).map(Made::Products).map_err(Opened::failed)
     }
 
     /// What the encoder of an SAE takes, beside the one that is kept in f32 here.
@@ -60,7 +76,7 @@ impl Products {
         let rows = n_rows.min(rows(d_sae) as u64);
         let (input, products) = (rows * d_in as u64, rows * d_sae as u64);
         let there = (4 + compute.dtype.bytes()) * (input + products);
-        // what comes back is there and here for a moment
+        // what comes back is there and here for a moment; of a device's own choice at most all of it
         match compute.device {
             DeviceName::Cpu => Takes { here: there + 4 * (input + products), device: 0 },
             DeviceName::Cuda(_) => Takes { here: 4 * (2 * input + products), device: there },

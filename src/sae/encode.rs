@@ -67,26 +67,41 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Adds a row and gives its number of entries; a value that is 0 has none.
-    fn push_row(&mut self, keys: &[RankKey], scale: Option<&[f32]>) -> usize {
+    /// Adds row `row`, of which these latents were picked; a value that is 0 has no entry.
+    ///
+    /// # Errors
+    /// `Input` where a latent's value was not finite.
+    pub(super) fn add_row(
+        &mut self,
+        row: usize,
+        broken: Option<u32>,
+        picked: impl Iterator<Item = (u32, f32)> + Clone,
+        scale: Option<&[f32]>,
+    ) -> Result<()> {
+        if let Some(latent) = broken {
+            return Err(Error::input(format!(
+                "row {row} of the activations makes latent {latent} overflow; check the model's dtype and the SAE's hookpoint"
+            )));
+        }
         let before = self.latents.len();
         match scale {
             // A candidate exceeds a floor of 0 or more, so it is not 0.
             None => {
-                self.latents.extend(keys.iter().map(|key| key.latent()));
-                self.values.extend(keys.iter().map(|key| key.value()));
+                self.latents.extend(picked.clone().map(|(latent, _)| latent));
+                self.values.extend(picked.map(|(_, value)| value));
             }
             Some(scale) => {
-                for key in keys {
-                    let value = key.value() * scale[key.latent() as usize];
+                for (latent, value) in picked {
+                    let value = value * scale[latent as usize];
                     if value != 0.0 {
-                        self.latents.push(key.latent());
+                        self.latents.push(latent);
                         self.values.push(value);
                     }
                 }
             }
         }
-        self.latents.len() - before
+        self.row_lengths.push(self.latents.len() - before);
+        Ok(())
     }
 }
 
@@ -195,15 +210,10 @@ impl Sae {
     pub(super) fn block_of(&self, first_row: usize, rule: &Rule, picks: &mut [RowSelection]) -> Result<Block> {
         let mut block = Block::default();
         for (r, pick) in picks.iter_mut().enumerate() {
-            if let Some(latent) = pick.broken() {
-                return Err(Error::input(format!(
-                    "row {} of the activations makes latent {latent} overflow; check the model's dtype and the SAE's hookpoint",
-                    first_row + r
-                )));
-            }
+            let broken = pick.broken();
             let keys: &[RankKey] = if let Rule::TopK { k, .. } = *rule { pick.best(k) } else { pick.all() };
-            let n = block.push_row(keys, self.output_scale.as_deref());
-            block.row_lengths.push(n);
+            let picked = keys.iter().map(|key| (key.latent(), key.value()));
+            block.add_row(first_row + r, broken, picked, self.output_scale.as_deref())?;
         }
         Ok(block)
     }

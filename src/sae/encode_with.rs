@@ -5,12 +5,24 @@ use super::autoencoder::Sae;
 use super::encode::{BLOCK_ROWS, Block, TILE_PANELS, pick};
 use super::rule::Rule;
 use super::selection::RowSelection;
-use crate::device::{BackendName, Compute, Products};
+use crate::device::{BackendName, Choice, Chosen, Compute, Made, Products};
 use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::panels::WIDTH;
 use rayon::prelude::*;
 use std::sync::Arc;
+
+impl Rule {
+    /// The same for a device.
+    pub(super) fn choice(&self) -> Choice<'_> {
+        match self {
+            Rule::Above { bias, floor } => Choice::above(bias, floor),
+            Rule::TopK { bias, k, signed } => Choice::top(bias, *k, *signed),
+            Rule::GroupMax { bias, groups } => Choice::group_max(bias, *groups),
+            Rule::Gated { bias, scale, gate } => Choice::gated(bias, scale, gate),
+        }
+    }
+}
 
 /// Latents that are looked at between two prunings.
 const TILE: usize = TILE_PANELS * WIDTH;
@@ -36,7 +48,14 @@ impl Sae {
         let mut u = Vec::new();
         for first in (0..x.n_rows()).step_by(products.rows()) {
             let n = products.rows().min(x.n_rows() - first);
-            let z = products.of(self.prepare(&x.as_slice()[first * d_in..][..n * d_in], first, &mut u)?)?;
+            let rows = self.prepare(&x.as_slice()[first * d_in..][..n * d_in], first, &mut u)?;
+            let z = match products.of(rows, &rule.choice())? {
+                Made::Products(z) => z,
+                Made::Chosen(chosen) => {
+                    blocks.push(self.block_of_chosen(first, &chosen));
+                    continue;
+                }
+            };
             let of_rows = z.par_chunks(BLOCK_ROWS * d_sae).enumerate().map(|(b, z)| {
                 let mut picks = vec![RowSelection::default(); z.len() / d_sae];
                 for (z, pick_of_row) in z.chunks_exact(d_sae).zip(&mut picks) {
@@ -50,4 +69,20 @@ impl Sae {
         }
         Ok(blocks)
     }
+
+    /// The latents of rows from `first_row` on, by what a device has chosen.
+    fn block_of_chosen(&self, first_row: usize, chosen: &Chosen) -> Result<Block> {
+        let mut block = Block::default();
+        let mut at = 0;
+        for (r, &(n, broken)) in chosen.rows.iter().enumerate() {
+            let entries = at..at + n;
+            let entries = chosen.latents[entries.clone()].iter().copied().zip(chosen.values[entries].iter().copied());
+            block.add_row(first_row + r, broken, entries, self.output_scale.as_deref())?;
+            at += n;
+        }
+        Ok(block)
+    }
 }
+
+#[cfg(test)]
+mod tests;
