@@ -228,6 +228,11 @@ fn the_tensor_library_selects_as_the_kernels_do() {
     large.row_mut(600)[0] = 1e6;
     let error = half.encode(&large, sae::Encode::Sparse).unwrap_err().to_string();
     assert!(error.contains("row 600 of the activations") && error.contains("overflow"), "{error}");
+    // an output that is the input would lose it
+    let input = folder.path().join("x.safetensors");
+    write_safetensors(&input, &[("x", &[n, d_in], x.as_slice().to_vec())]);
+    let error = encode(folder.path(), &input, None, &input, false, None, Compute::default()).unwrap_err().to_string();
+    assert!(error.contains("is the input, which would be lost") && tensor(&input, "x").is_some(), "{error}");
     assert!(half.computed(&[candle(Numbers::Bf16)]).unwrap_err().to_string().contains("does not multiply on the CPU"));
 }
 

@@ -5,6 +5,7 @@
 //! holds `<hookpoint>` or `NAME.<hookpoint>`, `[len, width]` or `[n_seq, len, width]` f32, special tokens included; the
 //! hookpoint in its plain form, however it was asked for.
 
+use crate::cli::encode::check_apart;
 use crate::device::Compute;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -34,6 +35,7 @@ pub fn activations(model: &Path, compute: Compute, tokens: &Path, hookpoints: &[
     if hookpoints.is_empty() {
         return Err(Error::request("no hookpoint was named; name at least one, for example resid_post.0"));
     }
+    check_apart(tokens, out)?;
     let shape = model::header(model)?;
     let mut wanted: Vec<Hookpoint> = Vec::new();
     for name in hookpoints {

@@ -5,6 +5,7 @@
 //! connection included where it has one.
 
 use crate::device::Compute;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hub::registry;
 use crate::linalg::Matrix;
@@ -12,6 +13,21 @@ use crate::sae::{self, Encode, Format, LatentBatch, Reading, Scale};
 use crate::store::AtomicFile;
 use std::io::Write;
 use std::path::Path;
+
+/// Refuses an output that is the input.
+///
+/// # Errors
+/// `Request`.
+pub fn check_apart(input: &Path, out: &Path) -> Result<()> {
+    let is_same = disk::canonicalize(input).ok().zip(disk::canonicalize(out).ok()).is_some_and(|(a, b)| a == b);
+    if is_same {
+        return Err(Error::request(format!(
+            "--out {} is the input, which would be lost; write elsewhere",
+            out.display()
+        )));
+    }
+    Ok(())
+}
 
 /// Rows encoded before their dense form is written, so that `[n, d_sae]` is never in memory.
 const ROWS_AT_ONCE: usize = 1024;
@@ -31,6 +47,7 @@ pub fn encode(
     format: Option<Format>,
     compute: Compute,
 ) -> Result<Option<String>> {
+    check_apart(input, out)?;
     let facts = registry::facts(&sae.to_string_lossy());
     let overrides = facts.as_ref().map(|facts| facts.overrides.clone()).unwrap_or_default();
     let mut reading = Reading { overrides, ..Reading::of(format) };
@@ -56,11 +73,9 @@ pub fn encode(
         let part = x.as_slice()[rows.start * x.n_cols()..rows.end * x.n_cols()].to_vec();
         let part = Matrix::from_vec(rows.len(), x.n_cols(), part);
         let told = |e: Error| {
-            e.within(format!(
-                "{}: tensor {:?}, from row {first} on",
-                input.display(),
-                tensor.unwrap_or("of activations")
-            ))
+            let named = tensor.map_or(String::new(), |name| format!(": tensor {name:?}"));
+            let rows = if first == 0 { String::new() } else { format!(", rows counted from {first}") };
+            e.within(format!("{}{named}{rows}", input.display()))
         };
         let latents: LatentBatch = sae.encode(&part, Encode::Sparse).map_err(told)?;
         for r in 0..latents.n_rows() {

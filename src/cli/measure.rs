@@ -1,5 +1,6 @@
 //! `cognate plan --measure`: the time of a run, estimated from one batch of it, here and on several machines.
 
+use crate::corpus::Corpus;
 use crate::engine::{Loaded, Stage, measure_batch, measure_choice};
 use crate::error::{Error, Result};
 use crate::plan::{Bound, Expected, Machines, PerToken, Plan};
@@ -43,8 +44,7 @@ impl Measured {
         let batch = batch.ok_or_else(|| Error::input("the corpus' first batch holds no token that counts"))?;
         let read = start.elapsed().as_secs_f64();
         let tokens = batch.n_rows() as u64;
-        let of_corpus = corpus.progress().bytes_total as f64 / corpus.cursor().bytes_done().max(1) as f64;
-        let all = (tokens as f64 * of_corpus.max(1.0)) as u64;
+        let all = rows_in_all(&mut corpus, tokens)?;
         let asked = plan.spec().corpus.max_tokens;
         let expected_tokens = if asked > 0 { all.min(asked) } else { all };
         let times = measure_batch(plan, &Loaded::open(plan)?, &batch)?;
@@ -124,6 +124,22 @@ impl Measured {
         };
         self.machines.iter().map(line).collect()
     }
+}
+
+/// Batches that are read, and not run, to learn what share of the corpus a row takes.
+const LOOKED_AT: usize = 24;
+
+/// The rows of the whole corpus, of which `first` were read: counted where it is short, else by the bytes that some batches took.
+fn rows_in_all(corpus: &mut Corpus, first: u64) -> Result<u64> {
+    let mut rows = first;
+    for _ in 0..LOOKED_AT {
+        match corpus.next_batch()? {
+            Some(batch) => rows += batch.n_rows() as u64,
+            None => return Ok(rows),
+        }
+    }
+    let of_corpus = corpus.progress().bytes_total as f64 / corpus.cursor().bytes_done().max(1) as f64;
+    Ok((rows as f64 * of_corpus.max(1.0)) as u64)
 }
 
 /// 1, 2, 4 and on below `n`, and `n`.

@@ -308,6 +308,8 @@ impl Process<'_> {
     ) -> Result<Streamed> {
         let (plan, leads, voice) = (&self.plan, self.leads, self.voice);
         let status = Arc::new(RunStatus::default());
+        let feeds = plan.models().iter().filter_map(|model| model.elsewhere.as_ref()?.feed());
+        feeds.for_each(|feed| feed.heed(status.halt()));
         abort_on_panic();
         let dataflow = resume.as_ref().map_or_else(|| digest_of_text(text), |m| m.asked.dataflow.clone());
         let begun = (|| {

@@ -32,7 +32,7 @@ impl Temp {
         }
         let file = uninterrupted(|| {
             before(Call::Create, path)?;
-            builder.tempfile_in(folder)
+            builder.tempfile_in(folder).map_err(plain)
         })?;
         Ok(Temp { file, path: path.to_path_buf() })
     }
@@ -56,6 +56,12 @@ impl Temp {
         uninterrupted(|| before(Call::Rename, &self.path))?;
         self.file.persist(&self.path).map(drop).map_err(|e| e.error)
     }
+}
+
+/// The system's error, without the temporary name that the library tells beside it.
+fn plain(e: std::io::Error) -> std::io::Error {
+    let inner = e.get_ref().and_then(|told| told.source()?.downcast_ref::<std::io::Error>()?.raw_os_error());
+    inner.map_or(e, std::io::Error::from_raw_os_error)
 }
 
 impl Write for Temp {

@@ -69,6 +69,14 @@ impl Elsewhere {
         }
     }
 
+    /// The feed, where it is one.
+    pub fn feed(&self) -> Option<&Feed> {
+        match self {
+            Elsewhere::Feed(feed) => Some(feed),
+            Elsewhere::Files(_) => None,
+        }
+    }
+
     /// Its files, where its activations lie in some.
     pub fn files(&self) -> Option<&Stored> {
         match self {

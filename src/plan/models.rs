@@ -189,7 +189,9 @@ fn stored_places(
         }
     }
     if let Some((_, (name, _))) = written.iter().find(|(hookpoint, _)| !hookpoints.contains(hookpoint)) {
-        return Err(Error::request(format!("{name} is read by no pair; take it out, or compare it")));
+        return Err(Error::request(format!(
+            "no activations are read at {name}: no pair compares it, or its latents are `stored`; take it out, or compare it"
+        )));
     }
     let place = |&hookpoint: &Hookpoint| {
         let Some((_, files)) = written.get(&hookpoint) else {

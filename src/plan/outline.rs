@@ -195,8 +195,8 @@ impl Outline {
             let stored = model.elsewhere.as_ref()?.files()?;
             (!stored.has_ids().ok()?).then(|| {
                 format!(
-                    "model {:?}: its files do not all hold ids, so nothing shows that their rows are of this corpus' tokens; put a tensor \"ids\" of \
-                     the rows' token ids beside them",
+                    "model {:?}: its files do not all hold ids, so nothing shows that their rows are of this corpus' tokens; in safetensors put a tensor \"ids\" of \
+                     the rows' token ids beside them (Parquet of latents has no place for ids)",
                     model.name
                 )
             })

@@ -64,6 +64,9 @@ fn of_elsewhere(name: &str, spec: &ModelSpec) -> Result<Sized<ModelShape>> {
         (Some(d_model), _) => ModelShape::fed(d_model, spec.layers),
         (None, Some(keys)) => crate::model::described_by(keys, &place)?,
         (None, None) if disk::is_file(&path.join("config.json")) => crate::model::described(&path)?,
+        (None, None) if !disk::is_dir(&path) => {
+            return Err(Error::request(format!("models.{name}.tokenizer: {} is not there", path.display())));
+        }
         (None, None) => {
             return Err(Error::request(format!(
                 "it does not run here, and its width is not known: {} holds no config.json; write d_model = N, the width of its residual stream, or \

@@ -355,7 +355,7 @@ impl DataflowSpec {
 fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<usize>, String)> {
     let told = |e: &toml::de::Error, key: &str| {
         let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-        let what = in_plain_words(with_nearest(e.message().replace('\n', " ")));
+        let what = in_plain_words(with_nearest(e.message().replace('\n', " ")), key.ends_with("command"));
         // a key that is a name is in the message about the name
         let named = what.strip_prefix('"').and_then(|rest| rest.split_once('"'));
         let key = named.and_then(|(name, _)| key.strip_suffix(name)).map_or(key, |tables| tables.trim_end_matches('.'));
@@ -373,7 +373,8 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> std::result::Result<T, (Option<
 }
 
 /// What was expected, where the reader names it by its type.
-fn in_plain_words(what: String) -> String {
+/// `of_words`: a text in the place of a list is a line of words.
+fn in_plain_words(what: String, of_words: bool) -> String {
     if what == "u64 value was too large" {
         return format!("the number is above {}, the largest that a TOML file may hold", i64::MAX);
     }
@@ -392,7 +393,7 @@ fn in_plain_words(what: String) -> String {
     if let Some(most) = largest(told, expected) {
         return format!("{told}expected a whole number of at most {most}");
     }
-    if let Some(list) = list_in_words(told, expected) {
+    if let Some(list) = list_in_words(told, expected, of_words) {
         return format!("{told}expected {list}");
     }
     match words(expected) {
@@ -414,7 +415,7 @@ fn largest(told: &str, expected: &str) -> Option<u64> {
 }
 
 /// The words for an expected list, with an example made of the value that was found.
-fn list_in_words(told: &str, expected: &str) -> Option<String> {
+fn list_in_words(told: &str, expected: &str, of_words: bool) -> Option<String> {
     let length = expected.strip_prefix("an array of length ").map(str::parse::<usize>);
     if expected != "a sequence" && length.is_none() {
         return None;
@@ -426,6 +427,10 @@ fn list_in_words(told: &str, expected: &str) -> Option<String> {
         Some(("string", text)) if length.is_none() && text.contains(',') => {
             let each = |part: &str| format!("\"{}\"", part.trim());
             text.trim_matches('"').split(',').map(each).collect::<Vec<_>>().join(", ")
+        }
+        Some(("string", text)) if of_words => {
+            let each = |word: &str| format!("\"{word}\"");
+            text.trim_matches('"').split_whitespace().map(each).collect::<Vec<_>>().join(", ")
         }
         Some(("string", text)) => text.to_string(),
         Some(("integer" | "boolean", value)) => value.trim_matches('`').to_string(),

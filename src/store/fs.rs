@@ -179,6 +179,7 @@ pub fn write_error(path: &Path, needed_bytes: Option<u64>, source: &io::Error) -
              checkpoint"
         }
         Io::PermissionDenied | Io::ReadOnlyFilesystem => "; check who may write there",
+        Io::NotFound => "; its folder is not there: make it, or choose another place",
         _ => "",
     };
     Error::machine(format!("write {}{needed}: {source}{hint}", path.display()))

@@ -225,13 +225,12 @@ pub fn differing_names<'a>(there: &'a BTreeMap<String, String>, here: &'a BTreeM
 /// The first few parts in which two fingerprints differ, in words; `there` comes first.
 pub fn differing_parts(there: &BTreeMap<String, String>, here: &BTreeMap<String, String>) -> Vec<String> {
     let differing = differing_names(there, here);
-    let side =
-        |parts: &BTreeMap<String, String>, name: &str| parts.get(name).map_or("nothing".to_string(), |v| shorten(v));
-    let mut said: Vec<String> = differing
-        .iter()
-        .take(MAX_NAMED)
-        .map(|name| format!("{name} is {} there, {} here", side(there, name), side(here, name)))
-        .collect();
+    let both = |name: &String| {
+        let [there, here] = [there, here].map(|parts| parts.get(name).map_or("nothing", String::as_str));
+        let [there, here] = shortened([there, here]);
+        format!("{name} is {there} there, {here} here")
+    };
+    let mut said: Vec<String> = differing.iter().take(MAX_NAMED).map(|name| both(name)).collect();
     if differing.len() > MAX_NAMED {
         said.push(format!("and {} more", differing.len() - MAX_NAMED));
     }
@@ -250,9 +249,24 @@ fn describe(found: &FoundManifest) -> String {
     }
 }
 
+/// Two values short enough for one line, from a little before where they differ.
+fn shortened(values: [&str; 2]) -> [String; 2] {
+    /// Characters before the difference.
+    const BEFORE: usize = 12;
+    let same = values[0].chars().zip(values[1].chars()).take_while(|(a, b)| a == b).count();
+    let is_long = values.iter().any(|v| v.chars().count() > MAX_CHARS);
+    let from = if is_long { same.saturating_sub(BEFORE) } else { 0 };
+    values.map(|value| {
+        let rest: String = value.chars().skip(from).collect();
+        if from > 0 { format!("…{}", shorten(&rest)) } else { shorten(&rest) }
+    })
+}
+
+/// Characters of a value that are shown.
+const MAX_CHARS: usize = 40;
+
 /// A value short enough for one line.
 fn shorten(value: &str) -> String {
-    const MAX_CHARS: usize = 40;
     let cut: String = value.chars().take(MAX_CHARS).collect();
     if cut.len() < value.len() { format!("{cut}…") } else { cut }
 }

@@ -46,7 +46,7 @@ impl LatentCache {
     /// The cache in `folder`; all its entries are looked through.
     ///
     /// # Errors
-    /// `Request` where there is no split, `Input` for one that is damaged, of other tensors, names or sequences than the others, or whose entries
+    /// `Request` where there is no split, `Input` where one is missing, or damaged, of other tensors, names or sequences than the others, or whose entries
     /// are not in order.
     pub fn open(folder: &Path) -> Result<LatentCache> {
         let listed = disk::names_in(folder).map_err(|e| Error::io("look for a latent cache in", folder, &e))?;
@@ -60,11 +60,14 @@ impl LatentCache {
         splits.sort_by(|a, b| (a.first, a.last, &a.path).cmp(&(b.first, b.last, &b.path)));
         let Some(one) = splits.first() else {
             return Err(Error::request(format!(
-                "{} holds no .safetensors file; expected the folder of one hookpoint, with splits such as 0_204.safetensors",
+                "{} holds no .safetensors file; expected the folder of one hookpoint, with splits such as 0_203.safetensors",
                 folder.display()
             )));
         };
         let [n_sequences, length] = one.shape;
+        if one.first > 0 {
+            return Err(missing(folder, 0, one.first - 1));
+        }
         for pair in splits.windows(2) {
             let [a, b] = [&pair[0], &pair[1]];
             if b.first <= a.last {
@@ -73,6 +76,9 @@ impl LatentCache {
                     b.path.display(),
                     b.first
                 )));
+            }
+            if b.first > a.last + 1 {
+                return Err(missing(folder, a.last + 1, b.first - 1));
             }
             if a.shape != b.shape {
                 return Err(b.wrong(format!(
@@ -149,6 +155,15 @@ impl LatentCache {
         }
         Ok(())
     }
+}
+
+/// The error of latents that no split is of.
+fn missing(folder: &Path, first: u32, last: u32) -> Error {
+    Error::input(format!(
+        "{} has no split of latents {first} to {last}: they would look as if they never fired; copy what is missing \
+         ({first}_{last}.safetensors), or write the cache again",
+        folder.display()
+    ))
 }
 
 impl Split {

@@ -383,6 +383,40 @@ fn a_feed_killed_at_random_moments_costs_time_and_no_bit() {
     println!("the feed died {deaths} times, {ends} runs brought to their end");
 }
 
+/// A stop waits for an answer that is on its way, and no longer than some seconds: it was waited for as long as `silence` allows.
+#[test]
+fn a_stop_is_heeded_while_a_feed_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("feed.sock");
+    let is_asked = Arc::new(AtomicU64::new(0));
+    let asked = is_asked.clone();
+    serve(&socket, Some("sha256:1"), move |number, answer| match number {
+        0..4 => Reply::Answer(answer),
+        _ => {
+            asked.store(1, Ordering::SeqCst);
+            Reply::Silence
+        }
+    });
+    let flow = fed(folder.path(), &socket, "", &[("[checkpoint]", "[check]\ndoctor = \"off\"\n[checkpoint]")]);
+    let mut command = cognate();
+    command.args(["run", "--quiet", "--out"]).arg(folder.path().join("out")).arg(&flow);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while is_asked.load(Ordering::SeqCst) == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let since = std::time::Instant::now();
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (said, took) = (String::from_utf8_lossy(&output.stderr), since.elapsed());
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("stopped as asked; its feed had not answered batch 4 10 s later"), "{said}");
+    assert!((8..60).contains(&took.as_secs()), "after {took:?}");
+    // the same command takes it up
+    std::fs::remove_file(&socket).unwrap();
+    serve(&socket, Some("sha256:1"), |_, answer| Reply::Answer(answer));
+    run(&flow, &folder.path().join("out"), &["--quiet"]);
+}
+
 #[test]
 fn half_floats_are_widened_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -573,7 +607,15 @@ fn keys_of_feeds_are_honoured_or_refused() {
         (with(&[feed, folder_of, "d_model = 32\n"]), "hookpoint resid_post.1 of model \"small-a\" is 32 wide"),
         (with(&[feed, folder_of, "d_model = 128\nlayers = 1\n"]), "names block 1, the model has 1 blocks"),
         (with(&[feed, "tokenizer = \"tests\"\n"]), "its width is not known"),
+        (with(&[feed, "tokenizer = \"nowhere\"\n"]), "models.small-a.tokenizer: nowhere is not there"),
         (with(&["feed = { sockets = \"s\" }\n", folder_of]), "sockets"),
+        (with(&["feed = { command = \"python feed.py\" }\n", folder_of]), "for example [\"python\", \"feed.py\"]"),
+        (with(&["feed = { socket = \"s\", wait = \"soon\" }\n", folder_of]), "\"90s\", \"5m\" or \"2h\""),
+        // a time as people write it: 8 days
+        (
+            with(&["feed = { socket = \"s\", silence = \"192h\" }\n", folder_of]),
+            "feed.silence is 691200, expected 1 to 604800",
+        ),
     ];
     for (keys, words) in cases {
         let flow = small_demo(folder.path(), &[(a, &keys)]);

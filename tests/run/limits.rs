@@ -5,6 +5,15 @@ use crate::common::SmallDisk;
 use std::path::Path;
 use std::process::Command;
 
+/// The summary of a run with `--json`.
+fn summary(output: &std::process::Output) -> serde_json::Value {
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|l| serde_json::from_str(l).ok())
+        .find(|v: &serde_json::Value| v["event"] == "summary")
+        .expect("a summary is printed")
+}
+
 /// Peak resident memory of a run over `times` copies of the corpus in `text`, in bytes, from its JSON summary.
 fn peak(folder: &Path, text: &Path, times: usize) -> f64 {
     let copies: Vec<String> = (0..times)
@@ -23,11 +32,7 @@ fn peak(folder: &Path, text: &Path, times: usize) -> f64 {
     ];
     let flow = small_demo(folder, &changes);
     let output = run(&flow, &folder.join("run"), &["--json", "--fresh"]);
-    let summary: serde_json::Value = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|l| serde_json::from_str(l).ok())
-        .find(|v: &serde_json::Value| v["event"] == "summary")
-        .expect("a summary is printed");
+    let summary = summary(&output);
     assert!(summary["tokens"].as_f64().unwrap() > 50_000.0 * times as f64);
     summary["speed"]["peak_bytes"].as_f64().expect("this machine tells")
 }
@@ -84,11 +89,7 @@ fn stays_within_the_plan_of(flow: &Path, out: &Path, more: &[&str]) -> f64 {
     let plan = cognate().args(["plan", "--json"]).arg(flow).output().unwrap();
     let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
     let output = run(flow, out, &[&["--json"], more].concat());
-    let summary: serde_json::Value = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|l| serde_json::from_str(l).ok())
-        .find(|v: &serde_json::Value| v["event"] == "summary")
-        .expect("a summary is printed");
+    let summary = summary(&output);
     let (promised, peak) = (plan["memory_bytes"].as_f64().unwrap(), summary["speed"]["peak_bytes"].as_f64().unwrap());
     println!("peak memory {:.1} MB, {:.1} MB promised", peak / 1e6, promised / 1e6);
     assert!(peak <= promised, "{peak} bytes, {promised} promised");

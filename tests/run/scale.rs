@@ -1,6 +1,6 @@
 //! `cognate plan --measure --machines`: what a run would do on several machines.
 
-use crate::bench_rig::{cognate, small_demo};
+use crate::bench_rig::{cognate, run, small_demo};
 
 fn planned(args: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -39,6 +39,23 @@ fn several_machines_are_estimated_from_one_batch() {
     let (code, out, _) = planned(&["--measure", "--machines", "2"]);
     let lines = out.lines().filter(|line| line.contains("tokens a second")).count();
     assert!(code == 0 && lines == 2 && out.contains("  1 machine "), "{out}");
+}
+
+/// Of a short corpus the rows are counted: the bytes behind one batch said little of the whole where texts wait to be cut.
+#[test]
+fn a_short_corpus_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read_to_string(crate::bench_rig::project().join("data/demo/corpus.jsonl")).unwrap();
+    let text = folder.path().join("corpus.jsonl");
+    std::fs::write(&text, whole.split_inclusive('\n').take(12).collect::<String>()).unwrap();
+    let changes = [("data/demo/corpus.jsonl", text.to_str().unwrap()), ("max_tokens = 12_000", "max_tokens = 0")];
+    let flow = small_demo(folder.path(), &changes);
+    let output = cognate().args(["plan", "--json", "--measure"]).arg(&flow).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ran = run(&flow, &folder.path().join("out"), &["--json"]);
+    let summary = String::from_utf8_lossy(&ran.stdout).lines().last().unwrap().to_string();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(found["measured"]["expected_tokens"], summary["tokens"], "{found}");
 }
 
 #[test]

@@ -417,6 +417,17 @@ fn a_latent_cache_gives_the_tables_of_the_sae_that_is_encoded_here() {
     let mut turned = copy();
     turned.firings.reverse();
     told(&turned, 3, &["must be in order of their sequences"]);
+    // a split that is lost would look like latents that never fire
+    for (lost, code, words) in [
+        ("0_203", 3, "has no split of latents 0 to 203"),
+        ("409_613", 3, "has no split of latents 409 to 613"),
+        ("819_1023", 2, "ends with latent 818, and small-a/resid_post.1 has d_sae = 1024"),
+    ] {
+        std::fs::remove_dir_all(path("cache")).unwrap();
+        copy().write(&path("cache"));
+        std::fs::remove_file(path("cache").join(format!("{lost}.safetensors"))).unwrap();
+        refused(&stored(64), &path("never"), code, &[words]);
+    }
     let mut less = copy();
     less.firings.remove(3);
     std::fs::remove_dir_all(path("cache")).unwrap();

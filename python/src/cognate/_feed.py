@@ -191,7 +191,7 @@ class Batch:
         def wrong(shape: object) -> ValueError:
             wide = "width" if width is None else width
             return ValueError(
-                f"batch {self.number}, {name}: given are {shape}, expected [{n_tokens}, {wide}], [{len(lengths)}, {max(lengths)}, {wide}], "
+                f"batch {self.number}, {name}: given are {shape}, expected [{n_tokens}, {wide}], [{len(lengths)}, {max(lengths)} or more, {wide}], "
                 f"or a list of one [length, {wide}] for each of {len(lengths)} contexts"
             )
 
@@ -219,6 +219,8 @@ class Batch:
 
         if isinstance(given, tuple) and len(given) == 2:
             indices, _ = self._rows(name, None, given[0])
+            if indices.dtype.kind not in "iu":
+                raise ValueError(f"batch {self.number}, {name}: the first of the pair are the latents' numbers, and they are {indices.dtype}; expected (indices, values)")
             values = _widened(*self._rows(name, indices.shape[1], given[1]))
             keep = values != 0
             indices, values = indices[keep].astype(np.int64), values[keep]

@@ -6,6 +6,7 @@ mod cutting;
 mod damage;
 mod id_tensors;
 mod pages;
+mod parquet_damage;
 mod reading;
 mod spans;
 mod units;

@@ -17,11 +17,12 @@ pub use options::FeedOptions;
 
 use crate::corpus::{TokenBatch, TokenView};
 use crate::error::{Error, Result};
+use crate::halt::Halt;
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
 use crate::model::activations::ActivationBatch;
 use crate::model::sparse::SparseRows;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use talk::Talk;
 
 /// A model that another process runs. Nothing is started before the first question; then one connection serves all workers of a process,
@@ -31,6 +32,7 @@ pub struct Feed {
     options: FeedOptions,
     asked: Vec<Asked>,
     line: Mutex<Line>,
+    halt: Arc<Mutex<Halt>>,
 }
 
 enum Line {
@@ -43,7 +45,12 @@ enum Line {
 impl Feed {
     /// The feed of `model`, whose answers hold what is `asked`.
     pub fn new(model: &str, options: FeedOptions, asked: Vec<Asked>) -> Feed {
-        Feed { model: model.to_string(), options, asked, line: Mutex::new(Line::NotYet) }
+        Feed { model: model.to_string(), options, asked, line: Mutex::new(Line::NotYet), halt: Arc::default() }
+    }
+
+    /// From here on an answer is awaited no longer than some seconds once `halt` is asked for.
+    pub fn heed(&self, halt: Halt) {
+        *self.halt.lock().unwrap_or_else(PoisonError::into_inner) = halt;
     }
 
     /// Where it is, for people.
@@ -118,7 +125,7 @@ impl Feed {
     fn talk<T>(&self, act: impl FnOnce(&mut Talk) -> Result<T>) -> Result<T> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if let Line::NotYet = *line {
-            *line = match Talk::open(&self.model, &self.options, &self.asked) {
+            *line = match Talk::open(&self.model, &self.options, &self.asked, self.halt.clone()) {
                 Ok(talk) => Line::Open(Box::new(talk)),
                 Err(e) => Line::Broken(e),
             };

@@ -1,7 +1,6 @@
 //! Where is the process that gives a model's activations, and how long is it waited for? As the dataflow file has it.
 
-use crate::corpus::deserialize_count;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `[models.NAME] feed`: one of `command` and `socket`. Changes no number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,11 +14,36 @@ pub struct FeedOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
     /// Seconds until it must have greeted.
-    #[serde(default = "default_wait", deserialize_with = "deserialize_count")]
+    #[serde(default = "default_wait", deserialize_with = "deserialize_seconds")]
     pub wait: u64,
     /// Seconds for which it may send nothing while an answer is awaited.
-    #[serde(default = "default_silence", deserialize_with = "deserialize_count")]
+    #[serde(default = "default_silence", deserialize_with = "deserialize_seconds")]
     pub silence: u64,
+}
+
+/// Seconds as a number, or as people write them: `300`, `"90s"`, `"5m"`, `"2h"`.
+fn deserialize_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number of seconds, or a time such as \"90s\", \"5m\" or \"2h\"")]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    let wrong = |text: &str| {
+        serde::de::Error::custom(format!(
+            "{text:?} is no time; expected a number of seconds, or \"90s\", \"5m\" or \"2h\""
+        ))
+    };
+    match Written::deserialize(deserializer)? {
+        Written::Number(seconds) => Ok(seconds),
+        Written::Text(text) => {
+            let units = [('s', 1), ('m', 60), ('h', 3600)];
+            let unit = units.into_iter().find(|(unit, _)| text.ends_with(*unit));
+            let number = unit.map_or(text.as_str(), |(unit, _)| text.trim_end_matches(unit)).trim();
+            let seconds = number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit.map_or(1, |(_, each)| each)));
+            seconds.ok_or_else(|| wrong(&text))
+        }
+    }
 }
 
 fn default_wait() -> u64 {

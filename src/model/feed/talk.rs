@@ -7,6 +7,7 @@
 use super::asked::Asked;
 use super::options::FeedOptions;
 use crate::error::{Error, Result, caught};
+use crate::halt::Halt;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
@@ -20,8 +21,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Version of what is exchanged.
 const PROTOCOL: u32 = 1;
@@ -37,6 +39,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const LOOK_MS: u64 = 50;
 /// Polls of a process that was asked to end, before it is killed.
 const GRACE_LOOKS: u32 = 100;
+/// How long a feed may take to answer once a stop is asked for.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
 
 /// An open connection.
 pub(super) struct Talk {
@@ -50,6 +54,8 @@ pub(super) struct Talk {
     child: Option<Child>,
     silence: u64,
     states: Option<String>,
+    /// Whether a stop is asked for.
+    halt: Arc<Mutex<Halt>>,
 }
 
 /// The line that a feed sends.
@@ -66,7 +72,7 @@ impl Talk {
     ///
     /// # Errors
     /// `Request` for a program that is not there; `Machine` for a feed that does not come, or ends; `Input` for a greeting that is none.
-    pub fn open(model: &str, options: &FeedOptions, asked: &[Asked]) -> Result<Talk> {
+    pub fn open(model: &str, options: &FeedOptions, asked: &[Asked], halt: Arc<Mutex<Halt>>) -> Result<Talk> {
         let (stream, child) = match &options.socket {
             Some(socket) => (connect(socket, options.wait)?, None),
             None => start(model, &options.command)?,
@@ -79,10 +85,11 @@ impl Talk {
             child,
             silence: options.silence,
             states: None,
+            halt,
         };
-        talk.limit_silence(options.wait)?;
+        talk.limit_writing(options.wait)?;
         talk.greet(model, options.wait, asked)?;
-        talk.limit_silence(options.silence)?;
+        talk.limit_writing(options.silence)?;
         Ok(talk)
     }
 
@@ -122,7 +129,7 @@ impl Talk {
             if n_bytes > limit {
                 return Err(Error::input(format!(
                     "its feed answers {what} with more than {limit} bytes, which is more than an answer to it can have; it must answer \
-                     with one row for each token, and what was asked for"
+                     with one row for each token and what was asked for, of latents those that fire, at most `most` of them"
                 )));
             }
             chunk.truncate(n);
@@ -190,13 +197,23 @@ impl Talk {
     }
 
     /// Reads what is there, up to the length of `into`; 0 at the end.
+    #[allow(clippy::disallowed_methods, reason = "patience with another process")]
     fn read(&mut self, into: &mut [u8], seconds: u64, what: &str) -> Result<usize> {
+        let since = Instant::now();
+        let mut asked_to_stop: Option<Instant> = None;
         loop {
             match self.stream.read(into) {
                 Ok(n) => return Ok(n),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if is_timeout(e.kind()) => {
-                    return Err(silent(&format!("sent nothing while {what} was awaited"), seconds));
+                    if since.elapsed() >= Duration::from_secs(seconds) {
+                        return Err(silent(&format!("sent nothing while {what} was awaited"), seconds));
+                    }
+                    if self.halt.lock().unwrap_or_else(PoisonError::into_inner).is_asked()
+                        && asked_to_stop.get_or_insert_with(Instant::now).elapsed() >= LAST_ANSWER
+                    {
+                        return Err(stopped(what));
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Ok(0),
                 Err(e) => return Err(Error::machine(format!("{what} cannot be read from its feed: {e}"))),
@@ -204,9 +221,10 @@ impl Talk {
         }
     }
 
-    fn limit_silence(&self, seconds: u64) -> Result<()> {
-        let limit = Some(Duration::from_secs(seconds));
-        let set = self.stream.set_read_timeout(limit).and_then(|()| self.stream.set_write_timeout(limit));
+    /// Reading is looked at more often ([`Talk::read`]).
+    fn limit_writing(&self, seconds: u64) -> Result<()> {
+        let [look, limit] = [Duration::from_millis(LOOK_MS), Duration::from_secs(seconds)].map(Some);
+        let set = self.stream.set_read_timeout(look).and_then(|()| self.stream.set_write_timeout(limit));
         set.map_err(|e| Error::machine(format!("the connection to its feed takes no limit of time: {e}")))
     }
 
@@ -219,10 +237,11 @@ impl Talk {
             .map(|how| format!(" ({how})"))
             .unwrap_or_default();
         let part = if n_bytes > 0 { format!(", {n_bytes} bytes into it") } else { String::new() };
-        Error::machine(format!(
-            "its feed ended{how} while {what} was awaited{part}; see what it said, then run the same command again, which resumes from the \
-             last checkpoint"
-        ))
+        let remedy = match (n_bytes, how.contains("exit status: 0")) {
+            (0, true) => "a feed answers until the run closes the connection: let its loop run to the end",
+            _ => "see what it said, mend that, and give the same command again",
+        };
+        Error::machine(format!("its feed ended{how} while {what} was awaited{part}; {remedy}"))
     }
 }
 
@@ -256,9 +275,21 @@ fn is_timeout(kind: ErrorKind) -> bool {
 
 fn silent(how: &str, seconds: u64) -> Error {
     Error::machine(format!(
-        "its feed {how}, for {seconds} s; if it needs longer, raise feed.wait (until it has greeted) or feed.silence (for an answer), then run \
-         the same command again, which resumes from the last checkpoint"
+        "its feed {how}, for {seconds} s; if it needs longer, raise feed.wait (until it has greeted) or feed.silence (for an answer), then give \
+         the same command again"
     ))
+}
+
+/// The error of a stop that a feed's answer kept waiting.
+fn stopped(what: &str) -> Error {
+    Error::new(
+        crate::error::ErrorKind::Interrupted,
+        format!(
+            "stopped as asked; its feed had not answered {what} {} s later, so what was read since the last checkpoint is read again when \
+             the same command resumes",
+            LAST_ANSWER.as_secs()
+        ),
+    )
 }
 
 fn in_short(said: &[u8]) -> String {

@@ -51,7 +51,7 @@ impl StoredLatents {
     /// Opens what lies there; every entry of a cache is looked through. `key` is what the dataflow file calls it.
     ///
     /// # Errors
-    /// Those of [`LatentCache::open`] and [`LatentTable::open`]; `Request` where a cache is of more latents.
+    /// Those of [`LatentCache::open`] and [`LatentTable::open`]; `Request` where a cache is of another number of latents.
     pub(super) fn open(&self, key: &str) -> Result<Latents> {
         if self.is_table() {
             let paths = matching_files(key, "latents/*.parquet", &self.path)?;
@@ -63,6 +63,13 @@ impl StoredLatents {
             last if last >= self.d_sae => Err(Error::request(format!(
                 "{} goes to latent {last}, and {} has d_sae = {}; write the number of the SAE's latents",
                 self.path, self.name, self.d_sae
+            ))),
+            last if last + 1 < self.d_sae => Err(Error::request(format!(
+                "{} ends with latent {last}, and {} has d_sae = {}; write d_sae = {}, or copy the splits that are missing",
+                self.path,
+                self.name,
+                self.d_sae,
+                last + 1
             ))),
             _ => Ok(Latents::Cache(cache)),
         }

@@ -84,10 +84,10 @@ fn rules(d: usize) -> Vec<Rule> {
 fn the_kernels_choose_what_the_selection_chooses() {
     let folder = tempfile::tempdir().unwrap();
     let program = kernels(folder.path());
-    // fewer latents than a block has threads, as many, and some blocks with a rest
-    for d in [1, 40, 256, 1000] {
-        for (seed, levels) in [(8, 2.0), (9, 5.0), (10, 1e6)] {
-            let z = [drawn(4 * d, seed, levels), vec![0.0; d], vec![-9.0; d], vec![7.0; d]].concat();
+    // fewer latents than a block has threads, and more
+    for d in [40, 600] {
+        for (seed, levels) in [(8, 2.0), (10, 1e6)] {
+            let z = [drawn(2 * d, seed, levels), vec![0.0; d], vec![7.0; d]].concat();
             for rule in rules(d) {
                 let (found, expected) = (by_kernels(&program, &rule, &z, d), by_selection(&rule, &z, d));
                 assert!(found == expected, "{rule:?}, {d} latents, values up to {levels}:\n{found:?}\n{expected:?}");

@@ -235,3 +235,18 @@ fn a_failure_that_may_pass_costs_no_checkpoint() {
     std::fs::rename(&aside, &file).unwrap();
     assert_eq!(resumed(dir.path()), (newest, vec![]));
 }
+
+#[test]
+fn values_that_begin_alike_are_shown_where_they_differ() {
+    let long = |end: &str| format!("its weights cannot be known; the feed states small-a, {end}");
+    let parts = |value: String| BTreeMap::from([("models.a feed".to_string(), value)]);
+    let said = differing_parts(&parts(long("first weights")), &parts(long("other weights, and more that is cut off")));
+    assert_eq!(
+        said,
+        ["models.a feed is …tes small-a, first weights there, …tes small-a, other weights, and more that… here"]
+    );
+    // short ones are whole
+    let said = differing_parts(&parts("seed 1".into()), &parts("seed 2".into()));
+    assert_eq!(said, ["models.a feed is seed 1 there, seed 2 here"]);
+    assert!(differing_parts(&parts("x".repeat(50)), &BTreeMap::new())[0].ends_with("… there, nothing here"));
+}
