@@ -5,15 +5,37 @@ use crate::cli::plan::sample_in_words;
 use crate::cli::progress::Console;
 use crate::cli::recorded::ending;
 use crate::cli::report;
-use crate::corpus::Sample;
+use crate::corpus::{RowRule, Sample};
 use crate::disk;
 use crate::engine::{RunStatus, Stage};
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::report::{Speed, Summary};
-use crate::store::{Manifest, RunDir, read_tables};
+use crate::store::{Ended, Manifest, RunDir, read_tables};
 use crate::units::thousands;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// Reports files that hold more rows than the corpus has tokens, where it was read to its end: they may be of another corpus.
+pub fn warn_of_rows(plan: &Plan, manifest: &Manifest, voice: Console) {
+    let corpus = &plan.spec().corpus;
+    let is_whole = corpus.max_tokens == 0 && corpus.sample.is_none() && manifest.ended == Ended::Corpus;
+    if !is_whole || corpus.rows != RowRule::Tokens {
+        return;
+    }
+    for model in plan.models() {
+        let rows = model.elsewhere.as_ref().and_then(|e| e.files()).and_then(|stored| stored.sizes().ok());
+        if let Some((_, n)) = rows.filter(|(_, n)| *n > manifest.rows) {
+            voice.warn(&format!(
+                "the files of model {:?} hold {} rows, and the corpus has {} counted tokens: what is behind them was not read; are the \
+                 files of this corpus?",
+                model.name,
+                thousands(n),
+                thousands(manifest.rows)
+            ));
+        }
+    }
+}
 
 /// Warns of records and documents that were left out, and of what was read as something else.
 pub fn warn_of_skips(status: &RunStatus, voice: Console) {

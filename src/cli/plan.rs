@@ -365,6 +365,9 @@ fn in_short(sites: &[Site]) -> String {
 /// What there is of a model's rows in files.
 fn files_in_words(stored: &Stored, places: &str) -> String {
     let Ok((n_files, n_rows)) = stored.sizes() else { return format!("activations at {places}, not here") };
+    if n_files == 0 {
+        return format!("what {} holds; the tokens there are compared with the corpus'", stored.in_words());
+    }
     let ids = match stored.has_ids() {
         Ok(true) => "with ids, which are compared with the corpus'",
         _ => "without ids: nothing shows that they are of this corpus",

@@ -4,7 +4,7 @@ use crate::cli::args::RunArgs;
 use crate::cli::begin::{check_can_go_on, is_done, look_again, open_corpus, open_run};
 use crate::cli::check::check;
 use crate::cli::controls;
-use crate::cli::ended::{reached_end, speed, summary, warn_of_labels, warn_of_skips, write_report};
+use crate::cli::ended::{reached_end, speed, summary, warn_of_labels, warn_of_rows, warn_of_skips, write_report};
 use crate::cli::fetch::fetch_all;
 use crate::cli::machine::{disk_limit, limit};
 use crate::cli::mend::{mend_dataflow, mend_tables};
@@ -174,6 +174,7 @@ fn run_one(args: &RunArgs, wish: Wish, cluster: Cluster, voice: Console) -> Resu
         return Ok(Left::Stopped);
     }
     if leads {
+        warn_of_rows(&process.plan, &Manifest::read(&process.run.manifest())?, voice);
         write_report(&process.run, voice);
         let speed = speed(started.elapsed(), first_rows, &status, loaded.screening(&process.plan));
         if !is_control || voice == Console::Json {

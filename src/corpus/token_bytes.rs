@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tokenizers::Tokenizer as Inner;
+use tokenizers::{ModelWrapper, Tokenizer as Inner};
 
 /// A text's ids with the bytes that each covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,20 +61,29 @@ enum Spelling {
 impl TokenBytes {
     /// Of every token of `inner`; `pieces`: `▁` and `<0xNN>` are read as SentencePiece writes them.
     pub(super) fn of(inner: &Inner, pieces: bool) -> TokenBytes {
-        let parts = serde_json::to_value(inner).unwrap_or_default();
-        let has = |part: &str, kind: &str| parts.get(part).is_some_and(|part| mentions(part, "type", kind));
-        let spelling = if ["normalizer", "pre_tokenizer", "decoder"].iter().any(|part| has(part, "ByteLevel")) {
+        // the vocabulary is not written out with them: it is large, and read as it is
+        let normalizer = inner.get_normalizer().and_then(|part| serde_json::to_value(part).ok());
+        let pre_tokenizer = inner.get_pre_tokenizer().and_then(|part| serde_json::to_value(part).ok());
+        let decoder = inner.get_decoder().and_then(|part| serde_json::to_value(part).ok());
+        let post_processor = inner.get_post_processor().and_then(|part| serde_json::to_value(part).ok());
+        let is_of_bytes = |part: &Value| mentions(part, "type", "ByteLevel");
+        let spelling = if [normalizer, pre_tokenizer, decoder].iter().flatten().any(is_of_bytes) {
             Spelling::ByteLevel
         } else if pieces {
             Spelling::Pieces
         } else {
             Spelling::Plain
         };
-        let is_trimmed = parts.get("post_processor").is_some_and(|part| {
-            let trims = |kind: &str| mentions(part, "type", kind) && mentions(part, "trim_offsets", "true");
+        let is_trimmed = post_processor.is_some_and(|part| {
+            let trims = |kind: &str| mentions(&part, "type", kind) && mentions(&part, "trim_offsets", "true");
             trims("ByteLevel") || trims("RobertaProcessing")
         });
-        let unknown = parts.get("model").and_then(|model| Some(model.get("unk_token")?.as_str()?.to_string()));
+        let unknown = match inner.get_model() {
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+            ModelWrapper::Unigram(_) => None,
+        };
         let byte_of = byte_of_character();
         let mut table: Vec<Vec<u8>> = Vec::new();
         let mut put = |id: u32, bytes: Vec<u8>| {

@@ -17,6 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
+/// Ids for each token at most, and so many more: none of a published vocabulary is near it.
+const MOST_APART: usize = 8;
+const SOME_IDS: usize = 1 << 16;
+
 /// Words whose ids the library keeps, in every thread that tokenizes and for as long as it lives. With the library's
 /// default of 10 000, a thread takes up to 4 MiB, which fills up over the first 10⁵ tokens; with 1 000, running text
 /// takes 0.05 µs per token more, of some 0.65.
@@ -337,12 +341,23 @@ fn read(name: &str, bytes: &[u8]) -> Result<Inner> {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| wrong(&e))?;
     let read = caught(|| Inner::from_bytes(bytes));
     let mut inner = read.ok_or_else(|| wrong(&"its parts do not fit each other"))?.map_err(|e| wrong(&e))?;
+    if let Some(far) = far_id(&inner) {
+        return Err(wrong(&far));
+    }
     inner.with_padding(None);
     inner.with_truncation(None).expect("no truncation is always a valid truncation");
     let mut model = inner.get_model().clone();
     model.resize_cache(CACHED_WORDS);
     inner.with_model(model);
     Ok(inner)
+}
+
+/// In words, a token whose id is far above the number of tokens: the library lists all ids below it when it writes a vocabulary out.
+fn far_id(inner: &Inner) -> Option<String> {
+    let tokens = inner.get_vocab(true);
+    let most = MOST_APART * tokens.len() + SOME_IDS;
+    let (token, id) = tokens.iter().max_by_key(|(_, id)| **id)?;
+    (*id as usize > most).then(|| format!("token {token:?} has id {id}, and there are {} tokens", tokens.len()))
 }
 
 /// Puts a space before the first word, or does not, where words are cut as bytes.

@@ -67,10 +67,17 @@ impl<T: Copy + Default> Matrix<T> {
 
     /// The rows named by `index`, in that order: `[index.len(), n_cols]`.
     pub fn gather_rows(&self, index: &[usize]) -> Self {
-        let mut data = Vec::with_capacity(index.len() * self.n_cols);
-        for &i in index {
-            data.extend_from_slice(self.row(i));
-        }
+        let mut data = Vec::new();
+        self.gather_into(index, &mut data);
         Matrix { n_rows: index.len(), n_cols: self.n_cols, data }
+    }
+
+    /// The same rows into `out`, in the place of what it held.
+    pub fn gather_into(&self, index: &[usize], out: &mut Vec<T>) {
+        out.clear();
+        out.reserve_exact(index.len() * self.n_cols);
+        for &i in index {
+            out.extend_from_slice(self.row(i));
+        }
     }
 }

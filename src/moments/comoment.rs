@@ -12,6 +12,7 @@ use crate::moments::{Accumulator, State};
 use crate::store::{StateLayout, StateReader, StateWriter};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 
 /// Mean and co-moment of the rows of one hookpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,14 +85,24 @@ pub(super) fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Ve
     let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
     let (x, y) = (narrow(x), narrow(y));
     let product = |order: &Vec<usize>| {
-        let permuted = y.gather_rows(order);
-        let mut c = vec![0f32; dx * dy];
+        // the product may let this thread take up another permutation, which then has room of its own
+        let (mut permuted, mut c) = ROOM.take();
+        y.gather_into(order, &mut permuted);
+        c.clear();
+        c.resize(dx * dy, 0f32);
         if n > 0 {
-            gemm_f32(dx, dy, n, x.as_slice(), (1, dx), permuted.as_slice(), (dy, 1), &mut c, (dy, 1), 0.0, 1.0);
+            gemm_f32(dx, dy, n, x.as_slice(), (1, dx), &permuted, (dy, 1), &mut c, (dy, 1), 0.0, 1.0);
         }
-        Matrix::from_vec(dx, dy, c.into_iter().map(f64::from).collect())
+        let product = Matrix::from_vec(dx, dy, c.iter().copied().map(f64::from).collect());
+        ROOM.set((permuted, c));
+        product
     };
     permutations.par_iter().map(product).collect()
+}
+
+thread_local! {
+    /// Rows of a permutation, and their product: memory of that size costs as much to ask for anew as a part of the product.
+    static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
 }
 
 /// Σv² of each column, in order of rows.

@@ -9,7 +9,7 @@ use crate::moments::{
 };
 use crate::plan::choice::Choice;
 use crate::plan::steps::Steps;
-use crate::plan::{Cost, Origin, Pair, PlannedSae, Space};
+use crate::plan::{Cost, Origin, Pair, PlannedSae, RawPair, Space};
 use crate::similarity::{DENSE_ROWS, Measure, rsa_bytes};
 use crate::spec::DoctorRule;
 
@@ -315,7 +315,14 @@ impl Costs<'_> {
         };
         let encoding = steps.saes().map(|(_, sae)| encoding(sae)).max().unwrap_or(0);
         // a thread keeps what its contexts were computed in while it encodes
-        let at_work = rows.saturating_mul(activations).saturating_add(contexts + encoding);
+        // rows in the order of a null, and their product, which a thread keeps too
+        let nulls = |p: &RawPair| {
+            let [x, y] = [p.source, p.target].map(|k| steps.raw_sites[k].width as u64);
+            if steps.co_moment_nulls(p) > 0 { 4 * (rows.saturating_mul(y)).saturating_add(4 * x * y) } else { 0 }
+        };
+        let nulls = steps.raw_pairs.iter().map(nulls).max().unwrap_or(0);
+        let of_threads = threads().saturating_mul(nulls);
+        let at_work = rows.saturating_mul(activations).saturating_add(contexts + encoding).saturating_add(of_threads);
         self.streaming("one batch in its forward and encode", String::new(), at_work);
         let waiting = encoded.saturating_mul(BATCHES_IN_THE_AIR);
         self.streaming("encoded batches in the air", String::new(), waiting);

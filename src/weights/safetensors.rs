@@ -32,7 +32,7 @@ pub(super) fn header(path: &Path) -> Result<Header> {
     let bytes = map("read the weights", path)?;
     let damaged = |what: &str| {
         Error::input(format!(
-            "weights {} ({} bytes): {what}; the file is damaged or cut short, download it again",
+            "{} ({} bytes): {what}; the file is damaged or cut short, get or write it again",
             path.display(),
             bytes.len()
         ))

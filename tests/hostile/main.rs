@@ -552,6 +552,20 @@ fn what_damage_has_found() {
     let error = tokenizer.decode(&[space]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Input);
     assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    // an id so high that the library counts for seconds, and lists in gigabytes, what is missing below it
+    let mut file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(own("tokenizers/gpt2_bpe/tokenizer.json")).unwrap()).unwrap();
+    let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+    let last = vocab.iter().max_by_key(|(_, id)| id.as_u64()).unwrap().0.clone();
+    for (id, is_read) in [(60_000u32, true), (172_097_152, false)] {
+        vocab.insert(last.clone(), id.into());
+        let bytes =
+            serde_json::json!({ "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "!" } }).to_string();
+        match Tokenizer::from_bytes("t", bytes.as_bytes()) {
+            Ok(_) => assert!(is_read),
+            Err(e) => assert!(!is_read && e.to_string().contains("has id 172097152, and there are"), "{id}: {e}"),
+        }
+    }
     // a head so wide that its table of angles is the largest thing of all
     let folder = tempfile::tempdir().unwrap();
     let mut config: serde_json::Value =
