@@ -217,7 +217,7 @@ fn files_that_are_not_of_this_corpus_end_the_run() {
     let control = ("[checkpoint]", "[controls.x]\nrandom_weights = 1\n[checkpoint]");
     refused(&of(&[control]), &out, 2, &["models.small-a does not run here"]);
     let elsewhere = in_files(folder.path(), &[("resid_post.1", "x.safetensors")], &replace);
-    refused(&elsewhere, &out, 2, &["models.small-a.files: resid_post.1 is read by no pair"]);
+    refused(&elsewhere, &out, 2, &["models.small-a.files: no activations are read at resid_post.1: no pair compares it"]);
     let twice = [("resid_post.2", "x.safetensors"), ("gpt_neox.layers.2", "x.safetensors")];
     refused(&in_files(folder.path(), &twice, &replace), &out, 2, &["are both resid_post.2"]);
 }
@@ -421,7 +421,7 @@ fn a_latent_cache_gives_the_tables_of_the_sae_that_is_encoded_here() {
     for (lost, code, words) in [
         ("0_203", 3, "has no split of latents 0 to 203"),
         ("409_613", 3, "has no split of latents 409 to 613"),
-        ("819_1023", 2, "ends with latent 818, and small-a/resid_post.1 has d_sae = 1024"),
+        ("819_1023", 2, "ends with latent 818, and resid_post.1 has d_sae = 1024"),
     ] {
         std::fs::remove_dir_all(path("cache")).unwrap();
         copy().write(&path("cache"));

@@ -243,7 +243,7 @@ fn values_that_begin_alike_are_shown_where_they_differ() {
     let said = differing_parts(&parts(long("first weights")), &parts(long("other weights, and more that is cut off")));
     assert_eq!(
         said,
-        ["models.a feed is …tes small-a, first weights there, …tes small-a, other weights, and more that… here"]
+        ["models.a feed is …es small-a, first weights there, …es small-a, other weights, and more that… here"]
     );
     // short ones are whole
     let said = differing_parts(&parts("seed 1".into()), &parts("seed 2".into()));
