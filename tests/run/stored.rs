@@ -217,7 +217,12 @@ fn files_that_are_not_of_this_corpus_end_the_run() {
     let control = ("[checkpoint]", "[controls.x]\nrandom_weights = 1\n[checkpoint]");
     refused(&of(&[control]), &out, 2, &["models.small-a does not run here"]);
     let elsewhere = in_files(folder.path(), &[("resid_post.1", "x.safetensors")], &replace);
-    refused(&elsewhere, &out, 2, &["models.small-a.files: no activations are read at resid_post.1: no pair compares it"]);
+    refused(
+        &elsewhere,
+        &out,
+        2,
+        &["models.small-a.files: no activations are read at resid_post.1: no pair compares it"],
+    );
     let twice = [("resid_post.2", "x.safetensors"), ("gpt_neox.layers.2", "x.safetensors")];
     refused(&in_files(folder.path(), &twice, &replace), &out, 2, &["are both resid_post.2"]);
 }
