@@ -21,8 +21,9 @@ impl Opened {
     pub fn of(compute: Compute) -> Result<Opened> {
         let device = match compute.device {
             DeviceName::Cpu => Device::Cpu,
-            DeviceName::Cuda(number) => Device::new_cuda(number)
-                .map_err(|e| Error::machine(format!("cuda:{number} cannot be opened: {e}; check nvidia-smi")))?,
+            DeviceName::Cuda(number) => Device::new_cuda(number).map_err(|e| {
+                Error::machine(format!("cuda:{number} cannot be opened: {}; check nvidia-smi", in_short(&e)))
+            })?,
         };
         let dtype = match compute.dtype {
             Dtype::F32 => DType::F32,
@@ -43,6 +44,11 @@ impl Opened {
 
     /// An error of the tensor library. Shapes are checked before, so it is the machine's (memory, device).
     pub fn failed(e: candle_core::Error) -> Error {
-        Error::machine(format!("a tensor operation failed: {e}"))
+        Error::machine(format!("a tensor operation failed: {}", in_short(&e)))
     }
+}
+
+/// The error without the stack that the library puts behind it where `RUST_BACKTRACE` is set.
+fn in_short(e: &candle_core::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_string()
 }
