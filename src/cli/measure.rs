@@ -111,12 +111,12 @@ impl Measured {
                 Bound::Reading => "reading the corpus",
             };
             format!(
-                "  {:>3} {}  {:>9} tokens a second, {:.2} of the number of machines; {bound} bound it. Each receives {} a second and \
+                "  {:>3} {}  {:>9} tokens a second, {:.2} times one machine's; bound by {bound}. Each receives {} a second and \
                  takes {} of memory; a checkpoint takes {:.1} s\n",
                 e.machines,
                 if e.machines == 1 { "machine " } else { "machines" },
                 thousands(e.tokens_a_second as u64),
-                e.tokens_a_second / one.tokens_a_second / e.machines as f64,
+                e.tokens_a_second / one.tokens_a_second,
                 human_bytes(e.network as u64),
                 human_bytes(e.memory),
                 e.checkpoint,
@@ -126,13 +126,19 @@ impl Measured {
     }
 }
 
-/// Batches that are read, and not run, to learn what share of the corpus a row takes.
+/// Batches at most that are read, and not run, to learn what share of the corpus a row takes.
 const LOOKED_AT: usize = 24;
+/// Rows that are enough for that, where they have moved the corpus on.
+const ENOUGH_ROWS: u64 = 100_000;
 
 /// The rows of the whole corpus, of which `first` were read: counted where it is short, else by the bytes that some batches took.
 fn rows_in_all(corpus: &mut Corpus, first: u64) -> Result<u64> {
     let mut rows = first;
     for _ in 0..LOOKED_AT {
+        let has_moved = corpus.cursor().bytes_done().saturating_mul(256) >= corpus.progress().bytes_total;
+        if rows >= ENOUGH_ROWS && has_moved {
+            break;
+        }
         match corpus.next_batch()? {
             Some(batch) => rows += batch.n_rows() as u64,
             None => return Ok(rows),

@@ -81,7 +81,7 @@ __device__ static unsigned best_of(const float *z, const float *a, unsigned g, u
 }
 
 KERNEL void find(const float *z_all, const float *a, const float *b, const float *c, unsigned d, unsigned rule, unsigned k,
-                     unsigned *found_all)
+                 unsigned *found_all)
 {
     __shared__ unsigned counts[THREADS];
     __shared__ unsigned broken;
@@ -152,7 +152,7 @@ KERNEL void find(const float *z_all, const float *a, const float *b, const float
 
 /* `starts[row]` is where a row's entries begin. */
 KERNEL void write(const float *z_all, const float *a, const float *b, const float *c, unsigned d, unsigned rule, unsigned k,
-                      const unsigned *found_all, const unsigned *starts, unsigned *latents, float *values)
+                  const unsigned *found_all, const unsigned *starts, unsigned *latents, float *values)
 {
     __shared__ unsigned sums[THREADS];
     __shared__ unsigned broken;

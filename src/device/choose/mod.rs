@@ -1,4 +1,4 @@
-//! Which of a row's products are kept, where a device chooses? What it is told, and what comes back.
+//! How does a device choose the latents of a row? It is told a rule, and gives back what the rule keeps.
 
 #[cfg(feature = "cuda")]
 mod cuda;
