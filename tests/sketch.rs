@@ -5,7 +5,7 @@ mod recall;
 
 #[test]
 fn partners_are_found_among_near_duplicates() {
-    for (width, at_10, counted) in recall::recall(2048, 8, &[256, 512]) {
+    for (width, at_10, counted) in recall::recall(2048, [4, 8], &[256, 512]) {
         assert!(at_10 > 0.97 && counted > 0.85, "{width}: {at_10} {counted}");
     }
 }

@@ -1,7 +1,7 @@
 //! How long do the heavy parts take at full size, and how good are sketches there? Minutes and gigabytes, so none runs unless it is
 //! named: `cargo bench --bench figures -- NAME [PART]`.
 //!
-//! `sketch`: recall at 32 768 latents, then a million of them. `scores`: a layer pair of the paper's size. `hungarian`:
+//! `sketch`: recall at 32 768 latents, then a million of them (`million`: these alone). `scores`: a layer pair of the paper's size. `hungarian`:
 //! whole dictionaries over candidates; of `scores` and `hungarian` only the parts with PART in their name.
 //! `dictionaries`: kinds of candidates, and dense methods. `store`: state files and tables. `groups`: components of six
 //! places, maintained and recomputed.
@@ -24,13 +24,14 @@ fn main() {
             sketch::recall_at_32768_latents();
             sketch::a_million_latents();
         }
+        ["million"] => sketch::a_million_latents(),
         ["scores", ref part @ ..] => scores::scores(part.first().unwrap_or(&"")),
         ["hungarian", ref part @ ..] => assignment::hungarian_beside_scipy(part.first().unwrap_or(&"")),
         ["dictionaries"] => assignment::whole_dictionaries(),
         ["groups"] => groups::groups_at_full_size(),
         ["store"] => store::state_and_tables(),
         _ => println!(
-            "figures: name one of sketch, scores, hungarian, dictionaries, store, groups; see the head of benches/figures/main.rs"
+            "figures: name one of sketch, million, scores, hungarian, dictionaries, store, groups; see the head of benches/figures/main.rs"
         ),
     }
 }

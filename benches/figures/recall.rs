@@ -87,8 +87,9 @@ pub fn buckets(t: u64, n: usize, width: usize) -> Vec<u32> {
     (0..n).map(|_| random.below(2 * width as u64) as u32).collect()
 }
 
-/// (width, recall@10 when chosen, recall@1 after counting on), and prints more of it. Half of the tokens are sketched, the other half counted on the candidates of the first; against exact sums of a strip.
-pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f64)> {
+/// (width, recall@10 when chosen, recall@1 after counting on), and prints more of it. The first `before` of `n_batches` are sketched, the others
+/// counted on the candidates of those; against exact sums of a strip.
+pub fn recall(d: usize, [before, n_batches]: [u64; 2], widths: &[usize]) -> Vec<(usize, f64, f64)> {
     const ROWS: usize = 8192;
     let strip = (d / 16).max(64);
     let world = World::new(d, 3);
@@ -98,7 +99,7 @@ pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f6
     let mut counted: Vec<CandidateSums> = Vec::new();
     let mut at_choice: Vec<Vec<f64>> = Vec::new();
     for t in 0..n_batches {
-        let half = usize::from(t >= n_batches / 2);
+        let half = usize::from(t >= before);
         if half == 1 && counted.is_empty() {
             let s = [0, 1].map(|side| Standardised::new(&sums[0][side]));
             for sketch in &sketches {
@@ -177,12 +178,14 @@ pub fn recall(d: usize, n_batches: u64, widths: &[usize]) -> Vec<(usize, f64, f6
         }
         let share = |a: usize, b: usize| a as f64 / b.max(1) as f64;
         println!(
-            "d {d}, width {width}: {strong} latents with r > 0.3: recall@1 {:.4} (near duplicates {:.4} of {duplicates}), @10 {:.4}; \
-             after counting as many tokens again @1 {:.4}; error of r: sketch {:.4}, with the count since {:.4} (stated {:.4}), \
+            "d {d}, width {width}, {} tokens sketched: {strong} latents with r > 0.3: recall@1 {:.4} (near duplicates {:.4} of {duplicates}), @10 {:.4}; \
+             after counting {} tokens for each of those @1 {:.4}; error of r: sketch {:.4}, with the count since {:.4} (stated {:.4}), \
              count since alone {:.4}",
+            before * ROWS as u64,
             share(at_1, strong),
             share(duplicates_1, duplicates),
             share(at_10, strong),
+            (n_batches - before) / before,
             share(counted_1, strong_now),
             rms(&sketched),
             rms(&continued),

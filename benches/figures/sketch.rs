@@ -7,11 +7,14 @@ use std::time::Instant;
 
 /// Recall and errors of two spaces of 32 768 latents, at four widths.
 pub fn recall_at_32768_latents() {
-    recall(32768, 32, &[128, 256, 512, 1024]);
+    recall(32768, [16, 32], &[128, 256, 512, 1024]);
+    // a run that goes on: its candidates are those of its beginning
+    recall(32768, [16, 64], &[512]);
+    recall(32768, [16, 128], &[512]);
     println!("peak memory {} MiB", peak_mib());
 }
 
-/// Seconds and memory of two spaces of a million latents: folding, and choosing candidates for a strip.
+/// Seconds and memory of two spaces of a million latents: folding, and choosing candidates, beside all products for some.
 pub fn a_million_latents() {
     let (d, width, rows, n) = (1 << 20, 512, 8192, 8);
     let world = World::new(d, 3);
@@ -37,26 +40,69 @@ pub fn a_million_latents() {
         entries as f64 / seconds * 1e-6,
         peak_mib()
     );
-    // a strip of the sources against all targets; the whole is as many strips
-    let strip = 2048;
-    let mut narrow = Sketch::new(strip, width);
-    assert!(narrow.add_ones(sketches[0].ones()));
-    (0..strip).for_each(|i| assert!(narrow.add_latent(i, sketches[0].latent(i))));
-    let mut of_strip = Standardised::new(&sums[0]);
-    of_strip.sum.truncate(strip);
-    of_strip.scale.truncate(strip);
+    let of = [0, 1].map(|side| Standardised::new(&sums[side]));
+    let none = CandidateSums::new(d, d);
     let start = Instant::now();
-    let chosen = choose_candidates(
-        &CandidateSums::new(strip, d),
-        [(&narrow, &of_strip), (&sketches[1], &Standardised::new(&sums[1]))],
-        10,
-    );
-    let took = start.elapsed().as_secs_f64();
+    let chosen = choose_candidates(&none, [(&sketches[0], &of[0]), (&sketches[1], &of[1])], KEEP);
     println!(
-        "choosing for {strip} of them: {took:.1} s by the clock, {} candidates; all: {:.1} hours so; peak memory {} MiB",
+        "choosing for all of them: {:.0} s by the clock, {} candidates; peak memory {} MiB",
+        start.elapsed().as_secs_f64(),
         chosen.sums().len(),
-        took * (d / strip) as f64 / 3600.0,
         peak_mib()
+    );
+    compare_with_all_products(&chosen, [&sketches[0], &sketches[1]], &of);
+}
+
+/// Candidates of each latent, either way.
+const KEEP: usize = 10;
+
+/// Of some source latents, whose products are all computed: how many of their best are among the candidates?
+fn compare_with_all_products(chosen: &CandidateSums, [a, b]: [&Sketch; 2], [of_a, of_b]: &[Standardised; 2]) {
+    // so few that all products are computed
+    let (d, strip, strips) = (b.d_sae(), 128, 16);
+    // best of the list, whole list; of those with r > 0.3 the best
+    let mut counts = [[0usize; 2]; 3];
+    for s in 0..strips {
+        let first = s * (a.d_sae() / strips);
+        let mut narrow = Sketch::new(strip, a.width());
+        assert!(narrow.add_ones(a.ones()));
+        (0..strip).for_each(|i| assert!(narrow.add_latent(i, a.latent(first + i))));
+        let of_strip = Standardised {
+            sum: of_a.sum[first..first + strip].to_vec(),
+            scale: of_a.scale[first..first + strip].to_vec(),
+            ..of_a.clone()
+        };
+        let all = choose_candidates(&CandidateSums::new(strip, d), [(&narrow, &of_strip), (b, of_b)], KEEP);
+        for i in 0..strip {
+            let row = all.candidates().row(i);
+            let mut partners: Vec<(f64, u32)> = row
+                .filter_map(|k| {
+                    let j = all.candidates().targets[k];
+                    Some((of_strip.correlate(i, of_b, j as usize, all.sums()[k])?, j))
+                })
+                .collect();
+            partners.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            partners.truncate(KEEP);
+            let is_chosen = |j: u32| chosen.candidates().find((first + i) as u32, j).is_some();
+            let Some(&(r, best)) = partners.first() else { continue };
+            let found = [usize::from(is_chosen(best)), partners.iter().filter(|(_, j)| is_chosen(*j)).count()];
+            for (counts, (n, of)) in counts.iter_mut().zip([(found[0], 1), (found[1], partners.len())]) {
+                counts[0] += n;
+                counts[1] += of;
+            }
+            if r > 0.3 {
+                counts[2][0] += found[0];
+                counts[2][1] += 1;
+            }
+        }
+    }
+    let share = |[n, of]: [usize; 2]| format!("{n} of {of} ({:.4})", n as f64 / of.max(1) as f64);
+    println!(
+        "of {} latents, all products: the best is a candidate for {}, where its r > 0.3 for {}; of the best {KEEP} {}",
+        strip * strips,
+        share(counts[0]),
+        share(counts[2]),
+        share(counts[1])
     );
 }
 

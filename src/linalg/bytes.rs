@@ -12,6 +12,7 @@
 
 mod kernel;
 mod packed;
+pub mod vectors;
 
 use super::panels::WIDTH;
 use std::ops::Range;

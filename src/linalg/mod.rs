@@ -14,6 +14,7 @@ mod matrix;
 mod pages;
 pub mod panels;
 mod product;
+pub mod signs;
 mod solve;
 mod stream;
 mod vectors;

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::linalg::Matrix;
 use crate::linalg::Stream;
 use crate::linalg::gemm::{gemm_f32, gemm_f64};
+use crate::moments::centred::centred;
 use crate::moments::norms::{Around, NormMoments, row_norms};
 use crate::moments::{Accumulator, State};
 use crate::store::{StateLayout, StateReader, StateWriter};
@@ -49,23 +50,6 @@ pub struct CrossCoMoment {
     pub null_norms: Vec<NormMoments>,
 }
 
-/// Column means in order of rows, and the centred rows in f64.
-pub(super) fn centred(x: &Matrix<f32>) -> (Vec<f64>, Matrix<f64>) {
-    let (n, d) = (x.n_rows(), x.n_cols());
-    let mut mean = vec![0.0; d];
-    for row in x.rows() {
-        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v));
-    }
-    mean.iter_mut().for_each(|m| *m /= n.max(1) as f64);
-    let mut out = Matrix::zeros(n, d);
-    for i in 0..n {
-        for ((o, &v), m) in out.row_mut(i).iter_mut().zip(x.row(i)).zip(&mean) {
-            *o = f64::from(v) - m;
-        }
-    }
-    (mean, out)
-}
-
 /// XᵀY of centred rows.
 pub(super) fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
     let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
@@ -79,11 +63,14 @@ pub(super) fn product(x: &Matrix<f64>, y: &Matrix<f64>) -> Matrix<f64> {
 /// XᵀPY for each permutation P of y's rows. In f32: a batch's rounding is far below what another permutation changes, and
 /// these products are most of the cost of a null. Sums over batches are in f64.
 pub(super) fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Vec<usize>]) -> Vec<Matrix<f64>> {
-    let narrow = |m: &Matrix<f64>| -> Matrix<f32> {
-        Matrix::from_vec(m.n_rows(), m.n_cols(), m.as_slice().iter().map(|&v| v as f32).collect())
+    let narrow = |m: &Matrix<f64>, mut values: Vec<f32>| -> Matrix<f32> {
+        values.clear();
+        values.extend(m.as_slice().iter().map(|&v| v as f32));
+        Matrix::from_vec(m.n_rows(), m.n_cols(), values)
     };
     let (n, dx, dy) = (x.n_rows(), x.n_cols(), y.n_cols());
-    let (x, y) = (narrow(x), narrow(y));
+    let [of_x, of_y] = NARROW.take();
+    let (x, y) = (narrow(x, of_x), narrow(y, of_y));
     let product = |order: &Vec<usize>| {
         // the product may let this thread take up another permutation, which then has room of its own
         let (mut permuted, mut c) = ROOM.take();
@@ -97,12 +84,16 @@ pub(super) fn null_products(x: &Matrix<f64>, y: &Matrix<f64>, permutations: &[Ve
         ROOM.set((permuted, c));
         product
     };
-    permutations.par_iter().map(product).collect()
+    let products = permutations.par_iter().map(product).collect();
+    NARROW.set([x.into_vec(), y.into_vec()]);
+    products
 }
 
 thread_local! {
     /// Rows of a permutation, and their product: memory of that size costs as much to ask for anew as a part of the product.
     static ROOM: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
+    /// The rows of both sides in f32.
+    static NARROW: RefCell<[Vec<f32>; 2]> = RefCell::default();
 }
 
 /// Σv² of each column, in order of rows.

@@ -163,6 +163,15 @@ impl CrossTile {
     }
 }
 
+/// Sums in a cache line.
+const LINE: usize = 8;
+
+/// Reads a row from end to end, which memory does at its full speed, so that what is written to it at random afterwards waits for the second-level
+/// cache alone. It pays where every other line is written to.
+fn bring(sums: &[f64]) {
+    std::hint::black_box(sums.iter().step_by(LINE).fold(0, |bits, sum| bits ^ sum.to_bits()));
+}
+
 /// Tensors of a tile's state: which rows are alive, ascending, and their sums.
 const ROWS: &str = "rows";
 const SUMS: &str = "sums";
@@ -191,12 +200,16 @@ impl Accumulator for CrossTile {
     /// For each source latent in order, its rows in order.
     fn fold(&mut self, (source, target): Self::Batch<'_>) -> Result<()> {
         assert_eq!(target.d_sae(), self.d_target, "a tile is fed with its own pair");
+        let firings = target.firings_per_row();
         for i in 0..self.n_rows() {
             let (rows, values) = source.latent(self.first_row + i);
             if rows.is_empty() {
                 continue;
             }
             let sums = self.row_mut(i);
+            if rows.len() * firings >= sums.len() / LINE / 2 {
+                bring(sums);
+            }
             for (&r, &x) in rows.iter().zip(values) {
                 let x = f64::from(x);
                 let (latents, y) = target.row(r as usize);

@@ -7,6 +7,7 @@
 mod accumulator;
 mod alignment;
 mod candidate_sums;
+mod centred;
 mod comoment;
 mod cross;
 mod document_counts;

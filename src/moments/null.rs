@@ -80,6 +80,11 @@ impl<'a> Beside<'a> {
         self.target.d_sae
     }
 
+    /// Firings of a row, on average.
+    pub fn firings_per_row(self) -> usize {
+        self.target.latents.len() / self.target.n_rows().max(1)
+    }
+
     /// Latents and values paired with row `r` of the source.
     #[inline]
     pub fn row(self, r: usize) -> (&'a [u32], &'a [f32]) {

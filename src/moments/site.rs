@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::linalg::Matrix;
-use crate::moments::comoment::centred;
+use crate::moments::centred::centred;
 use crate::moments::norms::{Around, NormMoments, row_norms};
 use crate::moments::{Accumulator, CoMoment, State};
 use crate::store::{StateLayout, StateReader, StateWriter};

@@ -6,7 +6,8 @@
 
 use crate::error::Result;
 use crate::linalg::Matrix;
-use crate::moments::comoment::{add_between, centred, difference, move_mean, null_products, product};
+use crate::moments::centred::centred;
+use crate::moments::comoment::{add_between, difference, move_mean, null_products, product};
 use crate::moments::{Accumulator, FOLDS, FoldRows, State, document_rotation};
 use crate::store::{StateLayout, StateReader, StateWriter};
 use serde::{Deserialize, Serialize};

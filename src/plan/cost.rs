@@ -169,7 +169,7 @@ impl Costs<'_> {
     fn pairs(&mut self) {
         let (steps, choice) = (self.steps, self.choice);
         let (spec, is_sketched) = (&steps.spec, choice.is_sketched());
-        let mut largest_target = 0;
+        let mut choosing = 0;
         for p in &steps.pairs {
             let (a, b) = (&steps.spaces[p.source], &steps.spaces[p.target]);
             let sites = || format!("{} x {}", a.site, b.site);
@@ -180,7 +180,9 @@ impl Costs<'_> {
                 for (kind, bytes) in PairSums::parts(&choice.pair_shape(steps, *p, a.width)) {
                     self.cost(kind, sites(), times * bytes, bytes);
                 }
-                largest_target = largest_target.max(b.width);
+                let sizes = [a.width, b.width];
+                let at_work = choosing_bytes(choice.width, sizes, spec.compare.candidates, threads() as usize);
+                choosing = choosing.max(at_work as u64);
             }
             let views = match is_sketched {
                 true => best * WHOLE_VIEW_BYTES[0] + (a.width + b.width) as u64 * WHOLE_VIEW_BYTES[1],
@@ -197,8 +199,7 @@ impl Costs<'_> {
             self.cost("sketch", s.site.to_string(), bytes, bytes);
         }
         if is_sketched {
-            let at_work = choosing_bytes(choice.width, largest_target, spec.compare.candidates) as u64;
-            self.cost("choosing candidates", String::new(), (threads() + 1) * at_work, 0);
+            self.cost("choosing candidates", String::new(), choosing, 0);
         }
     }
 

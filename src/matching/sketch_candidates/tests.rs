@@ -1,7 +1,8 @@
+use super::lists::Best;
 use super::*;
 use crate::linalg::Stream;
 use crate::matching::standard_error;
-use crate::moments::{Accumulator, Beside, ByLatent, LatentSums};
+use crate::moments::{Accumulator, Beside, ByLatent, LatentSums, Sketch};
 use crate::sae::LatentBatch;
 
 /// Sparse non-negative latents over `n` rows, the last ones of the second space noisy copies of the first ones.
@@ -145,5 +146,75 @@ fn ties_go_to_the_lower_partner_however_lists_are_put_together() {
         offers[cut..].iter().for_each(|&(r, p)| right.offer(0, r, p));
         right.merge(&left);
         assert_eq!(right.list(0).collect::<Vec<_>>(), whole.list(0).collect::<Vec<_>>());
+    }
+}
+
+/// Pairs that the search finds, and all that there are, in order.
+fn searched(sides: Sides<'_>, counted: &CandidateSums, keep: usize) -> [Vec<(u32, u32)>; 2] {
+    let known = rows::Known::of_sources(counted, sides);
+    let search = Search::of_any(sides, keep).expect("enough latents");
+    [by_signs::best_of_some(&search, known), by_products::best_of_all(known, sides, keep)].map(|mut pairs| {
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs
+    })
+}
+
+#[test]
+fn a_search_by_signs_finds_partners_and_is_the_same_on_any_number_of_threads() {
+    let (d, width, keep) = (1500, 512, 4);
+    let mut batches = spaces(3, 1500, d, 700);
+    // one that never fires on either side, and one that fires alone: its partners are as far as chance goes
+    for (batch, latent) in batches.iter_mut().zip([7, 9]) {
+        batch.values.iter_mut().zip(&batch.latents).filter(|(_, i)| **i == latent).for_each(|(v, _)| *v = 0.0);
+    }
+    let [a, b] = [0, 1].map(|k| known(&batches[k], width, 5));
+    let (sa, sb) = (Standardised::new(&a.sums), Standardised::new(&b.sums));
+    let sides: Sides<'_> = [(&a.sketch, &sa), (&b.sketch, &sb)];
+    let none = CandidateSums::new(d, d);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| searched(sides, &none, keep))
+    };
+    let [found, all] = on(1);
+    assert_eq!(on(3)[0], found);
+    let missed = all.iter().filter(|pair| found.binary_search(pair).is_err()).count();
+    assert!(missed * 50 < all.len(), "{missed} of {}", all.len());
+    // all pairs of copies, which are far above chance
+    let copies = (0..700u32).map(|k| (k, k + 800)).filter(|&(i, j)| i != 7 && j != 9);
+    let exact: Vec<(u32, u32)> = copies.filter(|pair| all.binary_search(pair).is_ok()).collect();
+    assert!(exact.len() > 600, "{}", exact.len());
+    assert!(exact.iter().all(|pair| found.binary_search(pair).is_ok()));
+    assert!(found.iter().all(|&(i, j)| i != 7 && j != 9));
+}
+
+#[test]
+fn a_search_takes_what_is_counted_in_place_of_what_is_estimated() {
+    let (d, width, keep) = (1500, 128, 2);
+    let batches = spaces(4, 700, d, 300);
+    let [a, b] = [0, 1].map(|k| known(&batches[k], width, 6));
+    let (sa, sb) = (Standardised::new(&a.sums), Standardised::new(&b.sums));
+    let sides: Sides<'_> = [(&a.sketch, &sa), (&b.sketch, &sb)];
+    let first = choose_candidates(&CandidateSums::new(d, d), sides, keep);
+    // as if counting had shown that the best are none, and one of the last is the best of all
+    let mut sums = first.sums().to_vec();
+    let candidates = (**first.candidates()).clone();
+    for i in (0..d).step_by(3) {
+        for entry in candidates.row(i) {
+            let j = candidates.targets[entry] as usize;
+            let (product, r) = (sa.sum[i] * sb.sum[j] / sa.n_rows, if entry % 5 == 0 { 0.999 } else { -0.5 });
+            sums[entry] = product + r / (sa.scale[i].unwrap() * sb.scale[j].unwrap()) / sa.n_rows;
+        }
+    }
+    let counted = CandidateSums::with(d, d, candidates, sums).unwrap();
+    let [found, all] = searched(sides, &counted, keep);
+    let missed = all.iter().filter(|pair| found.binary_search(pair).is_err()).count();
+    assert!(missed * 20 < all.len(), "{missed} of {}", all.len());
+    let known = counted.candidates();
+    for i in (0..d).step_by(3) {
+        for entry in known.row(i) {
+            let pair = (i as u32, known.targets[entry]);
+            assert_eq!(found.binary_search(&pair).is_ok(), all.binary_search(&pair).is_ok(), "{pair:?}");
+        }
     }
 }
