@@ -163,22 +163,19 @@ impl<S: Simd, const V: usize> Pairs for Emulated<S, V> {
     }
 
     #[inline(always)]
-    fn add(self, sums: Self::Sums, w: &PairLine, x: u32) -> Self::Sums {
+    fn add(self, mut sums: Self::Sums, w: &PairLine, x: u32) -> Self::Sums {
         let Emulated(simd) = self;
-        let [x_even, x_odd] = both(x).map(
-            #[inline(always)]
-            |x| simd.splat_f32s(x),
-        );
+        let [x_even, x_odd] = both(x);
+        let (x_even, x_odd) = (simd.splat_f32s(x_even), simd.splat_f32s(x_odd));
         let w: [S::u32s; V] = bytemuck::cast(w.0);
-        std::array::from_fn(
-            #[inline(always)]
-            |v| {
-                let odd = simd.transmute_f32s_u32s(simd.and_u32s(w[v], simd.splat_u32s(0xffff_0000)));
-                let even = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(w[v], simd.splat_u32s(16)));
-                let sum = flushed(simd, simd.mul_add_f32s(x_odd, odd, sums[v]));
-                flushed(simd, simd.mul_add_f32s(x_even, even, sum))
-            },
-        )
+        // a loop: what a closure calls may be compiled without the vectors of this machine
+        for v in 0..V {
+            let odd = simd.transmute_f32s_u32s(simd.and_u32s(w[v], simd.splat_u32s(0xffff_0000)));
+            let even = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(w[v], simd.splat_u32s(16)));
+            let sum = flushed(simd, simd.mul_add_f32s(x_odd, odd, sums[v]));
+            sums[v] = flushed(simd, simd.mul_add_f32s(x_even, even, sum));
+        }
+        sums
     }
 
     #[inline(always)]
