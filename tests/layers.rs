@@ -12,10 +12,11 @@ mod circles;
 
 /// Rooms in order of their layer. A room imports from itself and from lower layers; rooms of one layer do not know each
 /// other.
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 19] = [
     &["error"],
     &["disk", "halt", "ids", "units"],
-    &["device", "linalg", "hub", "store", "threads"],
+    &["linalg", "hub", "store", "threads"],
+    &["device"],
     &["weights"],
     &["corpus"],
     &["model"],

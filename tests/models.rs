@@ -20,6 +20,8 @@ mod config_keys;
 mod control_vector;
 #[path = "models/gguf_settings.rs"]
 mod gguf_settings;
+#[path = "models/in_bf16.rs"]
+mod in_bf16;
 
 fn demo(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/models").join(name)
@@ -208,7 +210,7 @@ fn f16_is_near_to_f32_and_what_cannot_be_had_is_refused() {
     let device: DeviceName = "cuda:0".parse().unwrap();
     for (compute, words) in [
         (Compute { dtype: Numbers::Bf16, ..candle() }, "does not multiply on the CPU"),
-        (Compute { dtype: Numbers::F16, ..Compute::default() }, "multiply f32 only"),
+        (Compute { dtype: Numbers::F16, ..Compute::default() }, "multiply f32 and bf16 only"),
         (Compute { device, ..Compute::default() }, "add backend = \"candle\""),
     ] {
         let error = read(compute).map(|_| ()).unwrap_err();

@@ -12,6 +12,8 @@ use safetensors::SafeTensors;
 use std::path::Path;
 
 mod common;
+#[path = "saes/in_bf16.rs"]
+mod in_bf16;
 
 /// Largest difference allowed, as a share of the reference's root mean square; float32 against float64 of the reference
 /// itself differs by up to 1e-5.

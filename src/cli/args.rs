@@ -226,7 +226,7 @@ pub enum Command {
 /// How a model or an SAE is computed.
 #[derive(Debug, Args)]
 pub struct ComputeArgs {
-    /// What computes it: kernels (this program's own, on the CPU in f32) or candle (the tensor library, on any of its devices)
+    /// What computes it: kernels (this program's own, on the CPU in f32 or bf16) or candle (the tensor library, on any of its devices)
     #[arg(long, default_value = "kernels")]
     backend: BackendName,
     /// Where: cpu, or cuda:0 for the first CUDA device of a build with CUDA

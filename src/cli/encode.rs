@@ -48,6 +48,7 @@ pub fn encode(
     compute: Compute,
 ) -> Result<Option<String>> {
     check_apart(input, out)?;
+    compute.check_here()?;
     let facts = registry::facts(&sae.to_string_lossy());
     let overrides = facts.as_ref().map(|facts| facts.overrides.clone()).unwrap_or_default();
     let mut reading = Reading { overrides, ..Reading::of(format) };

@@ -1,6 +1,7 @@
 //! With what is a model computed, where, and in which numbers, and what cannot be had?
 
 use crate::error::{Error, Result};
+use crate::linalg::bf16::Way;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +21,7 @@ pub struct Compute {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendName {
-    /// This program's own kernels: one context at a time, on the CPU, in f32.
+    /// This program's own kernels: one context at a time, on the CPU, in f32 or bf16.
     #[default]
     Kernels,
     /// The tensor library candle: many contexts at once, on any of its devices.
@@ -44,7 +45,7 @@ pub enum Dtype {
     /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16, for devices that multiply it.
+    /// bfloat16, for processors and devices that multiply it.
     Bf16,
     /// 16-bit floats, for devices that multiply them.
     F16,
@@ -132,14 +133,20 @@ impl FromStr for Dtype {
 impl fmt::Display for Compute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.backend {
-            BackendName::Kernels => Ok(()),
+            BackendName::Kernels if self.dtype == Dtype::F32 => Ok(()),
+            BackendName::Kernels => write!(f, "in {}", self.dtype),
             BackendName::Candle => write!(f, "by candle on {} in {}", self.device, self.dtype),
         }
     }
 }
 
 impl Compute {
-    /// What cannot be had in this way, with a remedy.
+    /// Whether this program's own kernels multiply in bf16: weights are kept in half the memory, and screen nothing.
+    pub fn rounds_for_kernels(&self) -> bool {
+        self.backend == BackendName::Kernels && self.dtype == Dtype::Bf16
+    }
+
+    /// What cannot be had in this way on any machine, by this build, with a remedy.
     ///
     /// # Errors
     /// `Request`.
@@ -149,13 +156,14 @@ impl Compute {
             Compute { backend: BackendName::Kernels, device: DeviceName::Cuda(n), .. } => fail(format!(
                 "device = \"cuda:{n}\", but this program's own kernels run on the CPU; add backend = \"candle\", or take device out"
             )),
-            Compute { backend: BackendName::Kernels, dtype, .. } if dtype != Dtype::F32 => fail(format!(
-                "dtype is \"{dtype}\", but this program's own kernels multiply f32 only: {dtype} would be widened for every product, \
-                 slower and with fewer digits; write dtype = \"f32\" (weights stored in {dtype} are read as they are)"
-            )),
-            Compute { device: DeviceName::Cpu, dtype: Dtype::Bf16, .. } => fail(
+            Compute { backend: BackendName::Kernels, dtype: Dtype::F16, .. } => fail(
+                "dtype is \"f16\", but this program's own kernels multiply f32 and bf16 only: f16 would be widened for every \
+                 product, slower and with fewer digits; write dtype = \"f32\" (weights stored in f16 are read as they are)"
+                    .into(),
+            ),
+            Compute { backend: BackendName::Candle, device: DeviceName::Cpu, dtype: Dtype::Bf16 } => fail(
                 "dtype is \"bf16\", which candle does not multiply on the CPU; write dtype = \"f32\" or \"f16\", or name a \
-                 device that does"
+                 device that does (this program's own kernels, backend = \"kernels\", multiply it where the processor does)"
                     .into(),
             ),
             Compute { device: DeviceName::Cuda(n), .. } if !HAS_CUDA => fail(format!(
@@ -164,5 +172,20 @@ impl Compute {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What cannot be had on this machine, with a remedy: bf16 by the kernels, where the processor does not multiply it.
+    ///
+    /// # Errors
+    /// `Request`.
+    pub fn check_here(&self) -> Result<()> {
+        if self.rounds_for_kernels() && Way::of_this_machine().is_none() {
+            return Err(Error::request(
+                "dtype is \"bf16\", but this processor has no instruction that multiplies bf16 (AVX-512 BF16; Linux lists it as \
+                 avx512_bf16): its numbers would be widened for every product, slower and with fewer digits; write dtype = \"f32\" \
+                 (weights stored in bf16 are read as they are), or take a machine that has it",
+            ));
+        }
+        Ok(())
     }
 }

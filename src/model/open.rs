@@ -93,7 +93,7 @@ pub fn open_on(path: &Path, compute: Compute) -> Result<Arc<dyn Model>> {
 /// The model at `path`, with random weights where a seed is given, with only the blocks that `hookpoints` need.
 ///
 /// # Errors
-/// The errors of [`header`] and [`Compute::check`]; `Request` when the model does not have one of the hookpoints; `Machine` when its
+/// The errors of [`header`], [`Compute::check`] and [`Compute::check_here`]; `Request` when the model does not have one of the hookpoints; `Machine` when its
 /// device cannot be opened.
 pub fn open_for(
     path: &Path,
@@ -111,9 +111,10 @@ pub fn open_for(
 
 fn loaded(path: &Path, model: &Checked, compute: Compute, n_blocks: usize) -> Result<Arc<dyn Model>> {
     compute.check()?;
+    compute.check_here()?;
     let name = path.display().to_string();
     Ok(match compute.backend {
-        BackendName::Kernels => Arc::new(model.load(Cpu, n_blocks, name)?),
+        BackendName::Kernels => Arc::new(model.load(Cpu::of(compute.dtype), n_blocks, name)?),
         BackendName::Candle => Arc::new(model.load(Candle::new(Opened::of(compute)?), n_blocks, name)?),
     })
 }

@@ -41,8 +41,9 @@ impl Choice {
 
     /// Bytes that screening this SAE's latents takes; 0 where they are not screened.
     pub fn screen_bytes(&self, sae: &PlannedSae) -> u64 {
-        let is_screened =
-            self.screens && sae.encode == Encode::Sparse && sae.computed[0].backend == BackendName::Kernels;
+        let computed = sae.computed[0];
+        let by_f32_kernels = computed.backend == BackendName::Kernels && !computed.rounds_for_kernels();
+        let is_screened = self.screens && sae.encode == Encode::Sparse && by_f32_kernels;
         if is_screened { sae.shape.screen_bytes() } else { 0 }
     }
 }

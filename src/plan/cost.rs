@@ -96,7 +96,7 @@ fn check_bytes(steps: &Steps) -> u64 {
         let scaled = of_model().map(|(_, sae)| (sae.shape.d_in + sae.shape.d_out) as u64).max().unwrap_or(0);
         4 * rows * (of_model().map(widths).sum::<u64>() + scaled)
     });
-    saes().map(|(_, sae)| sae.shape.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
+    saes().map(|(_, sae)| sae.memory_bytes()).max().unwrap_or(0) + held.max().unwrap_or(0)
 }
 
 /// What is held at most when it is done in this way. Tiles are counted with every row alive.
@@ -153,7 +153,7 @@ impl Costs<'_> {
             self.streaming(kind, m.name.clone(), bytes);
         }
         for (s, sae) in steps.saes() {
-            self.cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0);
+            self.cost("sae", s.site.to_string(), sae.memory_bytes(), 0);
             let encoder = steps.encoder_bytes(sae)[0].here;
             if encoder > 0 {
                 self.streaming("encoder of the tensor library", s.site.to_string(), encoder);

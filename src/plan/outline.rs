@@ -329,12 +329,13 @@ impl Outline {
         (&self.spaces()[source].site, &self.spaces()[target].site)
     }
 
-    /// Opens every SAE for its directions: one per space, `None` for a raw one.
+    /// Opens every SAE for its directions, of encoders as they are multiplied: one per space, `None` for a raw one.
     ///
     /// # Errors
     /// Those of [`PlannedSae::open`].
     pub fn open_saes(&self) -> Result<Vec<Option<Arc<Sae>>>> {
-        self.each_sae(PlannedSae::open)
+        let rounded = |sae: &PlannedSae| Ok(if sae.is_in_bf16() { sae.open()?.in_bf16() } else { sae.open()? });
+        self.each_sae(rounded)
     }
 
     /// Opens every SAE to encode: one per space, `None` for a raw one. They screen their latents ([`Sae::screened`]) where that was

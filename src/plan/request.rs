@@ -6,7 +6,7 @@ use crate::plan::fingerprint::{fingerprint_parts, scored_parts};
 use crate::plan::made_of::check_made_of;
 use crate::plan::steps::Steps;
 use crate::plan::{Outline, Plan};
-use crate::spec::{Cross, DataflowSpec};
+use crate::spec::{Cross, DataflowSpec, ModelSpec};
 use std::collections::BTreeMap;
 
 /// What is asked for.
@@ -51,8 +51,12 @@ impl Request {
     /// fits into memory is asked with [`Outline::check_memory`].
     ///
     /// # Errors
-    /// `Request` for a missing artifact, a shape that does not fit, or a contradiction, `Input` for a damaged file; each names it.
+    /// `Request` for a missing artifact, a shape that does not fit, a contradiction, or numbers that this processor does not multiply;
+    /// `Input` for a damaged file; each names it.
     pub fn outline(&self) -> Result<Outline> {
+        if !matches!(self.purpose, Purpose::SavedSums(_)) {
+            self.check_processor()?;
+        }
         let steps = Steps::of(&self.spec, matches!(self.purpose, Purpose::Outline))?;
         let steps = match self.purpose {
             Purpose::Outline => {
@@ -68,6 +72,14 @@ impl Request {
             Purpose::SavedSums(_) => Steps { streams: false, ..steps },
         };
         Ok(Outline::of(steps, self.memory_limit, self.known_cross))
+    }
+
+    /// Refuses numbers that the kernels multiply only on another processor. Sums that are saved are read on any.
+    fn check_processor(&self) -> Result<()> {
+        let check = |(name, model): (&String, &ModelSpec)| {
+            model.compute().check_here().map_err(|e| e.within(format!("models.{name}")))
+        };
+        self.spec.models.iter().try_for_each(check)
     }
 
     /// A plan that can be run. `show` is called once all is decided and known to fit, before every artifact is read through for its

@@ -3,6 +3,7 @@
 use crate::device::Compute;
 use crate::error::Result;
 use crate::ids::{Hookpoint, Site};
+use crate::linalg::bf16::HalfPanels;
 use crate::sae::{Encode, RandomSae, Reading, Sae, SaeShape, Scale};
 use std::path::PathBuf;
 
@@ -128,6 +129,22 @@ impl PlannedSae {
     pub fn scale(&self) -> f64 {
         let own = if let Scale::Factor(own) = self.shape.declared.scale { own } else { 1.0 };
         self.reading.scale.unwrap_or(own)
+    }
+
+    /// Bytes that its loaded weights take.
+    pub fn memory_bytes(&self) -> u64 {
+        let (d_in, d_sae) = (self.shape.d_in, self.shape.d_sae);
+        let whole = self.shape.memory_bytes();
+        if self.is_in_bf16() {
+            whole - 4 * (d_in * d_sae) as u64 + HalfPanels::memory_bytes(d_in, d_sae)
+        } else {
+            whole
+        }
+    }
+
+    /// Whether its encoder is rounded to bf16, as its model's layers are.
+    pub fn is_in_bf16(&self) -> bool {
+        self.computed.iter().any(Compute::rounds_for_kernels)
     }
 
     /// The SAE, ready to encode as its model is computed.

@@ -11,7 +11,7 @@ use super::rule::{Activation, Normalise, Rule};
 use super::screen::Screen;
 use crate::device::Products;
 use crate::linalg::Matrix;
-use crate::linalg::panels::Panels;
+use crate::linalg::kept::Kept;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ impl fmt::Display for SaeShape {
 pub struct Sae {
     pub(super) shape: SaeShape,
     /// Encoder directions as columns, `[d_in, d_sae]`
-    pub(super) w_enc: Panels,
+    pub(super) w_enc: Kept,
     /// `[d_sae, d_out]`
     pub(super) w_dec: Matrix<f32>,
     /// `[d_out]`
@@ -115,9 +115,9 @@ impl Sae {
         &self.w_dec
     }
 
-    /// Encoder direction of latent `i`, `[d_in]` f32: what its input is multiplied by.
+    /// Encoder direction of latent `i`, `[d_in]` f32: what its input is multiplied by; of an SAE in bf16 as it is rounded.
     pub fn encoder_row(&self, i: usize) -> Vec<f32> {
-        self.w_enc.column(i).collect()
+        self.w_enc.column(i)
     }
 
     /// `[d_out]`, what is predicted when nothing fires.

@@ -11,7 +11,8 @@ use super::rule::{Normalise, Rule};
 use super::screen::{Mode, Screen, ScreenScratch};
 use super::selection::{RankKey, RowSelection};
 use crate::error::{Error, Result};
-use crate::linalg::panels::{Finish, PackedRows, WIDTH, multiply};
+use crate::linalg::kept::KeptRows;
+use crate::linalg::panels::{Finish, WIDTH};
 use crate::linalg::{Matrix, vectorised};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -30,7 +31,7 @@ struct Scratch {
     /// Inputs, `[BLOCK_ROWS, d_in]`, where they are not the rows as they are.
     u: Vec<f32>,
     /// The same, ready for the product.
-    rows: PackedRows,
+    rows: KeptRows,
     /// Products, `[BLOCK_ROWS, tile]`.
     products: Vec<f32>,
     picks: Vec<RowSelection>,
@@ -152,13 +153,21 @@ impl Sae {
     }
 
     /// The same SAE, screening latents where that pays (`screen.rs`): for all that is encoded from here on the
-    /// same latents and values, sooner, for [`SaeShape::screen_bytes`](super::SaeShape::screen_bytes) more.
+    /// same latents and values, sooner, for [`SaeShape::screen_bytes`](super::SaeShape::screen_bytes) more. An SAE in bf16 is not
+    /// screened: what is left would have to be computed by chains of bf16, one element at a time, which `linalg/columns.rs` does not.
     #[must_use]
     pub fn screened(mut self) -> Sae {
-        if self.shape.screen_bytes() > 0 && self.products.is_empty() {
-            self.screen = Screen::of(&self.w_enc, &self.rule).map(Arc::new);
+        if let Some(w_enc) = self.w_enc.as_f32().filter(|_| self.shape.screen_bytes() > 0 && self.products.is_empty()) {
+            self.screen = Screen::of(w_enc, &self.rule).map(Arc::new);
         }
         self
+    }
+
+    /// The same SAE with its encoder rounded to bf16, and from here on the rows that it is multiplied by. Sums, biases and the selection
+    /// stay f32. Nothing is screened.
+    #[must_use]
+    pub fn in_bf16(self) -> Sae {
+        Sae { w_enc: self.w_enc.in_bf16(), screen: None, ..self }
     }
 
     /// How many times as fast as the full encode screening was found to be; `None` where it is not tried, or not yet known.
@@ -175,14 +184,14 @@ impl Sae {
         picks.resize(BLOCK_ROWS, RowSelection::default());
         let x = &x.as_slice()[first_row * d_in..][..n_rows * d_in];
         let u = self.prepare(x, first_row, u)?;
-        rows.pack(u, n_rows, d_in);
+        self.w_enc.pack(rows, u, n_rows);
         let picks = &mut picks[..n_rows];
         let mut full = |panels: Range<usize>, picks: &mut [RowSelection]| {
             for panel in panels.clone().step_by(TILE_PANELS) {
                 let panels = panel..panels.end.min(panel + TILE_PANELS);
                 let (first, end) = (panels.start * WIDTH, d_sae.min(panels.end * WIDTH));
                 let products = &mut products[..n_rows * (end - first)];
-                multiply(rows, &self.w_enc, panels, products, Finish::default());
+                self.w_enc.multiply(rows, panels, products, Finish::default());
                 pick(rule, first, end - first, products, picks);
             }
         };

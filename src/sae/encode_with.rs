@@ -28,18 +28,21 @@ impl Rule {
 const TILE: usize = TILE_PANELS * WIDTH;
 
 impl Sae {
-    /// The same SAE, encoded in the way of `computed` from here on: one way, on each of some devices. By the tensor library, an encode is no longer the same bits for
-    /// any number of rows: of the same rows on the same device it is.
+    /// The same SAE, encoded in the way of `computed` from here on: one way, on each of some devices. By the kernels in bf16 its encoder is
+    /// rounded ([`Sae::in_bf16`]). By the tensor library, an encode is no longer the same bits for any number of rows: of the same rows
+    /// on the same device it is.
     ///
     /// # Errors
     /// `Request` for a way that cannot be had, `Machine` when the device cannot be opened, or fails.
     pub fn computed(mut self, computed: &[Compute]) -> Result<Sae> {
         computed.iter().try_for_each(Compute::check)?;
+        computed.iter().try_for_each(Compute::check_here)?;
         let sizes = [self.shape.d_sae, self.shape.d_in];
         let by_candle = computed.iter().filter(|compute| compute.backend == BackendName::Candle);
         let products = by_candle.map(|&compute| Products::new(compute, self.w_enc.transposed(), sizes).map(Arc::new));
         self.products = products.collect::<Result<_>>()?;
-        Ok(self)
+        let in_bf16 = computed.iter().any(Compute::rounds_for_kernels);
+        Ok(if in_bf16 { self.in_bf16() } else { self })
     }
 
     pub(super) fn encode_with(&self, products: &Products, x: &Matrix<f32>, rule: &Rule) -> Result<Vec<Result<Block>>> {

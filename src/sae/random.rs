@@ -10,7 +10,7 @@ use super::open::recipe_as;
 use super::reading::Reading;
 use super::rule::{Activation, Rule};
 use crate::error::{Error, Result};
-use crate::linalg::panels::Panels;
+use crate::linalg::kept::{Kept, Numbers};
 use crate::linalg::{Matrix, Stream};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -112,7 +112,7 @@ impl RandomSae {
         let k = shape.activation.k().expect("a random SAE counts its latents");
         Ok(Sae {
             normalise: recipe.normalise,
-            w_enc: Panels::from_transposed(rows.as_slice(), d_sae, d_in),
+            w_enc: Kept::from_transposed(Numbers::F32, rows.as_slice(), d_sae, d_in),
             w_dec: rows,
             b_dec: vec![0.0; d_in],
             subtract: None,

@@ -7,7 +7,7 @@ use super::autoencoder::{Sae, SaeShape};
 use super::rule::{Activation, Normalise, Rule};
 use crate::error::Result;
 use crate::linalg::Matrix;
-use crate::linalg::panels::Panels;
+use crate::linalg::kept::{Kept, Numbers};
 use crate::weights::{Layout, Tensors};
 
 /// A matrix by name, and its layout.
@@ -240,7 +240,7 @@ impl Recipe {
             // A negative threshold lets nothing negative through: the ReLU comes before it.
             floor.iter_mut().for_each(|floor| *floor = floor.max(0.0));
         }
-        let w_enc = Panels::from_transposed(w_enc.as_slice(), d_sae, d_in);
+        let w_enc = Kept::from_transposed(Numbers::F32, w_enc.as_slice(), d_sae, d_in);
         Ok(Sae {
             normalise: self.normalise,
             shape: self.shape,

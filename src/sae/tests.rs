@@ -6,7 +6,8 @@ use super::rule::{Normalise, Rule};
 use super::screen::Screen;
 use super::{Activation, Encode, Format, LatentBatch};
 use crate::linalg::Matrix;
-use crate::linalg::panels::Panels;
+use crate::linalg::bf16::rounded;
+use crate::linalg::kept::{Kept, Numbers};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ fn sae(d_in: usize, d_sae: usize, rule: Rule) -> Sae {
             files: vec!["test".into()],
             size_bytes: 0,
         },
-        w_enc: Panels::from_transposed(&values(d_sae * d_in, 1), d_sae, d_in),
+        w_enc: Kept::from_transposed(Numbers::F32, &values(d_sae * d_in, 1), d_sae, d_in),
         w_dec: Matrix::from_vec(d_sae, d_in, values(d_sae * d_in, 2)),
         b_dec: values(d_in, 3),
         normalise: Normalise::Nothing,
@@ -76,7 +77,8 @@ fn plain(sae: &Sae, x: &[f32]) -> Vec<f64> {
     let z: Vec<f64> = (0..sae.shape.d_sae)
         .map(|j| {
             let w = sae.w_enc.column(j);
-            x.iter().zip(&subtract).zip(w).map(|((&x, &b), w)| f64::from(x - b) * f64::from(w)).sum()
+            let taken = |u: f32| if sae.w_enc.as_f32().is_some() { u } else { rounded(u) };
+            x.iter().zip(&subtract).zip(w).map(|((&x, &b), w)| f64::from(taken(x - b)) * f64::from(w)).sum()
         })
         .collect();
     let add = |bias: &[f32]| -> Vec<f64> { z.iter().zip(bias).map(|(z, &b)| z + f64::from(b)).collect() };
@@ -115,8 +117,8 @@ fn plain(sae: &Sae, x: &[f32]) -> Vec<f64> {
 fn encoding_is_the_definition_for_every_rule_and_at_every_edge_of_a_tile() {
     for (n_rows, d_in, d_sae) in [(1, 3, 2), (5, 16, 33), (130, 24, 513), (257, 7, 1024), (3, 40, 1538)] {
         let x = Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, 8));
-        for rule in rules(d_sae) {
-            let sae = sae(d_in, d_sae, rule);
+        let whole = rules(d_sae).into_iter().map(|rule| sae(d_in, d_sae, rule));
+        for sae in whole.flat_map(|sae| [sae.clone(), sae.in_bf16()]) {
             let batch = sae.encode(&x, Encode::Sparse).unwrap();
             assert_eq!((batch.n_rows(), batch.d_sae), (n_rows, d_sae));
             for r in 0..n_rows {
@@ -212,9 +214,10 @@ proptest! {
 
     #[test]
     fn a_row_has_the_same_bits_alone_anywhere_and_on_any_number_of_threads(
-        which in 0usize..8, d_sae in 500usize..530, d_in in 1usize..70, cut in 1usize..199, shift in 0usize..200,
+        which in 0usize..8, d_sae in 500usize..530, d_in in 1usize..70, cut in 1usize..199, shift in 0usize..200, in_bf16 in any::<bool>(),
     ) {
         let sae = sae(d_in, d_sae, rules(d_sae).swap_remove(which));
+        let sae = if in_bf16 { sae.in_bf16() } else { sae };
         let n_rows = 200;
         let x = Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, 11));
         let whole = sae.encode(&x, Encode::Sparse).unwrap();
@@ -241,7 +244,7 @@ proptest! {
 
 /// `like` with its latents screened, whatever a trial would say; `None` where its rule cannot be.
 fn screened(like: &Sae) -> Option<Sae> {
-    let screen = Screen::always(&like.w_enc, &like.rule)?;
+    let screen = Screen::always(like.w_enc.as_f32()?, &like.rule)?;
     Some(Sae { screen: Some(Arc::new(screen)), ..like.clone() })
 }
 
@@ -273,7 +276,7 @@ proptest! {
                 other[0] += 1e-5;
             }
         }
-        full.w_enc = Panels::from_transposed(&w, d_sae, d_in);
+        full.w_enc = Kept::from_transposed(Numbers::F32, &w, d_sae, d_in);
         full.subtract = None;
         let x = Matrix::from_vec(n_rows, d_in, values(n_rows * d_in, seed + 8).iter().map(|x| x * scale).collect());
         let screened = screened(&full).expect("a rule that is screened");
@@ -299,9 +302,20 @@ fn screening_reports_what_overflows_and_leaves_a_dense_encode_alone() {
 }
 
 #[test]
+fn an_sae_in_bf16_is_not_screened() {
+    let full = sae(24, 2000, Rule::TopK { bias: values(2000, 4), k: 5, signed: false });
+    let rounded = screened(&full).unwrap().in_bf16();
+    assert!(rounded.screen.is_none() && rounded.clone().screened().screen.is_none());
+    assert_eq!(rounded.encoder_row(3), full.encoder_row(3).into_iter().map(self::rounded).collect::<Vec<_>>());
+    let x = Matrix::from_vec(300, 24, values(7200, 8));
+    assert!(rounded.encode(&x, Encode::Sparse).unwrap() != full.encode(&x, Encode::Sparse).unwrap());
+}
+
+#[test]
 fn a_trial_keeps_the_faster_way_and_its_latents() {
     let full = sae(24, 2000, Rule::TopK { bias: values(2000, 4), k: 5, signed: false });
-    let tried = Sae { screen: Some(Arc::new(Screen::of(&full.w_enc, &full.rule).unwrap())), ..full.clone() };
+    let tried =
+        Sae { screen: Some(Arc::new(Screen::of(full.w_enc.as_f32().unwrap(), &full.rule).unwrap())), ..full.clone() };
     let few = Matrix::from_vec(100, 24, values(2400, 8));
     assert_eq!(tried.encode(&few, Encode::Sparse).unwrap(), full.encode(&few, Encode::Sparse).unwrap());
     assert_eq!(tried.screening(), None, "too few rows to tell");

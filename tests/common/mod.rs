@@ -41,6 +41,26 @@ pub fn skip(why: &str) {
     }
 }
 
+/// Whether this process computes in bf16. On a processor without the instruction it does not, and the test called `test` is run here once
+/// more in a process that emulates it, whose failure is this one's. To be called first: `if !in_bf16("…") { return; }`.
+///
+/// # Panics
+/// When the test fails there.
+pub fn in_bf16(test: &str) -> bool {
+    if cognate::linalg::bf16::Way::of_this_machine().is_some() {
+        return true;
+    }
+    assert!(std::env::var_os("COGNATE_BF16").is_none(), "this build emulates nothing: it has no debug assertions");
+    let mut again = Command::new(std::env::current_exe().expect("a test knows its file"));
+    let output =
+        again.args([test, "--exact", "--nocapture"]).env("COGNATE_BF16", "emulated").output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{test}, in bf16");
+    false
+}
+
 /// A small file system in memory, unmounted when dropped.
 pub struct SmallDisk(PathBuf);
 

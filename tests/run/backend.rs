@@ -78,7 +78,7 @@ fn what_cannot_be_computed_so_is_refused_before_it_begins() {
     };
     for (keys, words) in [
         ("device = \"cuda:0\"", "add backend = \"candle\""),
-        ("dtype = \"bf16\"", "multiply f32 only"),
+        ("dtype = \"f16\"", "multiply f32 and bf16 only"),
         ("backend = \"candle\"\ndtype = \"bf16\"", "does not multiply on the CPU"),
         ("backend = \"torch\"", "kernels"),
         ("device = \"gpu\"", "\"cuda:0\" for the first CUDA device"),

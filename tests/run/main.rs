@@ -17,6 +17,7 @@ mod end;
 mod feed;
 mod given;
 mod groups;
+mod in_bf16;
 mod kept;
 mod kill;
 mod latent_cache;

@@ -177,15 +177,17 @@ fn a_cached_configuration_is_enough_for_a_plan_and_sizes_must_agree() {
 fn half_precision_is_refused_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let model = "path = \"data/demo/models/small-a\"";
-    for dtype in ["bf16", "f16"] {
+    for (dtype, why) in [
+        ("bf16", "this processor has no instruction that multiplies bf16"),
+        ("f16", "kernels multiply f32 and bf16 only"),
+    ] {
+        if dtype == "bf16" && cognate::linalg::bf16::Way::of_this_machine().is_some() {
+            continue;
+        }
         let flow = small_demo(folder.path(), &[(model, &format!("{model}\ndtype = \"{dtype}\""))]);
         let (code, _, said) = plan(&flow, &[]);
         assert_eq!(code, 2, "{said}");
-        let words = [
-            format!("models.small-a: dtype is \"{dtype}\""),
-            "kernels multiply f32 only".into(),
-            "write dtype = \"f32\"".into(),
-        ];
+        let words = [format!("models.small-a: dtype is \"{dtype}\""), why.into(), "write dtype = \"f32\"".into()];
         assert!(words.iter().all(|words| said.contains(words)), "{said}");
     }
 }

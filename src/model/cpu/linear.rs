@@ -1,25 +1,26 @@
 //! What is `x w^T + b`? One product over weights that were laid out for it at load.
 
-use crate::linalg::panels::{Finish, PackedRows, Panels, multiply};
+use crate::linalg::kept::{Kept, KeptRows, Numbers};
+use crate::linalg::panels::Finish;
 use crate::model::backend::{LinearValues, Order};
 use crate::model::pool::{Rows, buffer};
 use std::cell::RefCell;
 
 /// A linear layer: its weight in panels, its bias.
 pub struct Linear {
-    panels: Panels,
+    weight: Kept,
     bias: Option<Vec<f32>>,
 }
 
 impl Linear {
-    /// Lays the weights out.
-    pub fn new(layer: LinearValues) -> Self {
+    /// Lays the weights out, in the numbers that they are multiplied in.
+    pub fn new(layer: LinearValues, numbers: Numbers) -> Self {
         let LinearValues { weight, bias, n_in, n_out, order } = layer;
-        let panels = match order {
-            Order::OutIn => Panels::from_transposed(&weight, n_out, n_in),
-            Order::InOut => Panels::from_plain(&weight, n_in, n_out),
+        let weight = match order {
+            Order::OutIn => Kept::from_transposed(numbers, &weight, n_out, n_in),
+            Order::InOut => Kept::from_plain(numbers, &weight, n_in, n_out),
         };
-        Linear { panels, bias }
+        Linear { weight, bias }
     }
 
     /// `x w^T + b`, plus `add` where there is one: `[n_rows, n_out]`, with the bits that the two have one after the other.
@@ -31,7 +32,7 @@ impl Linear {
         assert_eq!(x.width(), n_in, "rows of the width that the layer takes");
         let mut out = buffer(n * n_out);
         packed(|rows| {
-            rows.pack(x.values(), n, n_in);
+            self.pack(rows, x.values(), n);
             self.product(rows, &mut out, add.map(Rows::values));
         });
         Rows::new(out, n_out)
@@ -39,20 +40,24 @@ impl Linear {
 
     /// Width of what comes out and of what goes in.
     pub fn sides(&self) -> (usize, usize) {
-        (self.panels.n_columns(), self.panels.depth())
+        (self.weight.n_columns(), self.weight.depth())
+    }
+
+    /// Lays out `x: [n_rows, n_in]`, for this layer and others of the model that take the same rows.
+    pub fn pack(&self, rows: &mut KeptRows, x: &[f32], n_rows: usize) {
+        self.weight.pack(rows, x, n_rows);
     }
 
     /// `out = x w^T + b (+ add)` for packed rows.
-    pub fn product(&self, x: &PackedRows, out: &mut [f32], add: Option<&[f32]>) {
-        let panels = &self.panels;
-        multiply(x, panels, 0..panels.n_panels(), out, Finish { bias: self.bias.as_deref(), add });
+    pub fn product(&self, x: &KeptRows, out: &mut [f32], add: Option<&[f32]>) {
+        self.weight.multiply(x, 0..self.weight.n_panels(), out, Finish { bias: self.bias.as_deref(), add });
     }
 }
 
 /// Lends the thread's packed rows; their memory is kept from product to product.
-pub fn packed<R>(work: impl FnOnce(&mut PackedRows) -> R) -> R {
+pub fn packed<R>(work: impl FnOnce(&mut KeptRows) -> R) -> R {
     thread_local! {
-        static ROWS: RefCell<PackedRows> = RefCell::default();
+        static ROWS: RefCell<KeptRows> = RefCell::default();
     }
     ROWS.with_borrow_mut(work)
 }

@@ -34,7 +34,7 @@ pub fn forward(mlp: &Mlp<Linear>, x: &Rows, add: Option<&Rows>) -> Rows {
             let span = first * d_out..(first + rows) * d_out;
             values.resize(rows * hidden, 0.0);
             packed(|packed| {
-                packed.pack(&x[first * d_in..(first + rows) * d_in], rows, d_in);
+                mlp.up.pack(packed, &x[first * d_in..(first + rows) * d_in], rows);
                 mlp.up.product(packed, values, None);
                 let hidden_values = match &mlp.gate {
                     None => {
@@ -48,7 +48,7 @@ pub fn forward(mlp: &Mlp<Linear>, x: &Rows, add: Option<&Rows>) -> Rows {
                         &*gates
                     }
                 };
-                packed.pack(hidden_values, rows, hidden);
+                mlp.down.pack(packed, hidden_values, rows);
                 mlp.down.product(packed, &mut out[span.clone()], add.map(|add| &add[span]));
             });
         }

@@ -1,5 +1,7 @@
-//! What do this program's own kernels make of a layer? One context at a time, in f32, with bits that depend on nothing but the
-//! context: not on the batch, the number of threads or the width of the machine's vectors.
+//! What do this program's own kernels make of a layer? One context at a time, with bits that depend on nothing but the
+//! context: not on the batch, the number of threads or the width of the machine's vectors. Everything is in f32. With `dtype = "bf16"`
+//! the weights of linear layers and the rows that they take are rounded to bf16 for the product, whose sums are f32 again: norms,
+//! embeddings, rotations, scores, softmax and the residual stream are as they are in f32.
 
 mod activation;
 mod attention;
@@ -19,13 +21,32 @@ use super::decoder::Decoder;
 use super::pool::{Rows, buffer};
 use super::rotary::Rotary;
 use super::shape::ModelShape;
+use crate::device::Dtype;
 use crate::error::Result;
 use crate::ids::Hookpoint;
+use crate::linalg::kept::Numbers;
 use rayon::prelude::*;
 
 /// This program's own kernels.
-#[derive(Clone, Copy, Debug)]
-pub struct Cpu;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    numbers: Numbers,
+}
+
+impl Cpu {
+    /// For linear layers in this number format.
+    ///
+    /// # Panics
+    /// For a format that [`Compute::check`](crate::device::Compute::check) refuses.
+    pub fn of(dtype: Dtype) -> Self {
+        let numbers = match dtype {
+            Dtype::F32 => Numbers::F32,
+            Dtype::Bf16 => Numbers::Bf16,
+            Dtype::F16 => unreachable!("the kernels' numbers are checked before a model is opened"),
+        };
+        Cpu { numbers }
+    }
+}
 
 impl Backend for Cpu {
     type X = Rows;
@@ -35,7 +56,7 @@ impl Backend for Cpu {
     type Projected = attention::Projected;
 
     fn linear(&self, layer: LinearValues) -> Result<linear::Linear> {
-        Ok(linear::Linear::new(layer))
+        Ok(linear::Linear::new(layer, self.numbers))
     }
 
     fn norm(&self, norm: NormValues) -> Result<NormValues> {

@@ -5,6 +5,8 @@ use super::attention::{View, gather};
 use super::strides::Strides;
 use super::{Cpu, rotary};
 use crate::device::Opened;
+use crate::linalg::bf16::rounded;
+use crate::linalg::kept::Numbers;
 use crate::model::activation_function::ActivationFunction;
 use crate::model::architecture::Scores;
 use crate::model::backend::{Backend, LinearValues, Mlp, NormValues, Order};
@@ -12,6 +14,9 @@ use crate::model::candle::{Candle, Masks};
 use crate::model::pool::Rows;
 use crate::model::rotary::{Rope, Rotary, Scaling};
 use candle_core::{DType, Device, Tensor};
+
+const KERNELS: Cpu = Cpu { numbers: Numbers::F32 };
+const IN_BF16: Cpu = Cpu { numbers: Numbers::Bf16 };
 
 fn values(n: usize, seed: u64, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -55,10 +60,10 @@ fn linear_in_both_orders_with_and_without_bias() {
         for order in [Order::OutIn, Order::InOut] {
             for bias in [false, true] {
                 let layer = || linear(k, n, order, bias, 2);
-                let (ours, exact) = (Cpu.linear(layer()).unwrap(), candle(DType::F64));
-                let found = Cpu.apply(&ours, &x).unwrap();
-                let onto = Cpu.apply_onto(&ours, &x, &base).unwrap();
-                assert_eq!(onto.values(), Cpu.sum(&base, &found).unwrap().values());
+                let (ours, exact) = (KERNELS.linear(layer()).unwrap(), candle(DType::F64));
+                let found = KERNELS.apply(&ours, &x).unwrap();
+                let onto = KERNELS.apply_onto(&ours, &x, &base).unwrap();
+                assert_eq!(onto.values(), KERNELS.sum(&base, &found).unwrap().values());
                 let wanted = exact.apply(&exact.linear(layer()).unwrap(), &taken(&exact, &x)).unwrap();
                 // 1e-6: at most 64 terms of f32.
                 assert!(off(&found, &wanted) < 1e-6, "[{m}, {k}] to {n}: {}", off(&found, &wanted));
@@ -67,11 +72,36 @@ fn linear_in_both_orders_with_and_without_bias() {
     }
 }
 
+/// A layer in bf16 is the layer of rounded weights on rounded rows, in f32; its bias is not rounded.
+#[test]
+fn linear_in_bf16_in_both_orders_with_and_without_bias() {
+    for (m, k, n) in [(1, 5, 7), (3, 64, 33), (65, 17, 128)] {
+        let (x, base) = (random(m, k, 1, 1.0), random(m, n, 4, 1.0));
+        let rounded_x = Rows::new(x.values().iter().map(|v| rounded(*v)).collect(), k);
+        for order in [Order::OutIn, Order::InOut] {
+            for bias in [false, true] {
+                let layer = || linear(k, n, order, bias, 2);
+                let mut of_rounded = layer();
+                of_rounded.weight.iter_mut().for_each(|w| *w = rounded(*w));
+                let (ours, exact) = (IN_BF16.linear(layer()).unwrap(), candle(DType::F64));
+                let found = IN_BF16.apply(&ours, &x).unwrap();
+                let onto = IN_BF16.apply_onto(&ours, &x, &base).unwrap();
+                assert_eq!(onto.values(), IN_BF16.sum(&base, &found).unwrap().values());
+                let wanted = exact.apply(&exact.linear(of_rounded).unwrap(), &taken(&exact, &rounded_x)).unwrap();
+                // 1e-6: at most 64 terms of f32.
+                assert!(off(&found, &wanted) < 1e-6, "[{m}, {k}] to {n}: {}", off(&found, &wanted));
+                let whole = exact.apply(&exact.linear(layer()).unwrap(), &taken(&exact, &x)).unwrap();
+                assert!(off(&found, &whole) > 1e-5, "nothing was rounded");
+            }
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "rows of the width that the layer takes")]
 fn rows_of_another_width_are_not_taken() {
-    let layer = Cpu.linear(linear(6, 4, Order::OutIn, false, 2)).unwrap();
-    let _ = Cpu.apply(&layer, &random(2, 5, 1, 1.0));
+    let layer = KERNELS.linear(linear(6, 4, Order::OutIn, false, 2)).unwrap();
+    let _ = KERNELS.apply(&layer, &random(2, 5, 1, 1.0));
 }
 
 #[test]
@@ -88,14 +118,14 @@ fn norms_of_rows_far_from_zero() {
             let theirs = candle(DType::F32);
             let wanted = theirs.normed(&theirs.norm(norm()).unwrap(), &taken(&theirs, &x)).unwrap();
             // 2e-6: two f32 sums of `width` terms in another order.
-            assert!(off(&Cpu.normed(&norm(), &x).unwrap(), &wanted) < 2e-6, "rms {rms}, {width}");
+            assert!(off(&KERNELS.normed(&norm(), &x).unwrap(), &wanted) < 2e-6, "rms {rms}, {width}");
         }
     }
     // rows of two heads: each has a norm of its own
     let x = random(3, 14, 4, 3.0);
     let norm = NormValues::Rms { weight: values(7, 5, 1.0), eps: 1e-6 };
     let halves = Rows::new(x.values().to_vec(), 7);
-    assert_eq!(Cpu.normed(&norm, &x).unwrap().values(), Cpu.normed(&norm, &halves).unwrap().values());
+    assert_eq!(KERNELS.normed(&norm, &x).unwrap().values(), KERNELS.normed(&norm, &halves).unwrap().values());
 }
 
 #[test]
@@ -105,10 +135,10 @@ fn activations_alone_and_gated() {
         [ActivationFunction::GeluErf, ActivationFunction::GeluTanh, ActivationFunction::Silu, ActivationFunction::Relu]
     {
         let plain = theirs.activate(function, &taken(&theirs, &x)).unwrap();
-        assert!(off(&Cpu.activate(function, &x).unwrap(), &plain) < 5e-7, "{function:?}");
+        assert!(off(&KERNELS.activate(function, &x).unwrap(), &plain) < 5e-7, "{function:?}");
         let gated = theirs.gated(function, &taken(&theirs, &x), &taken(&theirs, &up)).unwrap();
-        assert!(off(&Cpu.gated(function, &x, &up).unwrap(), &gated) < 5e-7, "{function:?}");
-        let nan = Cpu.activate(function, &Rows::new(vec![f32::NAN; 3], 3)).unwrap();
+        assert!(off(&KERNELS.gated(function, &x, &up).unwrap(), &gated) < 5e-7, "{function:?}");
+        let nan = KERNELS.activate(function, &Rows::new(vec![f32::NAN; 3], 3)).unwrap();
         assert!(nan.values().iter().all(|v| v.is_nan()), "{function:?} lets a NaN through");
     }
 }
@@ -116,21 +146,25 @@ fn activations_alone_and_gated() {
 /// Over more rows than are taken at once: the bits of the layers one after the other, with and without a gate.
 #[test]
 fn an_mlp_is_its_layers() {
+    [KERNELS, IN_BF16].into_iter().for_each(an_mlp_is_its_layers_by);
+}
+
+fn an_mlp_is_its_layers_by(kernels: Cpu) {
     let (n, d, hidden) = (135, 20, 50);
-    let layer = |n_in, n_out, seed| Cpu.linear(linear(n_in, n_out, Order::OutIn, true, seed)).unwrap();
+    let layer = |n_in, n_out, seed| kernels.linear(linear(n_in, n_out, Order::OutIn, true, seed)).unwrap();
     let (x, base) = (random(n, d, 13, 1.0), random(n, d, 14, 1.0));
     for gate in [None, Some(layer(d, hidden, 15))] {
         let mlp =
             Mlp { gate, up: layer(d, hidden, 17), activation: ActivationFunction::Silu, down: layer(hidden, d, 19) };
-        let up = Cpu.apply(&mlp.up, &x).unwrap();
+        let up = kernels.apply(&mlp.up, &x).unwrap();
         let hidden = match &mlp.gate {
-            Some(gate) => Cpu.gated(mlp.activation, &Cpu.apply(gate, &x).unwrap(), &up),
-            None => Cpu.activate(mlp.activation, &up),
+            Some(gate) => kernels.gated(mlp.activation, &kernels.apply(gate, &x).unwrap(), &up),
+            None => kernels.activate(mlp.activation, &up),
         };
-        let layers = Cpu.apply(&mlp.down, &hidden.unwrap()).unwrap();
-        assert_eq!(Cpu.mlp(&mlp, &x).unwrap().values(), layers.values());
-        let onto = Cpu.mlp_onto(&mlp, &x, &base).unwrap();
-        assert_eq!(onto.values(), Cpu.sum(&base, &layers).unwrap().values());
+        let layers = kernels.apply(&mlp.down, &hidden.unwrap()).unwrap();
+        assert_eq!(kernels.mlp(&mlp, &x).unwrap().values(), layers.values());
+        let onto = kernels.mlp_onto(&mlp, &x, &base).unwrap();
+        assert_eq!(onto.values(), kernels.sum(&base, &layers).unwrap().values());
     }
 }
 
