@@ -141,7 +141,8 @@ fn forward(c: &mut Criterion) {
         let hookpoint: Hookpoint = format!("resid_post.{last}").parse().unwrap();
         group.bench_function(format!("{name} to {hookpoint}"), |b| {
             b.iter(|| {
-                cognate::model::forward(model.as_ref(), black_box(&batch), &batch.views[0], &[hookpoint]).unwrap()
+                cognate::model::forward(model.as_ref(), black_box(&batch), &batch.views[0], &[hookpoint], &[false])
+                    .unwrap()
             });
         });
     }

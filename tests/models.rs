@@ -179,6 +179,17 @@ fn contexts_that_run_together_hold_what_each_holds_alone() {
                 assert!(off < 2e-5, "{name} {}: off by {off:.1e} of its RMS", a.hookpoint);
             }
         }
+        // rows that stay on the device are those that came back
+        let some = batch_of(&some_contexts(), |c, p| (c + p) % 3 == 0);
+        let keep: Vec<bool> = (0..HOOKPOINTS.len()).map(|k| k % 2 == 0).collect();
+        let kept = |model: &dyn model::Model| model::forward(model, &some, &some.views[0], &HOOKPOINTS, &keep).unwrap();
+        assert!(kept(ours.as_ref()).iter().all(|read| read.there.is_none()), "the kernels have no device");
+        for (read, keep) in kept(theirs.as_ref()).iter().zip(&keep) {
+            assert_eq!(read.there.is_some(), *keep, "{}", read.hookpoint);
+            let mut back = vec![0.0; read.x.as_slice().len()];
+            read.there.iter().for_each(|rows| rows.read_into(&mut back).unwrap());
+            assert!(!keep || bits(&back) == bits(read.x.as_slice()), "{}", read.hookpoint);
+        }
         // the same batch once more, and on one thread: the same bits
         let batch = batch(&some_contexts());
         let read = || forward(theirs.as_ref(), &batch, &HOOKPOINTS).unwrap();
@@ -322,7 +333,7 @@ fn batch_of(contexts: &[Vec<u32>], counted: impl Fn(usize, usize) -> bool) -> To
 }
 
 fn forward(model: &dyn model::Model, batch: &TokenBatch, hookpoints: &[Hookpoint]) -> Result<Vec<ActivationBatch>> {
-    model::forward(model, batch, &batch.views[0], hookpoints)
+    model::forward(model, batch, &batch.views[0], hookpoints, &[])
 }
 
 fn some_contexts() -> Vec<Vec<u32>> {

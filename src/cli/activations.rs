@@ -117,7 +117,7 @@ fn run(model: &dyn Model, set: &Tokens, hookpoints: &[Hookpoint]) -> Result<Vec<
     let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
     let mut out: Vec<Vec<f32>> = widths.iter().map(|width| vec![0.0; set.ids.len() * width]).collect();
     let counted = vec![true; length];
-    let one = |ids| OneContext { ids, counted: &counted, out: Vec::with_capacity(widths.len()) };
+    let one = |ids| OneContext::new(ids, &counted, widths.len(), &[]);
     let mut contexts: Vec<OneContext> = set.ids.chunks_exact(length.max(1)).map(one).collect();
     for (values, width) in out.iter_mut().zip(&widths) {
         let places = values.chunks_exact_mut((length * width).max(1));

@@ -1,7 +1,7 @@
 //! Which commands and flags are there, and what is their `--help`?
 
 use crate::corpus::parse_count;
-use crate::device::{BackendName, Compute, DeviceName, Dtype};
+use crate::device::{BackendName, Compute, DeviceName, Devices, Dtype};
 use crate::error::{Error, Result};
 use crate::ids::HookName;
 use crate::sae::Format;
@@ -267,9 +267,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "hosts")]
     pub secret_file: Option<PathBuf>,
     /// Devices of this machine, separated by commas, in place of the one in the dataflow file: batches go round them. As many
-    /// workers as devices, or a multiple
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub devices: Vec<DeviceName>,
+    /// workers as devices, or a multiple. none, in a run of several processes: this one has no device, and the others encode all
+    /// batches
+    #[arg(long, value_name = "LIST")]
+    pub devices: Option<Devices>,
+    /// Batches that a worker encodes at once, so that a device computes one while another comes back [default: 2 where a model is
+    /// on a CUDA device, else 1]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub encode_at_once: Option<u64>,
     /// Stop after the batch in which this many tokens are reached (50_000, 50k, 1e6), or not at all (0); a later run may go further
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_tokens: Option<u64>,

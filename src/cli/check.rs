@@ -15,7 +15,7 @@ use crate::units::thousands;
 /// Those of reading and of the forward; `Gate`, naming the better readings, when a declared one is clearly not the best.
 pub fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
     let CheckSpec { doctor: rule, tokens } = plan.spec().check;
-    if rule == DoctorRule::Off || plan.saes().next().is_none() {
+    if !is_wanted(plan) {
         return Ok(());
     }
     let found = diagnose_open(plan, &loaded.models, &loaded.saes, tokens)?;
@@ -39,6 +39,11 @@ pub fn check(plan: &Plan, loaded: &Loaded, voice: Console) -> Result<()> {
         _ => wrong.iter().for_each(|complaint| voice.warn(complaint)),
     }
     Ok(())
+}
+
+/// Whether there is something to try.
+pub fn is_wanted(plan: &Plan) -> bool {
+    plan.spec().check.doctor != DoctorRule::Off && plan.saes().next().is_some()
 }
 
 /// One line on SAEs that nothing is wrong with.

@@ -1,6 +1,7 @@
 //! Which workers and processes does a run have, and how are they asked to stop?
 
 use crate::cli::args::RunArgs;
+use crate::device::Devices;
 use crate::disk;
 use crate::engine::{Cluster, RunStatus, Secret};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +41,8 @@ pub fn cluster(args: &RunArgs) -> Result<Cluster> {
             Some(Secret::of(&bytes).map_err(|e| e.within(file.display().to_string()))?)
         }
     };
-    Ok(Cluster { workers: args.workers, process, hosts, secret })
+    let encodes = args.devices != Some(Devices::None);
+    Ok(Cluster { workers: args.workers, process, hosts, secret, encodes })
 }
 
 /// Ctrl-C, SIGTERM and a closed terminal (SIGHUP, unless it was to be ignored, as under `nohup`) ask for a checkpoint

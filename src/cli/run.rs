@@ -2,7 +2,7 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::begin::{check_can_go_on, is_done, look_again, open_corpus, open_run};
-use crate::cli::check::check;
+use crate::cli::check::{check, is_wanted};
 use crate::cli::controls;
 use crate::cli::ended::{reached_end, speed, summary, warn_of_labels, warn_of_rows, warn_of_skips, write_report};
 use crate::cli::fetch::fetch_all;
@@ -92,7 +92,13 @@ impl Wish {
         if let Some(n) = args.max_tokens {
             spec.corpus.max_tokens = n;
         }
-        spec.take_devices(&args.devices, args.workers)?;
+        spec.take_devices(args.devices.as_ref(), args.workers)?;
+        spec.encode_at_once(args.encode_at_once)?;
+        if spec.here.folds_only && cluster.hosts.len() < 2 {
+            return Err(Error::request(
+                "--devices none: this is the only process of the run, and no other encodes its batches; leave it out, or name devices",
+            ));
+        }
         let directory = args.out.clone().unwrap_or_else(|| spec.default_directory());
         let wish = Wish { spec, text, directory, is_control: false, written_max_tokens };
         if !wish.spec.controls.is_empty() && cluster.hosts.len() > 1 {
@@ -287,6 +293,15 @@ impl Process<'_> {
     /// Loads what the plan names, of a run that has read everything its SAEs alone; the doctor looks at it where the run is new.
     fn load(&self, resume: Option<&Manifest>) -> Result<Loaded> {
         if resume.is_some_and(Manifest::is_all_read) {
+            return Loaded::for_publishing(&self.plan);
+        }
+        if self.plan.spec().here.folds_only {
+            if self.leads && resume.is_none() && is_wanted(&self.plan) {
+                return Err(Error::request(
+                    "--devices none: process 0 tries the SAEs before the first batch and needs a device for it; give it one and another \
+                     process none, or write doctor = \"off\" under [check]",
+                ));
+            }
             return Loaded::for_publishing(&self.plan);
         }
         let loaded = Loaded::open(&self.plan)?;

@@ -38,6 +38,15 @@ pub enum DeviceName {
     Cuda(usize),
 }
 
+/// The devices that a command line gives: `none`, or names separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// This process has no device, and encodes nothing.
+    None,
+    /// These, in turn.
+    Of(Vec<DeviceName>),
+}
+
 /// Number format of a model's computation; weights are stored as they come and converted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -104,6 +113,26 @@ impl FromStr for DeviceName {
             ("cpu", _) => Ok(DeviceName::Cpu),
             (_, Some(number)) => Ok(DeviceName::Cuda(number)),
             _ => Err(format!("device {text:?}; expected \"cpu\", or \"cuda:0\" for the first CUDA device")),
+        }
+    }
+}
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "none" => Ok(Devices::None),
+            list => list.split(',').map(str::parse).collect::<std::result::Result<_, _>>().map(Devices::Of),
+        }
+    }
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Devices::None => f.write_str("none"),
+            Devices::Of(list) => f.write_str(&list.iter().map(DeviceName::to_string).collect::<Vec<_>>().join(",")),
         }
     }
 }

@@ -35,6 +35,8 @@ impl Products {
     pub fn new(compute: Compute, weight: Vec<f32>, [d_sae, d_in]: [usize; 2]) -> Result<Products> {
         let on = Opened::of(compute)?;
         let weight = on.tensor(weight, (d_sae, d_in))?.t().map_err(Opened::failed)?;
+        // other threads will multiply by it
+        on.finish()?;
         Ok(Products { on, weight })
     }
 
@@ -49,6 +51,7 @@ impl Products {
     /// `Machine` when the device fails.
     pub fn of(&self, u: &[f32], choice: &Choice) -> Result<Made> {
         let d_in = self.weight.dims()[0];
+        let alone = self.on.alone();
         let u = self.on.tensor(u.to_vec(), (u.len() / d_in, d_in))?;
         let z = u.matmul(&self.weight).and_then(|z| z.to_dtype(DType::F32)).map_err(Opened::failed)?;
         #[cfg(feature = "cuda")]
@@ -57,6 +60,8 @@ impl Products {
         }
         // on the CPU the caller chooses
         let _ = choice;
+        self.on.finish()?;
+        drop(alone);
         z.flatten_all().and_then(|z| z.to_vec1()).map(Made::Products).map_err(Opened::failed)
     }
 

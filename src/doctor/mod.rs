@@ -81,7 +81,7 @@ fn try_all(plan: &Outline, tokens: u64, open_model: OpenModel, open_sae: OpenSae
         let mut held = Held::new();
         for batch in &batches {
             let view = &batch.views[planned.view];
-            for read in model.read(0, batch, view, &wanted).map_err(within)?.activations {
+            for read in model.read(0, batch, view, &wanted, &[]).map_err(within)?.activations {
                 held.entry(read.hookpoint).or_default().push(read.x);
             }
         }

@@ -4,9 +4,10 @@ use crate::corpus::TokenView;
 use crate::engine::message::EncodedBatch;
 use crate::engine::status::{RunStatus, Stage};
 use crate::error::Result;
+use crate::ids::BatchIndex;
 use crate::linalg::Matrix;
 use crate::model::{ActivationBatch, Held, Network, SparseRows, recycle};
-use crate::moments::{CrossCoMoment, FoldCross, FoldMoments, FoldRows, SiteMoments, row_permutation};
+use crate::moments::{CrossCoMoment, FoldCross, FoldMoments, FoldRows, PlaceRows, SiteMoments, row_permutation};
 use crate::plan::{Origin, Plan, RawPair, Tap};
 use crate::sae::{LatentBatch, Sae};
 use rayon::prelude::*;
@@ -70,9 +71,11 @@ pub fn encode_batch(
     turn: usize,
 ) -> Result<EncodedBatch> {
     let mut read: Vec<Held> = shared.timed(Stage::Forward, || {
-        (plan.models().iter().zip(&loaded.models))
-            .map(|(planned, model)| {
-                (model.read(turn, tokens, &tokens.views[planned.view], &planned.hookpoints))
+        (plan.models().iter().zip(&loaded.models).enumerate())
+            .map(|(k, (planned, model))| {
+                // rows stay where they were made until their moments are made
+                let keep = if with_moments { plan.stays_on_device(k) } else { Vec::new() };
+                (model.read(turn, tokens, &tokens.views[planned.view], &planned.hookpoints, &keep))
                     .map_err(|e| e.within(format!("model {:?}", planned.name)))
             })
             .collect::<Result<_>>()
@@ -116,31 +119,18 @@ pub fn encode_batch(
             })
             .collect::<Result<_>>()
     })?;
-    let (moments, cross_moments) = shared.timed(Stage::Moments, || {
-        let raw = |k: usize| by_row(&plan.raw_sites()[k].tap);
-        if !with_moments {
-            return (Vec::new(), Vec::new());
+    let there = |tap: &Tap| activations[tap.model][tap.slot].there.as_ref();
+    // pooled rows are this machine's alone
+    let rows_of = |tap: &Tap| match by_rows.get(&(tap.model, tap.slot)) {
+        Some(here) => PlaceRows { here, there: None },
+        None => PlaceRows { here: held(tap), there: there(tap) },
+    };
+    let (moments, cross_moments) = match with_moments {
+        true => {
+            shared.timed(Stage::Moments, || raw_moments(plan, tokens.index, |k| rows_of(&plan.raw_sites()[k].tap)))?
         }
-        let own = if plan.scores_activations() { plan.raw_sites().len() } else { 0 };
-        let moments: Vec<SiteMoments> = (0..own).into_par_iter().map(|k| SiteMoments::of_batch(raw(k))).collect();
-        let runs = u64::from(plan.activation_nulls());
-        // the same for all pairs, so that the best of several pairs has a null: the best of the same permutation
-        let n = plan.raw_sites().first().map_or(0, |_| raw(0).n_rows());
-        let orders: Vec<Vec<usize>> =
-            (0..runs).map(|run| row_permutation(plan.spec().seed, "activations", tokens.index, run, n)).collect();
-        let cross: Vec<CrossCoMoment> = (plan.raw_pairs().par_iter())
-            .map(|p| {
-                let &RawPair { source: a, target: b, .. } = p;
-                let mut permutations = orders.clone();
-                // after the null versions of the scores, when the pair's matches use the co-moment
-                if plan.is_raw(plan.pairs()[p.pair]) {
-                    permutations.extend(plan.batch_nulls().into_iter().map(|null| null.order(n)));
-                }
-                CrossCoMoment::of_batch(raw(a), raw(b), &permutations)
-            })
-            .collect();
-        (moments, cross)
-    });
+        false => (Vec::new(), Vec::new()),
+    };
     let (raw, stitches) = shared.timed(Stage::Moments, || {
         if !with_moments || plan.readout_sites().is_empty() {
             return (Vec::new(), Vec::new());
@@ -163,6 +153,37 @@ pub fn encode_batch(
     });
     activations.into_iter().for_each(recycle);
     Ok(EncodedBatch { tokens: tokens.clone(), latents, moments, cross_moments, raw, stitches })
+}
+
+/// Moments of raw activations that are compared, of their places and of pairs of them. `rows` gives those of a place.
+///
+/// # Errors
+/// `Machine` when a device fails.
+fn raw_moments<'a>(
+    plan: &Plan,
+    batch: BatchIndex,
+    rows: impl Fn(usize) -> PlaceRows<'a> + Sync,
+) -> Result<(Vec<SiteMoments>, Vec<CrossCoMoment>)> {
+    let own = if plan.scores_activations() { plan.raw_sites().len() } else { 0 };
+    let moments = (0..own).into_par_iter().map(|k| SiteMoments::of_place(rows(k))).collect::<Result<_>>()?;
+    let runs = u64::from(plan.activation_nulls());
+    // the same for all pairs, so that the best of several pairs has a null: the best of the same permutation
+    let n = plan.raw_sites().first().map_or(0, |_| rows(0).here.n_rows());
+    let orders: Vec<Vec<usize>> =
+        (0..runs).map(|run| row_permutation(plan.spec().seed, "activations", batch, run, n)).collect();
+    let cross = |p: &RawPair| {
+        let mut permutations = orders.clone();
+        // after the null versions of the scores, when the pair's matches use the co-moment
+        if plan.is_raw(plan.pairs()[p.pair]) {
+            permutations.extend(plan.batch_nulls().into_iter().map(|null| null.order(n)));
+        }
+        let [x, y] = [p.source, p.target].map(|k| match plan.is_on_one_device(p) {
+            true => rows(k),
+            false => PlaceRows { there: None, ..rows(k) },
+        });
+        CrossCoMoment::of_places(x, y, &permutations)
+    };
+    Ok((moments, plan.raw_pairs().par_iter().map(cross).collect::<Result<_>>()?))
 }
 
 /// Whether each token is a row of its own.

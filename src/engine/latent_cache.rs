@@ -55,7 +55,7 @@ pub fn cache_latents(plan: &Plan, wanted: &BTreeMap<usize, Vec<u32>>, n: usize, 
         for (c, chunk) in drawn.chunks(plan.spec().corpus.batch_contexts).enumerate() {
             let first = (c * plan.spec().corpus.batch_contexts) as u32;
             let batch = batch_of(chunk);
-            let read = (loaded.models[k].read(0, &batch, &batch.views[0], &planned.hookpoints))
+            let read = (loaded.models[k].read(0, &batch, &batch.views[0], &planned.hookpoints, &[]))
                 .map_err(|e| e.within(format!("model {:?}", planned.name)))?;
             for (&s, firings) in &mut firings {
                 let space = &plan.spaces()[s];

@@ -1,6 +1,7 @@
 //! What does a loaded model do? Token ids of contexts in, activations at its hookpoints out.
 
 use super::shape::ModelShape;
+use crate::device::DeviceRows;
 use crate::error::Result;
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
@@ -12,6 +13,8 @@ pub struct ActivationBatch {
     pub hookpoint: Hookpoint,
     /// `[n_rows, width]` f32; row i is the same token in every model and hookpoint.
     pub x: Matrix<f32>,
+    /// The same where a device made them, if they were to be kept there.
+    pub there: Option<DeviceRows>,
 }
 
 /// A context to be run, and where what it holds goes.
@@ -22,6 +25,17 @@ pub struct OneContext<'a> {
     pub counted: &'a [bool],
     /// For each hookpoint that is read: `[number counted, width]`, row-major.
     pub out: Vec<&'a mut [f32]>,
+    /// For each hookpoint the same rows where a device made them; a backend without one leaves them out.
+    pub there: Vec<Option<DeviceRows>>,
+    /// For each hookpoint whether they are kept once they have come back; none where it is shorter.
+    pub keep: &'a [bool],
+}
+
+impl<'a> OneContext<'a> {
+    /// With its places to come; of the rows at `n_hookpoints` none stay on a device but those that `keep` marks.
+    pub fn new(ids: &'a [u32], counted: &'a [bool], n_hookpoints: usize, keep: &'a [bool]) -> Self {
+        OneContext { ids, counted, out: Vec::with_capacity(n_hookpoints), there: vec![None; n_hookpoints], keep }
+    }
 }
 
 /// A loaded model.
@@ -48,8 +62,8 @@ pub trait Model: Send + Sync {
         let zeros = |&h: &Hookpoint| Ok(Matrix::zeros(ids.len(), self.shape().width(h)?));
         let mut all = hookpoints.iter().map(zeros).collect::<Result<Vec<Matrix<f32>>>>()?;
         let counted = vec![true; ids.len()];
-        let out = all.iter_mut().map(Matrix::as_mut_slice).collect();
-        let mut contexts = [OneContext { ids, counted: &counted, out }];
+        let mut contexts = [OneContext::new(ids, &counted, hookpoints.len(), &[])];
+        contexts[0].out.extend(all.iter_mut().map(Matrix::as_mut_slice));
         self.write_contexts(hookpoints, &mut contexts).into_iter().collect::<Result<()>>()?;
         Ok(all)
     }

@@ -39,10 +39,13 @@ pub fn running_bytes(
     let of_rows = most * (compute.dtype.bytes() * (6 * d + 8 * d_attn + 4 * d_mlp) + 12 * d);
     // scores, the mask added, their softmax
     let bytes = of_rows + scores * 12;
-    let read = most * 4 * hookpoints.iter().map(|&h| shape.width(h).unwrap_or(shape.d_model) as u64).max().unwrap_or(0);
+    // rows of all places until the group is done; they come back context by context
+    let read = most * 4 * width_of(shape, hookpoints);
+    let coming =
+        length as u64 * 4 * hookpoints.iter().map(|&h| shape.width(h).unwrap_or(d as usize) as u64).max().unwrap_or(0);
     match compute.device {
-        DeviceName::Cpu => Takes { here: bytes + 2 * read, device: 0 },
-        DeviceName::Cuda(_) => Takes { here: read + most * 4 * d, device: bytes + read },
+        DeviceName::Cpu => Takes { here: bytes + read + coming, device: 0 },
+        DeviceName::Cuda(_) => Takes { here: coming + most * 4 * d, device: bytes + read },
     }
 }
 

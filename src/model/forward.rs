@@ -3,6 +3,7 @@
 use super::activations::{ActivationBatch, Model, OneContext};
 use super::pool::{buffer, put_back};
 use crate::corpus::{TokenBatch, TokenView};
+use crate::device::DeviceRows;
 use crate::error::{Error, Result};
 use crate::ids::Hookpoint;
 use crate::linalg::Matrix;
@@ -10,7 +11,8 @@ use rayon::prelude::*;
 
 /// Every context of `view`, which is one of `batch`, through `model`: for each of `hookpoints`, in that order,
 /// `[n_tokens, width]`, one row per token that belongs to a row of the batch ([`TokenView::tokens`]). On the CPU's own kernels the bits of a row
-/// depend on its context alone, not on the batch or on the number of threads.
+/// depend on its context alone, not on the batch or on the number of threads. `keep` says for each hookpoint whether the rows stay on the device that
+/// made them as well.
 ///
 /// # Errors
 /// As [`Model::write_contexts`], with the document named; `Input` when an activation of a counted row is not finite.
@@ -19,6 +21,7 @@ pub fn forward(
     batch: &TokenBatch,
     view: &TokenView,
     hookpoints: &[Hookpoint],
+    keep: &[bool],
 ) -> Result<Vec<ActivationBatch>> {
     let widths = hookpoints.iter().map(|&h| model.shape().width(h)).collect::<Result<Vec<usize>>>()?;
     // Whole-batch buffers, cut into the rows of each context. Each is written at its own place.
@@ -28,7 +31,7 @@ pub fn forward(
         view.contexts.iter().map(|context| context.row_of.iter().map(Option::is_some).collect()).collect();
     let mut out: Vec<Matrix<f32>> = widths.iter().map(|&width| Matrix::from_vec(n, width, buffer(n * width))).collect();
     let mut contexts: Vec<OneContext> = (view.contexts.iter().zip(&counted))
-        .map(|(context, counted)| OneContext { ids: &context.ids, counted, out: Vec::with_capacity(hookpoints.len()) })
+        .map(|(context, counted)| OneContext::new(&context.ids, counted, hookpoints.len(), keep))
         .collect();
     for (matrix, &width) in out.iter_mut().zip(&widths) {
         let mut rest = matrix.as_mut_slice();
@@ -52,7 +55,13 @@ pub fn forward(
         .map(|(c, context)| check_finite(model, (batch, view), c, hookpoints, &context.out))
         .collect();
     found.into_iter().collect::<Result<()>>()?;
-    Ok(hookpoints.iter().zip(out).map(|(&hookpoint, x)| ActivationBatch { hookpoint, x }).collect())
+    let kept = |k: usize| {
+        DeviceRows::joined(&contexts.iter().filter_map(|context| context.there[k].clone()).collect::<Vec<_>>())
+    };
+    let there = (0..hookpoints.len()).map(kept).collect::<Result<Vec<Option<DeviceRows>>>>()?;
+    drop(contexts);
+    let read = hookpoints.iter().zip(out).zip(there);
+    Ok(read.map(|((&hookpoint, x), there)| ActivationBatch { hookpoint, x, there }).collect())
 }
 
 /// Lays the memory of `read` aside for the next batch that this thread puts through a model.

@@ -38,15 +38,23 @@ pub enum Elsewhere {
 
 impl Network {
     /// What it holds at `hookpoints` for every context of `view`, which is one of `batch`: see [`forward`]. Of several devices it
-    /// takes the one whose turn it is: 0 the first, 1 the second, and round.
+    /// takes the one whose turn it is: 0 the first, 1 the second, and round. A device keeps the rows of the hookpoints that `keep` marks.
     ///
     /// # Errors
     /// As [`forward`], [`Feed::read`] and [`Stored::read`].
-    pub fn read(&self, turn: usize, batch: &TokenBatch, view: &TokenView, hookpoints: &[Hookpoint]) -> Result<Held> {
+    pub fn read(
+        &self,
+        turn: usize,
+        batch: &TokenBatch,
+        view: &TokenView,
+        hookpoints: &[Hookpoint],
+        keep: &[bool],
+    ) -> Result<Held> {
         match self {
             Network::Forward(models) => {
                 let model = &models[turn % models.len()];
-                Ok(Held { activations: forward(model.as_ref(), batch, view, hookpoints)?, latents: Vec::new() })
+                let activations = forward(model.as_ref(), batch, view, hookpoints, keep)?;
+                Ok(Held { activations, latents: Vec::new() })
             }
             Network::Elsewhere(Elsewhere::Feed(feed)) => {
                 let (activations, latents) = feed.read(batch, view, hookpoints)?;

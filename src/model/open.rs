@@ -115,7 +115,13 @@ fn loaded(path: &Path, model: &Checked, compute: Compute, n_blocks: usize) -> Re
     let name = path.display().to_string();
     Ok(match compute.backend {
         BackendName::Kernels => Arc::new(model.load(Cpu::of(compute.dtype), n_blocks, name)?),
-        BackendName::Candle => Arc::new(model.load(Candle::new(Opened::of(compute)?), n_blocks, name)?),
+        BackendName::Candle => {
+            let on = Opened::of(compute)?;
+            let model = model.load(Candle::new(on.clone()), n_blocks, name)?;
+            // other threads will run it
+            on.finish()?;
+            Arc::new(model)
+        }
     })
 }
 

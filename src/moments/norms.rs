@@ -13,9 +13,9 @@ pub struct NormMoments {
     /// Σ|x|²|y|².
     pub both: f64,
     /// Σ|y|²x, `[d_x]`.
-    x: Vec<f64>,
+    pub(super) x: Vec<f64>,
     /// Σ|x|²y, `[d_y]`.
-    y: Vec<f64>,
+    pub(super) y: Vec<f64>,
 }
 
 /// What else is known of the rows whose means move: their number, Σxyᵀ, Σ|x|² and Σ|y|².

@@ -82,7 +82,7 @@ fn dictionary_bytes(steps: &Steps, pair: &Pair) -> u64 {
 fn check_bytes(steps: &Steps) -> u64 {
     let check = &steps.spec.check;
     let saes = || steps.saes();
-    if check.doctor == DoctorRule::Off {
+    if check.doctor == DoctorRule::Off || steps.spec.here.folds_only {
         return 0;
     }
     let rows = check.tokens + steps.spec.corpus.context_length as u64;
@@ -142,9 +142,13 @@ impl Costs<'_> {
         self.out.push(Cost { kind, of, memory_bytes, disk_bytes: 0, only_streaming: true });
     }
 
-    /// Models and SAEs.
+    /// Models and SAEs; SAEs alone where this process leaves the encode to others.
     fn loaded(&mut self) {
         let steps = self.steps;
+        if steps.spec.here.folds_only {
+            steps.saes().for_each(|(s, sae)| self.cost("sae", s.site.to_string(), sae.shape.memory_bytes(), 0));
+            return;
+        }
         for (k, m) in steps.models.iter().enumerate() {
             let (kind, bytes) = match &m.elsewhere {
                 Some(elsewhere) => elsewhere.memory_bytes(steps.tokens_of_a_batch()),
@@ -324,7 +328,13 @@ impl Costs<'_> {
         let nulls = steps.raw_pairs.iter().map(nulls).max().unwrap_or(0);
         let of_threads = threads().saturating_mul(nulls);
         let at_work = rows.saturating_mul(activations).saturating_add(contexts + encoding).saturating_add(of_threads);
-        self.streaming("one batch in its forward and encode", String::new(), at_work);
+        let at_work = at_work.saturating_add(steps.moments_here(threads()));
+        let at_once = steps.spec.encoded_at_once() as u64;
+        let kind =
+            if at_once > 1 { "batches in their forward and encode" } else { "one batch in its forward and encode" };
+        if !steps.spec.here.folds_only {
+            self.streaming(kind, String::new(), at_work.saturating_mul(at_once));
+        }
         let waiting = encoded.saturating_mul(BATCHES_IN_THE_AIR);
         self.streaming("encoded batches in the air", String::new(), waiting);
         let turned = rows.saturating_mul(steps.turned_bytes());

@@ -228,6 +228,16 @@ impl Outline {
         self.steps.read_at(k)
     }
 
+    /// For each hookpoint of model `k` whether its rows stay on the device that made them until their moments are made.
+    pub fn stays_on_device(&self, k: usize) -> Vec<bool> {
+        self.steps.stays_on_device(k)
+    }
+
+    /// Whether the models of a pair are computed on one device, by the dataflow file.
+    pub fn is_on_one_device(&self, p: &RawPair) -> bool {
+        self.steps.is_on_one_device(p)
+    }
+
     /// Number of blocks of model `k` that a run loads: those up to the last of [`Outline::read_at`].
     pub fn blocks_loaded(&self, k: usize) -> usize {
         self.steps.blocks_loaded(k)

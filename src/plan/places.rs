@@ -2,11 +2,11 @@
 //! besides: a block before and after, the normed twin. From there follows how many blocks are loaded. Of a model that does not run here nothing is
 //! read but what is compared.
 
-use crate::device::{BackendName, DeviceName, Products, Takes};
+use crate::device::{BackendName, DeviceName, Products, Takes, moment_bytes};
 use crate::ids::Hookpoint;
-use crate::model::{ModelShape, blocks_needed, running_bytes, weight_bytes};
+use crate::model::{ModelShape, blocks_needed, running_bytes, weight_bytes, width_of};
 use crate::plan::steps::Steps;
-use crate::plan::{PlannedModel, PlannedSae, Space};
+use crate::plan::{PlannedModel, PlannedSae, RawPair, RawSite, Space, Tap};
 use crate::spec::DoctorRule;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,22 @@ impl Steps {
             all.extend(self.tried(k));
         }
         all
+    }
+
+    /// For each hookpoint of model `k` whether its rows stay on the device that made them until their moments are made: those whose
+    /// raw activations are compared, where each token is a row.
+    pub fn stays_on_device(&self, k: usize) -> Vec<bool> {
+        let is_compared = |slot: usize| self.raw_sites.iter().any(|raw| raw.tap == Tap { model: k, slot });
+        let is_there = self.models[k].elsewhere.is_none() && self.models[k].computed[0].backend == BackendName::Candle;
+        let stays = is_there && !self.spec.compare.is_of_text();
+        (0..self.models[k].hookpoints.len()).map(|slot| stays && is_compared(slot)).collect()
+    }
+
+    /// Whether the models of a pair are computed on one device. What the dataflow file says decides, so that no bit depends on
+    /// which devices a command line gives instead: these are used in turn, and a batch is on one of them.
+    pub fn is_on_one_device(&self, p: &RawPair) -> bool {
+        let [a, b] = [p.source, p.target].map(|k| &self.spec.models[&self.raw_sites[k].site.model]);
+        a.compute().device == b.compute().device
     }
 
     /// Number of blocks of model `k` that a run loads: those up to the last of [`Steps::read_at`].
@@ -81,11 +97,55 @@ impl Steps {
         }
     }
 
-    /// Devices with memory of their own, and bytes of it at most: the weights of all models and encoders, and the one that runs.
+    /// What rows of model `k` take that stay where they were made: twice over while they are put together.
+    fn staying_bytes(&self, k: usize) -> Takes {
+        let PlannedModel { shape, hookpoints, computed, .. } = &self.models[k];
+        let staying: Vec<Hookpoint> =
+            hookpoints.iter().zip(self.stays_on_device(k)).filter(|(_, stays)| *stays).map(|(&h, _)| h).collect();
+        let bytes = 2 * 4 * self.tokens_of_a_batch().saturating_mul(width_of(shape, &staying));
+        match computed[0].device {
+            DeviceName::Cpu => Takes { here: bytes, device: 0 },
+            DeviceName::Cuda(_) => Takes { here: 0, device: bytes },
+        }
+    }
+
+    /// What the moments of a pair take while a device makes them; nothing where they are made here.
+    fn moment_bytes(&self, p: &RawPair) -> Takes {
+        let [x, y] = [p.source, p.target].map(|k| &self.raw_sites[k]);
+        let stays = |raw: &RawSite| self.stays_on_device(raw.tap.model)[raw.tap.slot];
+        if !stays(x) && !stays(y) {
+            return Takes::default();
+        }
+        let width = x.width.max(y.width) as u64;
+        let on = if stays(x) { x } else { y };
+        moment_bytes(self.models[on.tap.model].computed[0], self.tokens_of_a_batch(), [width; 2])
+    }
+
+    /// What raw moments of a batch take in this machine's memory where the tensor library makes them: rows that stay, and pairs at
+    /// work on `threads` threads.
+    pub(super) fn moments_here(&self, threads: u64) -> u64 {
+        let staying: u64 = (0..self.models.len()).map(|k| self.staying_bytes(k).here).sum();
+        let pairs = self.raw_pairs.iter().map(|p| self.moment_bytes(p).here).max().unwrap_or(0);
+        staying.saturating_add(pairs.saturating_mul(threads.min(self.raw_pairs.len() as u64)))
+    }
+
+    /// Devices with memory of their own, and bytes of it at most: the weights of all models and encoders, the rows that stay of all
+    /// batches at once, and what runs, one thing at a time. None where this process leaves the encode to others.
     pub fn device_bytes(&self) -> BTreeMap<DeviceName, u64> {
         let of_model = |k: usize| (&self.models[k].computed, [self.weight_bytes(k), self.running_bytes(k)]);
         let encoders = self.saes().map(|(_, sae)| (&sae.computed, self.encoder_bytes(sae)));
         let all = (0..self.models.len()).map(of_model).chain(encoders);
+        let at_once = self.spec.encoded_at_once() as u64;
+        let staying = |k: usize| {
+            let Takes { device, here } = self.staying_bytes(k);
+            (&self.models[k].computed, [Takes { device: device.saturating_mul(at_once), here }, Takes::default()])
+        };
+        let moments = |p: &RawPair| {
+            let tap = self.raw_sites[p.source].tap;
+            (&self.models[tap.model].computed, [Takes::default(), self.moment_bytes(p)])
+        };
+        let all = all.chain((0..self.models.len()).map(staying)).chain(self.raw_pairs.iter().map(moments));
+        let all = all.filter(|_| !self.spec.here.folds_only);
         let on_each = all.flat_map(|(computed, takes)| computed.iter().map(move |compute| (compute.device, takes)));
         let mut out: BTreeMap<DeviceName, (u64, u64)> = BTreeMap::new();
         for (device, takes) in on_each.filter(|(device, _)| *device != DeviceName::Cpu) {

@@ -1,51 +1,11 @@
 //! What does a dataflow file say of models that do not run here: another process runs them, or their activations lie in files?
 
 use super::{DataflowSpec, FedLatents, ModelSpec, SaeSpec};
-use crate::device::{BackendName, Compute, DeviceName};
-use crate::error::{Error, Result};
+use crate::device::{Compute, DeviceName};
 use crate::ids::HookName;
 use crate::model::RowFiles;
 use crate::sae::Encode;
 use std::path::Path;
-
-impl DataflowSpec {
-    /// Has models that the tensor library computes computed on each of `devices`, batch by batch, in place of the device that the file
-    /// names; as before where none are given. `workers` take turns.
-    ///
-    /// # Errors
-    /// `Request` for devices of another kind than the file's, or that no model or no worker would use.
-    pub fn take_devices(&mut self, devices: &[DeviceName], workers: usize) -> Result<()> {
-        let Some(first) = devices.first() else { return Ok(()) };
-        let refused = |what: String| Err(Error::request(format!("--devices {}: {what}", joined(devices))));
-        if !workers.is_multiple_of(devices.len()) {
-            return refused(format!(
-                "{} devices, and --workers is {workers}; each worker uses one device: give --workers {} or a multiple",
-                devices.len(),
-                devices.len()
-            ));
-        }
-        let kind = |device: &DeviceName| *device == DeviceName::Cpu;
-        let mut models: Vec<(&String, &mut ModelSpec)> =
-            self.models.iter_mut().filter(|(_, model)| model.backend == BackendName::Candle).collect();
-        if models.is_empty() {
-            return refused("no model has backend = \"candle\", and the kernels run on the CPU; leave it out".into());
-        }
-        for (name, model) in &mut models {
-            if devices.iter().any(|device| kind(device) != kind(&model.device)) {
-                return refused(format!(
-                    "models.{name} is to be computed on {}, whose numbers are others; write device = \"{first}\" in the dataflow file",
-                    model.device
-                ));
-            }
-            model.devices = devices.to_vec();
-        }
-        Ok(())
-    }
-}
-
-fn joined(devices: &[DeviceName]) -> String {
-    devices.iter().map(DeviceName::to_string).collect::<Vec<_>>().join(",")
-}
 
 impl ModelSpec {
     /// Whether it does not run here.

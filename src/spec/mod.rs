@@ -7,6 +7,7 @@ mod controls;
 mod effect;
 mod estimate;
 mod feeds;
+mod here;
 mod names;
 mod numbers;
 mod pairs;
@@ -69,6 +70,18 @@ pub struct DataflowSpec {
     /// Control runs, in which something is random.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub controls: BTreeMap<String, ControlSpec>,
+    /// How the process takes part; of the command line, not of the file.
+    #[serde(skip)]
+    pub here: Here,
+}
+
+/// How a process takes part in a run (`here.rs`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// It has no device: batches are encoded by other processes, and it keeps its share of the sums.
+    pub folds_only: bool,
+    /// Batches that a worker encodes at once, where that is given.
+    pub encode_at_once: Option<usize>,
 }
 
 /// `[models.NAME]`

@@ -1,9 +1,12 @@
 //! The same run by the tensor library: what its numbers promise, and what is refused.
 
-use crate::bench_rig::{cognate, matches, run, same_tables, small_demo, tables};
+use crate::bench_rig::{cognate, end, matches, run, same_tables, small_demo, tables};
+use crate::determinism::{hosts, starting};
 use cognate::matching::Direction;
+use cognate::table::{RowPairing, SimilarityRow, TableReader};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The small demo with keys added to both models.
 fn demo_with(folder: &Path, keys: &str, more: &[(&str, &str)]) -> PathBuf {
@@ -48,12 +51,13 @@ fn the_tensor_library_gives_the_same_bytes_for_any_workers_and_threads() {
     let first = folder.path().join("first");
     run(&flow, &first, &["--quiet", "--workers", "1", "--in-flight", "1"]);
     let expected = tables(&first);
-    for (workers, threads) in [("2", "1"), ("3", "2")] {
+    for (workers, threads, at_once) in [("2", "1", "1"), ("3", "2", "2"), ("1", "2", "3")] {
         let out = folder.path().join(format!("w{workers}t{threads}"));
         let mut command = cognate();
-        command.env("RAYON_NUM_THREADS", threads).args(["run", "--quiet", "--workers", workers, "--out"]);
+        command.env("RAYON_NUM_THREADS", threads).args(["run", "--quiet", "--workers", workers]);
+        command.args(["--encode-at-once", at_once, "--out"]);
         assert!(command.arg(&out).arg(&flow).status().unwrap().success());
-        same_tables(&expected, &out, &format!("{workers} workers, {threads} threads"));
+        same_tables(&expected, &out, &format!("{workers} workers, {threads} threads, {at_once} at once"));
     }
     // two devices that take turns, each with its own copy of models and encoders
     let out = folder.path().join("devices");
@@ -61,9 +65,76 @@ fn the_tensor_library_gives_the_same_bytes_for_any_workers_and_threads() {
     same_tables(&expected, &out, "on two devices");
     // in two parts
     let out = folder.path().join("parts");
-    run(&flow, &out, &["--quiet", "--max-tokens", "3000"]);
+    run(&flow, &out, &["--quiet", "--max-tokens", "3000", "--encode-at-once", "2"]);
     run(&flow, &out, &["--quiet"]);
     same_tables(&expected, &out, "stopped at 3 000 tokens and resumed");
+}
+
+/// Only some processes have a device: the others encode nothing, load no model, and keep their share of the sums.
+#[test]
+fn a_process_without_a_device_leaves_the_encode_to_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let shorter =
+        [("max_tokens = 12_000", "max_tokens = 6_000"), ("[checkpoint]", "[check]\ndoctor = \"off\"\n[checkpoint]")];
+    let flow = demo_with(folder.path(), "backend = \"candle\"", &shorter);
+    let alone = folder.path().join("alone");
+    run(&flow, &alone, &["--quiet"]);
+    let expected = tables(&alone);
+    let given = |hosts: &Path, out: &Path, flow: &Path, devices: [&str; 2], workers: usize| {
+        let child = |i: usize| {
+            let mut command = starting(flow, out, hosts, 2, i, workers);
+            command.args(["--devices", devices[i]]).spawn().unwrap()
+        };
+        [child(0), child(1)].map(|child| end(child, Duration::from_secs(300), "two processes"))
+    };
+    for (devices, workers) in [(["cpu", "none"], 2), (["none", "cpu,cpu"], 2), (["cpu", "cpu"], 1)] {
+        let out = folder.path().join(format!("{}-{}", devices[0], devices[1]));
+        for output in given(&hosts(folder.path(), 2), &out, &flow, devices, workers) {
+            assert!(output.status.success(), "{devices:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        same_tables(&expected, &out, &format!("{devices:?}"));
+    }
+    // nobody has one
+    let out = folder.path().join("nobody");
+    for output in given(&hosts(folder.path(), 2), &out, &flow, ["none", "none"], 1) {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("all processes were started with --devices none"), "{said}");
+    }
+    // process 0 tries the SAEs
+    let flow = demo_with(folder.path(), "backend = \"candle\"", &shorter[..1]);
+    let [zero, one] = given(&hosts(folder.path(), 2), &folder.path().join("doctor"), &flow, ["none", "cpu"], 1);
+    let said = String::from_utf8_lossy(&zero.stderr).into_owned();
+    assert!(zero.status.code() == Some(2) && said.contains("process 0 tries the SAEs"), "{said}");
+    assert_eq!(one.status.code(), Some(5), "{}", String::from_utf8_lossy(&one.stderr));
+}
+
+/// What is compared of raw activations, by sums that are made where the rows lie, is what the kernels' rows give.
+#[test]
+fn raw_activations_are_as_similar_by_the_tensor_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = |name: &str, keys: &str| {
+        let out = folder.path().join(name);
+        let more =
+            [("pairs = \"all\"", "pairs = \"all\"\nhookpoints = [\"small-a/resid_post.3\", \"small-b/resid_post.1\"]")];
+        run(&demo_with(folder.path(), keys, &more), &out, &["--quiet"]);
+        let rows: Vec<SimilarityRow> =
+            TableReader::open(&out.join("tables/similarities.parquet")).unwrap().read_all().unwrap();
+        let of_rows = rows.into_iter().filter(|row| row.pairing == RowPairing::Activations);
+        of_rows
+            .map(|row| {
+                (format!("{} x {} {}", row.pair.source, row.pair.target, row.measure), [row.value, row.null_mean])
+            })
+            .collect::<BTreeMap<_, _>>()
+    };
+    let (ours, theirs) = (found("kernels", ""), found("candle", "backend = \"candle\""));
+    assert!(ours.len() >= 4 && ours.keys().eq(theirs.keys()), "{ours:?} {theirs:?}");
+    for (what, values) in &ours {
+        for (a, b) in values.iter().zip(theirs[what]) {
+            let (a, b) = (a.unwrap(), b.unwrap());
+            // both forwards round in f32, and co-moments are of 12 000 rows
+            assert!((a - b).abs() < 1e-5, "{what}: {a} and {b}");
+        }
+    }
 }
 
 #[test]
@@ -100,6 +171,9 @@ fn what_cannot_be_computed_so_is_refused_before_it_begins() {
         ("backend = \"candle\"", &["--devices", "cuda:0"], "write device = \"cuda:0\" in the dataflow file"),
         ("", &["--devices", "cpu"], "no model has backend = \"candle\""),
         ("", &["--devices", "gpu:0"], "\"cuda:0\" for the first CUDA device"),
+        ("", &["--devices", "none"], "no model has backend = \"candle\""),
+        ("backend = \"candle\"", &["--devices", "none"], "this is the only process of the run"),
+        ("", &["--encode-at-once", "0"], "expected 1 to 16"),
     ] {
         let flow = demo_with(folder.path(), keys, &[]);
         let out = folder.path().join("refused");

@@ -47,7 +47,13 @@ fn addresses(n: usize) -> Vec<String> {
 
 /// Starts process `i` of `n`.
 pub fn start(flow: &Path, out: &Path, hosts: &Path, n: usize, i: usize, workers: usize) -> Child {
-    cognate()
+    starting(flow, out, hosts, n, i, workers).spawn().unwrap()
+}
+
+/// What starts it.
+pub fn starting(flow: &Path, out: &Path, hosts: &Path, n: usize, i: usize, workers: usize) -> Command {
+    let mut command = cognate();
+    command
         .args(["run", "--quiet", "--processes", &n.to_string(), "--process", &i.to_string()])
         .args(["--workers", &workers.to_string(), "--hosts"])
         .arg(hosts)
@@ -55,9 +61,8 @@ pub fn start(flow: &Path, out: &Path, hosts: &Path, n: usize, i: usize, workers:
         .arg(out)
         .arg(flow)
         .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(std::process::Stdio::piped());
+    command
 }
 
 /// A hosts file for `n` processes of this machine.

@@ -44,8 +44,6 @@ fn partners_in_bf16_are_those_in_f32() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let longer =
-        [("max_tokens = 12_000", "max_tokens = 50_000"), ("snapshot_every = 3_000", "snapshot_every = 50_000")];
     let [whole, half] = ["f32", "bf16"].map(|name| folder.path().join(name));
     run(&in_f32(folder.path(), &[]), &whole, &["--quiet"]);
     run(&demo(folder.path(), &[]), &half, &["--quiet"]);

@@ -30,7 +30,7 @@ fn rows_of(flow: &Path, sites: &[&str]) -> Vec<Matrix<f32>> {
     let models: Vec<_> = sites.iter().map(|s| cognate::model::open(&path(&s.model)).unwrap()).collect();
     while let Some(batch) = corpus.next_batch().unwrap() {
         for ((site, model), (width, data)) in sites.iter().zip(&models).zip(&mut data) {
-            let x = cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint])
+            let x = cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint], &[])
                 .unwrap()
                 .remove(0)
                 .x;

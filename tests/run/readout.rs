@@ -35,7 +35,7 @@ pub fn rows_of(flow: &Path, site: &str) -> (Matrix<f32>, Vec<u8>, Vec<usize>) {
     let (mut data, mut half, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(batch) = corpus.next_batch().unwrap() {
         let found =
-            cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint]).unwrap().remove(0);
+            cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint], &[]).unwrap().remove(0);
         let folds = FoldRows::of(&batch);
         beside.extend(folds.beside.iter().map(|&r| half.len() + r as usize));
         half.extend(folds.fold);

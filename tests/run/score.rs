@@ -211,8 +211,10 @@ fn a_categorys_published_pairs_are_those_of_plain_sums() {
     while let Some(batch) = corpus.next_batch().unwrap() {
         for (k, columns) in columns.iter_mut().enumerate() {
             let hookpoint = sites[k].parse::<cognate::ids::Site>().unwrap().hookpoint;
-            let x =
-                cognate::model::forward(models[k].as_ref(), &batch, &batch.views[0], &[hookpoint]).unwrap().remove(0).x;
+            let x = cognate::model::forward(models[k].as_ref(), &batch, &batch.views[0], &[hookpoint], &[])
+                .unwrap()
+                .remove(0)
+                .x;
             let encoded = saes[k].encode(&x, Encode::Sparse).unwrap();
             for r in 0..encoded.n_rows() {
                 columns.iter_mut().for_each(|c| c.push(0.0));

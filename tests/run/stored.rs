@@ -49,7 +49,7 @@ impl Dump {
         while let Some(batch) = corpus.next_batch().unwrap() {
             let view = &batch.views[plan.models()[at].view];
             dump.ids.extend(view.tokens().map(|(_, context, position)| view.contexts[context].ids[position]));
-            let read = forward(model[0].as_ref(), &batch, view, &hookpoints).unwrap();
+            let read = forward(model[0].as_ref(), &batch, view, &hookpoints, &[]).unwrap();
             dump.places.iter_mut().zip(read).for_each(|(place, read)| place.2.extend_from_slice(read.x.as_slice()));
         }
         dump
@@ -251,7 +251,7 @@ impl Cache {
         let mut cache = Cache { sequences: Vec::new(), firings: Vec::new(), rows: Vec::new() };
         while let Some(batch) = corpus.next_batch().unwrap() {
             let view = &batch.views[0];
-            let read = forward(model[0].as_ref(), &batch, view, &hookpoints).unwrap();
+            let read = forward(model[0].as_ref(), &batch, view, &hookpoints, &[]).unwrap();
             let latents = sae.encode(&read[0].x, Encode::Sparse).unwrap();
             for (token, (_, context, position)) in view.tokens().enumerate() {
                 let sequence = (cache.sequences.len() + context) as u32;

@@ -115,7 +115,7 @@ fn by_hand(
             batch.documents.push(Document::default());
             let counted: Vec<bool> = (0..ids.len()).map(|p| p > 0).collect();
             batch.push(ids, &counted, &[(0, 0)]);
-            let x = cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint])
+            let x = cognate::model::forward(model.as_ref(), &batch, &batch.views[0], &[site.hookpoint], &[])
                 .unwrap()
                 .remove(0)
                 .x;

@@ -13,6 +13,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// The secret that processes prove to each other after their greeting.
     pub secret: Option<Secret>,
+    /// Whether this process encodes batches; one without a device leaves that to the others.
+    pub encodes: bool,
 }
 
 /// A secret that the processes of a run share. Only a key derived from it is kept.
@@ -52,7 +54,15 @@ impl std::fmt::Debug for Secret {
 impl Cluster {
     /// One process of `workers` workers.
     pub fn local(workers: usize) -> Self {
-        Cluster { workers, process: 0, hosts: Vec::new(), secret: None }
+        Cluster { workers, process: 0, hosts: Vec::new(), secret: None, encodes: true }
+    }
+
+    /// The workers that encode, ascending: all of every process that does. `encode` has an answer for each process; none where there is
+    /// but one.
+    pub fn encoders(&self, encode: &[bool]) -> Vec<u64> {
+        let encode = if encode.is_empty() { &[true][..] } else { encode };
+        let of = |process: usize| (process * self.workers) as u64..((process + 1) * self.workers) as u64;
+        encode.iter().enumerate().filter(|(_, encodes)| **encodes).flat_map(|(process, _)| of(process)).collect()
     }
 
     /// Default of `--in-flight`: one batch per worker, and two that are being read or folded. With several workers, one more per
@@ -60,5 +70,19 @@ impl Cluster {
     pub fn in_flight(&self) -> u64 {
         let n = (self.workers * self.hosts.len().max(1)) as u64;
         if n == 1 { 3 } else { 2 + 2 * n }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_processes_without_devices_encode_nothing() {
+        let cluster = Cluster::local(2);
+        assert_eq!(cluster.encoders(&[]), [0, 1]);
+        assert_eq!(cluster.encoders(&[true, true]), [0, 1, 2, 3]);
+        assert_eq!(cluster.encoders(&[true, false, true]), [0, 1, 4, 5]);
+        assert_eq!(cluster.encoders(&[false, true]), [2, 3]);
     }
 }

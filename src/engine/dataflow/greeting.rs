@@ -1,7 +1,7 @@
-//! What do two processes send first? A greeting that states which process calls, for which of two connections, and how the run is
-//! divided. With a shared secret, each then proves that it knows the secret.
+//! What do two processes send first? A greeting that states which process calls, for which of two connections, how the run is
+//! divided, and whether the process encodes batches. With a shared secret, each then proves that it knows the secret.
 //!
-//! A greeting is [`LENGTH`] bytes: magic, five u32 (little endian), a nonce of 32 bytes. The proof is BLAKE3, keyed by the secret,
+//! A greeting is [`LENGTH`] bytes: magic, six u32 (little endian), a nonce of 32 bytes. The proof is BLAKE3, keyed by the secret,
 //! of the prover's greeting followed by the other greeting. A proof is therefore valid for one connection only.
 
 use super::cluster::{Cluster, Secret};
@@ -12,8 +12,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Begins every greeting.
-const MAGIC: [u8; 8] = *b"cognate2";
-const LENGTH: usize = MAGIC.len() + 4 * 5 + 32;
+const MAGIC: [u8; 8] = *b"cognate3";
+const LENGTH: usize = MAGIC.len() + 4 * 6 + 32;
 const PROOF: usize = 32;
 /// Time limit of a handshake with a process that was called: it may be connecting elsewhere.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ fn greeting(cluster: &Cluster, kind: Kind) -> [u8; LENGTH] {
         cluster.workers as u32,
         kind as u32,
         u32::from(cluster.secret.is_some()),
+        u32::from(cluster.encodes),
     ];
     let mut out = MAGIC.to_vec();
     numbers.iter().for_each(|n| out.extend(n.to_le_bytes()));
@@ -64,16 +65,25 @@ fn proof(secret: &Secret, of: &[u8], to: &[u8]) -> blake3::Hash {
     blake3::keyed_hash(secret.key(), &[of, to].concat())
 }
 
+/// Who greeted, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Greeted {
+    pub process: usize,
+    pub kind: Kind,
+    /// Whether it encodes batches.
+    pub encodes: bool,
+}
+
 /// Who greeted, and for what. `called`: the process that was called, `None` where the other one called.
 ///
 /// # Errors
 /// `Request` when it was started for a run that is divided otherwise.
-fn read(cluster: &Cluster, theirs: &[u8; LENGTH], called: Option<usize>) -> Result<(usize, Kind)> {
+fn read(cluster: &Cluster, theirs: &[u8; LENGTH], called: Option<usize>) -> Result<Greeted> {
     let numbers: Vec<u32> = theirs[MAGIC.len()..LENGTH - 32]
         .chunks_exact(4)
         .map(|c| u32::from_le_bytes(c.try_into().expect("four bytes")))
         .collect();
-    let [process, n_processes, n_workers, kind, has_secret] = numbers[..] else { unreachable!("five numbers") };
+    let [process, n_processes, n_workers, kind, has_secret, encodes] = numbers[..] else { unreachable!("six numbers") };
     if [n_processes as usize, n_workers as usize] != [cluster.hosts.len(), cluster.workers] {
         return Err(Error::request(format!(
             "another process was started with --process {process} --processes {n_processes} --workers {n_workers}, this one with \
@@ -102,14 +112,20 @@ fn read(cluster: &Cluster, theirs: &[u8; LENGTH], called: Option<usize>) -> Resu
         )));
     }
     let kind = Kind::ALL.get(kind as usize).copied();
-    kind.map(|kind| (process, kind)).ok_or_else(|| Error::request("another process is of another version of cognate"))
+    kind.map(|kind| Greeted { process, kind, encodes: encodes != 0 })
+        .ok_or_else(|| Error::request("another process is of another version of cognate"))
 }
 
-/// Greets process `called` at the other end of a connection that was just made; `None` when it is no process of a run, or hung up.
+/// Greets process `called` at the other end of a connection that was just made, and says whether it encodes; `None` when it is no process of a run, or hung up.
 ///
 /// # Errors
 /// `Request` when it belongs to a run that is divided otherwise, or does not know the secret.
-pub(super) fn call(cluster: &Cluster, mut stream: TcpStream, called: usize, kind: Kind) -> Result<Option<TcpStream>> {
+pub(super) fn call(
+    cluster: &Cluster,
+    mut stream: TcpStream,
+    called: usize,
+    kind: Kind,
+) -> Result<Option<(TcpStream, bool)>> {
     let mine = greeting(cluster, kind);
     let mut theirs = [0u8; LENGTH];
     let exchange = |stream: &mut TcpStream, theirs: &mut [u8; LENGTH]| -> io::Result<()> {
@@ -122,7 +138,7 @@ pub(super) fn call(cluster: &Cluster, mut stream: TcpStream, called: usize, kind
     if exchange(&mut stream, &mut theirs).is_err() || !theirs.starts_with(&MAGIC) {
         return Ok(None);
     }
-    read(cluster, &theirs, Some(called))?;
+    let Greeted { encodes, .. } = read(cluster, &theirs, Some(called))?;
     if let Some(secret) = &cluster.secret {
         let mut given = [0u8; PROOF];
         let proved = stream
@@ -136,7 +152,7 @@ pub(super) fn call(cluster: &Cluster, mut stream: TcpStream, called: usize, kind
             )));
         }
     }
-    Ok(stream.set_read_timeout(None).is_ok().then_some(stream))
+    Ok(stream.set_read_timeout(None).is_ok().then_some((stream, encodes)))
 }
 
 /// A caller whose greeting is not complete yet. It is polled, never waited for.
@@ -156,7 +172,7 @@ pub(super) enum Heard {
     /// It was started for a run that is divided otherwise, or does not know the secret.
     Refused(Error),
     /// It is this process.
-    Met(usize, Kind),
+    Met(Greeted),
 }
 
 impl Caller {
@@ -195,27 +211,28 @@ impl Caller {
             let Some(mine) = self.mine else {
                 // the answer names the caller's kind of connection: both prove the same one
                 let met = read(cluster, &theirs, None);
-                let mine = greeting(cluster, met.as_ref().map_or(Kind::Data, |met| met.1));
+                let mine = greeting(cluster, met.as_ref().map_or(Kind::Data, |met| met.kind));
                 // one that is refused hears why: it reads the numbers
                 if self.stream.write_all(&mine).is_err() {
                     return Heard::Stranger;
                 }
                 match met {
                     Err(e) => return Heard::Refused(e),
-                    Ok((process, kind)) if cluster.secret.is_none() => return Heard::Met(process, kind),
+                    Ok(met) if cluster.secret.is_none() => return Heard::Met(met),
                     Ok(_) => self.mine = Some(mine),
                 }
                 continue;
             };
             let secret = cluster.secret.as_ref().expect("a proof is waited for only with a secret");
-            let Ok((process, kind)) = read(cluster, &theirs, None) else { return Heard::Stranger };
+            let Ok(met) = read(cluster, &theirs, None) else { return Heard::Stranger };
             if proof(secret, &theirs, &mine) != self.heard[LENGTH..] {
                 return Heard::Refused(Error::request(format!(
-                    "one that claims to be process {process} has another secret; give all processes the same --secret-file"
+                    "one that claims to be process {} has another secret; give all processes the same --secret-file",
+                    met.process
                 )));
             }
             let proved = self.stream.write_all(proof(secret, &mine, &theirs).as_bytes());
-            return if proved.is_ok() { Heard::Met(process, kind) } else { Heard::Stranger };
+            return if proved.is_ok() { Heard::Met(met) } else { Heard::Stranger };
         }
     }
 

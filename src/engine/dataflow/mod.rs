@@ -2,7 +2,7 @@
 //!
 //! `graph` puts one worker's operators together; `workers` starts them, once the processes have met (`rendezvous`,
 //! `greeting`); `line` checks that they are alive, and reports why one ended. Each operator is one file: `source` lets
-//! batches in as `schedule` has decided, `encode`, `fold` and `publish` wrap functions of `engine` that know of no
+//! batches in as `schedule` has decided, `encode` (on `lanes`), `fold` and `publish` wrap functions of `engine` that know of no
 //! dataflow, `views` maintains the matches.
 
 mod clock;
@@ -11,6 +11,7 @@ mod encode;
 mod fold;
 mod graph;
 mod greeting;
+mod lanes;
 mod line;
 mod publish;
 mod rendezvous;

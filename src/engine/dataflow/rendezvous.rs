@@ -6,7 +6,7 @@
 //! not come is waited for without limit, and named; one that came and has been silent for as long as in a run ends the meeting.
 
 use crate::engine::dataflow::Cluster;
-use crate::engine::dataflow::greeting::{Caller, Heard, Kind, call};
+use crate::engine::dataflow::greeting::{Caller, Greeted, Heard, Kind, call};
 use crate::engine::dataflow::line::{Line, Lines, PATIENCE, Patience, SAY_EVERY, Silence, Tell, Word, leave_all};
 use crate::engine::status::RunStatus;
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ const CALLERS: usize = 64;
 pub(super) struct Peers {
     /// Connections for timely, to every process in order, `None` for this one; empty for one process alone.
     pub(super) data: Vec<Option<TcpStream>>,
+    /// Of every process whether it encodes batches; empty for one process alone.
+    pub(super) encode: Vec<bool>,
     /// The lines to the other processes, watched from the moment when all have met.
     pub(super) lines: Option<Lines>,
 }
@@ -80,8 +82,9 @@ impl Meeting {
             let Some(found) = meet(&cluster, &listener, patience, &stopped, &ended, &*tell)? else { return Ok(None) };
             let mut peers = Peers::default();
             let mut lines = Vec::new();
-            for (j, Found { data, line, .. }) in found.into_iter().enumerate() {
+            for (j, Found { data, line, encodes, .. }) in found.into_iter().enumerate() {
                 peers.data.push(data);
+                peers.encode.push(encodes);
                 lines.extend(line.map(|line| (format!("process {j} at {}", cluster.hosts[j]), line)));
             }
             peers.lines = Some(Lines::watch(format!("process {}", cluster.process), lines, patience, status, tell)?);
@@ -143,6 +146,8 @@ struct Found {
     line: Option<Line>,
     /// Whether it has sent on the line that it stays in the run; one that only connected to send its error has not.
     stays: bool,
+    /// Whether it encodes batches.
+    encodes: bool,
     /// On the line.
     silence: Option<Silence>,
     /// Why the last call did not go through.
@@ -157,7 +162,8 @@ impl Found {
     /// A process that calls again was restarted before its end was noticed. If this process stays in the run, it is
     /// sent that.
     #[allow(clippy::disallowed_methods, reason = "patience with other processes")]
-    fn put(&mut self, kind: Kind, stream: TcpStream, stay: bool) {
+    fn put(&mut self, kind: Kind, (stream, encodes): (TcpStream, bool), stay: bool) {
+        self.encodes = encodes;
         match kind {
             Kind::Data => self.data = Some(stream),
             Kind::Line => {
@@ -199,6 +205,7 @@ fn meet(
 ) -> Result<Option<Vec<Found>>> {
     let (me, hosts) = (cluster.process, &cluster.hosts);
     let mut found: Vec<Found> = hosts.iter().map(|_| Found::default()).collect();
+    found[me].encodes = cluster.encodes;
     let mut callers: Vec<Caller> = Vec::new();
     let (begun, mut tell_at) = (Instant::now(), NAME_MISSING[0]);
     let (mut ending, mut said) = (None, begun);
@@ -216,7 +223,7 @@ fn meet(
                 }
                 match connect(&hosts[j]) {
                     Ok(stream) => {
-                        call(cluster, stream, j, kind)?.into_iter().for_each(|stream| found.put(kind, stream, stay))
+                        call(cluster, stream, j, kind)?.into_iter().for_each(|met| found.put(kind, met, stay))
                     }
                     Err(e) => {
                         found.trouble = Some(e);
@@ -237,8 +244,8 @@ fn meet(
                 Heard::Nothing => waiting.push(caller),
                 Heard::Stranger => {}
                 Heard::Refused(error) => tell(&format!("refused a process that called: {error}")),
-                Heard::Met(j, kind) => {
-                    caller.into_stream().into_iter().for_each(|stream| found[j].put(kind, stream, stay))
+                Heard::Met(Greeted { process: j, kind, encodes }) => {
+                    caller.into_stream().into_iter().for_each(|stream| found[j].put(kind, (stream, encodes), stay))
                 }
             }
         }
@@ -265,6 +272,14 @@ fn meet(
                 return Ok(None);
             }
         } else if (0..hosts.len()).all(|j| j == me || found[j].is_whole()) {
+            if !found.iter().any(|found| found.encodes) {
+                let error = Error::request(
+                    "all processes were started with --devices none, and none encodes batches; name devices for one of them at least",
+                );
+                // one that has not seen all of them yet would call for ever
+                say_to_all(found, &failure(cluster, &error));
+                return Err(error);
+            }
             return Ok(Some(found));
         }
         if stay && said.elapsed() >= SAY_EVERY {

@@ -76,12 +76,12 @@ const IDLE_EFFORT: isize = 10_000;
 /// # Errors
 /// `Machine` when a worker cannot start or fails; the errors of the [`Meeting`].
 pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()> {
-    let Some(Peers { data, lines }) = meeting.wait()? else {
+    let Some(Peers { data, encode, lines }) = meeting.wait()? else {
         job.status.request_stop();
         return Ok(());
     };
     let status = job.status.clone();
-    let result = with_peers(job, data, corpus);
+    let result = with_peers(job, data, &encode, corpus);
     if let Err(e) = &result {
         // the others hear it, and workers that have started end
         status.fail(e.clone());
@@ -90,9 +90,10 @@ pub fn execute(job: Job, meeting: Meeting, corpus: Option<Corpus>) -> Result<()>
     result
 }
 
-/// Runs the dataflow with the processes that were met.
-fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -> Result<()> {
+/// Runs the dataflow with the processes that were met, of which those encode that `encode` marks.
+fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, encode: &[bool], corpus: Option<Corpus>) -> Result<()> {
     let n = job.cluster.workers.max(1);
+    let encoders = job.cluster.encoders(encode);
     let (workers, connections) = workers_of(&job.cluster, peers)?;
     let mut worker = timely::WorkerConfig::default();
     // arrangements are compacted between snapshots: their memory does not grow with the number of snapshots
@@ -142,7 +143,7 @@ fn with_peers(job: Job, peers: Vec<Option<TcpStream>>, corpus: Option<Corpus>) -
         let Some(resume) = of_job.status.keep(agree(worker, &of_job)) else {
             return;
         };
-        build(worker, &of_job, resume, parts, &probe);
+        build(worker, &of_job, encoders.clone(), resume, parts, &probe);
         while !probe.done() && !of_job.status.failed() {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }

@@ -28,7 +28,7 @@ impl Model for Decoder<Candle> {
         let mut rest = runnable.into_iter();
         for size in groups(&lengths, self.attention_heads(), &|length| self.turns_alike(length)) {
             let (numbers, mut group): (Vec<usize>, Vec<&mut OneContext>) = rest.by_ref().take(size).unzip();
-            if let Err(e) = self.run(hookpoints, &mut group) {
+            if let Err(e) = self.run_and_read(hookpoints, &mut group) {
                 let why = e.to_string();
                 numbers.into_iter().for_each(|c| results[c] = Err(Error::new(e.kind(), why.clone())));
             }
@@ -38,6 +38,22 @@ impl Model for Decoder<Candle> {
 }
 
 impl Decoder<Candle> {
+    /// Runs a group of contexts, alone on the device, and has their rows come back while another may run there.
+    fn run_and_read(&self, hookpoints: &[Hookpoint], group: &mut [&mut OneContext]) -> Result<()> {
+        let on = self.backend.on();
+        let alone = on.alone();
+        self.run(hookpoints, group)?;
+        on.finish()?;
+        drop(alone);
+        for context in group {
+            for (k, out) in context.out.iter_mut().enumerate() {
+                context.there[k].as_ref().map_or(Ok(()), |rows| rows.read_into(out))?;
+                context.there[k].take_if(|_| !context.keep.get(k).copied().unwrap_or(false));
+            }
+        }
+        Ok(())
+    }
+
     fn attention_heads(&self) -> usize {
         self.blocks.iter().map(|block| block.attention.n_heads).max().unwrap_or(1)
     }

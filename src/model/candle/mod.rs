@@ -11,7 +11,7 @@ use super::activation_function::ActivationFunction;
 use super::activations::OneContext;
 use super::backend::{AttentionOf, Backend, LinearValues, NormValues, Order, Part};
 use super::rotary::Rotary;
-use crate::device::Opened;
+use crate::device::{DeviceRows, Opened};
 use crate::error::{Error, Result};
 #[cfg(test)]
 pub(super) use attention::Masks;
@@ -37,6 +37,11 @@ impl Candle {
     /// With weights and activations on `on`.
     pub fn new(on: Opened) -> Self {
         Candle { on, masks: Masks::default() }
+    }
+
+    /// The device.
+    pub fn on(&self) -> &Opened {
+        &self.on
     }
 }
 
@@ -120,14 +125,16 @@ impl Backend for Candle {
             return Ok(());
         }
         let n = counted.len();
-        let values: Vec<f32> = Tensor::from_vec(counted, n, &self.on.device)
-            .and_then(|counted| x.index_select(&counted, 0)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
+        let rows = Tensor::from_vec(counted, n, &self.on.device)
+            .and_then(|counted| x.index_select(&counted, 0)?.to_dtype(DType::F32))
             .map_err(device_error)?;
-        let mut rest = &values[..];
+        // they come back when the device has done all that was asked of it (`decoder.rs`)
+        let rows = DeviceRows::of(&self.on, rows);
+        let mut first = 0;
         for context in contexts {
-            let (own, after) = rest.split_at(context.out[k].len());
-            context.out[k].copy_from_slice(own);
-            rest = after;
+            let n = context.counted.iter().filter(|counted| **counted).count();
+            context.there[k] = if n > 0 { Some(rows.part(first, n)?) } else { None };
+            first += n;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::attention::{View, gather};
 use super::strides::Strides;
 use super::{Cpu, rotary};
-use crate::device::Opened;
+use crate::device::{Compute, Opened};
 use crate::linalg::bf16::rounded;
 use crate::linalg::kept::Numbers;
 use crate::model::activation_function::ActivationFunction;
@@ -33,7 +33,9 @@ fn random(n: usize, width: usize, seed: u64, scale: f32) -> Rows {
 
 /// Candle in f32, or in f64, where it is exact beside us.
 fn candle(dtype: DType) -> Candle {
-    Candle::new(Opened { device: Device::Cpu, dtype })
+    let mut on = Opened::of(Compute::default()).unwrap();
+    on.dtype = dtype;
+    Candle::new(on)
 }
 
 fn taken(candle: &Candle, x: &Rows) -> Tensor {

@@ -103,7 +103,8 @@ impl Feed {
         });
         let n_tokens: usize = view.contexts.iter().map(|context| context.ids.len()).sum();
         if n_tokens == 0 {
-            let empty = |&(_, hookpoint, width): &_| ActivationBatch { hookpoint, x: Matrix::zeros(0, width) };
+            let empty =
+                |&(_, hookpoint, width): &_| ActivationBatch { hookpoint, x: Matrix::zeros(0, width), there: None };
             return Ok((wanted.iter().map(empty).collect(), latents.map(|_| SparseRows::default()).collect()));
         }
         let request = request::request(batch, view)?;
@@ -114,7 +115,8 @@ impl Feed {
             Ok(answer)
         })?;
         let read = |&(name, hookpoint, width): &_| {
-            Ok(ActivationBatch { hookpoint, x: answer::activations(&answer, (name, width), batch, view)? })
+            let x = answer::activations(&answer, (name, width), batch, view)?;
+            Ok(ActivationBatch { hookpoint, x, there: None })
         };
         let activations = wanted.iter().map(read).collect::<Result<_>>()?;
         let latents = latents.map(|(name, sizes)| answer::latents(&answer, name, sizes, batch, view));

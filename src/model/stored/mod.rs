@@ -168,7 +168,7 @@ impl Stored {
             let mut out = buffer(n * width);
             rows.read(&tokens, width, &mut out)?;
             check_finite(rows, &out, width, (batch, view))?;
-            Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(n, width, out) })
+            Ok(ActivationBatch { hookpoint, x: Matrix::from_vec(n, width, out), there: None })
         };
         let activations = hookpoints.iter().map(read).collect::<Result<_>>()?;
         let latents = self.latents.iter().zip(&opened.latents).map(|(of, latents)| of.read(latents, batch, view));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Process `process` of a run on free ports of this machine.
 fn cluster(hosts: &[String], process: usize, workers: usize) -> Cluster {
-    Cluster { workers, process, hosts: hosts.to_vec(), secret: None }
+    Cluster { workers, process, hosts: hosts.to_vec(), secret: None, encodes: true }
 }
 
 fn hosts(n: usize) -> Vec<String> {
@@ -151,14 +151,14 @@ fn who_is_waited_for_is_told() {
 fn strangers_delay_nothing_and_end_nothing() {
     let hosts = hosts(2);
     let zero = begin(&cluster(&hosts, 0, 1));
-    let greeting = |more: &[u8]| [&b"cognate2"[..], more].concat();
+    let greeting = |more: &[u8]| [&b"cognate3"[..], more].concat();
     // silent, dripping, of another protocol, of another run, right to begin with
     let said: Vec<Vec<u8>> = (0..40)
         .map(|k| match k % 5 {
             0 => Vec::new(),
             1 => b"cog".to_vec(),
             2 => vec![0; 200],
-            3 => greeting(&[7; 52]),
+            3 => greeting(&[7; 56]),
             _ => greeting(&[1, 0, 0]),
         })
         .collect();
@@ -268,4 +268,21 @@ fn one_that_came_and_is_silent_ends_the_meeting() {
     let error = other.wait().unwrap_err().to_string();
     assert!(error.starts_with(&named), "{error}");
     drop(line);
+}
+
+#[test]
+fn all_know_who_encodes() {
+    let hosts = hosts(3);
+    let with = |process| Cluster { encodes: process != 1, ..cluster(&hosts, process, 2) };
+    let meetings = [0, 1, 2].map(|i| begin(&with(i)));
+    for peers in meetings.map(|meeting| meeting.wait().unwrap()) {
+        assert_eq!(peers.unwrap().encode, [true, false, true]);
+    }
+    // nobody
+    let hosts = self::hosts(2);
+    let meetings = [0, 1].map(|i| begin(&Cluster { encodes: false, ..cluster(&hosts, i, 1) }));
+    for meeting in meetings {
+        let error = meeting.wait().unwrap_err();
+        assert!(error.to_string().contains("--devices none"), "{error}");
+    }
 }
