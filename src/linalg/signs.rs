@@ -10,6 +10,9 @@
 //! whole numbers, the same by any instruction.
 
 use crate::linalg::Stream;
+#[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+use crate::linalg::bytes::vectors::PairedProducts;
+use crate::linalg::bytes::vectors::{Multiply, PlainProducts};
 
 /// Vectors that are looked up at once.
 pub const BLOCK: usize = 32;
@@ -217,9 +220,27 @@ pub trait Lookup: Copy {
     ) -> [u32; TOGETHER];
 }
 
+/// Work that looks up signs and multiplies bytes.
+pub trait ByteWork {
+    /// Does it by these instructions. To be `#[inline(always)]`.
+    fn run(self, lookup: impl Lookup, multiply: impl Multiply);
+}
+
+/// Does `work` by the fastest instructions of this machine.
+pub fn by_bytes(work: impl ByteWork) {
+    #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return simd.vectorize(
+            #[inline(always)]
+            || work.run(Shuffled(simd), PairedProducts(simd)),
+        );
+    }
+    work.run(Plain, PlainProducts);
+}
+
 /// By the definition, on any processor.
 #[derive(Clone, Copy)]
-pub struct Plain;
+struct Plain;
 
 impl Lookup for Plain {
     #[inline(always)]
@@ -249,7 +270,7 @@ impl Lookup for Plain {
 /// 32 bytes at once.
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 #[derive(Clone, Copy)]
-pub struct Shuffled(pub pulp::x86::V3);
+struct Shuffled(pulp::x86::V3);
 
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
 impl Lookup for Shuffled {

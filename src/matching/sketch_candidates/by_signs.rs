@@ -13,7 +13,7 @@ use super::by_products::best_of_rows;
 use super::lists::Best;
 use super::rows::{Known, Side, Sides, standard_rows};
 use crate::linalg::bytes::vectors::{ByteVectors, Multiply};
-use crate::linalg::signs::{BLOCK, Lookup, Rotation, SPREAD, Signs, TOGETHER, Tables};
+use crate::linalg::signs::{BLOCK, ByteWork, Lookup, Rotation, SPREAD, Signs, TOGETHER, Tables, by_bytes};
 use rayon::prelude::*;
 
 /// From so many pairs on: of fewer, all products take no longer.
@@ -201,17 +201,7 @@ impl<'a> Stretch<'a> {
         self.forward = Best::new(held.len(), self.search.keep);
         let tile = BLOCKS * BLOCK;
         for (first, targets) in (0..).step_by(tile).zip(self.search.alive[1].chunks(tile)) {
-            #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]
-            if let Some(simd) = pulp::x86::V3::try_new() {
-                use crate::linalg::{bytes::vectors::PairedProducts, signs::Shuffled};
-                simd.vectorize(
-                    #[inline(always)]
-                    || self.tile(held, first, targets, Shuffled(simd), PairedProducts(simd)),
-                );
-                continue;
-            }
-            use crate::linalg::{bytes::vectors::PlainProducts, signs::Plain};
-            self.tile(held, first, targets, Plain, PlainProducts);
+            by_bytes(Tile { stretch: self, held, first, targets });
         }
         for (k, &i) in held.iter().enumerate() {
             self.known.each(i, |j, r| {
@@ -224,17 +214,26 @@ impl<'a> Stretch<'a> {
             }
         }
     }
+}
 
-    /// The sources held against the targets from number `first` on.
+/// The sources held against the targets from number `first` on.
+struct Tile<'s, 'a> {
+    stretch: &'s mut Stretch<'a>,
+    held: &'s [u32],
+    first: usize,
+    targets: &'s [u32],
+}
+
+impl ByteWork for Tile<'_, '_> {
     #[inline(always)]
-    fn tile(&mut self, held: &[u32], first: usize, targets: &[u32], lookup: impl Lookup, multiply: impl Multiply) {
-        let Stretch { search, known, signs, sources, forward, backward, .. } = self;
+    fn run(self, lookup: impl Lookup, multiply: impl Multiply) {
+        let Tile { held, first, .. } = self;
+        let Stretch { search, known, signs, targets: bytes, sources, tables, forward, backward, .. } = self.stretch;
         for (from, sources_of_table) in (0..).step_by(TOGETHER).zip(held.chunks(TOGETHER)) {
-            let tables = &self.tables[from / TOGETHER];
-            for (b, targets) in targets.chunks(BLOCK).enumerate() {
+            for (b, targets) in self.targets.chunks(BLOCK).enumerate() {
                 let at = first + b * BLOCK;
-                tables.above(signs.block(at / BLOCK), search.estimate, lookup, |r, k| {
-                    let product = sources.product(from + r, self.targets, at + k, multiply);
+                tables[from / TOGETHER].above(signs.block(at / BLOCK), search.estimate, lookup, |r, k| {
+                    let product = sources.product(from + r, bytes, at + k, multiply);
                     let (source, target) = (sources_of_table[r], targets[k]);
                     let enters = product >= forward.floor[from + r] || product >= backward.floor[target as usize];
                     // what is counted is offered elsewhere
