@@ -103,7 +103,7 @@ impl Signs {
         n.next_multiple_of(BLOCK) * (dims / 8 + size_of::<f32>())
     }
 
-    /// Blocks, to be filled by [`set`](Block::set) on any thread.
+    /// Blocks, to be filled by [`set`](BlockMut::set) on any thread.
     pub fn blocks_mut(&mut self) -> Vec<BlockMut<'_>> {
         let lines = self.lines.chunks_exact_mut(self.dims / 8);
         lines.zip(self.sizes.chunks_exact_mut(BLOCK)).map(|(lines, sizes)| BlockMut { lines, sizes }).collect()
