@@ -59,7 +59,7 @@ const KEEP: usize = 10;
 /// Of some source latents, whose products are all computed: how many of their best are among the candidates?
 fn compare_with_all_products(chosen: &CandidateSums, [a, b]: [&Sketch; 2], [of_a, of_b]: &[Standardised; 2]) {
     // so few that all products are computed
-    let (d, strip, strips) = (b.d_sae(), 128, 16);
+    let (d, strip, strips) = (b.d_sae(), 128, 4);
     // best of the list, whole list; of those with r > 0.3 the best
     let mut counts = [[0usize; 2]; 3];
     for s in 0..strips {

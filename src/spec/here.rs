@@ -51,16 +51,11 @@ impl DataflowSpec {
     /// # Errors
     /// `Request` for none, or very many.
     pub fn encode_at_once(&mut self, n: Option<u64>) -> Result<()> {
-        match n {
-            Some(0 | MOST_AT_ONCE..) if n != Some(MOST_AT_ONCE) => Err(Error::request(format!(
-                "--encode-at-once is {}, expected 1 to {MOST_AT_ONCE}",
-                n.unwrap_or_default()
-            ))),
-            _ => {
-                self.here.encode_at_once = n.map(|n| n as usize);
-                Ok(())
-            }
+        if let Some(n) = n.filter(|n| !(1..=MOST_AT_ONCE).contains(n)) {
+            return Err(Error::request(format!("--encode-at-once is {n}, expected 1 to {MOST_AT_ONCE}")));
         }
+        self.here.encode_at_once = n.map(|n| n as usize);
+        Ok(())
     }
 
     /// Batches that a worker encodes at once: two where a model is computed on a device with processors of its own, so that it

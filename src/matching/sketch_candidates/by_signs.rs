@@ -232,16 +232,23 @@ impl ByteWork for Tile<'_, '_> {
         for (from, sources_of_table) in (0..).step_by(TOGETHER).zip(held.chunks(TOGETHER)) {
             for (b, targets) in self.targets.chunks(BLOCK).enumerate() {
                 let at = first + b * BLOCK;
-                tables[from / TOGETHER].above(signs.block(at / BLOCK), search.estimate, lookup, |r, k| {
-                    let product = sources.product(from + r, bytes, at + k, multiply);
-                    let (source, target) = (sources_of_table[r], targets[k]);
-                    let enters = product >= forward.floor[from + r] || product >= backward.floor[target as usize];
-                    // what is counted is offered elsewhere
-                    if enters && !known.has(source, target) {
-                        forward.offer(from + r, product, target);
-                        backward.offer(target as usize, product, source);
-                    }
-                });
+                tables[from / TOGETHER].above(
+                    signs.block(at / BLOCK),
+                    search.estimate,
+                    lookup,
+                    // without the attribute a closure keeps the portable instructions, and calls those of its products one by one
+                    #[inline(always)]
+                    |r, k| {
+                        let product = sources.product(from + r, bytes, at + k, multiply);
+                        let (source, target) = (sources_of_table[r], targets[k]);
+                        let enters = product >= forward.floor[from + r] || product >= backward.floor[target as usize];
+                        // what is counted is offered elsewhere
+                        if enters && !known.has(source, target) {
+                            forward.offer(from + r, product, target);
+                            backward.offer(target as usize, product, source);
+                        }
+                    },
+                );
             }
         }
     }
