@@ -216,7 +216,7 @@ impl<'a> Stretch<'a> {
     }
 }
 
-/// The sources held against the targets from number `first` on.
+/// A piece of a pass: all sources of the pass, and some of the targets, from number `first` on.
 struct Tile<'s, 'a> {
     stretch: &'s mut Stretch<'a>,
     held: &'s [u32],

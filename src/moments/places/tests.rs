@@ -71,7 +71,7 @@ proptest! {
         close("c", got.c.as_slice(), want.c.as_slice(), most * largest)?;
         norms_are_close(&got.norms, &want.norms, most, largest)?;
         prop_assert_eq!((got.nulls.len(), got.null_norms.len()), (2, 2));
-        // the processor's nulls are of f32: held against products in f64 of the rows in that order
+        // the CPU makes nulls in f32, so the device's are compared with plain f64 products of the permuted rows
         let (_, x_rows) = centred(&x);
         for (run, order) in orders.iter().enumerate() {
             let mut turned = Vec::new();
